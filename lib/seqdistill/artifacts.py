@@ -1,0 +1,147 @@
+"""Where things live, how they are named by content, and how they are written: whole or not at all."""
+
+import ast
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class BookError(Exception):
+    """A failure that its one sentence explains: what, where, what was expected."""
+
+
+def data_dir() -> Path:
+    """Folder of the data sets; SEQDISTILL_DATA overrides it."""
+    return Path(os.environ.get("SEQDISTILL_DATA", ROOT / "data"))
+
+
+def outputs_dir(preset: str) -> Path:
+    """Folder of a preset's outputs; SEQDISTILL_OUTPUTS overrides its parent."""
+    return Path(os.environ.get("SEQDISTILL_OUTPUTS", ROOT / "outputs")) / preset
+
+
+def shown(path: Path) -> str:
+    """Path as it stands in messages: relative to the project where it can be."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+
+
+def digest(value: object) -> str:
+    """SHA-256 of a JSON-able value, keys sorted."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def code_digest(*modules: str) -> str:
+    """SHA-256 of what modules of this package do: comments, docstrings and layout do not count."""
+    trees = []
+    for name in modules:
+        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                if isinstance(getattr(body[0].value, "value", None), str):
+                    body.pop(0)
+        trees.append(ast.dump(tree))
+    return digest(trees)
+
+
+@contextmanager
+def writing(path: Path):
+    """Yield a temporary path beside `path`; on success it replaces `path`, on failure it vanishes.
+
+    Raises:
+        BookError: the disk is full. `path` keeps its former content.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise BookError(f"{shown(path)}: the disk is full; the file was left as it was.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def save_json(value: object, path: Path) -> None:
+    """Write JSON with sorted keys."""
+    with writing(path) as temporary:
+        temporary.write_text(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_json(path: Path) -> dict:
+    """Read JSON.
+
+    Raises:
+        BookError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+    except ValueError as error:
+        raise BookError(f"{shown(path)}: not valid JSON ({error}); delete it and run again.") from None
+
+
+def save_table(frame: pd.DataFrame, path: Path, key: str = "") -> None:
+    """Write a Parquet table whose metadata carries `key`, the digest of what it was made from."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"seqdistill": key.encode()})
+    with writing(path) as temporary:
+        pq.write_table(table, temporary)
+
+
+def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
+    """Read a Parquet table; with `key`, only if it was made from what `key` stands for.
+
+    Raises:
+        BookError: the file is missing, damaged or stale.
+    """
+    try:
+        table = pq.read_table(path)
+    except FileNotFoundError:
+        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise BookError(f"{shown(path)}: damaged ({str(error)[:80]}); delete it and run again.") from None
+    if key is not None and (table.schema.metadata or {}).get(b"seqdistill", b"").decode() != key:
+        raise BookError(f"{shown(path)}: stale, made from other inputs; run the notebook that writes it again.")
+    return table.to_pandas()
+
+
+def table_key(path: Path) -> str:
+    """The digest that `save_table` stored in a Parquet file."""
+    try:
+        return (pq.read_schema(path).metadata or {}).get(b"seqdistill", b"").decode()
+    except FileNotFoundError:
+        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+
+
+def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Write a results table, unrounded, and return it."""
+    with writing(path) as temporary:
+        frame.to_csv(temporary, index=False, lineterminator="\n")
+    return frame
+
+
+def save_with(write: Callable[[Path], object], path: Path) -> None:
+    """Write `path` through a function that takes the path to write to."""
+    with writing(path) as temporary:
+        write(temporary)

@@ -1,0 +1,84 @@
+"""What a run is: frozen, strictly parsed, and named by its digest."""
+
+import difflib
+from dataclasses import asdict, fields
+from typing import Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from seqdistill.artifacts import BookError
+
+STRICT = ConfigDict(extra="forbid")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Student:
+    """Shape of the recommender; `dim` is d, `length` the most events it reads."""
+
+    dim: int = Field(64, gt=0)
+    blocks: int = Field(2, gt=0)
+    heads: int = Field(2, gt=0)
+    dropout: float = Field(0.2, ge=0, lt=1)
+    length: int = Field(50, gt=1)
+
+
+@dataclass(frozen=True, config=STRICT)
+class Distillation:
+    """How the teacher enters phase 1, the first `share` of the epochs (Severin et al., 2026, section 3).
+
+    side: where the projection T sits. `target` is the paper's trainable T on the teacher, `frozen` a fixed
+    orthonormal T, `student` a trainable projection of the student onto the fixed teacher.
+    block: k, counted from 1; 0 is the last. gamma: decay of the aggregation, 0 is the mean.
+    shuffled: give every user another user's teacher vector (a control).
+    """
+
+    alpha: float = Field(0.4, ge=0, le=1)
+    beta: bool = True
+    side: Literal["target", "frozen", "student"] = "target"
+    block: int = Field(0, ge=0)
+    gamma: float = Field(0.0, ge=0)
+    share: float = Field(0.5, ge=0, le=1)
+    shuffled: bool = False
+
+
+@dataclass(frozen=True, config=STRICT)
+class Run:
+    """One training run: a student, its optimisation, and a distillation or None for the plain student."""
+
+    student: Student = Student()
+    distillation: Distillation | None = None
+    epochs: int = Field(20, gt=0)
+    batch: int = Field(64, gt=0)
+    lr: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    clip: float = Field(1.0, gt=0)
+    seed: int = Field(0, ge=0)
+
+
+def suggestion(name: str, known: list[str]) -> str:
+    """' (did you mean "..."?)' when a known name is close, else nothing."""
+    close = difflib.get_close_matches(name, known, 1)
+    return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+def parse(kind: type, values: dict, where: str):
+    """Build a config dataclass from plain values.
+
+    Raises:
+        BookError: a key is unknown or a value is of the wrong type or out of range; the message names it.
+    """
+    try:
+        return TypeAdapter(kind).validate_python(values, strict=False)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][-1])
+        if first["type"] == "unexpected_keyword_argument":
+            hint = suggestion(name, [field.name for field in fields(kind)])
+            raise BookError(f'{where}: "{name}" is not a setting of {kind.__name__}{hint}.') from None
+        raise BookError(f'{where}: "{name}" = {first["input"]!r}: {first["msg"].lower()}.') from None
+
+
+def plain(config: object) -> dict:
+    """Return a config as JSON-able values."""
+    return asdict(config)

@@ -1,0 +1,133 @@
+"""Full ranking, metrics from ranks, and paired tests over users."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch import Tensor
+
+from seqdistill.artifacts import BookError
+from seqdistill.sequences import Cases, padded
+
+CUTOFFS = (5, 10, 20)
+RESAMPLES = 9_999
+
+
+def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank each target in the catalogue; a tie counts against the target.
+
+    Args:
+        scores: [B, V], column i belongs to item i + 1.
+        targets: item ids, [B].
+        seen: item ids of the history, 0 where there is none, [B, T].
+
+    Returns:
+        Ranks from 1 with seen items kept, and with seen items (other than the target) left out; [B] each.
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    if scores.isnan().any():
+        raise ValueError("ranks_of: a score is NaN")
+    own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
+    ahead = scores >= own
+    kept = ahead.sum(1)
+    history = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool).scatter_(1, seen, True)[:, 1:]
+    history.scatter_(1, targets[:, None] - 1, False)
+    return kept, kept - (ahead & history).sum(1)
+
+
+def blocks(cases: Cases, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield (case numbers, histories [B, T]) with cases of similar length together."""
+    order = np.argsort(np.diff(cases.histories.offsets), kind="stable")
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        yield chosen, padded(cases.histories, chosen)
+
+
+def rank(cases: Cases, score: Callable[[np.ndarray, Tensor], Tensor], size: int = 256) -> pd.DataFrame:
+    """Rank the target of every case among all items.
+
+    Args:
+        cases: what is scored.
+        score: (case numbers, histories [B, T]) -> scores [B, V].
+        size: cases scored together.
+
+    Returns:
+        One row per case: user, position (of the target among the user's targets), kept, filtered.
+    """
+    kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
+    targets = torch.from_numpy(cases.targets)
+    for chosen, histories in blocks(cases, size):
+        kept[chosen], filtered[chosen] = ranks_of(score(chosen, histories), targets[chosen], histories)
+    return pd.DataFrame(
+        {"user": cases.histories.users, "position": cases.position, "kept": kept, "filtered": filtered}
+    )
+
+
+def model_score(model: torch.nn.Module) -> Callable[[np.ndarray, Tensor], Tensor]:
+    """Scoring function of a student: it reads the last `length` events of each history."""
+
+    def score(_: np.ndarray, histories: Tensor) -> Tensor:
+        length = (histories > 0).sum(1, keepdim=True)
+        start = (length - model.config.length).clamp_min(0)
+        width = min(histories.shape[1], model.config.length)
+        columns = start + torch.arange(width)
+        recent = histories.gather(1, columns.clamp_max(histories.shape[1] - 1)) * (columns < length)
+        return model.score(recent)
+
+    return score
+
+
+def metrics(ranks: pd.Series) -> dict[str, float]:
+    """Recall@k, NDCG@k (one relevant item per case, so recall is the hit rate) and MRR, means over cases."""
+    values = {}
+    for k in CUTOFFS:
+        hit = ranks <= k
+        values[f"recall@{k}"] = float(hit.mean())
+        values[f"ndcg@{k}"] = float((hit / np.log2(ranks + 1)).mean())
+    return values | {"mrr": float((1 / ranks).mean())}
+
+
+def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.Series:
+    """NDCG@k per user, mean over the user's cases."""
+    gain = (ranks[column] <= k) / np.log2(ranks[column] + 1)
+    return gain.groupby(ranks["user"]).mean()
+
+
+def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -> dict[str, float]:
+    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users.
+
+    Args:
+        variant: per-user values, one series per training seed.
+        baseline: the same for the baseline.
+        seed: seed of the resampling.
+
+    Returns:
+        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users), p (two-sided sign-flip
+        randomisation test).
+
+    Raises:
+        BookError: the two were not scored on the same users.
+    """
+    a, b = (sum(values) / len(values) for values in (variant, baseline))
+    if not a.index.equals(b.index):
+        raise BookError("paired: the systems were scored on different users.")
+    difference = (a - b).to_numpy()
+    rng = np.random.default_rng(seed)
+    low, high = stats.bootstrap(
+        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng, batch=500
+    ).confidence_interval
+    test = stats.permutation_test(
+        (difference,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=rng, batch=500
+    )
+    return {"delta": float(difference.mean()), "ci_low": float(low), "ci_high": float(high), "p": float(test.pvalue)}
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """Adjust p-values for their number (Holm, 1979); NaN stays NaN and does not count."""
+    known = p.dropna().sort_values(kind="stable")
+    factors = np.arange(len(known), 0, -1)
+    return (known * factors).cummax().clip(upper=1.0).reindex(p.index)

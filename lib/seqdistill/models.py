@@ -1,0 +1,85 @@
+"""The student: one pre-norm transformer over item ids. SASRec is its causal use (Kang & McAuley, 2018)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqdistill.config import Student
+
+
+class Block(nn.Module):
+    """Pre-norm causal self-attention and a feed-forward layer, each with a residual."""
+
+    def __init__(self, dim: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+        self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+    def forward(self, h: Tensor) -> Tensor:
+        """Map [B, T, d] to [B, T, d]; position t sees positions up to t."""
+        b, t, d = h.shape
+        q, k, v = self.qkv(self.norm1(h)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        drop = self.dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=drop)  # [B, heads, T, d/heads]
+        h = h + F.dropout(self.out(mixed.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
+        return h + F.dropout(self.feed(self.norm2(h)), self.dropout, self.training)
+
+
+class SASRec(nn.Module):
+    """Self-attentive sequential recommender with a tied output head.
+
+    Rows are padded on the right, so the causal mask alone keeps padding from every real position.
+
+    Args:
+        items: catalogue size V; ids are 1..V, 0 is padding.
+        config: shape of the student.
+    """
+
+    def __init__(self, items: int, config: Student):
+        super().__init__()
+        self.config = config
+        self.item = nn.Embedding(items + 1, config.dim, padding_idx=0)
+        self.position = nn.Embedding(config.length, config.dim)
+        self.blocks = nn.ModuleList(Block(config.dim, config.heads, config.dropout) for _ in range(config.blocks))
+        self.norm = nn.LayerNorm(config.dim)
+        self.apply(self.initialise)
+
+    @staticmethod
+    def initialise(module: nn.Module) -> None:
+        """Draw every weight from N(0, 0.02): with PyTorch's default the student lingers at the popularity floor."""
+        if isinstance(module, nn.Linear | nn.Embedding):
+            nn.init.normal_(module.weight, std=0.02)
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+        if isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            nn.init.zeros_(module.weight[module.padding_idx : module.padding_idx + 1])
+
+    def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Encode item ids.
+
+        Args:
+            ids: [B, T], T at most `config.length`, padded with 0 on the right.
+
+        Returns:
+            Normed output [B, T, d], and the hidden states after each block, K times [B, T, d].
+        """
+        h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
+        h = F.dropout(h, self.config.dropout, self.training)
+        states = []
+        for block in self.blocks:
+            h = block(h)
+            states.append(h)
+        return self.norm(h), states
+
+    def catalogue(self) -> Tensor:
+        """Item vectors that scores are taken against, [V, d]; row i is item i + 1."""
+        return self.item.weight[1:]
+
+    @torch.inference_mode()
+    def score(self, ids: Tensor) -> Tensor:
+        """Score the catalogue for the event after each history: [B, T] -> [B, V]."""
+        h, _ = self(ids)
+        last = h[torch.arange(len(ids)), (ids > 0).sum(1) - 1]  # [B, d]
+        return last @ self.catalogue().T
