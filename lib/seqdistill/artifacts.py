@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -35,6 +36,13 @@ def shown(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
+def say(line: str) -> None:
+    """Report progress of long work: to the file that a headless execution echoes, or nowhere in JupyterLab."""
+    if log := os.environ.get("SEQDISTILL_LOG"):
+        with open(log, "a") as out:
+            out.write(f"{line}\n")
+
+
 def digest(value: object) -> str:
     """SHA-256 of a JSON-able value, keys sorted."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -54,11 +62,17 @@ def code_digest(*modules: str) -> str:
         tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(getattr(body[0].value, "value", None), str):
-                    body.pop(0)
+            first = body[0] if isinstance(body, list) and body else None
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                body.pop(0)
         trees.append(ast.dump(tree))
     return digest(trees)
+
+
+def disk_full(error: Exception) -> bool:
+    """Say whether an error of the file system, Arrow, safetensors or SQLite means that there is no space left."""
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left" in str(error) or "disk is full" in str(error)
 
 
 @contextmanager
@@ -73,8 +87,8 @@ def writing(path: Path):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    except (OSError, SafetensorError) as error:
+        if not disk_full(error):
             raise
         raise BookError(f"{shown(path)}: the disk is full; the file was left as it was.") from None
     finally:

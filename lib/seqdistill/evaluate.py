@@ -62,9 +62,7 @@ def rank(cases: Cases, score: Callable[[np.ndarray, Tensor], Tensor], size: int 
     targets = torch.from_numpy(cases.targets)
     for chosen, histories in blocks(cases, size):
         kept[chosen], filtered[chosen] = ranks_of(score(chosen, histories), targets[chosen], histories)
-    return pd.DataFrame(
-        {"user": cases.histories.users, "position": cases.position, "kept": kept, "filtered": filtered}
-    )
+    return pd.DataFrame({"user": cases.histories.users, "position": cases.position, "kept": kept, "filtered": filtered})
 
 
 def model_score(model: torch.nn.Module) -> Callable[[np.ndarray, Tensor], Tensor]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import httpx
-
 from seqdistill.artifacts import BookError, data_dir, file_digest
 
 Messages = list[dict[str, str]]
@@ -143,7 +141,7 @@ def fetch_weights(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             try:
                 fetched = source(weights, Path(folder))
-            except (OSError, ValueError, httpx.HTTPError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
+            except (OSError, ValueError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
                 failures.append(f"{source.__name__}: {type(error).__name__}")
                 continue
             if file_digest(fetched) == weights.sha256:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pandas as pd
 from tqdm.auto import tqdm
 
-from seqdistill.artifacts import BookError, data_dir, digest, load_table, save_table
-from seqdistill.llm import LLM, Answer, Messages
+from seqdistill.artifacts import BookError, data_dir, digest, disk_full, load_table, save_table, say, shown
+from seqdistill.datasets import DOMAINS
+from seqdistill.llm import LLM, Answer, Messages, known
 
 SAMPLING = {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120}
 FEW = 4  # ratings below which a category's mean says little
@@ -139,6 +140,15 @@ def question(user_id: str, history: pd.DataFrame, domain: str, style: str, model
     return Question(user_id, messages, model_sha256, SAMPLING)
 
 
+def questions_of(artifacts: Path, llm: str, style: str) -> tuple[str, list[Question]]:
+    """Compose the questions about every user of the tables that 01-data left; return them with the data set's name."""
+    events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
+    dataset, ids, sha = users["dataset"].iloc[0], users["user_id"], known(llm).sha256
+    found = histories(events[events["split"] == "train"], items)
+    domain = DOMAINS.get(dataset, "generic")
+    return dataset, [question(ids[user], history, domain, style, sha) for user, history in found.items()]
+
+
 class Store:
     """Answers on disk by key (SQLite): finished ones survive a kill, and two processes may write at once."""
 
@@ -159,10 +169,24 @@ class Store:
             rows = connection.execute("SELECT key, answer FROM answers").fetchall()
         return {key: Answer(**json.loads(answer)) for key, answer in rows if key in wanted}
 
-    def put(self, key: str, answer: Answer) -> None:
-        """Store one answer."""
+    def forget(self, keys: list[str]) -> None:
+        """Remove the stored answers among `keys`."""
         with closing(self.connect()) as connection, connection:
-            connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(answer))))
+            connection.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key in keys])
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Store one answer.
+
+        Raises:
+            BookError: the disk is full; the answers before are kept.
+        """
+        try:
+            with closing(self.connect()) as connection, connection:
+                connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(answer))))
+        except sqlite3.OperationalError as error:
+            if not disk_full(error):
+                raise
+            raise BookError(f"{shown(self.path)}: the disk is full; the answers before this one are kept.") from None
 
 
 COLUMNS = ["user_id", "text", "model_sha256", "prompt_sha256", "sampling", "prompt_tokens", "output_tokens"]
@@ -211,11 +235,19 @@ def shipped(path: Path, questions: list[Question]) -> dict[str, Answer]:
 def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[Answer]:
     """Ask the questions that the store does not answer; every answer is stored the moment it is there."""
     have = store.get([asked.key for asked in questions])
-    todo = [asked for asked in questions if asked.key not in have]
+    todo = list({asked.key: asked for asked in questions if asked.key not in have}.values())
     chats = [asked.messages for asked in todo]
-    for index, answer in tqdm(llm.answers(chats, SAMPLING), total=len(todo), desc="profiles"):
+    for number, (index, answer) in enumerate(tqdm(llm.answers(chats, SAMPLING), total=len(todo), desc="profiles"), 1):
         store.put(todo[index].key, answer)
+        if number % 20 == 0:
+            say(f"profile {number} of {len(todo)}")
         yield answer
+
+
+def ask_now(llm: LLM, questions: list[Question]) -> list[str]:
+    """Ask without looking into any store; the texts, in the order of the questions."""
+    answers = sorted(llm.answers([asked.messages for asked in questions], SAMPLING), key=lambda pair: pair[0])
+    return [answer.text for _, answer in answers]
 
 
 def ship(path: Path, questions: list[Question], answers: dict[str, Answer]) -> pd.DataFrame:

@@ -29,7 +29,7 @@ class Ragged:
 def ragged(events: pd.DataFrame) -> Ragged:
     """Collect events, sorted by user and time, into one row per user."""
     users, starts = np.unique(events["user"].to_numpy(), return_index=True)
-    return Ragged(events["item"].to_numpy(), np.append(starts, len(events)), users)
+    return Ragged(events["item"].to_numpy(copy=True), np.append(starts, len(events)), users)
 
 
 def windows(rows: Ragged, length: int) -> Ragged:
@@ -113,4 +113,4 @@ def cases(events: pd.DataFrame, split: str) -> Cases:
     flat = np.concatenate([items[i - first[i] : i] for i in at])
     histories = Ragged(flat, np.append(0, np.cumsum(first[at])), users)
     position = pd.Series(users).groupby(users).cumcount().to_numpy()
-    return Cases(histories, items[at], position, events["time"].to_numpy()[at])
+    return Cases(histories, items[at].copy(), position, events["time"].to_numpy()[at])

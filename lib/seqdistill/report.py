@@ -1,0 +1,124 @@
+"""Ranks -> tables with verdicts, figures in one style, and the paper's own numbers (as data)."""
+
+from importlib import resources
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import yaml
+from matplotlib.figure import Figure
+
+from seqdistill.artifacts import load_json, save_csv, save_json, save_with
+from seqdistill.evaluate import by_user, holm, metrics, paired
+
+SHOWN = ["recall@10", "ndcg@10"]
+
+
+def paper(table: str) -> pd.DataFrame:
+    """One of the paper's tables: data, main, loss_balance."""
+    text = resources.files("seqdistill").joinpath("paper.yaml").read_text("utf-8")
+    return pd.DataFrame(yaml.safe_load(text)[table])
+
+
+def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Keep each user's last target."""
+    return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
+
+
+def compare(ranks: dict[str, list[pd.DataFrame]], baseline: str, column: str, last: bool) -> pd.DataFrame:
+    """Set every system beside the baseline on the same users.
+
+    Args:
+        ranks: system -> per-case ranks, one frame per seed.
+        baseline: the system that the others are tested against.
+        column: "kept" or "filtered": are seen items candidates?
+        last: score each user's last target alone, else all of them.
+
+    Returns:
+        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10, and against
+        the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm over the rows) and verdict.
+    """
+    read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
+    users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
+    rows = []
+    for name, frames in read.items():
+        values = pd.DataFrame([metrics(frame[column]) for frame in frames])
+        row = {"variant": name, "seen": column, "seeds": len(frames), "cases": len(frames[0])}
+        for metric in SHOWN:
+            row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
+        test = paired(users[name], users[baseline]) if name != baseline else {}
+        row |= {"baseline": baseline if test else "", "delta_ndcg@10": test.get("delta", np.nan)}
+        rows.append(row | {key: test.get(key, np.nan) for key in ("ci_low", "ci_high", "p")})
+    table = pd.DataFrame(rows)
+    table["p_holm"] = holm(table.pop("p"))
+    table["verdict"] = [verdict(row) for row in table.to_dict("records")]
+    return table
+
+
+def verdict(row: dict) -> str:
+    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown"."""
+    if np.isnan(row["delta_ndcg@10"]):
+        return ""
+    if row["p_holm"] < 0.05 and row["ci_low"] > 0:
+        return "gain shown"
+    return "loss shown" if row["p_holm"] < 0.05 and row["ci_high"] < 0 else "not shown"
+
+
+def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """Write chosen columns as text for the page: trained numbers with four decimals, counts with separators."""
+
+    def cell(row: dict, column: str) -> str:
+        value = row[column]
+        if column == "delta_ndcg@10" and not np.isnan(value):
+            return f"{value:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]"
+        if isinstance(value, float):
+            spread = row.get(f"{column}_std", np.nan)
+            return "" if np.isnan(value) else f"{value:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
+        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+    texts = [[cell(row, column) for column in columns] for row in table.to_dict("records")]
+    return pd.DataFrame(texts, columns=columns).set_index(columns[0])
+
+
+def sentence(table: pd.DataFrame, variant: str) -> str:
+    """Read one row of a comparison aloud."""
+    row = table.set_index("variant").loc[variant]
+    return (
+        f"**{variant}** against {row['baseline']}: NDCG@10 {row['delta_ndcg@10']:+.4f} "
+        f"(95 % interval {row['ci_low']:+.4f} to {row['ci_high']:+.4f}, p = {row['p_holm']:.4f}): *{row['verdict']}*."
+    )
+
+
+def style() -> None:
+    """Set the one look of all figures."""
+    sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
+    plt.rcParams.update({"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "svg.hashsalt": "0"})
+
+
+def forest(table: pd.DataFrame, title: str) -> Figure:
+    """Draw the gain over the baseline with its 95 % interval, one line per variant."""
+    rows = table.dropna(subset=["delta_ndcg@10"]).reset_index(drop=True)
+    figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.45 * len(rows)))
+    errors = [rows["delta_ndcg@10"] - rows["ci_low"], rows["ci_high"] - rows["delta_ndcg@10"]]
+    axes.errorbar(rows["delta_ndcg@10"], rows.index, xerr=errors, fmt="o", capsize=3)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set(yticks=rows.index, yticklabels=rows["variant"], xlabel="difference in NDCG@10, 95 % interval over users")
+    axes.set(title=title, ylim=(len(rows) - 0.5, -0.5))
+    return figure
+
+
+def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
+    """Write a figure as PNG and the numbers behind it as CSV beside it; return the figure."""
+    figure.tight_layout()
+    save_with(lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}), path)
+    save_csv(data, path.with_suffix(".csv"))
+    plt.close(figure)
+    return figure
+
+
+def record(home: Path, chapter: str, values: dict) -> None:
+    """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay."""
+    path = home / "metrics.json"
+    save_json({**(load_json(path) if path.exists() else {}), chapter: values}, path)

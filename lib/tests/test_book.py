@@ -1,0 +1,125 @@
+import errno
+
+import nbformat
+import pytest
+from seqdistill import artifacts, book
+from seqdistill.artifacts import BookError
+
+TEXT = """# %% tags=["parameters"]
+preset = "default"
+alpha = 0.4
+epochs = 3
+
+# %%
+from seqdistill.artifacts import BookError
+if epochs == 13:
+    raise BookError("thirteen epochs are too many.")
+if epochs == 0:
+    1 / 0
+print(preset, alpha * epochs)
+"""
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    text, presets = tmp_path / "text", tmp_path / "presets"
+    text.mkdir(), presets.mkdir()
+    (text / "04-distillation.py").write_text(TEXT)
+    (presets / "default.yaml").write_text("")
+    monkeypatch.setattr(book, "TEXT", text)
+    monkeypatch.setattr(book, "PRESETS", presets)
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
+    return tmp_path
+
+
+def preset(house, text, name="mine"):
+    (house / "presets" / f"{name}.yaml").write_text(text)
+    return name
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("04-distillation: {aplha: 0.2}", '"aplha" is not a parameter of 04-distillation (did you mean "alpha"?)'),
+        ("04-distilation: {alpha: 0.2}", '"04-distilation" is not a notebook (did you mean "04-distillation"?)'),
+        ("04-distillation: {epochs: many}", "\"epochs\" of 04-distillation is 'many'; expected int"),
+        ("04-distillation: {epochs: true}", "expected int"),
+        ("04-distillation: 3", "expected sections"),
+        ("{", "not valid YAML"),
+    ],
+)
+def test_a_wrong_preset_stops_before_anything_runs(house, text, message):
+    with pytest.raises(BookError) as caught:
+        book.execute("04-distillation", preset(house, text))
+    assert message in str(caught.value) and str(caught.value).startswith("preset mine.yaml: ")
+    assert not (house / "outputs").exists()
+
+
+def test_an_unknown_preset_is_named(house):
+    with pytest.raises(BookError, match='"defualt" is not a preset \\(did you mean "default"\\?\\)'):
+        book.execute("04-distillation", "defualt")
+
+
+def test_parameters_reach_the_notebook_and_equal_runs_are_equal_bytes(house):
+    name = preset(house, "04-distillation: {alpha: 1, epochs: 5}")
+    book.execute("04-distillation", name)
+    path = house / "outputs" / "mine" / "04-distillation.ipynb"
+    first, page = path.read_bytes(), path.with_suffix(".html").read_text()
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[-1].outputs[0].text == "mine 5\n" and "mine 5" in page
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2, 3]
+    book.execute("04-distillation", name)
+    assert path.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("epochs", "says"), [(13, "04-distillation: thirteen epochs are too many."), (0, "ZeroDivisionError")]
+)
+def test_a_failure_keeps_the_last_good_notebook_and_the_failed_one_beside(house, epochs, says):
+    name = preset(house, "04-distillation: {epochs: 5}")
+    book.execute("04-distillation", name)
+    path = house / "outputs" / "mine" / "04-distillation.ipynb"
+    good = path.read_bytes()
+    preset(house, f"04-distillation: {{epochs: {epochs}}}")
+    with pytest.raises(BookError, match=says):
+        book.execute("04-distillation", name)
+    assert path.read_bytes() == good
+    failed = nbformat.read(path.parent / "failed" / path.name, as_version=4)
+    assert any(output.output_type == "error" for cell in failed.cells for output in cell.get("outputs", []))
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_the_file(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("old")
+    with pytest.raises(BookError, match=r"table.csv: the disk is full"), artifacts.writing(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
+    path = tmp_path / "events.parquet"
+    artifacts.save_table(events, path, "made from a")
+    assert artifacts.load_table(path, "made from a").equals(events)
+    with pytest.raises(BookError, match="stale"):
+        artifacts.load_table(path, "made from b")
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(BookError, match="damaged"):
+        artifacts.load_table(path)
+    with pytest.raises(BookError, match="no such file"):
+        artifacts.load_table(tmp_path / "none.parquet")
+
+
+def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
+    package = tmp_path / "artifacts.py"
+    monkeypatch.setattr(artifacts, "__file__", str(package))
+    digests = []
+    for source in (
+        "def f():\n    return 1\n",
+        'def f():\n    """Say."""\n    return 1  # one\n',
+        "def f():\n    return 2\n",
+    ):
+        (tmp_path / "m.py").write_text(source)
+        digests.append(artifacts.code_digest("m"))
+    assert digests[0] == digests[1] != digests[2]

@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from seqdistill.baselines import popularity, recent_popularity
+from seqdistill.evaluate import by_user, holm, metrics, paired, rank, ranks_of
+from seqdistill.sequences import cases
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_ranks_equal_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.integers(0, 6, (4, 12)).astype(float))
+    targets, seen = rng.integers(1, 13, 4), rng.integers(0, 13, (4, 5))
+    kept, filtered = ranks_of(scores, torch.from_numpy(targets), torch.from_numpy(seen))
+    for row, target in enumerate(targets):
+        own = scores[row, target - 1]
+        rivals = [item for item in range(1, 13) if item != target and scores[row, item - 1] >= own]
+        assert kept[row] == 1 + len(rivals)
+        assert filtered[row] == 1 + len([item for item in rivals if item not in seen[row]])
+
+
+def test_a_tie_counts_against_the_target():
+    kept, _ = ranks_of(torch.zeros(1, 7), torch.tensor([3]), torch.zeros(1, 1, dtype=torch.long))
+    assert kept.item() == 7
+
+
+def test_nan_scores_are_an_error():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks_of(torch.full((1, 3), torch.nan), torch.tensor([1]), torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_metrics_by_hand():
+    found = metrics(pd.Series([1, 3, 11, 40]))
+    assert found["recall@10"] == 0.5 and found["recall@20"] == 0.75 and found["recall@5"] == 0.5
+    assert found["ndcg@10"] == pytest.approx((1 + 1 / 2) / 4)
+    assert found["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 11 + 1 / 40) / 4)
+
+
+def test_popularity_ranks_by_training_count(events):
+    train, test = events[events["split"] == "train"], cases(events, "test")
+    ranked = rank(test, popularity(train, 30))
+    counts = train["item"].value_counts().reindex(range(1, 31), fill_value=0)
+    expected = [(counts >= counts[target]).sum() for target in test.targets]
+    assert ranked["kept"].tolist() == expected
+
+
+def test_recent_popularity_counts_only_the_window_before_the_case():
+    rows = [(0, 1, 0), (0, 2, 0), (0, 1, 90_000), (1, 3, 200_000), (1, 2, 250_000)]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=["train"] * 4 + ["test"])
+    test = cases(events, "test")
+    score = recent_popularity(events[events["split"] == "train"], 3, test, days=1)
+    assert score(np.array([0]), None).argmax().item() == 2
+    wide = recent_popularity(events[events["split"] == "train"], 3, test, days=9)
+    assert wide(np.array([0]), None).argmax().item() == 0
+
+
+def test_paired_finds_a_planted_gain_and_not_a_null_one():
+    rng = np.random.default_rng(0)
+    base = [pd.Series(rng.random(300)) for _ in range(3)]
+    better = [values + 0.05 + 0.01 * rng.standard_normal(300) for values in base]
+    found = paired(better, base)
+    assert found["ci_low"] > 0.048 and found["p"] < 0.001 and found["delta"] == pytest.approx(0.05, abs=0.002)
+    null = paired([values + 0.1 * rng.standard_normal(300) for values in base], base)
+    assert null["ci_low"] < 0 < null["ci_high"] and null["p"] > 0.05
+
+
+def test_paired_p_is_near_the_t_test():
+    rng = np.random.default_rng(3)
+    a, b = pd.Series(rng.normal(0.03, 0.2, 200)), pd.Series(np.zeros(200))
+    assert paired([a], [b])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue, abs=0.02)
+
+
+def test_holm_by_hand():
+    adjusted = holm(pd.Series([0.01, np.nan, 0.04, 0.03]))
+    assert adjusted.tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+
+
+def test_by_user_averages_cases():
+    ranks = pd.DataFrame({"user": [0, 0, 1], "kept": [1, 99, 3]})
+    assert by_user(ranks, "kept").tolist() == [0.5, 0.5]
