@@ -3,7 +3,6 @@
 import json
 import re
 import sqlite3
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ from seqdistill.llm import LLM, Answer, Messages, known
 
 SAMPLING = {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120}
 FEW = 4  # ratings below which a category's mean says little
+CATEGORY_FACTS = ("frequent", "best", "worst", "rising", "fading")
 TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
 
 
@@ -54,6 +54,12 @@ def quoted(titles: pd.Series, most: int) -> str:
     return ", ".join(f'"{title}"' for title in clean[:most])
 
 
+def category_means(history: pd.DataFrame) -> pd.Series:
+    """Mean rating of each category with at least `FEW` ratings, best first; empty without ratings."""
+    by_category = history.explode("categories").groupby("categories")["value"].agg(["mean", "count"])
+    return by_category[by_category["count"] >= FEW]["mean"].sort_values(ascending=False, kind="stable")
+
+
 def facts(history: pd.DataFrame) -> dict[str, str]:
     """Compute what a small model cannot count itself from one user's training events.
 
@@ -72,8 +78,7 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
     if rated:
         mean = history["value"].mean()
         found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
-        by_category = history.explode("categories").groupby("categories")["value"].agg(["mean", "size"])
-        means = by_category[by_category["size"] >= FEW]["mean"].sort_values(ascending=False, kind="stable")
+        means = category_means(history)
         latest_first = history.iloc[::-1].sort_values("value", ascending=False, kind="stable")
         found["best"] = ", ".join(means[means >= mean].index[:2])
         found["worst"] = "".join(means[means < mean].index[-1:])
@@ -262,21 +267,23 @@ def named_categories(text: str, vocabulary: list[str]) -> set[str]:
     return {name for name in vocabulary if re.search(rf"(?<![\w-]){re.escape(name)}s?(?![\w-])", text, re.I)}
 
 
-def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, float]:
+def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, int]:
     """Compare what a profile names with the history it was written from.
 
     Returns:
-        Counts: categories named, of those supported (among the user's five most frequent or three best rated, or
-        the facts' rising ones); titles named, of those in the history.
+        Counts: categories named; of those, categories liked (among the user's five most frequent or three best rated)
+        and categories supported (named by any fact of the prompt); titles in quotes; of those, titles in the history.
     """
-    stated = facts(history)
-    support = named_categories(" ".join(stated.get(label, "") for label in ("frequent", "best", "rising")), vocabulary)
+    found = facts(history)
+    facts_named = named_categories(", ".join(found[name] for name in CATEGORY_FACTS if name in found), vocabulary)
+    liked = {*shares(history["categories"]).index[:5], *category_means(history).index[:3]}
     named = named_categories(re.sub(r'"[^"]*"', "", text), vocabulary)
-    titles = Counter(part.strip().lower().strip(".,;:!") for part in re.findall(r'"([^"]{2,80})"', text))
-    seen = {title.replace('"', "").lower().strip(".,;:!")[:80] for title in history["title"]}
+    titles = {part.strip(" .,;:!").lower() for part in re.findall(r'"([^"]{2,90})"', text)}
+    seen = {title.strip('" .,;:!').lower() for title in quoted(history["title"], len(history)).split('", "')}
     return {
         "categories_named": len(named),
-        "categories_supported": len(named & support),
+        "categories_liked": len(named & liked),
+        "categories_supported": len(named & facts_named),
         "titles_named": len(titles),
-        "titles_seen": len(titles.keys() & seen),
+        "titles_seen": len(titles & seen),
     }

@@ -186,7 +186,8 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
         restore(load_file(checkpoint / progress["state"]), model, teacher, optimizer)
         best = load_file(checkpoint / progress["best"])
     save_json(plain(config), home / "config.json")
-    rows, switch = windows(given.train, config.student.length), round(config.epochs * (setting.share if setting else 0))
+    rows = windows(given.train, config.student.length)
+    switch = round(config.epochs * setting.share) if setting else 0
     spent = time.process_time()
     for number in range(len(history), config.epochs):
         log = epoch(given, rows, model, teacher if number < switch else None, optimizer, config, number)
@@ -214,9 +215,7 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
     save_with(lambda path: save_file(best, path), home / "model.safetensors")
     save_json({"cpu_seconds": time.process_time() - spent}, home / "cost.json")
     save_json(result, home / "metrics.json")
-    say(
-        f"run {home.name} (seed {config.seed}): validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} s"
-    )
+    say(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} CPU s")
     shutil.rmtree(checkpoint, ignore_errors=True)
     return result
 

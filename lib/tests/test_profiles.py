@@ -143,6 +143,7 @@ def test_fidelity_counts_by_hand():
     text = 'Loves Crime and dramas, and "Heat." and "Alien".'
     assert profiles.fidelity(text, history, ["Crime", "Drama", "War"]) == {
         "categories_named": 2,
+        "categories_liked": 1,
         "categories_supported": 1,
         "titles_named": 2,
         "titles_seen": 1,

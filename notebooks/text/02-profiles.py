@@ -89,7 +89,8 @@ totals = checked.sum()
 
 # %%
 shares = {
-    "categories supported": totals["categories_supported"] / max(totals["categories_named"], 1),
+    "categories among the most frequent or best rated": totals["categories_liked"] / max(totals["categories_named"], 1),
+    "categories supported by a fact": totals["categories_supported"] / max(totals["categories_named"], 1),
     "titles really rated": totals["titles_seen"] / max(totals["titles_named"], 1),
     "answers cut off": (texts["finish"] != "stop").mean(),
 }
@@ -123,7 +124,7 @@ Markdown("> " + texts.set_index("user")["text"].loc[worst])
 # %%
 row = {"dataset": dataset, "llm": llm, "style": style, "users": len(users), "covered": len(texts)}
 row |= {name: texts[name].sum() for name in ("prompt_tokens", "output_tokens", "seconds")}
-row["unsupported_share"] = 1 - shares["categories supported"]
+row["unsupported_share"] = 1 - shares["categories supported by a fact"]
 row["unseen_title_share"] = 1 - shares["titles really rated"]
 table = save_csv(pd.DataFrame([row]), home / "tables" / "profiles.csv")
 table.T.astype(str).rename(columns={0: "value"})
