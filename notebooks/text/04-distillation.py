@@ -10,7 +10,7 @@
 preset = "default"
 seeds = [0, 1, 2]
 student = {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50}
-training = {"epochs": 14, "batch": 64, "lr": 0.003}
+training = {"epochs": 12, "batch": 64, "lr": 0.003}
 alpha = 0.4
 recent_days = 90.0
 
