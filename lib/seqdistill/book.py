@@ -13,12 +13,13 @@ from pathlib import Path
 
 import jupytext
 import nbformat
+import pandas as pd
 import papermill
 import yaml
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import profiles
+from seqdistill import profiles, report
 from seqdistill.artifacts import ROOT, BookError, data_dir, disk_full, outputs_dir, shown, writing
 from seqdistill.config import suggestion
 from seqdistill.llm import LlamaCpp, fetch_weights
@@ -29,6 +30,7 @@ PRESETS = ROOT / "notebooks" / "presets"
 HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
 
+MARKS = ("<!-- main table -->", "<!-- end of main table -->")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -158,7 +160,7 @@ class echoed:
 
 
 def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read and opened.
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
 
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
@@ -173,6 +175,14 @@ def publish(preset: str) -> None:
             raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
+    main = pd.read_csv(outputs_dir(preset) / "tables" / "main.csv").fillna({"verdict": ""})
+    reading = main[main["protocol"].str.endswith("/all") & (main["seen"] == "kept")]
+    columns = ["variant", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+    before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    table = report.markdown(report.formatted(reading, columns))
+    with writing(ROOT / "README.md") as temporary:
+        temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
 
 def weights(preset: str) -> None:
@@ -182,7 +192,7 @@ def weights(preset: str) -> None:
     try:
         print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
     except BookError as error:
-        print(f"{error} The book goes on without.", flush=True)
+        sys.exit(f"{error} The book goes on without.")
 
 
 def write_profiles(preset: str, fresh: bool) -> None:

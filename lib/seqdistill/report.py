@@ -82,6 +82,13 @@ def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=columns).set_index(columns[0])
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Write a formatted table as Markdown."""
+    rows = [[table.index.name, *table.columns], ["---"] * (1 + table.shape[1])]
+    rows += [[index, *row] for index, row in zip(table.index, table.to_numpy(), strict=True)]
+    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+
+
 def sentence(table: pd.DataFrame, variant: str) -> str:
     """Read one row of a comparison aloud."""
     row = table.set_index("variant").loc[variant]

@@ -6,7 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from seqdistill.baselines import popularity, recent_popularity
-from seqdistill.evaluate import by_user, holm, metrics, paired, rank, ranks_of
+from seqdistill.config import Student
+from seqdistill.evaluate import by_user, holm, metrics, model_score, paired, rank, ranks_of
+from seqdistill.models import SASRec
 from seqdistill.sequences import cases
 
 
@@ -32,6 +34,15 @@ def test_a_tie_counts_against_the_target():
 def test_nan_scores_are_an_error():
     with pytest.raises(ValueError, match="NaN"):
         ranks_of(torch.full((1, 3), torch.nan), torch.tensor([1]), torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_a_long_history_is_scored_by_its_last_events():
+    model = SASRec(30, Student(dim=8, blocks=1, heads=1, length=5)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    histories = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 6, 0, 0]])
+    found = model_score(model)(None, histories)
+    for row, recent in enumerate([[4, 5, 6, 7, 8], [9, 8, 7], [4, 3, 2, 1, 6]]):
+        torch.testing.assert_close(found[row], model.score(torch.tensor([recent]))[0])
 
 
 def test_metrics_by_hand():

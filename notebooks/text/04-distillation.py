@@ -113,6 +113,8 @@ phase1 = curves.dropna(subset="target_variance").groupby("variant", sort=False)[
 inside = pd.DataFrame({"variance_start": phase1.first(), "variance_end": phase1.last()}).reindex(list(variants))
 probes = pd.Series({name: run["probe_r2"] for name, run in found.items()})
 inside["probe_r2"] = probes.groupby(level=0).mean()
+chosen = pd.Series({name: float(run["best_epoch"]) for name, run in found.items()})
+inside["best_epoch"] = chosen.groupby(level=0).mean()
 inside = inside.rename_axis("variant").reset_index()
 report.formatted(save_csv(inside, home / "tables" / "inside.csv"), list(inside.columns))
 
