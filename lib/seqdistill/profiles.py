@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from seqdistill.artifacts import BookError, data_dir, digest, disk_full, load_table, save_table, say, shown
 from seqdistill.datasets import DOMAINS

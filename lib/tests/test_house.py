@@ -42,6 +42,8 @@ def test_stored_cells_equal_the_text_twin(place, chapter):
     assert counts == list(range(1, len(counts) + 1))
     errors = [output for cell in stored.cells for output in cell.get("outputs", []) if output.output_type == "error"]
     assert errors == []
+    warned = [output for cell in stored.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    assert warned == []
 
 
 @pytest.mark.parametrize("chapter", book.chapters())

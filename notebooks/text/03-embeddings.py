@@ -102,7 +102,7 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after UMAP **{after:.4
 
 # %%
 teacher = torch.full((events["user"].max() + 1, components), torch.nan)
-teacher[torch.from_numpy(texts["user"].to_numpy())] = encoders.standardised(reduced)
+teacher[torch.tensor(texts["user"].tolist())] = encoders.standardised(reduced)
 source = table_key(artifacts / "profiles.parquet")
 meta = {
     "key": digest([source, encoder, "umap", components, neighbors, seed]),
