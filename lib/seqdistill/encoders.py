@@ -52,9 +52,10 @@ def umap(vectors: np.ndarray, components: int, neighbors: int, seed: int) -> np.
         raise BookError(
             f"umap: {len(vectors)} vectors are too few for {components} components, {neighbors} neighbours."
         )
-    from umap import UMAP
-
     with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from umap import UMAP
+
         warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
         reducer = UMAP(n_components=components, n_neighbors=neighbors, metric="cosine", random_state=seed)
         return reducer.fit_transform(vectors).astype(np.float32)
