@@ -52,6 +52,14 @@ def windows(rows: Ragged, length: int) -> Ragged:
     return Ragged(flat, offsets, np.array(users))
 
 
+def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
+    """Cut the chosen rows to their last `length` items."""
+    ends = rows.offsets[chosen + 1]
+    begins = np.maximum(rows.offsets[chosen], ends - length)
+    flat = np.concatenate([rows.items[a:b] for a, b in zip(begins, ends, strict=True)])
+    return Ragged(flat, np.append(0, np.cumsum(ends - begins)), rows.users[chosen])
+
+
 def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
     """Stack rows into [B, T], padded with 0 on the right, T the longest of them."""
     lengths = rows.offsets[chosen + 1] - rows.offsets[chosen]

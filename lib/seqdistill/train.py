@@ -1,5 +1,6 @@
 """One run: two phases, the best weights by validation NDCG@10, the test split scored once at the end."""
 
+import hashlib
 import shutil
 import time
 from dataclasses import dataclass
@@ -8,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from filelock import FileLock
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from seqdistill.artifacts import (
     BookError,
     code_digest,
+    content_digest,
     digest,
     load_json,
     load_table,
@@ -25,12 +28,12 @@ from seqdistill.artifacts import (
     shown,
     table_key,
 )
-from seqdistill.config import Run, plain
+from seqdistill.config import Run, parse, plain
 from seqdistill.distill import Teacher, combine, probe_r2, user_vector
 from seqdistill.evaluate import metrics, model_score, rank
 from seqdistill.losses import full_softmax
 from seqdistill.models import SASRec
-from seqdistill.sequences import Cases, Ragged, batches, cases, ragged, windows
+from seqdistill.sequences import Cases, Ragged, batches, cases, latest, padded, ragged, windows
 
 ENGINE = ("sequences", "models", "losses", "distill", "evaluate", "train")
 
@@ -39,7 +42,7 @@ ENGINE = ("sequences", "models", "losses", "distill", "evaluate", "train")
 class Problem:
     """What every run of a data set shares.
 
-    `teacher` is [U, r] with rows of NaN for users without a profile, or None; the keys are digests of the inputs.
+    `teacher` is [U, r] with rows of NaN for users without a profile, or None; the keys are digests of the content.
     """
 
     items: int
@@ -51,19 +54,17 @@ class Problem:
     teacher_key: str
 
 
-def problem(
-    events: pd.DataFrame, items: int, events_key: str, teacher: Tensor | None = None, teacher_key: str = ""
-) -> Problem:
+def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> Problem:
     """Prepare training sequences and cases from the event table.
 
     Args:
         events: columns user, item, time, split; sorted by user and time.
         items: catalogue size V.
-        events_key: digest of the event table.
         teacher: standardised teacher vectors, [U, r].
-        teacher_key: digest of the teacher.
     """
     train = ragged(events[events["split"] == "train"])
+    events_key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
+    teacher_key = "" if teacher is None else hashlib.sha256(teacher.numpy().tobytes()).hexdigest()
     return Problem(items, train, cases(events, "valid"), cases(events, "test"), teacher, events_key, teacher_key)
 
 
@@ -73,15 +74,15 @@ def load_problem(artifacts: Path) -> Problem:
     Raises:
         BookError: one is missing, or the teacher was made from other events.
     """
-    events, items = load_table(artifacts / "events.parquet"), load_table(artifacts / "items.parquet")
     key, path = table_key(artifacts / "events.parquet"), artifacts / "teacher.safetensors"
+    events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
     if not path.exists():
         raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.")
     with safe_open(path, "pt") as tensors:
         made, teacher = tensors.metadata(), tensors.get_tensor("teacher")
     if made["events"] != key:
         raise BookError(f"{shown(path)}: stale, made from other events; run 02-profiles and 03-embeddings again.")
-    return problem(events, len(items), key, teacher, made["key"])
+    return problem(events, len(items), teacher)
 
 
 def run_key(config: Run, given: Problem) -> str:
@@ -117,7 +118,7 @@ def restore(state: dict[str, Tensor], model: SASRec, teacher: Teacher | None, op
 
 
 def epoch(
-    given: Problem, rows: Ragged, model: SASRec, teacher: Teacher | None, optimizer, config: Run, number: int
+    rows: Ragged, model: SASRec, teacher: Teacher | None, optimizer: torch.optim.AdamW, config: Run, number: int
 ) -> dict[str, float]:
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
@@ -138,26 +139,13 @@ def epoch(
             loss = combine(loss, distil, config.distillation.alpha, config.distillation.beta)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], config.clip)
         optimizer.step()
     return {name: float(np.mean(values)) for name, values in sums.items() if values}
 
 
-@torch.inference_mode()
-def probe(model: SASRec, given: Problem, block: int) -> float:
-    """Linear-probe R² of the true teacher from H_k (mean over the last `length` training events)."""
-    model.eval()
-    vectors, found = [], []
-    for row, user in enumerate(given.train.users):
-        if not given.teacher[user].isnan().any():
-            ids = torch.from_numpy(given.train.row(row)[-model.config.length :])[None]
-            vectors.append(user_vector(model(ids)[1][block - 1], ids > 0))
-            found.append(given.teacher[user])
-    return probe_r2(torch.cat(vectors), torch.stack(found))
-
-
 def train(config: Run, given: Problem, folder: Path) -> dict:
-    """Train, resume or simply read one run.
+    """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
     Args:
         config: what to train.
@@ -168,8 +156,15 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
         The run's metrics.json: per-epoch history, chosen epoch, validation and test metrics.
     """
     home = folder / run_key(config, given)
-    if (home / "metrics.json").exists():
-        return load_json(home / "metrics.json")
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "lock"):
+        if not (home / "metrics.json").exists():
+            fit(config, given, home)
+    return load_json(home / "metrics.json")
+
+
+def fit(config: Run, given: Problem, home: Path) -> None:
+    """Train one run in its folder, from its last whole checkpoint if there is one."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     model = SASRec(given.items, config.student)
@@ -179,18 +174,16 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
     optimizer = torch.optim.AdamW(
         [p for p in trained if p.requires_grad], lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    history, best, checkpoint = [], {}, home / "checkpoint"
-    if (checkpoint / "progress.json").exists():
-        progress = load_json(checkpoint / "progress.json")
-        history = progress["history"]
-        restore(load_file(checkpoint / progress["state"]), model, teacher, optimizer)
-        best = load_file(checkpoint / progress["best"])
+    checkpoint = home / "checkpoint"
+    history, state, best = kept(checkpoint)
+    if history:
+        restore(state, model, teacher, optimizer)
     save_json(plain(config), home / "config.json")
     rows = windows(given.train, config.student.length)
     switch = round(config.epochs * setting.share) if setting else 0
     spent = time.process_time()
     for number in range(len(history), config.epochs):
-        log = epoch(given, rows, model, teacher if number < switch else None, optimizer, config, number)
+        log = epoch(rows, model, teacher if number < switch else None, optimizer, config, number)
         model.eval()
         log["valid_ndcg@10"] = metrics(rank(given.valid, model_score(model))["kept"])["ndcg@10"]
         if not history or log["valid_ndcg@10"] > max(past["valid_ndcg@10"] for past in history):
@@ -209,15 +202,12 @@ def train(config: Run, given: Problem, folder: Path) -> dict:
         "test": {column: metrics(ranks[column]) for column in ("kept", "filtered")},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
-    if given.teacher is not None:
-        result["probe_r2"] = probe(model, given, setting.block if setting else 0)
     save_table(ranks, home / "ranks.parquet")
     save_with(lambda path: save_file(best, path), home / "model.safetensors")
     save_json({"cpu_seconds": time.process_time() - spent}, home / "cost.json")
     save_json(result, home / "metrics.json")
     say(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} CPU s")
     shutil.rmtree(checkpoint, ignore_errors=True)
-    return result
 
 
 def keep(checkpoint: Path, history: list[dict], state: dict[str, Tensor], best: dict[str, Tensor]) -> None:
@@ -228,4 +218,39 @@ def keep(checkpoint: Path, history: list[dict], state: dict[str, Tensor], best: 
     save_json({"history": history, **names}, checkpoint / "progress.json")
     for old in checkpoint.glob("*.safetensors"):
         if old.name not in names.values():
-            old.unlink()
+            old.unlink(missing_ok=True)
+
+
+def kept(checkpoint: Path) -> tuple[list[dict], dict[str, Tensor], dict[str, Tensor]]:
+    """Read what `keep` wrote: history, state, best weights; a damaged checkpoint is reported and counts as none."""
+    if not (checkpoint / "progress.json").exists():
+        return [], {}, {}
+    try:
+        progress = load_json(checkpoint / "progress.json")
+        state, best = (load_file(checkpoint / progress[name]) for name in ("state", "best"))
+    except (BookError, KeyError, OSError, SafetensorError) as error:
+        say(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
+        return [], {}, {}
+    return progress["history"], state, best
+
+
+def student(home: Path, items: int) -> SASRec:
+    """Load the finished student of a run's folder, ready to score.
+
+    Raises:
+        BookError: the run has not finished.
+    """
+    model = SASRec(items, parse(Run, load_json(home / "metrics.json")["config"], shown(home)).student)
+    model.load_state_dict(load_file(home / "model.safetensors"))
+    return model.eval()
+
+
+@torch.inference_mode()
+def probe(model: SASRec, given: Problem, block: int = 0) -> float:
+    """Linear-probe R² of the teacher from H_k, the mean over each user's last `length` training events."""
+    owners = np.flatnonzero(~given.teacher.isnan().any(1).numpy()[given.train.users])
+    found = []
+    for chosen in np.array_split(owners, max(1, len(owners) // 64)):
+        ids = padded(latest(given.train, chosen, model.config.length), np.arange(len(chosen)))
+        found.append(user_vector(model(ids)[1][block - 1], ids > 0))
+    return probe_r2(torch.cat(found), given.teacher[given.train.users[owners]])

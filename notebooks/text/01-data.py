@@ -55,9 +55,7 @@ theirs["density"] = theirs["interactions"] / (theirs["users"] * theirs["items"])
 sizes = save_csv(pd.concat([ours, theirs], ignore_index=True), home / "tables" / "data.csv")
 
 # %%
-sizes.set_index("dataset").style.format(
-    {"users": "{:,}", "items": "{:,}", "interactions": "{:,}", "avg_per_user": "{:.1f}", "density": "{:.2%}"}
-).set_uuid("sizes")
+report.formatted(sizes, list(sizes.columns))
 
 # %% [markdown]
 # ## Which events may a model see?

@@ -29,9 +29,10 @@ report.style()
 
 # %%
 problem = load_problem(home / "artifacts")
-config = parse(Run, load_json(home / "artifacts" / "student.json"), "student.json")
+chosen = load_json(home / "artifacts" / "student.json")
+config = parse(Run, chosen["run"], "student.json")
 grid = {
-    f"alpha {alpha:g}, beta {'on' if beta else 'off'}": Distillation(alpha=alpha, beta=beta)
+    f"alpha {alpha:g}, beta {'on' if beta else 'off'}": Distillation(alpha=alpha, beta=beta, share=chosen["share"])
     for beta in (False, True)
     for alpha in alphas
 }
