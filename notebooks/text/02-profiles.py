@@ -35,7 +35,7 @@ report.style()
 key = table_key(artifacts / "events.parquet")
 events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 histories = profiles.histories(events[events["split"] == "train"], items)
-histories[0][["title", "categories", "value"]].head()
+next(iter(histories.values()))[["title", "categories", "value"]].head()
 
 # %% [markdown]
 # ## From history to prompt

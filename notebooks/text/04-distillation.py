@@ -26,7 +26,6 @@ from seqdistill import baselines, report
 from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json
 from seqdistill.config import Distillation, Run, parse, plain
 from seqdistill.evaluate import rank
-from seqdistill.splits import protocol_name
 from seqdistill.sweep import plan, ranks, results, sweep
 from seqdistill.train import load_problem, probe, run_key, student
 
@@ -143,8 +142,7 @@ ranked = {
 # out. The test resamples *users*, after averaging over seeds and over a user's cases.
 
 # %%
-dataset = load_table(home / "artifacts" / "users.parquet")["dataset"].iloc[0]
-protocol = protocol_name(int(problem.test.position.max()) + 1)
+dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
 model = {"popularity": "popularity", "recent-popularity": "popularity"}
 readings = [("all", "kept"), ("all", "filtered"), ("last", "kept"), ("last", "filtered")]
 
