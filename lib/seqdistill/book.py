@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -19,10 +20,11 @@ import yaml
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import profiles, report
+from seqdistill import profiles, report, store
 from seqdistill.artifacts import ROOT, BookError, data_dir, disk_full, outputs_dir, shown, writing
 from seqdistill.config import suggestion
-from seqdistill.llm import LlamaCpp, fetch_weights
+from seqdistill.llm import open_llm
+from seqdistill.weights import fetch_weights
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
@@ -203,17 +205,18 @@ def write_profiles(preset: str, fresh: bool) -> None:
     """
     defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
     values = defaults | preset_values(preset, "02-profiles", defaults)
-    path = fetch_weights(values["llm"])
-    dataset, questions = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
-    target = profiles.shipped_path(dataset, values["llm"], values["style"])
-    store = profiles.Store(data_dir() / "cache" / "answers.sqlite")
+    name, style, context = (values[key] for key in ("llm", "style", "context"))
+    opened = cache(lambda: open_llm(name, context))
+    dataset, task = profiles.task_of(outputs_dir(preset) / "artifacts", name, style, "plain", context, opened)
+    questions, target = task.first_questions(), profiles.shipped_path(dataset, name, style)
+    kept, known = store.Store(data_dir() / "cache" / "answers.sqlite"), {} if fresh else store.read_shipped(target)
     if fresh:
-        store.forget([question.key for question in questions])
-    have = {} if fresh else profiles.shipped(target, questions)
+        kept.forget(question.key for question in questions)
+    have = store.shipped(known, questions)
     todo = [question for question in questions if question.key not in have]
-    for _ in profiles.generate(LlamaCpp(values["llm"], path), todo, store) if todo else ():
-        pass
-    table = profiles.ship(target, questions, have | store.get([question.key for question in todo]))
+    outcomes = profiles.write(task, profiles.asker(opened, kept, known))
+    print(profiles.failures_sentence(outcomes), end="\n" * bool(profiles.failures_sentence(outcomes)))
+    table = store.ship(target, questions, have | kept.get(question.key for question in todo))
     print(f"{shown(target)}: {len(table)} profiles, {len(todo)} of them asked now", flush=True)
 
 
