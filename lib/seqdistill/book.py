@@ -16,11 +16,12 @@ import nbformat
 import pandas as pd
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
 from seqdistill import profiles, report
-from seqdistill.artifacts import ROOT, BookError, data_dir, disk_full, outputs_dir, shown, writing
+from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
 from seqdistill.config import suggestion
 from seqdistill.llm import LlamaCpp, fetch_weights
 
@@ -126,6 +127,8 @@ def execute(chapter: str, preset: str) -> None:
             shutil.copy(after, failed)
             what = error.evalue if error.ename == "BookError" else f"{error.ename}: {error.evalue}"
             raise BookError(f"{chapter}: {what} (the failed notebook is {shown(failed)})") from None
+        except DeadKernelError:
+            raise BookError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
         done = normalised(nbformat.read(after, as_version=4), chapter)
     with writing(target) as temporary:
         nbformat.write(done, temporary)
@@ -185,35 +188,59 @@ def publish(preset: str) -> None:
         temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
 
-def weights(preset: str) -> None:
-    """Fetch the weights that 02-profiles asks live; without them the chapter says so and goes on."""
+def profile_values(preset: str) -> dict:
+    """Parameters of 02-profiles in a preset."""
     defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
-    name = (defaults | preset_values(preset, "02-profiles", defaults))["live_llm"]
-    try:
+    return defaults | preset_values(preset, "02-profiles", defaults)
+
+
+def weights(preset: str) -> None:
+    """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
+
+    Raises:
+        BookError: no source gave them.
+    """
+    values = profile_values(preset)
+    names = {values["live_llm"]} if values["live_users"] else set()
+    if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and unanswered(preset, values):
+        names.add(values["llm"])
+    for name in sorted(names):
         print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
-    except BookError as error:
-        sys.exit(f"{error} The book goes on without.")
+
+
+def unanswered(preset: str, values: dict) -> list[profiles.Question]:
+    """Questions of a preset that neither the shipped profiles nor the store answer."""
+    dataset, asked = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
+    have = profiles.shipped(profiles.shipped_path(dataset, values["llm"], values["style"]), asked)
+    left = [question for question in asked if question.key not in have]
+    known = profiles.Store(data_dir() / "cache" / "answers.sqlite").get([question.key for question in left])
+    return [question for question in left if question.key not in known]
 
 
 def write_profiles(preset: str, fresh: bool) -> None:
-    """Answer 02's questions and ship the answers; `fresh` forgets those that are already there.
+    """Answer 02's questions and ship the answers.
+
+    `fresh` asks all of them again, into a store of its own that lives until the answers are shipped: a killed run goes
+    on where it was.
 
     Raises:
         BookError: the weights are not here.
     """
-    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
-    values = defaults | preset_values(preset, "02-profiles", defaults)
-    path = fetch_weights(values["llm"])
+    values = profile_values(preset)
     dataset, questions = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
     target = profiles.shipped_path(dataset, values["llm"], values["style"])
-    store = profiles.Store(data_dir() / "cache" / "answers.sqlite")
-    if fresh:
-        store.forget([question.key for question in questions])
+    cache = data_dir() / "cache"
+    path = cache / f"fresh-{digest([question.key for question in questions])[:16]}.sqlite" if fresh else None
+    store = profiles.Store(path or cache / "answers.sqlite")
     have = {} if fresh else profiles.shipped(target, questions)
     todo = [question for question in questions if question.key not in have]
-    for _ in profiles.generate(LlamaCpp(values["llm"], path), todo, store) if todo else ():
-        pass
+    if todo:
+        model = LlamaCpp(values["llm"], fetch_weights(values["llm"]))
+        for _ in profiles.generate(model, todo, store):
+            pass
     table = profiles.ship(target, questions, have | store.get([question.key for question in todo]))
+    if path:
+        path.unlink()
     print(f"{shown(target)}: {len(table)} profiles, {len(todo)} of them asked now", flush=True)
 
 

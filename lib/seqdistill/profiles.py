@@ -13,7 +13,6 @@ import pandas as pd
 from tqdm import tqdm
 
 from seqdistill.artifacts import BookError, data_dir, digest, disk_full, load_table, save_table, say, shown
-from seqdistill.datasets import DOMAINS
 from seqdistill.llm import LLM, Answer, Messages, known
 
 SAMPLING = {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120}
@@ -148,9 +147,8 @@ def question(user_id: str, history: pd.DataFrame, domain: str, style: str, model
 def questions_of(artifacts: Path, llm: str, style: str) -> tuple[str, list[Question]]:
     """Compose the questions about every user of the tables that 01-data left; return them with the data set's name."""
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
-    dataset, ids, sha = users["dataset"].iloc[0], users["user_id"], known(llm).sha256
+    dataset, domain, ids, sha = users["dataset"].iloc[0], users["domain"].iloc[0], users["user_id"], known(llm).sha256
     found = histories(events[events["split"] == "train"], items)
-    domain = DOMAINS.get(dataset, "generic")
     return dataset, [question(ids[user], history, domain, style, sha) for user, history in found.items()]
 
 

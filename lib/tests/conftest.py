@@ -51,4 +51,4 @@ def events():
 def given(events):
     teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     teacher[3] = torch.nan
-    return problem(events, 30, "events", teacher, "teacher")
+    return problem(events, 30, teacher)

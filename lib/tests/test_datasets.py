@@ -1,9 +1,13 @@
+import gzip
+
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill import datasets
 from seqdistill.artifacts import BookError
+from seqdistill.datasets.tables import Raw, canonical, core, filtered, raw_events, single
 
 
 def test_movielens_small_counts(tmp_path, monkeypatch):
@@ -12,48 +16,127 @@ def test_movielens_small_counts(tmp_path, monkeypatch):
     counts = datasets.statistics(data.events)
     assert (counts["users"], counts["items"], counts["interactions"]) == (671, 9066, 100004)
     assert len(datasets.load("movielens-small", 5).items) == 3496
+    assert data.domain == "movies" and data.dated
+
+
+def decoded(data):
+    """Events of a data set under the ids of its files, in table order."""
+    ids = data.items.set_index("item")["item_id"].loc[data.events["item"]].tolist()
+    users = data.users.set_index("user")["user_id"].loc[data.events["user"]].tolist()
+    return list(zip(users, ids, data.events["time"].tolist(), strict=True))
 
 
 def test_codes_decode_to_the_raw_rows(raw):
-    data = datasets.load("books", 1)
-    decoded = data.events.merge(data.users, on="user").merge(data.items[["item", "item_id"]], on="item")
-    expected = pd.read_csv(raw / "interactions.csv", dtype=str)
-    found = set(zip(decoded["user_id"], decoded["item_id"], decoded["time"].astype(str), strict=True))
-    assert found == set(zip(expected["user_id"], expected["item_id"], expected["timestamp"], strict=True))
+    expected = pd.read_csv(raw / "interactions.csv", dtype={"user_id": str, "item_id": str})
+    expected = expected[["user_id", "item_id", "timestamp"]].itertuples(index=False, name=None)
+    assert sorted(decoded(datasets.load("books", 1))) == sorted(expected)
 
 
 def test_order_within_a_user_is_by_time_and_ties_keep_file_order(raw):
     text = "user_id,item_id,timestamp\n1,5,20\n1,3,10\n1,9,10\n1,4,10\n"
     (raw / "interactions.csv").write_text(text)
-    assert datasets.load("books", 1).items["item_id"].tolist() == ["3", "4", "5", "9"]
-    assert datasets.load("books", 1).events["item"].tolist() == [1, 4, 2, 3]
+    data = datasets.load("books", 1)
+    assert data.items["item_id"].tolist() == ["3", "4", "5", "9"]
+    assert data.events["item"].tolist() == [1, 4, 2, 3]
+    assert "2 events at the same time as an earlier one of the same user: kept in file order" in data.notes
+
+
+def test_repeated_events_are_dropped_and_counted(raw):
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,5,10\n1,3,10\n1,5,10\n1,5,20\n2,5,10\n")
+    data = datasets.load("books", 1)
+    assert decoded(data) == [("1", "5", 10), ("1", "3", 10), ("1", "5", 20), ("2", "5", 10)]
+    assert "1 repeated events dropped" in data.notes
+
+
+IDS = st.text("ab019é", min_size=1, max_size=4)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(IDS, IDS, st.integers(-5, 5)), min_size=1, max_size=60, unique=True))
+def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
+    users, items = ([*dict.fromkeys(column)] for column in list(zip(*rows, strict=True))[:2])
+    events = raw_events(
+        np.array([users.index(user) for user, _, _ in rows], dtype=np.int32),
+        np.array([items.index(item) for _, item, _ in rows], dtype=np.int32),
+        np.array([time for _, _, time in rows]),
+    )
+    texts = pd.DataFrame({"item_id": items, "title": ""}, dtype="str")
+    whole = canonical(Raw(events, pd.Series(users, dtype="str"), texts, True, "generic"))
+    found = decoded(filtered("x", whole, 1, "core", None, "", "x"))
+    assert sorted(found) == sorted(rows)
+    for user in users:
+        own = [row for row in rows if row[0] == user]
+        assert [row for row in found if row[0] == user] == sorted(own, key=lambda row: row[2])
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=80)
 
 
 @settings(max_examples=50)
-@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=80), st.integers(1, 4))
+@given(PAIRS, st.integers(1, 4))
 def test_core_is_a_fixed_point_that_meets_the_minimum(pairs, minimum):
-    kept = datasets.core(pd.DataFrame(pairs, columns=["user_id", "item_id"]), minimum)
-    assert len(datasets.core(kept, minimum)) == len(kept)
-    assert kept.empty or min(kept["user_id"].value_counts().min(), kept["item_id"].value_counts().min()) >= minimum
+    user, item = np.array(pairs).T
+    keep = core(user, item, minimum)
+    if keep.any():
+        assert core(user[keep], item[keep], minimum).all()
+        assert min(np.unique(codes[keep], return_counts=True)[1].min() for codes in (user, item)) >= minimum
+    once = single(user, item, minimum)
+    counts = [np.unique(codes, return_inverse=True, return_counts=True)[1:] for codes in (user, item)]
+    assert (once == np.logical_and(*(count[place] >= minimum for place, count in counts))).all()
+    assert (once | ~keep).all()
 
 
+def test_one_pass_by_hand(raw):
+    """Item 3 has two events; without them user 2 has one event left, which one pass keeps and the core does not."""
+    rows = [(1, 4), (1, 5), (2, 4), (2, 3), (3, 4), (3, 5), (4, 3)]
+    text = "".join(f"{user},{item},{time}\n" for time, (user, item) in enumerate(rows))
+    (raw / "interactions.csv").write_text("user_id,item_id,position\n" + text)
+    kept = {kind: [row[:2] for row in decoded(datasets.load("books", 2, kind=kind))] for kind in ("single", "core")}
+    assert kept["single"] == [("1", "4"), ("1", "5"), ("2", "4"), ("2", "3"), ("3", "4"), ("3", "5")]
+    assert kept["core"] == [("1", "4"), ("1", "5"), ("3", "4"), ("3", "5")]
+    assert not datasets.load("books", 1).dated
+
+
+EVENTS = "user_id,item_id,timestamp\n"
 HOSTILE = {
-    "bad rating": ("interactions.csv", "user_id,item_id,timestamp,rating\n1,5,10,four\n", 'row 2, column "rating"'),
-    "bad time": (
+    "bad rating": (
         "interactions.csv",
-        "user_id,item_id,timestamp\n1,5,10\n1,6,noon\n",
-        "row 3, column \"timestamp\": 'noon'",
+        "user_id,item_id,timestamp,rating\n1,5,10,four\n",
+        "row 2, column \"rating\": 'four'",
     ),
-    "infinite time": ("interactions.csv", "user_id,item_id,timestamp\n1,5,inf\n", "a number is expected"),
-    "empty id": ("interactions.csv", "user_id,item_id,timestamp\n1,,10\n", 'row 2, column "item_id"'),
-    "unknown item": ("interactions.csv", "user_id,item_id,timestamp\n1,99,10\n", "not in items.csv"),
-    "unknown user": ("interactions.csv", "user_id,item_id,timestamp\n77,5,10\n", "not in users.csv"),
-    "short row": ("interactions.csv", "user_id,item_id,timestamp\n1,5,10\n1,6\n", "row 3"),
-    "long row": ("interactions.csv", "user_id,item_id,timestamp\n1,5,10\n1,6,11,12,13\n", "line 3"),
+    "rating out of range": (
+        "interactions.csv",
+        "user_id,item_id,timestamp,rating\n1,5,10,4\n1,6,10,9\n",
+        'row 3, column "rating"',
+    ),
+    "NaN rating": ("interactions.csv", "user_id,item_id,timestamp,rating\n1,5,10,NaN\n", "a number is expected"),
+    "bad time": ("interactions.csv", EVENTS + "1,5,10\n1,6,noon\n1,7,noon\n", "row 3, column \"timestamp\": 'noon'"),
+    "how many": ("interactions.csv", EVENTS + "1,5,10\n1,6,noon\n1,7,noon\n", "(2 such rows; this is the first)"),
+    "infinite time": ("interactions.csv", EVENTS + "1,5,inf\n", "a whole number is expected"),
+    "broken time": ("interactions.csv", EVENTS + "1,5,1.5\n", "a whole number is expected"),
+    "huge time": ("interactions.csv", EVENTS + "1,5,99999999999999999999\n", "a whole number is expected"),
+    "no time": ("interactions.csv", EVENTS + "1,5,\n", "row 2, column \"timestamp\": ''"),
+    "empty id": ("interactions.csv", EVENTS + "1,,10\n", 'row 2, column "item_id"'),
+    "blank id": ("interactions.csv", EVENTS + "1,5,10\n1, ,10\n", 'row 3, column "item_id"'),
+    "unknown item": ("interactions.csv", EVENTS + "1,99,10\n", "not in items.csv"),
+    "unknown user": ("interactions.csv", EVENTS + "77,5,10\n", "not in users.csv"),
+    "short row": ("interactions.csv", EVENTS + "1,5,10\n1,6\n", "row 3: 2 fields; 3 are expected"),
+    "long row": ("interactions.csv", EVENTS + "1,5,10\n1,6,11,12,13\n", "row 3: 5 fields; 3 are expected"),
+    "one field more in the first row": ("interactions.csv", EVENTS + "9,1,5,10\n", "row 2: 4 fields; 3 are expected"),
+    "one field more in every row": ("interactions.csv", EVENTS + "9,1,5,10\n9,1,6,11\n", "(2 such rows"),
+    "blank line": ("interactions.csv", EVENTS + "1,5,10\n\n1,6,11\n", "row 3: 0 fields"),
     "no column": ("interactions.csv", "user,item_id,timestamp\n1,5,10\n", 'no column "user_id"'),
+    "double column": (
+        "interactions.csv",
+        "user_id,item_id,timestamp,item_id\n1,5,10,6\n",
+        '"item_id" stands here twice',
+    ),
+    "no header": ("interactions.csv", "1,5,10\n1,6,11\n", "is the header missing?"),
     "no order": ("interactions.csv", "user_id,item_id\n1,5\n", '"timestamp" or "position"'),
-    "wrong delimiter": ("interactions.csv", "user_id;item_id;timestamp\n1;5;10\n", 'no column "user_id"'),
+    "wrong delimiter": ("interactions.csv", "user_id;item_id;timestamp\n1;5;10\n", "separated by ';'"),
+    "tabs": ("interactions.csv", "user_id\titem_id\ttimestamp\n1\t5\t10\n", "separated by '\\t'"),
     "empty file": ("interactions.csv", "", "the file is empty"),
+    "open quote": ("items.csv", 'item_id,title\n5,"A\n6,B\n', "a quotation mark not closed"),
     "header only": ("users.csv", "user_id\n", "no rows"),
     "double user": ("users.csv", "user_id\n1\n1\n", "stands here twice"),
     "double item": ("items.csv", "item_id,title\n5,A\n5,B\n", 'row 3, column "item_id"'),
@@ -69,10 +152,40 @@ def test_hostile_files_are_named(raw, case):
     assert name in str(caught.value) and message in str(caught.value)
 
 
-def test_bytes_that_are_no_utf8_are_named(raw):
-    (raw / "items.csv").write_bytes(b"item_id,title\n5,Am\xe9lie\n")
-    with pytest.raises(BookError, match=r"items.csv: byte \d+ is not UTF-8"):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"item_id,title\n5,Am\xe9lie\n", "items.csv, line 2: byte 0xe9 at place 5 is not UTF-8"),
+        ("item_id,title\n5,A\n".encode("utf-16"), "items.csv, line 1: byte 0xff at place 1 is not UTF-8"),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_named(raw, content, message):
+    (raw / "items.csv").write_bytes(content)
+    with pytest.raises(BookError, match=message):
         datasets.load("books", 1)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(raw):
+    before = datasets.load("books", 1)
+    for name in ("users", "items", "interactions"):
+        path = raw / f"{name}.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    after = datasets.load("books", 1)
+    assert after.events.equals(before.events) and after.items.equals(before.items) and after.users.equals(before.users)
+
+
+def test_packed_files_are_read_and_a_cut_one_is_named(raw):
+    before, path = datasets.load("books", 1).events, raw / "interactions.csv"
+    packed = gzip.compress(path.read_bytes())
+    path.with_suffix(".csv.gz").write_bytes(packed)
+    with pytest.raises(BookError, match="keep one of them"):
+        datasets.load("books", 1)
+    path.unlink()
+    assert datasets.load("books", 1).events.equals(before)
+    for damaged in (packed[:-20], b"no gzip at all"):
+        path.with_suffix(".csv.gz").write_bytes(damaged)
+        with pytest.raises(BookError, match=r"interactions.csv.gz: the gzip archive is damaged or cut off"):
+            datasets.load("books", 1)
 
 
 def test_missing_file_is_named(raw):
@@ -84,3 +197,101 @@ def test_missing_file_is_named(raw):
 def test_filter_that_leaves_nothing_says_so(raw):
     with pytest.raises(BookError, match="at least 50 events"):
         datasets.load("books", 50)
+
+
+SETTINGS = """
+domain: movies
+users: {id: reader}
+items: {id: isbn, title: name, categories: shelf, separator: " > ", root: true, year: printed}
+interactions: {user: reader, item: isbn, time: day, format: "%d.%m.%Y", rating: stars, best: 10}
+"""
+
+
+@pytest.fixture
+def renamed(raw):
+    (raw / "users.csv").write_text("reader\nann\nbob\n")
+    (raw / "items.csv").write_text(
+        'isbn,name,shelf,printed,blurb\n1-X,"Good, bad",Books > Crime > Noir,1950,"Two\nlines"\n2-X,,Books,,\n'
+    )
+    (raw / "interactions.csv").write_text("reader,isbn,day,stars\nbob,2-X,02.01.1970,8\nbob,1-X,01.01.1970,10\n")
+    (raw / "dataset.yaml").write_text(SETTINGS)
+    return raw
+
+
+def test_a_dataset_yaml_names_columns_times_and_ratings(renamed):
+    data = datasets.load("books", 1)
+    assert decoded(data) == [("bob", "1-X", 0), ("bob", "2-X", 86400)]
+    assert data.events["value"].tolist() == [5.0, 4.0]
+    assert data.items.drop(columns="item").to_dict("list") == {
+        "item_id": ["1-X", "2-X"],
+        "title": ["Good, bad", "item 2-X"],
+        "categories": ["Crime|Noir", ""],
+        "year": ["1950", ""],
+        "blurb": ["Two\nlines", ""],
+    }
+    assert data.domain == "movies" and data.dated
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("users: {ids: reader}", 'users: "ids" is not a setting of Users (did you mean "id"?)'),
+        ("interactions: {best: many}", "\"best\" = 'many'"),
+        ("domain: poems", "there are prompts for generic, movies"),
+        ("users: 3", '"users" is 3; expected names of columns'),
+        ("users: {id: reader}\nitems: {id: isbn, title: name, categories: name}", "one column cannot be two things"),
+        ("- a", "expected domain, users, items, interactions"),
+        ("{", "not valid YAML"),
+        (SETTINGS.replace("%d.%m", "%m-%d"), "row 2, column \"day\": '02.01.1970': a time like %m-%d.%Y is expected"),
+    ],
+)
+def test_a_wrong_dataset_yaml_is_named(renamed, text, message):
+    (renamed / "dataset.yaml").write_text(text)
+    with pytest.raises(BookError) as caught:
+        datasets.load("books", 1)
+    assert message in str(caught.value)
+
+
+def test_two_columns_of_one_name_are_an_error(raw):
+    (raw / "items.csv").write_text("item_id,name,title\n5,A,B\n")
+    (raw / "dataset.yaml").write_text("items: {title: name}")
+    with pytest.raises(BookError, match=r'items\.csv: two columns would be called "title"'):
+        datasets.load("books", 1)
+
+
+@pytest.mark.parametrize(("form", "cell"), [("milliseconds", "86400000"), ("iso", "1970-01-02"), ("unix", "86400")])
+def test_forms_of_time(raw, form, cell):
+    (raw / "dataset.yaml").write_text(f"interactions: {{time: at, format: {form}}}")
+    (raw / "interactions.csv").write_text(f"user_id,item_id,at\n1,5,{cell}\n")
+    assert datasets.load("books", 1).events["time"].tolist() == [86400]
+
+
+def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_path, monkeypatch):
+    before = datasets.load("books", 2)
+    datasets.convert("books")
+    assert datasets.present() == ["books"]
+    monkeypatch.setattr("seqdistill.datasets.generic.checks.read_csv", None)
+    after = datasets.load("books", 2)
+    monkeypatch.undo()
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    for name in ("events", "users", "items"):
+        pd.testing.assert_frame_equal(getattr(after, name), getattr(before, name))
+    assert (after.notes, after.key, after.domain) == (before.notes, before.key, before.domain)
+    (raw / "interactions.csv").write_text(EVENTS + "1,5,10\n")
+    assert len(datasets.load("books", 1).events) == 1
+
+
+def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path):
+    (raw / "dataset.yaml").write_text("domain: movies")
+    datasets.convert("novels", raw)
+    assert datasets.load("novels", 1).events.equals(datasets.load("books", 1).events)
+    assert datasets.load("novels", 1).domain == "movies"
+    (raw / "interactions.csv").write_text(EVENTS + "1,5,noon\n")
+    with pytest.raises(BookError, match="Nothing was written"):
+        datasets.convert("poems", raw)
+    assert not (tmp_path / "poems").exists()
+
+
+def test_an_unknown_data_set_is_named(raw):
+    with pytest.raises(BookError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
+        datasets.load("beuty", 1)

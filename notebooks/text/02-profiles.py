@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import profiles, report
-from seqdistill.artifacts import BookError, data_dir, digest, load_table, outputs_dir, save_csv, save_table, table_key
+from seqdistill.artifacts import BookError, data_dir, load_table, outputs_dir, save_csv, save_table, table_key
 from seqdistill.llm import LlamaCpp, local_weights
 
 home = outputs_dir(preset)
@@ -32,10 +32,10 @@ report.style()
 # `histories` refuses any event outside the training split, so no test event can reach a profile.
 
 # %%
-events, items = load_table(artifacts / "events.parquet"), load_table(artifacts / "items.parquet")
-users = load_table(artifacts / "users.parquet")
+key = table_key(artifacts / "events.parquet")
+events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 histories = profiles.histories(events[events["split"] == "train"], items)
-histories[0][["title", "categories", "value"]].head()
+next(iter(histories.values()))[["title", "categories", "value"]].head()
 
 # %% [markdown]
 # ## From history to prompt
@@ -76,8 +76,9 @@ Markdown("> " + texts["text"].iloc[0])
 # %% [markdown]
 # ## Is it true?
 #
-# For every user we count the categories that the profile names, and how many of them the facts support (among the
-# most frequent, the best rated, or the rising); and the titles in quotation marks, and how many of them the user
+# For every user we count the categories that the profile names, how many of them are among the user's most frequent
+# or best rated, and how many any fact of the prompt names (the worst rated and the fading as well: a profile that
+# turns a fact round is not caught by this count); and the titles in quotation marks, and how many of them the user
 # really rated.
 
 # %%
@@ -90,7 +91,7 @@ totals = checked.sum()
 # %%
 shares = {
     "categories among the most frequent or best rated": totals["categories_liked"] / max(totals["categories_named"], 1),
-    "categories supported by a fact": totals["categories_supported"] / max(totals["categories_named"], 1),
+    "categories named by a fact": totals["categories_supported"] / max(totals["categories_named"], 1),
     "titles really rated": totals["titles_seen"] / max(totals["titles_named"], 1),
     "answers cut off": (texts["finish"] != "stop").mean(),
 }
@@ -108,9 +109,9 @@ per_user = pd.DataFrame(
     }
 )
 figure, axes = plt.subplots(1, 2, sharey=True)
-for ax, column in zip(axes, per_user, strict=True):
+for ax, (column, found) in zip(axes, {"categories": "facts", "titles": "history"}.items(), strict=True):
     ax.hist(per_user[column].dropna(), bins=10, range=(0, 1))
-    ax.set(xlabel=f"share of named {column} that is true")
+    ax.set(xlabel=f"share of named {column} found in the {found}")
 axes[0].set_ylabel("users")
 report.save_figure(figure, per_user.reset_index(), home / "figures" / "fidelity.png")
 
@@ -124,7 +125,7 @@ Markdown("> " + texts.set_index("user")["text"].loc[worst])
 # %%
 row = {"dataset": dataset, "llm": llm, "style": style, "users": len(users), "covered": len(texts)}
 row |= {name: texts[name].sum() for name in ("prompt_tokens", "output_tokens", "seconds")}
-row["unsupported_share"] = 1 - shares["categories supported by a fact"]
+row["unsupported_share"] = 1 - shares["categories named by a fact"]
 row["unseen_title_share"] = 1 - shares["titles really rated"]
 table = save_csv(pd.DataFrame([row]), home / "tables" / "profiles.csv")
 table.T.astype(str).rename(columns={0: "value"})
@@ -136,26 +137,27 @@ table.T.astype(str).rename(columns={0: "value"})
 # ## Live
 #
 # A few users are asked again, now, so that the shipped answers need not be believed. Equal text is not expected:
-# with several answers in flight, rounding differs from run to run. Where the weights are not here, the next line
-# says so.
+# with several answers in flight, rounding differs from run to run. Where the weights are not here, the first line
+# below says so.
 
 # %%
 live_path = local_weights(live_llm) if live_users else None
 live = profiles.ask_now(LlamaCpp(live_llm, live_path, parallel=1), questions[:live_users]) if live_path else []
+
+# %% tags=["nbval-ignore-output"]
 print(
     f"{len(live)} profiles written by {live_llm}" if live else f"the weights of {live_llm} are not here: none written"
 )
-
-# %% tags=["nbval-ignore-output"]
 for question, text in zip(questions, live, strict=False):
     print(f"user {question.user_id}, shipped:", textwrap.fill(answers[question.key].text, 110), sep="\n")
     print("live:", textwrap.fill(text, 110), "", sep="\n")
 
 # %% [markdown]
 # ## Hand over
+#
+# The profiles carry the key of the events that they were written from: later chapters refuse them beside others.
 
 # %%
-key = digest([table_key(artifacts / "events.parquet"), texts["text"].tolist()])
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)
 counts = {name: int(value) for name, value in totals.items()}
 report.record(home, "02-profiles", {"users": len(users), "covered": len(texts), **counts})

@@ -19,7 +19,7 @@ import torch
 from IPython.display import Markdown
 from safetensors.torch import save_file
 from seqdistill import encoders, profiles, report
-from seqdistill.artifacts import digest, load_table, outputs_dir, save_csv, save_with, table_key
+from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_with, table_key
 
 home = outputs_dir(preset)
 artifacts = home / "artifacts"
@@ -31,7 +31,8 @@ report.style()
 # One unit vector per profile. E5 was trained with a prefix before every text; the encoder adds it.
 
 # %%
-texts = load_table(artifacts / "profiles.parquet")
+key = table_key(artifacts / "events.parquet")
+texts = load_table(artifacts / "profiles.parquet", key)
 vectors = encoders.encode(texts["text"].tolist(), encoder)
 print(f"{vectors.shape[0]} profiles, {vectors.shape[1]} dimensions")
 
@@ -69,7 +70,7 @@ report.formatted(kept, ["space", "kept"])
 # something about taste, colours gather.
 
 # %%
-events, items = load_table(artifacts / "events.parquet"), load_table(artifacts / "items.parquet")
+events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
 histories = profiles.histories(events[events["split"] == "train"], items)
 favourite = texts["user"].map(lambda user: next(iter(profiles.shares(histories[user]["categories"]).index), "none"))
 common = favourite.value_counts().index[:6]
@@ -103,12 +104,9 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after UMAP **{after:.4
 # %%
 teacher = torch.full((events["user"].max() + 1, components), torch.nan)
 teacher[torch.tensor(texts["user"].tolist())] = encoders.standardised(reduced)
-source = table_key(artifacts / "profiles.parquet")
-meta = {
-    "key": digest([source, encoder, "umap", components, neighbors, seed]),
-    "events": table_key(artifacts / "events.parquet"),
-}
-save_with(lambda path: save_file({"teacher": teacher}, path, metadata=meta), artifacts / "teacher.safetensors")
+save_with(
+    lambda path: save_file({"teacher": teacher}, path, metadata={"events": key}), artifacts / "teacher.safetensors"
+)
 report.record(
     home, "03-embeddings", {**overlap, "same_genre": agree, "same_genre_umap": after, "same_genre_chance": chance}
 )

@@ -17,7 +17,6 @@ from IPython.display import Markdown
 from seqdistill import report
 from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv
 from seqdistill.config import Distillation, Run, parse
-from seqdistill.splits import protocol_name
 from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem
 
@@ -29,9 +28,10 @@ report.style()
 
 # %%
 problem = load_problem(home / "artifacts")
-config = parse(Run, load_json(home / "artifacts" / "student.json"), "student.json")
+chosen = load_json(home / "artifacts" / "student.json")
+config = parse(Run, chosen["run"], "student.json")
 grid = {
-    f"alpha {alpha:g}, beta {'on' if beta else 'off'}": Distillation(alpha=alpha, beta=beta)
+    f"alpha {alpha:g}, beta {'on' if beta else 'off'}": Distillation(alpha=alpha, beta=beta, share=chosen["share"])
     for beta in (False, True)
     for alpha in alphas
 }
@@ -46,8 +46,9 @@ sweep(runs, problem, home / "runs")
 
 # %%
 table = report.compare(ranks(runs, problem, home / "runs"), "plain", "kept", last=False)
-table.insert(0, "dataset", load_table(home / "artifacts" / "users.parquet")["dataset"].iloc[0])
-table.insert(1, "protocol", f"{protocol_name(int(problem.test.position.max()) + 1)}/all")
+dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
+table.insert(0, "dataset", dataset)
+table.insert(1, "protocol", f"{protocol}/all")
 table.insert(2, "model", "SASRec")
 table["alpha"] = [grid[name].alpha if name in grid else None for name in table["variant"]]
 table["beta"] = [grid[name].beta if name in grid else None for name in table["variant"]]

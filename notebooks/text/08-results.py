@@ -23,9 +23,7 @@ report.style()
 
 # %%
 sizes = pd.read_csv(home / "tables" / "data.csv")
-sizes.set_index("dataset").style.format(
-    {"users": "{:,}", "items": "{:,}", "interactions": "{:,}", "avg_per_user": "{:.1f}", "density": "{:.2%}"}
-).set_uuid("sizes")
+report.formatted(sizes, list(sizes.columns))
 
 # %% [markdown]
 # ## Main results
