@@ -38,7 +38,7 @@ class Distillation:
     side: Literal["target", "frozen", "student"] = "target"
     block: int = Field(0, ge=0)
     gamma: float = Field(0.0, ge=0)
-    share: float = Field(0.5, ge=0, le=1)
+    share: float = Field(0.5, gt=0, le=1)
     shuffled: bool = False
 
 
@@ -54,6 +54,12 @@ class Run:
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
     seed: int = Field(0, ge=0)
+
+    def __post_init__(self):
+        """Refuse a phase 1 that would be empty."""
+        share = self.distillation and self.distillation.share
+        if share and round(self.epochs * share) == 0:
+            raise BookError(f"share = {share:g} of {self.epochs} epochs rounds to 0: the teacher would never be heard.")
 
 
 def suggestion(name: str, known: list[str]) -> str:

@@ -205,3 +205,8 @@ def test_a_config_survives_json():
 def test_a_wrong_setting_is_named(values, message):
     with pytest.raises(BookError, match=message):
         parse(Run, values, "test")
+
+
+def test_a_phase_1_that_rounds_to_nothing_is_refused():
+    with pytest.raises(BookError, match="of 4 epochs rounds to 0"):
+        replace(SMALL, distillation=Distillation(share=0.1))
