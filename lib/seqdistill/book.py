@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from functools import cache
 from pathlib import Path
 
 import jupytext
@@ -20,10 +21,12 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import profiles, report
+from seqdistill import profiles, report, store
 from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
+from seqdistill.chat import Answer, Failure
 from seqdistill.config import suggestion
-from seqdistill.llm import LlamaCpp, fetch_weights
+from seqdistill.llm import open_llm, parts_of
+from seqdistill.weights import fetch_weights
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
@@ -194,6 +197,14 @@ def profile_values(preset: str) -> dict:
     return defaults | preset_values(preset, "02-profiles", defaults)
 
 
+def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
+    """Profiles that a preset wants, and where the shipped ones stand."""
+    opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
+    settings = (values[name] for name in ("llm", "style", "strategy", "context"))
+    dataset, task = profiles.task_of(outputs_dir(preset) / "artifacts", *settings, opened)
+    return profiles.shipped_path(dataset, values["llm"], values["style"]), task
+
+
 def weights(preset: str) -> None:
     """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
 
@@ -202,19 +213,21 @@ def weights(preset: str) -> None:
     """
     values = profile_values(preset)
     names = {values["live_llm"]} if values["live_users"] else set()
-    if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and unanswered(preset, values):
+    if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and needs_model(preset, values):
         names.add(values["llm"])
-    for name in sorted(names):
+    for name in sorted(name for name in names if parts_of(name)[0] == "gguf"):
         print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
 
 
-def unanswered(preset: str, values: dict) -> list[profiles.Question]:
-    """Questions of a preset that neither the shipped profiles nor the store answer."""
-    dataset, asked = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
-    have = profiles.shipped(profiles.shipped_path(dataset, values["llm"], values["style"]), asked)
-    left = [question for question in asked if question.key not in have]
-    known = profiles.Store(data_dir() / "cache" / "answers.sqlite").get([question.key for question in left])
-    return [question for question in left if question.key not in known]
+def needs_model(preset: str, values: dict) -> bool:
+    """Whether 02 opens the model: to count the tokens of histories, or for answers that are nowhere yet."""
+    if values["style"] != "grounded":
+        return True
+    target, task = profile_task(preset, values)
+    asked = task.first_questions()
+    known = store.shipped(store.read_shipped(target), asked)
+    known |= store.Store(data_dir() / "cache" / "answers.sqlite").get(question.key for question in asked)
+    return any(question.key not in known for question in asked)
 
 
 def write_profiles(preset: str, fresh: bool) -> None:
@@ -227,21 +240,25 @@ def write_profiles(preset: str, fresh: bool) -> None:
         BookError: the weights are not here.
     """
     values = profile_values(preset)
-    dataset, questions = profiles.questions_of(outputs_dir(preset) / "artifacts", values["llm"], values["style"])
-    target = profiles.shipped_path(dataset, values["llm"], values["style"])
-    cache = data_dir() / "cache"
-    path = cache / f"fresh-{digest([question.key for question in questions])[:16]}.sqlite" if fresh else None
-    store = profiles.Store(path or cache / "answers.sqlite")
-    have = {} if fresh else profiles.shipped(target, questions)
-    todo = [question for question in questions if question.key not in have]
-    if todo:
-        model = LlamaCpp(values["llm"], fetch_weights(values["llm"]))
-        for _ in profiles.generate(model, todo, store):
-            pass
-    table = profiles.ship(target, questions, have | store.get([question.key for question in todo]))
-    if path:
-        path.unlink()
-    print(f"{shown(target)}: {len(table)} profiles, {len(todo)} of them asked now", flush=True)
+    if parts_of(values["llm"])[0] == "gguf":
+        fetch_weights(values["llm"])
+    target, task = profile_task(preset, values)
+    folder, opened = data_dir() / "cache", lambda: open_llm(values["llm"], values["context"], values["parallel"])
+    own = folder / f"fresh-{digest([question.key for question in task.first_questions()])[:16]}.sqlite"
+    kept, known = store.Store(own if fresh else folder / "answers.sqlite"), {} if fresh else store.read_shipped(target)
+    ask, asked = profiles.asker(opened, kept, known), {}
+
+    def noted(questions: list[store.Question]) -> dict[str, Answer | Failure]:
+        asked.update({question.key: question for question in questions})
+        return ask(questions)
+
+    outcomes = profiles.write(task, noted)
+    if lost := profiles.failures_sentence(outcomes):
+        print(lost, flush=True)
+    old = store.shipped(known, asked.values())
+    table = store.ship(target, asked.values(), old | kept.get(asked))
+    own.unlink(missing_ok=True)
+    print(f"{shown(target)}: {len(table)} answers, {len(table) - len(old)} of them new", flush=True)
 
 
 def nbval(preset: str) -> int:

@@ -1,287 +1,267 @@
-"""A user's training history -> facts -> prompt -> profile text, each answer kept under the digest of its question."""
+"""Every user's plan -> questions, round by round -> profiles, or the reason why there is none."""
 
-import json
-import re
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import asdict, dataclass
-from importlib import resources
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 from tqdm import tqdm
 
-from seqdistill.artifacts import BookError, data_dir, digest, disk_full, load_table, save_table, say, shown
-from seqdistill.llm import LLM, Answer, Messages, known
+from seqdistill.artifacts import BookError, data_dir, load_table, say
+from seqdistill.audit import fault
+from seqdistill.chat import LLM, Answer, Failure, Messages, Sampling
+from seqdistill.facts import histories
+from seqdistill.llm import model_sha256
+from seqdistill.prompting import Prompts, prompts_for, sampling_of
+from seqdistill.store import Question, Shipped, Store, shipped
+from seqdistill.strategies import Plan, plans
 
-SAMPLING = {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120}
-FEW = 4  # ratings below which a category's mean says little
-CATEGORY_FACTS = ("frequent", "best", "worst", "rising", "fading")
-TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
+HOPELESS = 50  # failures in a row after which the model itself must be out of order
+PER_MILLION = 1_000_000
+SAMPLE = 200  # prompts whose tokens are counted for an estimate
 
 
 @dataclass(frozen=True)
-class Question:
-    """What an LLM is asked about one user; `key` names the answer wherever it is kept."""
+class Profile:
+    """A user's profile; `part` counts the profiles of a user (several aspects), tokens and seconds add up its steps."""
 
-    user_id: str
-    messages: Messages
-    model_sha256: str
-    sampling: dict[str, float]
-
-    @property
-    def prompt_sha256(self) -> str:
-        """Digest of the messages."""
-        return digest(self.messages)
-
-    @property
-    def key(self) -> str:
-        """Digest of weights, messages and sampling settings."""
-        return digest([self.model_sha256, self.messages, self.sampling])
+    user: int
+    part: int
+    text: str
+    prompt_tokens: int
+    output_tokens: int
+    seconds: float
+    finish: str
+    requests: int
 
 
-def shares(categories: pd.Series) -> pd.Series:
-    """Share of events that carry each category, largest first, ties by name."""
-    counts = categories.explode().dropna().value_counts()
-    return (counts / max(len(categories), 1)).sort_index().sort_values(ascending=False, kind="stable")
+Owner = tuple[int, int]  # user, part
+Ask = Callable[[list[Question]], dict[str, Answer | Failure]]
 
 
-def quoted(titles: pd.Series, most: int) -> str:
-    """Write titles in double quotes, cut to 80 characters, without quotes or control characters of their own."""
-    clean = [re.sub(r'["\x00-\x1f\x7f\u200e\u200f\u202a-\u202e\u2066-\u2069]', "", title)[:80] for title in titles]
-    return ", ".join(f'"{title}"' for title in clean[:most])
-
-
-def category_means(history: pd.DataFrame) -> pd.Series:
-    """Mean rating of each category with at least `FEW` ratings, best first; empty without ratings."""
-    by_category = history.explode("categories").groupby("categories")["value"].agg(["mean", "count"])
-    return by_category[by_category["count"] >= FEW]["mean"].sort_values(ascending=False, kind="stable")
-
-
-def facts(history: pd.DataFrame) -> dict[str, str]:
-    """Compute what a small model cannot count itself from one user's training events.
-
-    Args:
-        history: events in time order; columns title, categories (list), value (NaN without ratings), year.
-
-    Returns:
-        Fact -> statement, empty where the history does not say.
-    """
-    rated = history["value"].notna().all()
-    half = len(history) // 2
-    before, now = shares(history["categories"].iloc[:half]), shares(history["categories"].iloc[half:])
-    trend = now.sub(before, fill_value=0).round(6).sort_values(kind="stable")
-    rising, fading = trend[trend >= TREND].index[-1:], trend[trend <= -TREND].index[:1]
-    found = {"frequent": ", ".join(shares(history["categories"]).index[:3])}
-    if rated:
-        mean = history["value"].mean()
-        found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
-        means = category_means(history)
-        latest_first = history.iloc[::-1].sort_values("value", ascending=False, kind="stable")
-        found["best"] = ", ".join(means[means >= mean].index[:2])
-        found["worst"] = "".join(means[means < mean].index[-1:])
-        found["loved"] = quoted(latest_first["title"][latest_first["value"] > mean], 3)
-        found["disliked"] = quoted(latest_first["title"][latest_first["value"] <= 2.5].iloc[::-1], 1)
-    else:
-        found["latest"] = quoted(history["title"].iloc[::-1], 3)
-    if history["year"].notna().any():
-        found["decade"] = f"{(history['year'].dropna() // 10 * 10).astype(int).mode().iloc[0]}s"
-    return found | {"rising": "".join(rising), "fading": "".join(fading)}
-
-
-LABELS = {
-    "rater": "Rater",
-    "frequent": "Most frequent",
-    "best": "Rated best",
-    "worst": "Rated worst",
-    "loved": "Loved",
-    "disliked": "Disliked",
-    "latest": "Latest",
-    "decade": "Decade",
-    "rising": "More lately",
-    "fading": "Less lately",
-}
-WORDING = {"movies": {"frequent": "Watched most"}, "generic": {}}
-
-
-def template(domain: str, style: str) -> Messages:
-    """Read a prompt template: blocks that open with [system], [user] or [assistant] on a line of its own."""
-    text = resources.files("seqdistill").joinpath("prompts", f"{domain}-{style}.txt").read_text("utf-8")
-    parts = re.split(r"^\[(system|user|assistant)\]\n", text, flags=re.M)[1:]
-    return [{"role": role, "content": body.strip()} for role, body in zip(parts[::2], parts[1::2], strict=True)]
-
-
-def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Join training events with item texts, one frame per user.
-
-    Args:
-        events: training events only; columns user, item, value, in time order.
-        items: columns item, title and, where the data has them, categories ("a|b") and year.
+def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tuple[Question, Answer | Failure]]:
+    """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
 
     Raises:
-        BookError: an event does not belong to the training split.
+        BookError: so many requests failed in a row that going on makes no sense.
     """
-    if (events["split"] != "train").any():
-        raise BookError("profiles: an event outside the training split was given; a profile may only see training.")
-    texts = pd.DataFrame({"item": items["item"], "title": items["title"]})
-    raw = items["categories"] if "categories" in items else pd.Series("", index=items.index)
-    texts["categories"] = [
-        [part for part in str(value).split("|") if part and part != "(no genres listed)"] for value in raw.fillna("")
-    ]
-    texts["year"] = pd.to_numeric(items["year"], errors="coerce") if "year" in items else float("nan")
-    joined = events.merge(texts, on="item", how="left", validate="many_to_one")
-    return {int(user): frame.reset_index(drop=True) for user, frame in joined.groupby("user", sort=True)}
+    todo = list({asked.key: asked for asked in questions}.values())
+    chats, row = [asked.messages for asked in todo], 0
+    answers = llm.answers(chats, todo[0].sampling) if todo else iter(())
+    for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
+        row = row + 1 if isinstance(answer, Failure) else 0
+        if row == HOPELESS:
+            raise BookError(f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept.")
+        if isinstance(answer, Answer):
+            store.put(todo[index].key, answer)
+        if number % 20 == 0:
+            say(f"answer {number} of {len(todo)}")
+        yield todo[index], answer
 
 
-def question(user_id: str, history: pd.DataFrame, domain: str, style: str, model_sha256: str) -> Question:
-    """Compose what the model is asked about one user from the training history."""
-    found, labels = facts(history), LABELS | WORDING[domain]
-    lines = "\n".join(f"{labels[name]}: {found[name]}" for name in LABELS if found.get(name))
-    messages = [
-        {**message, "content": message["content"].replace("{facts}", lines)} for message in template(domain, style)
-    ]
-    return Question(user_id, messages, model_sha256, SAMPLING)
+def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
+    """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
+
+    def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
+        have = shipped(known, questions)
+        have |= store.get(asked.key for asked in questions if asked.key not in have)
+        missing = [asked for asked in questions if asked.key not in have]
+        fresh = {asked.key: answer for asked, answer in generate(llm(), missing, store)} if missing else {}
+        return have | fresh
+
+    return ask
 
 
-def questions_of(artifacts: Path, llm: str, style: str) -> tuple[str, list[Question]]:
-    """Compose the questions about every user of the tables that 01-data left; return them with the data set's name."""
+@dataclass(frozen=True)
+class Task:
+    """Profiles to be written: for whom, by which model, in which style, by which strategy, within which context."""
+
+    ids: dict[int, str]
+    histories: dict[int, pd.DataFrame]
+    prompts: Prompts
+    strategy: str
+    model_sha256: str
+
+    def started(self, owners: set[Owner] | None = None) -> dict[Owner, Plan]:
+        """Start the plans of all users, or of some."""
+        found = {}
+        for user, history in self.histories.items():
+            for part, plan in enumerate(plans(self.strategy, self.prompts, history)):
+                if owners is None or (user, part) in owners:
+                    found[user, part] = plan
+        return found
+
+    def question(self, user: int, messages: Messages, sampling: Sampling) -> Question:
+        """Name what is asked about a user."""
+        return Question(self.ids[user], messages, self.model_sha256, sampling)
+
+    def first_questions(self) -> list[Question]:
+        """What is asked in the first round: all there is with `plain`."""
+        sampling = sampling_of(self.prompts.style)
+        started = self.started()
+        return [self.question(owner[0], chat, sampling) for owner, plan in started.items() for chat in next(plan)]
+
+
+def task_of(
+    artifacts: Path, llm: str, style: str, strategy: str, context: int, opened: Callable[[], LLM]
+) -> tuple[str, Task]:
+    """Set up the profiles of all users in the tables that 01-data left; return them with the data set's name.
+
+    Args:
+        opened: gives the model; called only where tokens must be counted.
+    """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
-    dataset, domain, ids, sha = users["dataset"].iloc[0], users["domain"].iloc[0], users["user_id"], known(llm).sha256
+    dataset = users["dataset"].iloc[0]
+    prompts = prompts_for(users["domain"].iloc[0], style, context, lambda texts: opened().count_tokens(texts))
     found = histories(events[events["split"] == "train"], items)
-    return dataset, [question(ids[user], history, domain, style, sha) for user, history in found.items()]
+    return dataset, Task(users["user_id"].to_dict(), found, prompts, strategy, model_sha256(llm))
 
 
-class Store:
-    """Answers on disk by key (SQLite): finished ones survive a kill, and two processes may write at once."""
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        with closing(self.connect()) as connection, connection:
-            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
-
-    def connect(self) -> sqlite3.Connection:
-        """Open a connection that waits for other writers."""
-        return sqlite3.connect(self.path, timeout=60)
-
-    def get(self, keys: list[str]) -> dict[str, Answer]:
-        """Return the stored answers among `keys`."""
-        wanted = set(keys)
-        with closing(self.connect()) as connection:
-            rows = connection.execute("SELECT key, answer FROM answers").fetchall()
-        return {key: Answer(**json.loads(answer)) for key, answer in rows if key in wanted}
-
-    def forget(self, keys: list[str]) -> None:
-        """Remove the stored answers among `keys`."""
-        with closing(self.connect()) as connection, connection:
-            connection.executemany("DELETE FROM answers WHERE key = ?", [(key,) for key in keys])
-
-    def put(self, key: str, answer: Answer) -> None:
-        """Store one answer.
-
-        Raises:
-            BookError: the disk is full; the answers before are kept.
-        """
-        try:
-            with closing(self.connect()) as connection, connection:
-                connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(answer))))
-        except sqlite3.OperationalError as error:
-            if not disk_full(error):
-                raise
-            raise BookError(f"{shown(self.path)}: the disk is full; the answers before this one are kept.") from None
+def rounds(task: Task, waiting: dict[Owner, Plan], ask: Ask, seed: int) -> dict[Owner, Profile | Failure]:
+    """Run plans side by side: each round asks what all of them want next."""
+    sampling, outcomes = sampling_of(task.prompts.style, seed), {}
+    chats = {owner: next(plan) for owner, plan in waiting.items()}
+    spent: dict[Owner, list[Answer]] = {owner: [] for owner in waiting}
+    while chats:
+        asked = {owner: [task.question(owner[0], chat, sampling) for chat in wanted] for owner, wanted in chats.items()}
+        answers = ask([question for questions in asked.values() for question in questions])
+        chats = {}
+        for owner, questions in asked.items():
+            given = [answers[question.key] for question in questions]
+            failed = next((answer for answer in given if isinstance(answer, Failure)), None)
+            if failed:
+                outcomes[owner] = failed
+                continue
+            spent[owner] += given
+            try:
+                chats[owner] = waiting[owner].send([answer.text for answer in given])
+            except StopIteration as end:
+                outcomes[owner] = profile_of(owner, end.value, spent[owner])
+    return outcomes
 
 
-COLUMNS = ["user_id", "text", "model_sha256", "prompt_sha256", "sampling", "prompt_tokens", "output_tokens"]
-COLUMNS += ["seconds", "finish"]
+def profile_of(owner: Owner, text: str, answers: list[Answer]) -> Profile:
+    """Add up what a profile took."""
+    prompt, output = (sum(getattr(answer, name) for answer in answers) for name in ("prompt_tokens", "output_tokens"))
+    seconds = round(sum(answer.seconds for answer in answers), 3)
+    return Profile(*owner, text, prompt, output, seconds, answers[-1].finish, len(answers))
 
 
-def rows_of(questions: list[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Tabulate the answered questions with their provenance, one row per user."""
-    rows = [
-        {
-            "user_id": asked.user_id,
-            "model_sha256": asked.model_sha256,
-            "prompt_sha256": asked.prompt_sha256,
-            "sampling": json.dumps(asked.sampling, sort_keys=True),
-            **asdict(answers[asked.key]),
-        }
-        for asked in questions
-        if asked.key in answers
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+def write(task: Task, ask: Ask) -> dict[Owner, Profile | Failure]:
+    """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
+    outcomes = rounds(task, task.started(), ask, 0)
+    again = {owner for owner, made in outcomes.items() if isinstance(made, Profile) and fault(made.text)}
+    if again:
+        outcomes |= rounds(task, task.started(again), ask, 1)
+    for owner in again:
+        made = outcomes[owner]
+        if isinstance(made, Profile) and (reason := fault(made.text)):
+            outcomes[owner] = Failure(reason, 2)
+    return outcomes
+
+
+def failures_sentence(outcomes: dict[Owner, Profile | Failure]) -> str:
+    """Say how many users have no profile, and why; empty if all have one."""
+    failed = {owner: made for owner, made in outcomes.items() if isinstance(made, Failure)}
+    if not failed:
+        return ""
+    users = {user for user, _ in outcomes}
+    lost = {user for user, _ in failed}
+    reasons = Counter(made.reason for made in failed.values()).most_common()
+    named = ", ".join(f"{count} {reason}{'s' if count > 1 else ''}" for reason, count in reasons)
+    tries = max(made.tries for made in failed.values())
+    after = "1 try" if tries == 1 else f"{tries} tries"
+    return (
+        f"profiles: {len(lost):,} of {len(users):,} users failed after {after} ({named}); "
+        f"the other {len(users) - len(lost):,} are kept. Run again to retry only these."
+    )
+
+
+def table_of(outcomes: dict[Owner, Profile | Failure]) -> pd.DataFrame:
+    """Tabulate the profiles, one row per user and part; a user with a failed part is left out."""
+    lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
+    rows = [vars(made) for (user, _), made in sorted(outcomes.items()) if user not in lost]
+    return pd.DataFrame(rows, columns=list(Profile.__dataclass_fields__))
 
 
 def shipped_path(dataset: str, llm: str, style: str) -> Path:
     """Where the profiles that come with the book stand."""
-    return data_dir() / "profiles" / dataset / f"{llm}-{style}.parquet"
+    name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
+    return data_dir() / "profiles" / dataset / f"{name}-{style}.parquet"
 
 
-def shipped(path: Path, questions: list[Question]) -> dict[str, Answer]:
-    """Read the shipped answers whose weights, prompt and sampling settings are those that would be asked now."""
-    if not path.exists():
-        return {}
-    table = load_table(path)
-    known = {
-        (row.user_id, row.model_sha256, row.prompt_sha256, row.sampling): Answer(
-            row.text, row.prompt_tokens, row.output_tokens, row.seconds, row.finish
-        )
-        for row in table.itertuples()
-    }
-    wanted = {
-        asked.key: (asked.user_id, asked.model_sha256, asked.prompt_sha256, json.dumps(asked.sampling, sort_keys=True))
-        for asked in questions
-    }
-    return {key: known[row] for key, row in wanted.items() if row in known}
+def dry_run(task: Task, known: Callable[[list[Question]], dict[str, Answer]], expected: int) -> pd.Series:
+    """Play all plans with placeholders of `expected` tokens, asking nothing.
+
+    Args:
+        known: finds the answers that need not be asked for.
+        expected: tokens that an answer is expected to have.
+
+    Returns:
+        users, requests (to be asked), prompt_tokens (counted on a sample of the prompts where there are many) and
+        output_tokens.
+    """
+    wanted: list[Question] = []
+    placeholder = Answer("word " * expected, 0, 0, 0.0, "stop")
+
+    def pretend(questions: list[Question]) -> dict[str, Answer | Failure]:
+        have = known(questions)
+        new = list({asked.key: asked for asked in questions if asked.key not in have}.values())
+        wanted.extend(new)
+        return have | {asked.key: placeholder for asked in new}
+
+    rounds(task, task.started(), pretend, 0)
+    sample = wanted[:: max(1, len(wanted) // SAMPLE)]
+    texts = ["\n".join(message["content"] for message in asked.messages) for asked in sample]
+    tokens = sum(task.prompts.count(texts)) * len(wanted) / len(sample) if sample else 0
+    return pd.Series(
+        {
+            "users": len({asked.user_id for asked in wanted}),
+            "requests": len(wanted),
+            "prompt_tokens": round(tokens),
+            "output_tokens": len(wanted) * expected,
+        }
+    )
 
 
-def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[Answer]:
-    """Ask the questions that the store does not answer; every answer is stored the moment it is there."""
-    have = store.get([asked.key for asked in questions])
-    todo = list({asked.key: asked for asked in questions if asked.key not in have}.values())
-    chats = [asked.messages for asked in todo]
-    for number, (index, answer) in enumerate(tqdm(llm.answers(chats, SAMPLING), total=len(todo), desc="profiles"), 1):
-        store.put(todo[index].key, answer)
-        if number % 20 == 0:
-            say(f"profile {number} of {len(todo)}")
-        yield answer
+def dry_run_sentence(plan: pd.Series, tokens_per_second: float, price: tuple[float, float] | None) -> str:
+    """Say what a run will cost.
+
+    Args:
+        tokens_per_second: prompt and output tokens together, as measured on earlier answers; 0 if there is none.
+        price: of a million prompt tokens and a million output tokens, in one currency; None if nothing is paid.
+    """
+    if not plan["requests"]:
+        return "nothing: every answer is there"
+    total = plan["prompt_tokens"] + plan["output_tokens"]
+    hours = f"about {total / tokens_per_second / 3600:.2g} h" if tokens_per_second else "time unknown (none measured)"
+    cost = (plan["prompt_tokens"] * price[0] + plan["output_tokens"] * price[1]) / PER_MILLION if price else None
+    paid = f"cost about {cost:,.2f}" if price else "no price given"
+    return (
+        f"{plan['users']:,} users, {plan['requests']:,} requests, {plan['prompt_tokens']:,} prompt tokens, "
+        f"about {plan['output_tokens']:,} output tokens; {hours}; {paid}"
+    )
 
 
 def ask_now(llm: LLM, questions: list[Question]) -> list[str]:
-    """Ask without looking into any store; the texts, in the order of the questions."""
-    answers = sorted(llm.answers([asked.messages for asked in questions], SAMPLING), key=lambda pair: pair[0])
-    return [answer.text for _, answer in answers]
+    """Ask without looking into any store; the texts, in the order of the questions, empty where there is none."""
+    answers = dict(llm.answers([asked.messages for asked in questions], questions[0].sampling))
+    return [getattr(answers[index], "text", "") for index in range(len(questions))]
 
 
-def ship(path: Path, questions: list[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Write the answered questions as the shipped table and return it."""
-    table = rows_of(questions, answers)
-    save_table(table, path, digest([asked.key for asked in questions]))
-    return table
+def measured(answers: Iterable[Answer], style: str, parallel: int) -> tuple[int, float]:
+    """What earlier answers of a model tell about later ones.
 
-
-def named_categories(text: str, vocabulary: list[str]) -> set[str]:
-    """Categories that a text names: whole words, any case, plural forgiven."""
-    return {name for name in vocabulary if re.search(rf"(?<![\w-]){re.escape(name)}s?(?![\w-])", text, re.I)}
-
-
-def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, int]:
-    """Compare what a profile names with the history it was written from.
+    Args:
+        parallel: chats that were answered together.
 
     Returns:
-        Counts: categories named; of those, categories liked (among the user's five most frequent or three best rated)
-        and categories supported (named by any fact of the prompt); titles in quotes; of those, titles in the history.
+        Tokens that an answer is expected to have (two thirds of the most allowed without earlier ones), and tokens per
+        second, prompt and output together (0 without earlier ones).
     """
-    found = facts(history)
-    facts_named = named_categories(", ".join(found[name] for name in CATEGORY_FACTS if name in found), vocabulary)
-    liked = {*shares(history["categories"]).index[:5], *category_means(history).index[:3]}
-    named = named_categories(re.sub(r'"[^"]*"', "", text), vocabulary)
-    titles = {part.strip(" .,;:!").lower() for part in re.findall(r'"([^"]{2,90})"', text)}
-    seen = {title.strip('" .,;:!').lower() for title in quoted(history["title"], len(history)).split('", "')}
-    return {
-        "categories_named": len(named),
-        "categories_liked": len(named & liked),
-        "categories_supported": len(named & facts_named),
-        "titles_named": len(titles),
-        "titles_seen": len(titles & seen),
-    }
+    table = pd.DataFrame([vars(answer) for answer in answers])
+    if table.empty:
+        return round(sampling_of(style)["max_tokens"] * 2 / 3), 0.0
+    tokens = (table["prompt_tokens"] + table["output_tokens"]).sum()
+    return round(table["output_tokens"].mean()), float(tokens * parallel / table["seconds"].sum())

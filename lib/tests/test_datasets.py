@@ -237,7 +237,7 @@ def test_a_dataset_yaml_names_columns_times_and_ratings(renamed):
     [
         ("users: {ids: reader}", 'users: "ids" is not a setting of Users (did you mean "id"?)'),
         ("interactions: {best: many}", "\"best\" = 'many'"),
-        ("domain: poems", "there are prompts for generic, movies"),
+        ("domain: poems", "there are prompts for movies, beauty, e-commerce, generic"),
         ("users: 3", '"users" is 3; expected names of columns'),
         ("users: {id: reader}\nitems: {id: isbn, title: name, categories: name}", "one column cannot be two things"),
         ("- a", "expected domain, users, items, interactions"),

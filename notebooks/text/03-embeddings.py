@@ -2,24 +2,36 @@
 # # 3 · From words to a vector that can teach
 #
 # A student cannot read. The profile text becomes a vector (a sentence encoder of the E5 family), and the vector is
-# reduced to the student's size with UMAP, as in the paper (section 3.2). What is lost on the way, and is it still
-# about taste?
+# reduced to the student's size with UMAP, as in the paper (section 3.2). What is lost on the way, is it still about
+# taste, and does a profile carry more than what it was written from?
 
 # %% tags=["parameters"]
 preset = "default"
+teacher = "profile"
 encoder = "e5-small"
+reducer = "umap"
 components = 64
 neighbors = 15
+metric = "cosine"
 seed = 0
+arms_encoder = "minilm"
+latest = 20
 
 # %%
+import os
+
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
+import seaborn as sns
 import torch
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 from safetensors.torch import save_file
-from seqdistill import encoders, profiles, report
+from seqdistill import arms, encoders, reducers, report
 from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_with, table_key
+from seqdistill.facts import histories, shares
+from seqdistill.hover import hover_map
+from sklearn.cluster import KMeans
 
 home = outputs_dir(preset)
 artifacts = home / "artifacts"
@@ -28,61 +40,118 @@ report.style()
 # %% [markdown]
 # ## Encode
 #
-# One unit vector per profile. E5 was trained with a prefix before every text; the encoder adds it.
+# One unit vector per profile. E5 was trained with a prefix before every text; the encoder adds it. A text longer
+# than the encoder's window is split and averaged. A vector is kept under the digest of its text, so that no text is
+# encoded twice.
 
 # %%
 key = table_key(artifacts / "events.parquet")
-texts = load_table(artifacts / "profiles.parquet", key)
-vectors = encoders.encode(texts["text"].tolist(), encoder)
-print(f"{vectors.shape[0]} profiles, {vectors.shape[1]} dimensions")
+events, items, profiles = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "profiles"))
+texts = profiles.set_index("user")["text"]
+read = histories(events[events["split"] == "train"], items)
+read = {user: read[user] for user in texts.index.unique()}
+users = np.array(list(read))
+
+
+# %%
+def encode(given, name=encoder):
+    vectors, split = encoders.encode(given, name)
+    print(f"{name}: {vectors.shape[0]} texts, {vectors.shape[1]} dimensions, {split:.1%} of them split")
+    return vectors
+
+
+# %% [markdown]
+# `teacher` chooses what is encoded: the profile, or one of its rivals below. A user with several profiles gets
+# their mean.
+
+# %%
+catalogue = encode(arms.item_texts(items)) if teacher == "item-text" else np.zeros((len(items), 1), np.float32)
+vectors = arms.arm_vectors(teacher, texts, read, catalogue, encode, latest, seed)
 
 # %% [markdown]
 # ## Reduce
 #
 # UMAP keeps near what is near. The seed is fixed, so that the same texts give the same teacher; without it every
-# run would teach something else.
+# run would teach something else. UMAP can be stored by pickle only, which this book does not use: the vectors are
+# stored instead, and fitted again when a reducer is wanted.
 
 # %%
-reduced = encoders.umap(vectors, components, neighbors, seed)
+reduced, _ = reducers.fit(vectors, reducer, components, neighbors, seed, metric)
+settings = {"kind": reducer, "components": str(components), "neighbors": str(neighbors), "seed": str(seed)}
+reducers.save_reducer(artifacts / "reducer.safetensors", vectors, {**settings, "metric": metric})
 print(f"{reduced.shape[0]} users, {reduced.shape[1]} dimensions")
 
 # %% [markdown]
 # ## What survives?
 #
-# For each user: how many of the ten nearest profiles are still among the ten nearest after the reduction? A random
-# vector would keep ten in the number of users.
+# *Trustworthiness*: are the new neighbours old ones? *Neighbour overlap*: how many of the ten nearest profiles are
+# still among the ten nearest? *Explained variance*: what a linear map could win back of the encoder's vectors.
+# *Effective rank*: how many dimensions are really used.
 
 # %%
-flat = encoders.umap(vectors, 2, neighbors, seed)
-overlap = {f"UMAP to {components}": encoders.neighbour_overlap(vectors, reduced, 10)}
-overlap["UMAP to 2"] = encoders.neighbour_overlap(vectors, flat, 10)
-overlap["chance"] = 10 / (len(vectors) - 1)
-
-# %%
-kept = pd.DataFrame({"space": list(overlap), "kept": list(overlap.values())})
+flat, _ = reducers.fit(vectors, "umap", 2, neighbors, seed, metric)
+linear, _ = reducers.fit(vectors, "pca", min(components, len(users) - 1, vectors.shape[1]))
+spaces = {f"{reducer} to {reduced.shape[1]}": reduced, f"pca to {linear.shape[1]}": linear, "umap to 2": flat}
+kept = pd.DataFrame([{"space": name, **reducers.diagnostics(vectors, space)} for name, space in spaces.items()])
+kept.loc[len(kept)] = {"space": "chance", "trustworthiness": 0.5, "neighbour_overlap": 10 / (len(users) - 1)}
 save_csv(kept, home / "tables" / "neighbours.csv")
-report.formatted(kept, ["space", "kept"])
+report.formatted(kept, list(kept.columns))
+
+# %% [markdown]
+# ## Users who come later
+#
+# A reducer is fitted on the users at hand; others are put among them by its `transform`. How well? One user in ten
+# is left out of the fit, transformed, and compared with the neighbours that the user has in the encoder's space.
+
+# %%
+late = np.arange(len(users)) % 10 == 9
+early, transform = reducers.fit(vectors[~late], reducer, components, neighbors, seed, metric)
+joined = np.concatenate([early, transform(vectors[late])])
+order = np.concatenate([np.flatnonzero(~late), np.flatnonzero(late)])
+before = reducers.neighbours(vectors[order], 10, "cosine")[len(early) :]
+after = reducers.neighbours(joined, 10, "euclidean")[len(early) :]
+overlap_late = float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(before, after, strict=True)]))
+Markdown(f"Neighbours kept by the {late.sum()} late users: **{overlap_late:.4f}**.")
 
 # %% [markdown]
 # ## The map
 #
 # Each dot is a user, coloured by the genre that the user's training history holds most of. If the text says
-# something about taste, colours gather.
+# something about taste, colours gather. The labels name what sets a cluster (k-means on the map) apart: the genre
+# whose share among its users exceeds that among all most.
 
 # %%
-events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
-histories = profiles.histories(events[events["split"] == "train"], items)
-favourite = texts["user"].map(lambda user: next(iter(profiles.shares(histories[user]["categories"]).index), "none"))
+favourite = pd.Series([next(iter(shares(read[user]["categories"]).index), "none") for user in users])
 common = favourite.value_counts().index[:6]
 drawn = pd.DataFrame({"x": flat[:, 0], "y": flat[:, 1], "favourite": favourite.where(favourite.isin(common), "other")})
+drawn["cluster"] = KMeans(6, random_state=seed, n_init=10).fit_predict(flat)
 
 # %%
-figure, axes = plt.subplots(figsize=(6.4, 4.8))
+taste = pd.DataFrame([dict(shares(read[user]["categories"])) for user in users]).fillna(0)
+lift = taste.groupby(drawn["cluster"]).mean() - taste.mean()
+names = lift.apply(lambda row: "\n".join(row.nlargest(2).index), axis=1)
+colors = dict(zip(sorted(drawn["favourite"].unique()), sns.color_palette().as_hex(), strict=False))
+
+# %%
+figure, axes = plt.subplots(figsize=(7.2, 5.6))
 for name, group in drawn.groupby("favourite"):
-    axes.scatter(group["x"], group["y"], s=12, label=name, alpha=0.8)
+    axes.scatter(group["x"], group["y"], s=14, label=name, alpha=0.75, color=colors[name])
+for cluster, group in drawn.groupby("cluster"):
+    box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+    axes.text(group["x"].median(), group["y"].median(), names[cluster], ha="center", va="center", fontsize=8, bbox=box)
 axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="Profiles, coloured by favourite genre")
-_ = axes.legend(fontsize=7)
+_ = axes.legend(fontsize=7, title="favourite", title_fontsize=7)
 report.save_figure(figure, drawn, home / "figures" / "map.png")
+
+# %% [markdown]
+# In JupyterLab the next cell shows the same map so that pointing at a dot shows the profile; executed headlessly, it
+# writes that page beside this notebook.
+
+# %%
+shown_text = texts.groupby(level=0, sort=False).agg(" ".join).to_numpy()
+page = hover_map(drawn.rename(columns={"favourite": "group"}).assign(text=shown_text), colors)
+save_with(lambda path: path.write_text(page), home / "map.html")
+HTML(page) if "SEQDISTILL_OUTPUTS" not in os.environ and "TQDM_DISABLE" not in os.environ else print("map.html")
 
 # %% [markdown]
 # The eye finds clusters anywhere, so here is the number: how often do a user's ten nearest profiles share the
@@ -90,10 +159,84 @@ report.save_figure(figure, drawn, home / "figures" / "map.png")
 
 # %%
 labels = favourite.to_numpy()
-agree = float((labels[encoders.neighbours(vectors, 10, "cosine")] == labels[:, None]).mean())
-after = float((labels[encoders.neighbours(reduced, 10, "euclidean")] == labels[:, None]).mean())
+agree = float((labels[reducers.neighbours(vectors, 10, "cosine")] == labels[:, None]).mean())
+after = float((labels[reducers.neighbours(reduced, 10, "euclidean")] == labels[:, None]).mean())
 chance = float((favourite.value_counts(normalize=True) ** 2).sum())
-Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after UMAP **{after:.4f}**, chance {chance:.4f}.")
+Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after reduction **{after:.4f}**, chance {chance:.4f}.")
+
+# %% [markdown]
+# ## Do profiles carry what matters?
+#
+# A test without any training and without any test event: with a user's vector alone, how well is the user's
+# *validation* item ranked by text similarity among all items that the user has not seen, and how well are its
+# genres among all genres? The rivals: the computed `facts` as text, the `raw-history` as text (the latest events),
+# the mean of the vectors of the items (`item-text`), somebody else's profile (`shuffled`) and `noise`. All are
+# encoded by the same, faster encoder; means over users are subtracted first, since what all texts share says
+# nothing about one of them.
+
+# %%
+catalogue = encode(arms.item_texts(items), arms_encoder)
+genres = sorted({name for history in read.values() for names in history["categories"] for name in names})
+genre_vectors = encode(genres or ["none"], arms_encoder)
+rivals = {
+    arm: arms.arm_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
+    for arm in arms.ARMS
+}
+
+# %%
+valid = events[(events["split"] == "valid") & events["user"].isin(users)].set_index("user")["item"]
+rows = np.flatnonzero(np.isin(users, valid.index))
+targets = valid[users[rows]].to_numpy()
+of_item = items.set_index("item")["categories"].reindex(targets) if "categories" in items else pd.Series("", targets)
+relevant = np.array([[name in str(value).split("|") for name in genres or ["none"]] for value in of_item])
+
+# %%
+seen = [read[user]["item"].to_numpy() for user in users[rows]]
+some = {arm: found[rows] for arm, found in rivals.items()}
+carried = arms.carried(some, catalogue, genre_vectors, relevant, targets, seen)
+save_csv(carried, home / "tables" / "arms.csv")
+report.formatted(carried, ["arm", "category_auc", "item_percentile", "recall@10", "ndcg@10", "delta", "p"])
+
+# %% [markdown]
+# `item_percentile` is 1 when the item is on top and .5 by chance; `category_auc` is .5 by chance; `delta` is the
+# difference in percentile to somebody else's profile, below with its 95 % interval over users.
+
+# %%
+bars = carried.dropna(subset="delta").reset_index(drop=True)
+figure, axes = plt.subplots()
+axes.errorbar(
+    bars["delta"], bars.index, xerr=[bars["delta"] - bars["ci_low"], bars["ci_high"] - bars["delta"]], fmt="o"
+)
+axes.axvline(0, color="black", linewidth=1)
+axes.set(yticks=bars.index, yticklabels=bars["arm"], xlabel="percentile of the item, gain over a random profile")
+report.save_figure(figure, bars, home / "figures" / "arms.png")
+
+
+# %%
+def reading(row):
+    told = "carries" if row["ci_low"] > 0 else "is not shown to carry"
+    return f"* **{row['arm']}** {told} something of the next choice ({row['ci_low']:+.4f} to {row['ci_high']:+.4f})"
+
+
+Markdown("\n".join(reading(row) for row in bars.to_dict("records")))
+
+# %% [markdown]
+# Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name.
+
+
+# %%
+def teacher_of(space):
+    rows = torch.full((events["user"].max() + 1, space.shape[1]), torch.nan)
+    rows[torch.from_numpy(users)] = reducers.standardised(space)
+    return rows
+
+
+# %%
+for arm, found in rivals.items():
+    space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)
+    about = {"events": key, "arm": arm}
+    path = artifacts / f"teacher-{arm}.safetensors"
+    save_with(lambda path, space=space, about=about: save_file({"teacher": teacher_of(space)}, path, about), path)
 
 # %% [markdown]
 # ## Hand over
@@ -102,17 +245,18 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after UMAP **{after:.4
 # loss.
 
 # %%
-teacher = torch.full((events["user"].max() + 1, components), torch.nan)
-teacher[torch.tensor(texts["user"].tolist())] = encoders.standardised(reduced)
-save_with(
-    lambda path: save_file({"teacher": teacher}, path, metadata={"events": key}), artifacts / "teacher.safetensors"
-)
+about = {"events": key, "arm": teacher}
+save_with(lambda path: save_file({"teacher": teacher_of(reduced)}, path, about), artifacts / "teacher.safetensors")
+numbers = {f"{row['space']} {name}": row[name] for row in kept.to_dict("records") for name in list(kept.columns)[1:3]}
+numbers |= {f"{row['arm']} item_percentile": row["item_percentile"] for row in carried.to_dict("records")}
 report.record(
-    home, "03-embeddings", {**overlap, "same_genre": agree, "same_genre_umap": after, "same_genre_chance": chance}
+    home, "03-embeddings", {**numbers, "same_genre": agree, "same_genre_umap": after, "same_genre_chance": chance}
 )
 
 # %% [markdown]
 # ## Limits
 #
-# UMAP keeps neighbourhoods, not distances, and its result depends on the seed. The reducer is fitted on all users
-# at once; users who come later would need its `transform`.
+# UMAP keeps neighbourhoods, not distances, and its result depends on the seed. Its time at 600, 6,000 and 20,000 users
+# is what `make bench-umap` measures; for hundreds of thousands, fit it on a sample and `transform` the rest, or use
+# cuML's UMAP on a GPU. The test of what profiles carry asks for text similarity only; a student can learn more from
+# a vector than its cosine shows, and `raw-history` has the advantage that its lines are worded like the items'.

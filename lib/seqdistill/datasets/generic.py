@@ -1,7 +1,6 @@
 """Any data set as three CSV files, and a short dataset.yaml where its columns have other names."""
 
 from dataclasses import field, fields
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from seqdistill.config import STRICT, parse
 from seqdistill.datasets import checks
 from seqdistill.datasets.checks import ID, MOMENT, NUMBER, TEXT, WHOLE
 from seqdistill.datasets.tables import Layout, Raw, raw_events
+from seqdistill.prompting import DOMAINS
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -91,10 +91,8 @@ def settings_of(path: Path | None) -> Settings:
         if name in values:
             parsed[name] = parse(kind, values[name] or {}, f"{shown(path)}, {name}")
     settings = parse(Settings, {**values, **parsed}, shown(path))
-    prompts = resources.files("seqdistill").joinpath("prompts").iterdir()
-    domains = sorted({prompt.name.rsplit("-", 1)[0] for prompt in prompts})
-    if settings.domain not in domains:
-        raise BookError(f'{shown(path)}: "domain" is {settings.domain!r}; there are prompts for {", ".join(domains)}.')
+    if settings.domain not in DOMAINS:
+        raise BookError(f'{shown(path)}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.')
     return settings
 
 

@@ -1,0 +1,130 @@
+"""Questions by content, and their answers on disk: finished ones survive a kill and are never asked twice."""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+
+import pandas as pd
+
+from seqdistill.artifacts import BookError, digest, disk_full, load_table, save_table, shown
+from seqdistill.chat import Answer, Messages, Sampling
+
+PART = 500  # keys of one SQL statement
+
+
+@dataclass(frozen=True)
+class Question:
+    """What an LLM is asked about one user; `key` names the answer wherever it is kept."""
+
+    user_id: str
+    messages: Messages
+    model_sha256: str
+    sampling: Sampling
+
+    @cached_property
+    def prompt_sha256(self) -> str:
+        """Digest of the messages."""
+        return digest(self.messages)
+
+    @cached_property
+    def key(self) -> str:
+        """Digest of model, messages and sampling settings."""
+        return digest([self.model_sha256, self.messages, self.sampling])
+
+
+class Store:
+    """Answers on disk by key (SQLite): finished ones survive a kill, and two processes may write at once."""
+
+    def __init__(self, path: Path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        with closing(self.connect()) as connection, connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
+
+    def connect(self) -> sqlite3.Connection:
+        """Open a connection that waits for other writers; what it commits survives the death of the process."""
+        connection = sqlite3.connect(self.path, timeout=60)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    def get(self, keys: Iterable[str]) -> dict[str, Answer]:
+        """Return the stored answers among `keys`."""
+        wanted, found = list(dict.fromkeys(keys)), {}
+        with closing(self.connect()) as connection:
+            for start in range(0, len(wanted), PART):
+                part = wanted[start : start + PART]
+                marks = ",".join("?" * len(part))
+                rows = connection.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
+                found |= {key: Answer(**json.loads(answer)) for key, answer in rows}
+        return found
+
+    def put(self, key: str, answer: Answer) -> None:
+        """Store one answer.
+
+        Raises:
+            BookError: the disk is full; the answers before are kept.
+        """
+        try:
+            with closing(self.connect()) as connection, connection:
+                connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(answer))))
+        except sqlite3.OperationalError as error:
+            if not disk_full(error):
+                raise
+            raise BookError(f"{shown(self.path)}: the disk is full; the answers before this one are kept.") from None
+
+
+COLUMNS = ["user_id", "text", "model_sha256", "prompt_sha256", "sampling", "prompt_tokens", "output_tokens"]
+COLUMNS += ["seconds", "finish"]
+
+
+def rows_of(questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
+    """Tabulate the answered questions with their provenance, one row per question."""
+    rows = [
+        {
+            "user_id": asked.user_id,
+            "model_sha256": asked.model_sha256,
+            "prompt_sha256": asked.prompt_sha256,
+            "sampling": json.dumps(asked.sampling, sort_keys=True),
+            **asdict(answers[asked.key]),
+        }
+        for asked in questions
+        if asked.key in answers
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
+    """Write the answered questions as the shipped table and return it."""
+    asked = list(questions)
+    table = rows_of(asked, answers)
+    save_table(table, path, digest([question.key for question in asked]))
+    return table
+
+
+Shipped = dict[tuple[str, str, str, str], Answer]
+
+
+def read_shipped(path: Path) -> Shipped:
+    """Read the answers of a shipped table by (user, model, prompt, sampling settings); none if there is no table."""
+    if not path.exists():
+        return {}
+    return {
+        (row.user_id, row.model_sha256, row.prompt_sha256, row.sampling): Answer(
+            row.text, row.prompt_tokens, row.output_tokens, row.seconds, row.finish
+        )
+        for row in load_table(path).itertuples()
+    }
+
+
+def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
+    """Take the shipped answers whose user, model, prompt and sampling settings are those that would be asked now."""
+    wanted = {
+        asked.key: (asked.user_id, asked.model_sha256, asked.prompt_sha256, json.dumps(asked.sampling, sort_keys=True))
+        for asked in questions
+    }
+    return {key: known[row] for key, row in wanted.items() if row in known}
