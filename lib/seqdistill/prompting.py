@@ -12,7 +12,6 @@ from seqdistill.artifacts import BookError
 from seqdistill.chat import Messages, Sampling
 from seqdistill.facts import WORDING, facts_text
 
-DOMAINS = ("movies", "beauty", "e-commerce", "generic")
 ASPECTS = {
     "preferences": "what this person likes and dislikes.",
     "behaviour": "how this person chooses and judges.",

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from seqdistill import facts, profiles, prompting, store, strategies
 from seqdistill.artifacts import ROOT, BookError
 from seqdistill.chat import Answer, Failure
+from seqdistill.datasets.tables import DOMAINS
 from seqdistill.facts import histories
 from seqdistill.store import Question, Store
 
@@ -101,7 +102,7 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(marked, tmp_path, st
 
 
 def test_every_template_asks_in_every_domain(events):
-    for domain in prompting.DOMAINS:
+    for domain in DOMAINS:
         for style in prompting.SAMPLING:
             prompts = prompting.prompts_for(domain, style, 4096, Parrot().count_tokens)
             history = histories(events[events["split"] == "train"], ITEMS)[0]

@@ -10,6 +10,7 @@ LAYOUT = Layout(
     read=partial(
         generic.read,
         settings=generic.Settings(
+            domain="beauty",
             items=generic.Items(categories="category", separator=" > ", root=True),
             interactions=generic.Interactions(time="position", format="position"),
         ),

@@ -55,7 +55,7 @@ def read(sessions: Path, products: Path) -> Raw:
     codes, ids = checks.coded(pa.chunked_array([in_locale(locales, asins).dictionary_encode()]))
     items, item, note = with_unlisted(items, ids, codes)
     users = pd.Series(np.arange(len(counts)).astype(str)).astype("str")
-    return Raw(raw_events(user, item, position), users, items, False, "generic", (note,))
+    return Raw(raw_events(user, item, position), users, items, False, "e-commerce", (note,))
 
 
 LAYOUT = Layout(

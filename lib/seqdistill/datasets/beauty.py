@@ -105,7 +105,7 @@ def read(ratings: Path, meta: Path) -> Raw:
     codes, ids = checks.coded(table["asin"])
     items, item, note = with_unlisted(read_meta(meta), ids, codes)
     events = raw_events(user, item, table["time"].to_numpy().astype(np.int64), value)
-    return Raw(events, user_ids.to_pandas().astype("str"), items, True, "generic", (note,))
+    return Raw(events, user_ids.to_pandas().astype("str"), items, True, "beauty", (note,))
 
 
 LAYOUT = Layout(

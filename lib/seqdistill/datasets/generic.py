@@ -12,8 +12,7 @@ from seqdistill.artifacts import BookError, shown
 from seqdistill.config import STRICT, parse
 from seqdistill.datasets import checks
 from seqdistill.datasets.checks import ID, MOMENT, NUMBER, TEXT, WHOLE
-from seqdistill.datasets.tables import Layout, Raw, raw_events
-from seqdistill.prompting import DOMAINS
+from seqdistill.datasets.tables import DOMAINS, Layout, Raw, raw_events
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}

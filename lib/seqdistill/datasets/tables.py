@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 
 from seqdistill.artifacts import BookError
 
+DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts are worded for
+
 
 @dataclass(frozen=True)
 class Raw:
