@@ -24,7 +24,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality weights reproduce publish profiles lab
 .PHONY: test lint unit nbval clean gone
 .SECONDARY:
 
@@ -79,6 +79,17 @@ publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
+
+bench-student: .venv/ready $(if $(PEERS),build/peers/ready) ## measure the student's speed and memory (PEERS=1: RecTools too)
+	@PEERS=$(PEERS) $(python) lib/tests/bench_student.py
+
+build/peers/ready: lib/tests/peers/requirements.txt
+	$(PYTHON) -m venv build/peers
+	build/peers/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
+	@$(python) lib/tests/bench_quality.py
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
 	$(python) -m seqdistill.bench_teacher umap $(or $(SIZES),600 6000 20000)

@@ -14,13 +14,23 @@ STRICT = ConfigDict(extra="forbid")
 
 @dataclass(frozen=True, config=STRICT)
 class Student:
-    """Shape of the recommender; `dim` is d, `length` the most events it reads."""
+    """Shape of the recommender; `dim` is d, `length` the most positions it reads; causal is SASRec, else BERT4Rec.
 
+    temperature: scores are cosines divided by it; 0 leaves them inner products.
+    """
+
+    causal: bool = True
     dim: int = Field(64, gt=0)
     blocks: int = Field(2, gt=0)
     heads: int = Field(2, gt=0)
     dropout: float = Field(0.2, ge=0, lt=1)
-    length: int = Field(50, gt=1)
+    length: int = Field(50, gt=2)
+    temperature: float = Field(0.0, ge=0)
+
+    def __post_init__(self) -> None:
+        """Check what no single field can tell."""
+        if self.dim % self.heads:
+            raise BookError(f'Student: "heads" = {self.heads} does not divide "dim" = {self.dim}.')
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -44,18 +54,38 @@ class Distillation:
 
 @dataclass(frozen=True, config=STRICT)
 class Run:
-    """One training run: a student, its optimisation, and a distillation or None for the plain student."""
+    """One training run: a student, its loss and optimisation, and a distillation or None for the plain student.
+
+    epochs: how many, or at most how many with `patience`, the epochs without a better validation NDCG@10 after which
+    a run ends (0: never; phase 1 does not count). warmup: epochs of linearly rising learning rate.
+    choose: whether items of the history count in the validation NDCG@10 that chooses the epoch.
+    windows: "all" cuts long histories so that every event trains, "last" keeps the last `length` as the papers do.
+    masked, last_share: BERT4Rec's chance of an item to be hidden, and share of rows that hide the last item alone.
+    negatives, calibration: items drawn per batch for every loss but "full"; gBCE's t.
+    """
 
     student: Student = Student()
     distillation: Distillation | None = None
     epochs: int = Field(20, gt=0)
+    patience: int = Field(0, ge=0)
     batch: int = Field(64, gt=0)
     lr: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
+    loss: Literal["full", "sampled", "bce", "gbce"] = "full"
+    negatives: int = Field(256, gt=0)
+    calibration: float = Field(0.75, ge=0, le=1)
+    choose: Literal["kept", "filtered"] = "kept"
+    windows: Literal["all", "last"] = "all"
+    masked: float = Field(0.2, gt=0, lt=1)
+    last_share: float = Field(0.1, ge=0, le=1)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    compile: bool = False
     seed: int = Field(0, ge=0)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Refuse a phase 1 that would be empty."""
         share = self.distillation and self.distillation.share
         if share and round(self.epochs * share) == 0:

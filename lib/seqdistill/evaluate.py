@@ -9,10 +9,11 @@ from scipy import stats
 from torch import Tensor
 
 from seqdistill.artifacts import BookError
-from seqdistill.sequences import Cases, padded
+from seqdistill.sequences import Cases, Ragged, padded
 
 CUTOFFS = (5, 10, 20)
 RESAMPLES = 9_999
+HELD = 2**24  # scores held at a time
 
 
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,30 +30,39 @@ def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Ten
     Raises:
         ValueError: a score is not a number.
     """
-    if scores.isnan().any():
+    if scores.sum().isnan():
         raise ValueError("ranks_of: a score is NaN")
     own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
-    ahead = scores >= own
-    kept = ahead.sum(1)
-    history = torch.zeros(len(scores), scores.shape[1] + 1, dtype=torch.bool).scatter_(1, seen, True)[:, 1:]
-    history.scatter_(1, targets[:, None] - 1, False)
-    return kept, kept - (ahead & history).sum(1)
+    kept = torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()  # three times faster than a sum of bool
+    ids = seen.sort(1).values
+    rivals = (ids > 0) & (ids != targets[:, None])
+    rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    return kept, kept - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
 
 
-def blocks(cases: Cases, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
-    """Yield (case numbers, histories [B, T]) with cases of similar length together."""
-    order = np.argsort(np.diff(cases.histories.offsets), kind="stable")
+def block_size(items: int) -> int:
+    """Users scored together: as many as keep their scores within `HELD` numbers."""
+    return max(1, min(256, HELD // items))
+
+
+def blocks(histories: Ragged, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield (row numbers, histories [B, T]) with rows of similar length together."""
+    order = np.argsort(histories.lengths, kind="stable")
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        yield chosen, padded(cases.histories, chosen)
+        yield chosen, padded(histories, chosen)
 
 
-def rank(cases: Cases, score: Callable[[np.ndarray, Tensor], Tensor], size: int = 256) -> pd.DataFrame:
-    """Rank the target of every case among all items.
+Score = Callable[[np.ndarray, Tensor], Tensor]  # (row numbers, histories [B, T]) -> scores [B, V]
+
+
+@torch.inference_mode()
+def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
+    """Rank the target of every case among all items; at most [size, V] scores exist at a time.
 
     Args:
         cases: what is scored.
-        score: (case numbers, histories [B, T]) -> scores [B, V].
+        score: scores of a block of cases.
         size: cases scored together.
 
     Returns:
@@ -60,21 +70,45 @@ def rank(cases: Cases, score: Callable[[np.ndarray, Tensor], Tensor], size: int 
     """
     kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
     targets = torch.from_numpy(cases.targets)
-    for chosen, histories in blocks(cases, size):
-        kept[chosen], filtered[chosen] = ranks_of(score(chosen, histories), targets[chosen], histories)
+    for chosen, histories in blocks(cases.histories, size):
+        scores = score(chosen, histories)
+        found = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
+        kept[chosen], filtered[chosen] = (ranks.cpu() for ranks in found)
     return pd.DataFrame({"user": cases.histories.users, "position": cases.position, "kept": kept, "filtered": filtered})
 
 
-def model_score(model: torch.nn.Module) -> Callable[[np.ndarray, Tensor], Tensor]:
-    """Scoring function of a student: it reads the last `length` events of each history."""
+@torch.inference_mode()
+def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
+    """Find the k best items of every history, best first.
+
+    Args:
+        histories: one row per user.
+        score: scores of a block of rows.
+        k: how many items.
+        seen: whether items of the history may be among them.
+        size: rows scored together.
+
+    Returns:
+        Item ids, [U, k].
+    """
+    best = np.zeros((len(histories), k), dtype=np.int64)
+    for chosen, ids in blocks(histories, size):
+        scores = score(chosen, ids)
+        if not seen:
+            row, column = (ids > 0).nonzero(as_tuple=True)
+            scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
+        best[chosen] = scores.topk(k, 1).indices.cpu() + 1
+    return best
+
+
+def model_score(model: torch.nn.Module) -> Score:
+    """Scoring function of a student: it reads the last events of each history, as many as it can."""
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
         length = (histories > 0).sum(1, keepdim=True)
-        start = (length - model.config.length).clamp_min(0)
-        width = min(histories.shape[1], model.config.length)
-        columns = start + torch.arange(width)
+        columns = (length - model.reads).clamp_min(0) + torch.arange(min(histories.shape[1], model.reads))
         recent = histories.gather(1, columns.clamp_max(histories.shape[1] - 1)) * (columns < length)
-        return model.score(recent)
+        return model.score(recent.to(model.item.weight.device))
 
     return score
 

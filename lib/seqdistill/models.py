@@ -1,4 +1,7 @@
-"""The student: one pre-norm transformer over item ids. SASRec is its causal use (Kang & McAuley, 2018)."""
+"""The student: one pre-norm transformer over item ids.
+
+SASRec (Kang & McAuley, 2018) is its causal use, BERT4Rec (Sun et al., 2019) its bidirectional use.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,29 +11,31 @@ from seqdistill.config import Student
 
 
 class Block(nn.Module):
-    """Pre-norm causal self-attention and a feed-forward layer, each with a residual."""
+    """Pre-norm self-attention and a feed-forward layer, each with a residual."""
 
-    def __init__(self, dim: int, heads: int, dropout: float):
+    def __init__(self, config: Student):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
+        dim = config.dim
+        self.heads, self.dropout, self.causal = config.heads, config.dropout, config.causal
         self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
         self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
         self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
-    def forward(self, h: Tensor) -> Tensor:
-        """Map [B, T, d] to [B, T, d]; position t sees positions up to t."""
+    def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
+        """Map [B, T, d] to [B, T, d]; `mask` [B, 1, 1, T] is True at the positions that may be seen, None for all."""
         b, t, d = h.shape
         q, k, v = self.qkv(self.norm1(h)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
         drop = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=drop)  # [B, heads, T, d/heads]
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=self.causal)  # [B, heads, T, d/heads]
         h = h + F.dropout(self.out(mixed.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
         return h + F.dropout(self.feed(self.norm2(h)), self.dropout, self.training)
 
 
-class SASRec(nn.Module):
+class Encoder(nn.Module):
     """Self-attentive sequential recommender with a tied output head.
 
-    Rows are padded on the right, so the causal mask alone keeps padding from every real position.
+    Rows are padded on the right: the causal mask alone keeps padding from every real position, the bidirectional
+    use hides it. The bidirectional use knows one id more, `mask_id` = V + 1, the place of an item to be guessed.
 
     Args:
         items: catalogue size V; ids are 1..V, 0 is padding.
@@ -40,9 +45,10 @@ class SASRec(nn.Module):
     def __init__(self, items: int, config: Student):
         super().__init__()
         self.config = config
-        self.item = nn.Embedding(items + 1, config.dim, padding_idx=0)
+        self.items, self.mask_id = items, items + 1
+        self.item = nn.Embedding(items + 1 + (not config.causal), config.dim, padding_idx=0)
         self.position = nn.Embedding(config.length, config.dim)
-        self.blocks = nn.ModuleList(Block(config.dim, config.heads, config.dropout) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
         self.apply(self.initialise)
 
@@ -56,6 +62,11 @@ class SASRec(nn.Module):
         if isinstance(module, nn.Embedding) and module.padding_idx is not None:
             nn.init.zeros_(module.weight[module.padding_idx : module.padding_idx + 1])
 
+    @property
+    def reads(self) -> int:
+        """The most events of a history that a score can use: BERT4Rec needs one position for the mask."""
+        return self.config.length - (not self.config.causal)
+
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode item ids.
 
@@ -65,21 +76,27 @@ class SASRec(nn.Module):
         Returns:
             Normed output [B, T, d], and the hidden states after each block, K times [B, T, d].
         """
+        mask = None if self.config.causal else (ids > 0)[:, None, None]
         h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
         h = F.dropout(h, self.config.dropout, self.training)
         states = []
         for block in self.blocks:
-            h = block(h)
+            h = block(h, mask)
             states.append(h)
-        return self.norm(h), states
+        h = self.norm(h)
+        return (F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h), states
 
     def catalogue(self) -> Tensor:
         """Item vectors that scores are taken against, [V, d]; row i is item i + 1."""
-        return self.item.weight[1:]
+        vectors = self.item.weight[1 : self.items + 1]
+        return F.normalize(vectors, dim=-1) if self.config.temperature else vectors
 
     @torch.inference_mode()
     def score(self, ids: Tensor) -> Tensor:
-        """Score the catalogue for the event after each history: [B, T] -> [B, V]."""
+        """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `reads`."""
+        last = (ids > 0).sum(1) - 1
+        if not self.config.causal:
+            last = last + 1
+            ids = F.pad(ids, (0, 1)).scatter(1, last[:, None], self.mask_id)
         h, _ = self(ids)
-        last = h[torch.arange(len(ids)), (ids > 0).sum(1) - 1]  # [B, d]
-        return last @ self.catalogue().T
+        return h[torch.arange(len(ids), device=ids.device), last] @ self.catalogue().T

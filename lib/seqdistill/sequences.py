@@ -1,4 +1,4 @@
-"""Ragged histories (offsets and flat ids), and right-padded batches trimmed to their longest row."""
+"""Ragged histories (places in flat ids), and right-padded batches trimmed to their longest row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,25 +11,31 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of item ids: row r is items[offsets[r]:offsets[r + 1]]; `users[r]` is whose it is."""
+    """Rows of item ids: row r is items[starts[r]:ends[r]]; `users[r]` is whose it is. Rows may share ids."""
 
     items: np.ndarray
-    offsets: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
     users: np.ndarray
 
     def __len__(self) -> int:
         """Count the rows."""
         return len(self.users)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Items per row."""
+        return self.ends - self.starts
+
     def row(self, index: int) -> np.ndarray:
         """Return the items of one row."""
-        return self.items[self.offsets[index] : self.offsets[index + 1]]
+        return self.items[self.starts[index] : self.ends[index]]
 
 
 def ragged(events: pd.DataFrame) -> Ragged:
     """Collect events, sorted by user and time, into one row per user."""
     users, starts = np.unique(events["user"].to_numpy(), return_index=True)
-    return Ragged(events["item"].to_numpy(copy=True), np.append(starts, len(events)), users)
+    return Ragged(events["item"].to_numpy(copy=True), starts, np.append(starts[1:], len(events)), users)
 
 
 def windows(rows: Ragged, length: int) -> Ragged:
@@ -37,40 +43,40 @@ def windows(rows: Ragged, length: int) -> Ragged:
 
     Each event but the first of a user is then the target of exactly one position. Rows of one event vanish.
     """
-    begin, end, users = [], [], []
-    for row, user in enumerate(rows.users):
-        first, last = rows.offsets[row], rows.offsets[row + 1]
-        while last - first > 1:
-            start = max(first, last - length - 1)
-            begin.append(start)
-            end.append(last)
-            users.append(user)
-            last = start + 1
-    lengths = np.array(end, dtype=int) - np.array(begin, dtype=int)
-    offsets = np.append(0, np.cumsum(lengths))
-    flat = np.concatenate([rows.items[a:b] for a, b in zip(begin, end, strict=True)])
-    return Ragged(flat, offsets, np.array(users))
+    counts = np.maximum(-(-(rows.lengths - 1) // length), 0)
+    row = np.repeat(np.arange(len(rows)), counts)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a window, counted from the end
+    ends = rows.ends[row] - place * length
+    return Ragged(rows.items, np.maximum(rows.starts[row], ends - length - 1), ends, rows.users[row])
 
 
 def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
     """Cut the chosen rows to their last `length` items."""
-    ends = rows.offsets[chosen + 1]
-    begins = np.maximum(rows.offsets[chosen], ends - length)
-    flat = np.concatenate([rows.items[a:b] for a, b in zip(begins, ends, strict=True)])
-    return Ragged(flat, np.append(0, np.cumsum(ends - begins)), rows.users[chosen])
+    ends = rows.ends[chosen]
+    return Ragged(rows.items, np.maximum(rows.starts[chosen], ends - length), ends, rows.users[chosen])
 
 
 def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
     """Stack rows into [B, T], padded with 0 on the right, T the longest of them."""
-    lengths = rows.offsets[chosen + 1] - rows.offsets[chosen]
-    inside = np.arange(lengths.max()) < lengths[:, None]  # [B, T]
-    out = np.zeros(inside.shape, dtype=np.int64)
-    out[inside] = np.concatenate([rows.row(index) for index in chosen])
-    return torch.from_numpy(out)
+    lengths = rows.lengths[chosen]
+    steps = np.arange(lengths.max())
+    inside = steps < lengths[:, None]  # [B, T]
+    at = np.where(inside, rows.starts[chosen][:, None] + steps, 0)
+    return torch.from_numpy(np.where(inside, rows.items[at], 0))
+
+
+def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield shuffled batches of rows of similar length: users [B]; item ids [B, T], 0 at padding."""
+    order = rng.permutation(len(rows))
+    pools = np.array_split(order, max(1, len(order) // (size * 16)))
+    order = np.concatenate([pool[np.argsort(rows.lengths[pool], kind="stable")] for pool in pools])
+    groups = [order[start : start + size] for start in range(0, len(order), size)]
+    for index in rng.permutation(len(groups)):
+        yield torch.from_numpy(rows.users[groups[index]]), padded(rows, groups[index])
 
 
 def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Yield shuffled batches of rows of similar length.
+    """Yield shuffled batches for next-item prediction.
 
     Args:
         rows: windows of at least two items.
@@ -80,14 +86,34 @@ def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple
     Yields:
         users [B]; inputs [B, T]; targets [B, T], each the item after its input, 0 at padding.
     """
-    order = rng.permutation(len(rows))
-    lengths = np.diff(rows.offsets)
-    pools = np.array_split(order, max(1, len(order) // (size * 16)))
-    order = np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools])
-    groups = [order[start : start + size] for start in range(0, len(order), size)]
-    for index in rng.permutation(len(groups)):
-        whole = padded(rows, groups[index])
-        yield torch.from_numpy(rows.users[groups[index]]), whole[:, :-1] * (whole[:, 1:] > 0), whole[:, 1:]
+    for users, whole in bucketed(rows, size, rng):
+        yield users, whole[:, :-1] * (whole[:, 1:] > 0), whole[:, 1:]
+
+
+def cloze(
+    rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, masked: float, last_share: float
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield shuffled batches with hidden items to be guessed (Sun et al., 2019, section 3.6).
+
+    Args:
+        rows: windows of at least two items.
+        size: rows per batch, B.
+        rng: decides the order and what is hidden.
+        mask_id: the id that stands for a hidden item.
+        masked: chance of an item to be hidden; at least one item of every row is.
+        last_share: share of the rows in which the last item alone is hidden, as when scoring.
+
+    Yields:
+        users [B]; inputs [B, T]; targets [B, T], the hidden items, 0 elsewhere.
+    """
+    for users, whole in bucketed(rows, size, rng):
+        ids = whole.numpy()
+        lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])
+        hidden = (rng.random(ids.shape) < masked) & (ids > 0)
+        only = rng.random((len(ids), 1)) < last_share
+        one = np.where(only, lengths - 1, rng.integers(0, lengths))
+        hidden = np.where(only | ~hidden.any(1, keepdims=True), steps == one, hidden)
+        yield users, torch.from_numpy(np.where(hidden, mask_id, ids)), torch.from_numpy(np.where(hidden, ids, 0))
 
 
 @dataclass(frozen=True)
@@ -112,13 +138,12 @@ def cases(events: pd.DataFrame, split: str) -> Cases:
 
     Args:
         events: all events with a column `split`, sorted by user and time.
-        split: "valid" or "test".
+        split: "valid" or "test"; a target without history is left out.
     """
-    first = events.groupby("user").cumcount().to_numpy()
-    at = np.flatnonzero((events["split"] == split).to_numpy() & (first > 0))
-    items = events["item"].to_numpy()
-    users = events["user"].to_numpy()[at]
-    flat = np.concatenate([items[i - first[i] : i] for i in at])
-    histories = Ragged(flat, np.append(0, np.cumsum(first[at])), users)
-    position = pd.Series(users).groupby(users).cumcount().to_numpy()
-    return Cases(histories, items[at].copy(), position, events["time"].to_numpy()[at])
+    items, user = events["item"].to_numpy(copy=True), events["user"].to_numpy()
+    begins = np.flatnonzero(np.diff(user, prepend=-1))
+    start = np.repeat(begins, np.diff(np.append(begins, len(user))))  # of each event's user
+    at = np.flatnonzero((events["split"] == split).to_numpy() & (start < np.arange(len(user))))
+    histories = Ragged(items, start[at], at, user[at])
+    position = pd.Series(user[at]).groupby(user[at]).cumcount().to_numpy()
+    return Cases(histories, items[at], position, events["time"].to_numpy()[at])

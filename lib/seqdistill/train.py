@@ -3,14 +3,17 @@
 import hashlib
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -28,14 +31,16 @@ from seqdistill.artifacts import (
     shown,
     table_key,
 )
+from seqdistill.checkpoint import keep, kept, restore, state_of
 from seqdistill.config import Run, parse, plain
-from seqdistill.distill import Teacher, combine, probe_r2, user_vector
-from seqdistill.evaluate import metrics, model_score, rank
-from seqdistill.losses import full_softmax
-from seqdistill.models import SASRec
-from seqdistill.sequences import Cases, Ragged, batches, cases, latest, padded, ragged, windows
+from seqdistill.distill import Teacher, probe_r2, user_vector
+from seqdistill.epochs import epoch, training_rows
+from seqdistill.evaluate import block_size, metrics, model_score, rank
+from seqdistill.models import Encoder
+from seqdistill.sequences import Cases, Ragged, cases, latest, padded, ragged
 
-ENGINE = ("sequences", "models", "losses", "distill", "evaluate", "train")
+ENGINE = ("sequences", "models", "losses", "distill", "evaluate", "epochs", "checkpoint", "train")
+QUIET = 20.0  # seconds between lines of progress
 
 
 @dataclass(frozen=True)
@@ -91,108 +96,80 @@ def run_key(config: Run, given: Problem) -> str:
     return digest([plain(config), given.events_key, teacher, code_digest(*ENGINE)])[:16]
 
 
-def state_of(model: SASRec, teacher: Teacher | None, optimizer: torch.optim.AdamW) -> dict[str, Tensor]:
-    """Flatten everything that an epoch changes into named tensors."""
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
-    if teacher:
-        state |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-    return {name: value.clone() for name, value in state.items()}
-
-
-def restore(state: dict[str, Tensor], model: SASRec, teacher: Teacher | None, optimizer: torch.optim.AdamW) -> None:
-    """Put back what `state_of` took."""
-    parts: dict[str, dict] = {"model": {}, "teacher": {}, "optimizer": {}}
-    for name, value in state.items():
-        owner, rest = name.split(".", 1)
-        parts[owner][rest] = value
-    model.load_state_dict(parts["model"])
-    if teacher:
-        teacher.load_state_dict(parts["teacher"])
-    slots: dict[int, dict] = {}
-    for name, value in parts["optimizer"].items():
-        index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-
-
-def epoch(
-    rows: Ragged, model: SASRec, teacher: Teacher | None, optimizer: torch.optim.AdamW, config: Run, number: int
-) -> dict[str, float]:
-    """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
-
-    Returns:
-        Means over batches: loss_model and, in phase 1, loss_distil and target_variance.
-    """
-    torch.manual_seed(config.seed * 100_003 + number)
-    model.train()
-    sums: dict[str, list[float]] = {"loss_model": [], "loss_distil": [], "target_variance": []}
-    for users, inputs, targets in batches(rows, config.batch, np.random.default_rng([config.seed, number])):
-        h, states = model(inputs)
-        loss = full_softmax(h, model.catalogue(), targets)
-        sums["loss_model"].append(loss.item())
-        if teacher:
-            distil, variance = teacher(states, inputs > 0, users)
-            sums["loss_distil"].append(distil.item())
-            sums["target_variance"].append(variance.item())
-            loss = combine(loss, distil, config.distillation.alpha, config.distillation.beta)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(optimizer.param_groups[0]["params"], config.clip)
-        optimizer.step()
-    return {name: float(np.mean(values)) for name, values in sums.items() if values}
-
-
-def train(config: Run, given: Problem, folder: Path) -> dict:
+def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], None] = say) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
     Args:
         config: what to train.
         given: data and teacher.
         folder: parent of the run's folder, which `run_key` names.
+        progress: takes a line now and then: loss, validation metric, speed, time left.
 
     Returns:
         The run's metrics.json: per-epoch history, chosen epoch, validation and test metrics.
     """
     home = folder / run_key(config, given)
     home.mkdir(parents=True, exist_ok=True)
-    with FileLock(home / "lock"):
+    machine = PartialState(cpu=not torch.cuda.is_available())
+    with FileLock(home / "lock") if machine.is_main_process else nullcontext():
+        machine.wait_for_everyone()
         if not (home / "metrics.json").exists():
-            fit(config, given, home)
+            fit(config, given, home, progress)
+        machine.wait_for_everyone()
     return load_json(home / "metrics.json")
 
 
-def fit(config: Run, given: Problem, home: Path) -> None:
-    """Train one run in its folder, from its last whole checkpoint if there is one."""
+def finished(history: list[dict], switch: int, config: Run) -> bool:
+    """Say whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
+    curve = [log["valid_ndcg@10"] for log in history]
+    stale = len(curve) - max(int(np.argmax(curve)) + 1, switch) if curve else 0
+    return len(curve) == config.epochs or 0 < config.patience <= stale
+
+
+def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.optim.AdamW, PartialState]:
+    """Set up what a run trains, on the device that there is: student, teacher, optimizer, and the machine."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
-    model = SASRec(given.items, config.student)
-    setting = config.distillation
-    teacher = Teacher(given.teacher, config.student.dim, setting, config.seed) if setting else None
+    machine = PartialState(cpu=not torch.cuda.is_available())
+    model, setting = Encoder(given.items, config.student).to(machine.device), config.distillation
+    teacher = Teacher(given.teacher, config.student.dim, setting, config.seed).to(machine.device) if setting else None
     trained = [*model.parameters(), *(teacher.parameters() if teacher else ())]
     optimizer = torch.optim.AdamW(
         [p for p in trained if p.requires_grad], lr=config.lr, weight_decay=config.weight_decay, fused=True
     )
-    checkpoint = home / "checkpoint"
-    history, state, best = kept(checkpoint)
+    if config.compile:
+        model.compile(dynamic=True)
+    return model, teacher, optimizer, machine
+
+
+def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]) -> None:
+    """Train one run in its folder, from its last whole checkpoint if there is one."""
+    model, teacher, optimizer, machine = fresh(config, given)
+    setting = config.distillation
+    history, state, best = kept(home / "checkpoint")
     if history:
         restore(state, model, teacher, optimizer)
-    save_json(plain(config), home / "config.json")
-    rows = windows(given.train, config.student.length)
+    rows, size = training_rows(given.train, config), block_size(given.items)
     switch = round(config.epochs * setting.share) if setting else 0
-    spent = time.process_time()
-    for number in range(len(history), config.epochs):
-        log = epoch(rows, model, teacher if number < switch else None, optimizer, config, number)
+    spent, began, said, first = time.process_time(), time.monotonic(), time.monotonic(), len(history)
+    while not finished(history, switch, config):
+        number = len(history)
+        log = epoch(rows, model, teacher if number < switch else None, optimizer, config, number, machine)
         model.eval()
-        log["valid_ndcg@10"] = metrics(rank(given.valid, model_score(model))["kept"])["ndcg@10"]
+        log["valid_ndcg@10"] = metrics(rank(given.valid, model_score(model), size)[config.choose])["ndcg@10"]
         if not history or log["valid_ndcg@10"] > max(past["valid_ndcg@10"] for past in history):
             best = {name: value.clone() for name, value in model.state_dict().items()}
         history.append(log)
-        keep(checkpoint, history, state_of(model, teacher, optimizer), best)
+        if machine.is_main_process:
+            keep(home / "checkpoint", history, state_of(model, teacher, optimizer), best)
+        if time.monotonic() - said > QUIET:
+            said = time.monotonic()
+            progress(f"run {home.name}: " + line(history, config, len(rows), (said - began) / (len(history) - first)))
     model.load_state_dict(best)
     model.eval()
-    ranks = rank(given.test, model_score(model))
+    ranks = rank(given.test, model_score(model), size)
+    if not machine.is_main_process:
+        return
     curve = [log["valid_ndcg@10"] for log in history]
     result = {
         "config": plain(config),
@@ -202,51 +179,37 @@ def fit(config: Run, given: Problem, home: Path) -> None:
         "test": {column: metrics(ranks[column]) for column in ("kept", "filtered")},
         "parameters": sum(p.numel() for p in model.parameters()),
     }
+    save_json(plain(config), home / "config.json")
     save_table(ranks, home / "ranks.parquet")
     save_with(lambda path: save_file(best, path), home / "model.safetensors")
     save_json({"cpu_seconds": time.process_time() - spent}, home / "cost.json")
     save_json(result, home / "metrics.json")
-    say(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} CPU s")
-    shutil.rmtree(checkpoint, ignore_errors=True)
+    progress(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} CPU s")
+    shutil.rmtree(home / "checkpoint", ignore_errors=True)
 
 
-def keep(checkpoint: Path, history: list[dict], state: dict[str, Tensor], best: dict[str, Tensor]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves a whole one: progress.json names its files."""
-    names = {"state": f"state-{len(history)}.safetensors", "best": f"best-{len(history)}.safetensors"}
-    for name, tensors in (("state", state), ("best", best)):
-        save_with(lambda path, tensors=tensors: save_file(tensors, path), checkpoint / names[name])
-    save_json({"history": history, **names}, checkpoint / "progress.json")
-    for old in checkpoint.glob("*.safetensors"):
-        if old.name not in names.values():
-            old.unlink(missing_ok=True)
+def line(history: list[dict], config: Run, rows: int, seconds: float) -> str:
+    """Say where a run stands, `seconds` being what an epoch took."""
+    log, left = history[-1], (config.epochs - len(history)) * seconds / 60
+    return (
+        f"epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation NDCG@10 "
+        f"{log['valid_ndcg@10']:.4f}, {rows / seconds:.0f} sequences/s, at most {left:.0f} min left"
+    )
 
 
-def kept(checkpoint: Path) -> tuple[list[dict], dict[str, Tensor], dict[str, Tensor]]:
-    """Read what `keep` wrote: history, state, best weights; a damaged checkpoint is reported and counts as none."""
-    if not (checkpoint / "progress.json").exists():
-        return [], {}, {}
-    try:
-        progress = load_json(checkpoint / "progress.json")
-        state, best = (load_file(checkpoint / progress[name]) for name in ("state", "best"))
-    except (BookError, KeyError, OSError, SafetensorError) as error:
-        say(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
-        return [], {}, {}
-    return progress["history"], state, best
-
-
-def student(home: Path, items: int) -> SASRec:
+def student(home: Path, items: int) -> Encoder:
     """Load the finished student of a run's folder, ready to score.
 
     Raises:
         BookError: the run has not finished.
     """
-    model = SASRec(items, parse(Run, load_json(home / "metrics.json")["config"], shown(home)).student)
+    model = Encoder(items, parse(Run, load_json(home / "metrics.json")["config"], shown(home)).student)
     model.load_state_dict(load_file(home / "model.safetensors"))
     return model.eval()
 
 
 @torch.inference_mode()
-def probe(model: SASRec, given: Problem, block: int = 0) -> float:
+def probe(model: Encoder, given: Problem, block: int = 0) -> float:
     """Linear-probe R² of the teacher from H_k, the mean over each user's last `length` training events."""
     owners = np.flatnonzero(~given.teacher.isnan().any(1).numpy()[given.train.users])
     found = []

@@ -19,7 +19,7 @@ from seqdistill import datasets
 from seqdistill.artifacts import ROOT, save_csv
 from seqdistill.config import Student
 from seqdistill.losses import full_softmax
-from seqdistill.models import SASRec
+from seqdistill.models import Encoder
 from seqdistill.sequences import batches, ragged, windows
 from seqdistill.splits import Protocol, audit, split
 
@@ -65,7 +65,7 @@ def consume(name):
     for users, *_ in batches(rows, BATCH, np.random.default_rng(0)):
         fed += len(users)
     feeding = fed / (time.process_time() - started)
-    model = SASRec(len(data.items), Student(dim=64, blocks=2, heads=2))
+    model = Encoder(len(data.items), Student(dim=64, blocks=2, heads=2))
     started, trained = time.process_time(), 0
     for _, (users, inputs, targets) in zip(range(STEPS), batches(rows, BATCH, np.random.default_rng(0)), strict=False):
         full_softmax(model(inputs)[0], model.catalogue(), targets).backward()

@@ -5,11 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from seqdistill.baselines import popularity, recent_popularity
+from seqdistill.baselines import item_knn, popularity, recent_popularity
 from seqdistill.config import Student
-from seqdistill.evaluate import by_user, holm, metrics, model_score, paired, rank, ranks_of
-from seqdistill.models import SASRec
+from seqdistill.evaluate import block_size, by_user, holm, metrics, model_score, paired, rank, ranks_of, recommend
+from seqdistill.models import Encoder
 from seqdistill.sequences import cases
+from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 
 @settings(max_examples=60)
@@ -37,7 +38,7 @@ def test_nan_scores_are_an_error():
 
 
 def test_a_long_history_is_scored_by_its_last_events():
-    model = SASRec(30, Student(dim=8, blocks=1, heads=1, length=5)).eval()
+    model = Encoder(30, Student(dim=8, blocks=1, heads=1, length=5)).eval()
     torch.nn.init.normal_(model.item.weight)
     histories = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 6, 0, 0]])
     found = model_score(model)(None, histories)
@@ -94,3 +95,59 @@ def test_holm_by_hand():
 def test_by_user_averages_cases():
     ranks = pd.DataFrame({"user": [0, 0, 1], "kept": [1, 99, 3]})
     assert by_user(ranks, "kept").tolist() == [0.5, 0.5]
+
+
+@pytest.fixture
+def scored(events):
+    """Test cases, and distinct scores of every item for each of them."""
+    test = cases(events, "test")
+    table = torch.from_numpy(np.random.default_rng(0).permuted(np.tile(np.arange(30.0), (len(test), 1)), axis=1))
+    return test, table, lambda chosen, _: table[chosen]
+
+
+def test_metrics_equal_scikit_learns(scored):
+    test, table, score = scored
+    found = metrics(rank(test, score, 7)["kept"])
+    truth = np.eye(30)[test.targets - 1]
+    for k in (5, 10, 20):
+        assert found[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, table.numpy(), k=k), abs=1e-12)
+        hits = top_k_accuracy_score(test.targets - 1, table.numpy(), k=k, labels=np.arange(30))
+        assert found[f"recall@{k}"] == pytest.approx(hits, abs=1e-12)
+
+
+def test_blocks_do_not_change_ranks(scored):
+    test, _, score = scored
+    assert rank(test, score, 1).equals(rank(test, score, 1000))
+
+
+def test_memory_bounds_the_block():
+    assert block_size(2_792) == 256 and 4 * 334_060 * block_size(334_060) <= 2**26
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_recommendations_agree_with_ranks(scored, seen):
+    test, _, score = scored
+    best = recommend(test.histories, score, 30, seen, 7)
+    ranks = rank(test, score)["kept" if seen else "filtered"]
+    for row, target in enumerate(test.targets):
+        history = set(test.histories.row(row))
+        if seen or target not in history:
+            assert best[row, ranks[row] - 1] == target
+        if not seen:
+            assert not history & set(best[row, : 30 - len(history)])
+
+
+def test_item_knn_equals_its_definition(events):
+    train, test = events[events["split"] == "train"], cases(events, "test")
+    users = train.groupby("item")["user"].agg(set).reindex(range(1, 31))
+    found = item_knn(train, 30, 5.0)(np.arange(3), torch.tensor([[4, 9, 9], [1, 0, 0], [30, 2, 7]]))
+    for row, history in enumerate([[4, 9, 9], [1], [30, 2, 7]]):
+        for item in range(1, 31):
+            terms = [
+                len(users[item] & users[i]) / ((len(users[item]) * len(users[i])) ** 0.5 + 5)
+                for i in history
+                if i != item
+            ]
+            assert found[row, item - 1].item() == pytest.approx(sum(terms), rel=1e-5, abs=1e-7)
+    near = metrics(rank(test, item_knn(train, 30))["filtered"])["recall@5"]
+    assert near > metrics(rank(test, popularity(train, 30))["filtered"])["recall@5"]

@@ -213,7 +213,7 @@ def test_windows_make_every_event_but_the_first_a_target_once(lengths, length):
     targets = np.concatenate([cut.row(index)[1:] for index in range(len(cut))])
     expected = np.concatenate([rows.row(index)[1:] for index in range(len(rows))])
     assert sorted(targets) == sorted(expected)
-    assert np.diff(cut.offsets).max() <= length + 1 and np.diff(cut.offsets).min() > 1
+    assert cut.lengths.max() <= length + 1 and cut.lengths.min() > 1
     assert all(np.isin(cut.row(index), rows.row(cut.users[index])).all() for index in range(len(cut)))
 
 

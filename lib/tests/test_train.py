@@ -1,15 +1,20 @@
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from multiprocessing import get_context
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from seqdistill import train as engine
-from seqdistill.artifacts import BookError, load_json, load_table, save_table
+from seqdistill.artifacts import BookError, load_json, load_table, save_json, save_table
 from seqdistill.config import Distillation, Run, Student, parse, plain
+from seqdistill.epochs import rate, training_rows
 from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem, probe, problem, run_key, student, train
 
@@ -22,15 +27,99 @@ def outcome(config, given, folder):
     return load_file(home / "model.safetensors"), load_table(home / "ranks.parquet"), load_json(home / "metrics.json")
 
 
-def test_the_circle_is_learned(given, tmp_path):
-    result = train(replace(SMALL, epochs=20), given, tmp_path)
-    assert result["test"]["kept"]["recall@5"] > 0.9
+BERT = replace(SMALL, student=replace(SMALL.student, causal=False), masked=0.3, last_share=0.3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "least"),
+    [
+        ({}, 0.9),
+        ({"schedule": "cosine", "warmup": 1.0, "windows": "last"}, 0.9),
+        ({"loss": "sampled", "negatives": 10}, 0.9),
+        ({"loss": "bce", "negatives": 5}, 0.8),
+        ({"loss": "gbce", "negatives": 5, "epochs": 60}, 0.9),
+        ({"precision": "bf16"}, 0.9),
+        ({"student": replace(SMALL.student, temperature=0.1)}, 0.9),
+    ],
+)
+def test_the_circle_is_learned(given, tmp_path, setting, least):
+    result = train(replace(SMALL, **{"epochs": 20} | setting), given, tmp_path)
+    assert result["test"]["kept"]["recall@5"] > least
+
+
+def test_bert4rec_learns_the_circle(given, tmp_path):
+    assert train(replace(BERT, epochs=80, lr=0.005), given, tmp_path)["test"]["kept"]["recall@5"] > 0.9
+
+
+def test_the_learning_rate_rises_then_falls():
+    run = replace(SMALL, epochs=10, warmup=2.0, schedule="cosine", lr=1.0)
+    assert [rate(run, done) for done in (0, 1, 5, 10)] == pytest.approx([0, 0.5 * 0.9755283, 0.5, 0], abs=1e-6)
+    assert [rate(replace(SMALL, lr=0.3), done) for done in (0, 4)] == [0.3, 0.3]
+
+
+def test_a_run_without_gain_stops_and_keeps_its_best(given, tmp_path, monkeypatch):
+    curve = iter([0.1, 0.3, 0.2, 0.2, 0.2, 0.9])
+    real = engine.metrics
+    monkeypatch.setattr(engine, "metrics", lambda ranks: real(ranks) | {"ndcg@10": next(curve, 0.0)})
+    found = train(replace(SMALL, epochs=9, patience=3), given, tmp_path)
+    assert len(found["history"]) == 5 and found["best_epoch"] == 2
+
+
+def test_patience_waits_for_the_end_of_phase_one():
+    history = [{"valid_ndcg@10": 0.5}] + [{"valid_ndcg@10": 0.1}] * 4
+    run = replace(SMALL, epochs=9, patience=3)
+    assert engine.finished(history, 0, run) and not engine.finished(history, 3, run)
+    assert not engine.finished(history, 0, replace(run, patience=0))
+
+
+def test_the_papers_windows_are_the_last_events(given):
+    every, last = (training_rows(given.train, replace(SMALL, windows=kind)) for kind in ("all", "last"))
+    assert len(last) == 40 < len(every)
+    assert all((last.row(i) == given.train.row(i)[-11:]).all() for i in range(40))
+    assert training_rows(given.train, BERT).lengths.max() == 10
+
+
+def test_progress_says_where_a_run_stands(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "QUIET", -1.0)
+    lines = []
+    train(SMALL, given, tmp_path, lines.append)
+    assert len(lines) == 5
+    wanted = r"run [0-9a-f]{16}: epoch 1 of 4, loss \d\.\d{3}, validation NDCG@10 0\.\d{4}, \d+ sequences/s, at most \d+ min left"
+    assert re.fullmatch(wanted, lines[0])
+
+
+def test_two_processes_train_the_model_that_one_would(events, tmp_path):
+    exact = replace(SMALL, student=replace(SMALL.student, dropout=0.0), epochs=3, batch=7)
+    plan = [
+        exact,
+        replace(exact, distillation=Distillation(share=0.7)),
+        replace(exact, student=replace(exact.student, causal=False)),
+    ]
+    save_json({"runs": [plain(run) for run in plan]}, tmp_path / "plan.json")
+    events.to_parquet(tmp_path / "events.parquet")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*launch, Path(__file__).parent / "two_processes.py", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    whole = problem(events, 30, torch.randn(40, 6, generator=torch.Generator().manual_seed(0)))
+    for run in plan:
+        two, one = (
+            load_json(tmp_path / "runs" / run_key(run, whole) / "metrics.json"),
+            train(run, whole, tmp_path / "one"),
+        )
+        for ours, theirs in zip(two["history"], one["history"], strict=True):
+            losses = ["loss_model"] + ["loss_distil"] * ("loss_distil" in theirs)
+            assert [ours[name] for name in losses] == pytest.approx([theirs[name] for name in losses], rel=1e-4)
 
 
 @pytest.mark.parametrize("beta", [True, False])
-def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta):
-    taught = replace(SMALL, distillation=Distillation(alpha=0.0, beta=beta, share=1.0))
-    for ours, theirs in zip(*(outcome(run, given, tmp_path)[0].items() for run in (taught, SMALL)), strict=True):
+@pytest.mark.parametrize("causal", [True, False])
+def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta, causal):
+    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
+    taught = replace(alone, distillation=Distillation(alpha=0.0, beta=beta, share=1.0))
+    for ours, theirs in zip(*(outcome(run, given, tmp_path)[0].items() for run in (taught, alone)), strict=True):
         assert ours[0] == theirs[0]
         torch.testing.assert_close(ours[1], theirs[1])
 
@@ -41,9 +130,10 @@ def test_the_saved_student_is_the_plain_student(given, tmp_path):
     assert shapes[0] == shapes[1]
 
 
-@pytest.mark.parametrize("after", [1, 2, 3])
-def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, after):
-    taught = replace(SMALL, distillation=Distillation(share=0.5))
+@pytest.mark.parametrize(("after", "causal"), [(1, True), (2, True), (3, True), (2, False)])
+def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, after, causal):
+    shape = replace(SMALL.student, causal=causal)
+    taught = replace(SMALL, student=shape, schedule="cosine", warmup=1.0, distillation=Distillation(share=0.5))
     whole = outcome(taught, given, tmp_path / "whole")
     keep, calls = engine.keep, []
 

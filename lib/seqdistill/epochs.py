@@ -1,0 +1,106 @@
+"""One epoch of training.
+
+Under `accelerate launch` every process takes its share of each batch; gradients are summed, so that N processes train
+the model that one would.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor
+
+from seqdistill.config import Run
+from seqdistill.distill import Teacher, combine
+from seqdistill.losses import student_loss
+from seqdistill.models import Encoder
+from seqdistill.sequences import Ragged, batches, cloze, latest, windows
+
+
+def training_rows(train: Ragged, config: Run) -> Ragged:
+    """Cut training histories to what one row of the student holds, SASRec's last item being a target only."""
+    length = config.student.length - (not config.student.causal)
+    if config.windows == "last":
+        train = latest(train, np.arange(len(train)), length + 1)
+    return windows(train, length)
+
+
+def examples(rows: Ragged, config: Run, number: int, mask_id: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Yield an epoch's batches, (users, inputs, targets); all that is random in them follows from (seed, epoch)."""
+    rng = np.random.default_rng([config.seed, number])
+    if config.student.causal:
+        return batches(rows, config.batch, rng)
+    return cloze(rows, config.batch, rng, mask_id, config.masked, config.last_share)
+
+
+def rate(config: Run, done: float) -> float:
+    """Learning rate after `done` epochs: linear warm-up, then constant or a cosine down to 0."""
+    rising = min(1.0, done / config.warmup) if config.warmup else 1.0
+    falling = (1 + math.cos(math.pi * done / config.epochs)) / 2 if config.schedule == "cosine" else 1.0
+    return config.lr * rising * falling
+
+
+def step(
+    batch: tuple[Tensor, Tensor, Tensor],
+    model: Encoder,
+    teacher: Teacher | None,
+    optimizer: torch.optim.AdamW,
+    config: Run,
+    machine: PartialState,
+) -> dict[str, float]:
+    """Make one update from a batch, of which this process takes its share; return the losses of the whole batch."""
+    users, inputs, targets = (part[machine.process_index :: machine.num_processes] for part in batch)
+    share = (targets > 0).sum().item() / (batch[2] > 0).sum().item()
+    users, inputs, targets = (part.to(machine.device) for part in (users, inputs, targets))
+    with torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        h, states = model(inputs)
+        parts = [student_loss(h, model.catalogue(), targets, config) * share]
+        if teacher:
+            distil, variance = teacher(states, inputs > 0, users)
+            taught = teacher.has[batch[0].to(machine.device)].sum().clamp_min(1)
+            parts.append(distil * (teacher.has[users].sum() / taught))
+    if machine.num_processes > 1:  # values of the whole batch, gradients of this process's share
+        parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
+    log = dict(zip(("loss_model", "loss_distil"), (part.item() for part in parts), strict=False))
+    loss = parts[0]
+    if teacher:
+        log["target_variance"] = variance.item()
+        loss = combine(*parts, config.distillation.alpha, config.distillation.beta)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    trained = optimizer.param_groups[0]["params"]
+    if machine.num_processes > 1:
+        for weight in trained:
+            if weight.grad is not None:
+                weight.grad.copy_(reduce(weight.grad, "sum"))
+    torch.nn.utils.clip_grad_norm_(trained, config.clip)
+    optimizer.step()
+    return log
+
+
+def epoch(
+    rows: Ragged,
+    model: Encoder,
+    teacher: Teacher | None,
+    optimizer: torch.optim.AdamW,
+    config: Run,
+    number: int,
+    machine: PartialState,
+) -> dict[str, float]:
+    """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
+
+    Returns:
+        Means over batches: loss_model and, in phase 1, loss_distil and target_variance.
+    """
+    torch.manual_seed(config.seed * 100_003 + number)
+    model.train()
+    sums: dict[str, list[float]] = {}
+    steps = math.ceil(len(rows) / config.batch)
+    for done, batch in enumerate(examples(rows, config, number, model.mask_id)):
+        optimizer.param_groups[0]["lr"] = rate(config, number + done / steps)
+        for name, value in step(batch, model, teacher, optimizer, config, machine).items():
+            sums.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in sums.items()}

@@ -1,0 +1,99 @@
+"""How good are the students? `make bench-quality`: leave-one-out, every item ranked, tuned on validation alone.
+
+SASRec on Amazon Beauty 5-core is searched with seed 0; the setting with the best validation NDCG@10 (seen items left
+out, as those report whom it stands beside) is trained with more seeds. Finished runs are read, killed ones go on.
+"""
+
+import sys
+from dataclasses import replace
+
+import pandas as pd
+from seqdistill import baselines, datasets
+from seqdistill.artifacts import load_table, outputs_dir, save_csv
+from seqdistill.config import Run, Student
+from seqdistill.evaluate import rank
+from seqdistill.report import compare
+from seqdistill.splits import leave_last_k
+from seqdistill.train import Problem, problem, run_key, train
+
+OUT = outputs_dir("bench")
+SEEDS = (0, 1, 2)
+SHAPE = Student(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
+BEAUTY = Run(student=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", choose="filtered")
+INNER, COSINE = 0.0, 0.07
+
+
+def shaped(run: Run, **changes) -> Run:
+    return replace(run, student=replace(run.student, **changes))
+
+
+SEARCH = {
+    "inner product": BEAUTY,
+    "inner product, dropout .4": shaped(BEAUTY, dropout=0.4),
+    "cosine .05": shaped(BEAUTY, temperature=0.05),
+    "cosine .07": shaped(BEAUTY, temperature=COSINE),
+    "cosine .10": shaped(BEAUTY, temperature=0.1),
+    "cosine .07, dropout .4": shaped(BEAUTY, temperature=COSINE, dropout=0.4),
+    "cosine .07, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE), epochs=24),
+    "cosine .07, 4 heads": shaped(BEAUTY, temperature=COSINE, heads=4),
+    "cosine .07, batch 128": replace(shaped(BEAUTY, temperature=COSINE), batch=128),
+}
+BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE), epochs=40, masked=0.3, last_share=0.3)
+SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
+SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, masked=0.3, last_share=0.3, patience=30)
+
+
+def prepared(name: str) -> tuple[pd.DataFrame, Problem]:
+    data = datasets.load(name, 5)
+    events = data.events.assign(split=leave_last_k(data.events, 1))
+    return events, problem(events, len(data.items))
+
+
+def trained(run: Run, given: Problem) -> dict:
+    return train(run, given, OUT / "runs", progress=print)
+
+
+def searched(given: Problem) -> str:
+    rows = []
+    for name, run in SEARCH.items():
+        found = trained(run, given)
+        valid = {"valid_ndcg@10": found["valid_ndcg@10"], "best_epoch": found["best_epoch"]}
+        rows.append({"setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
+        save_csv(pd.DataFrame(rows), OUT / "quality-search.csv")
+    return max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
+
+
+def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run]) -> pd.DataFrame:
+    train_events = events[events["split"] == "train"]
+    systems = {
+        "popularity": [rank(given.test, baselines.popularity(train_events, given.items))],
+        "item-kNN": [rank(given.test, baselines.item_knn(train_events, given.items))],
+    }
+    for model, run in models.items():
+        runs = [replace(run, seed=seed) for seed in SEEDS]
+        for one in runs:
+            trained(one, given)
+        systems[model] = [load_table(OUT / "runs" / run_key(one, given) / "ranks.parquet") for one in runs]
+    parts = [compare(systems, "SASRec", seen, last=True) for seen in ("filtered", "kept")]
+    found = pd.concat(parts, ignore_index=True).rename(columns={"variant": "model"})
+    found.insert(0, "dataset", name)
+    found.insert(1, "protocol", "leave_one_out")
+    return found
+
+
+def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)
+    events, given = prepared("amazon-beauty-5core")
+    best = searched(given)
+    print(f"best on validation: {best}")
+    parts = [table("amazon-beauty-5core", events, given, {"SASRec": SEARCH[best]})]
+    save_csv(pd.concat(parts), OUT / "quality.csv")
+    parts = [table("amazon-beauty-5core", events, given, {"SASRec": SEARCH[best], "BERT4Rec": BERT})]
+    save_csv(pd.concat(parts), OUT / "quality.csv")
+    events, given = prepared("movielens-small")
+    parts.append(table("movielens-small", events, given, {"SASRec": SMALL, "BERT4Rec": SMALL_BERT}))
+    print(save_csv(pd.concat(parts), OUT / "quality.csv").to_string())
+
+
+if __name__ == "__main__":
+    main()
