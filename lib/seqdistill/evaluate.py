@@ -1,18 +1,15 @@
-"""Full ranking, metrics from ranks, and paired tests over users."""
+"""Full ranking of the catalogue, a block of users at a time, and metrics from the ranks."""
 
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from torch import Tensor
 
-from seqdistill.artifacts import BookError
 from seqdistill.sequences import Cases, Ragged, padded
 
 CUTOFFS = (5, 10, 20)
-RESAMPLES = 9_999
 HELD = 2**24  # scores held at a time
 
 
@@ -66,7 +63,7 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
         size: cases scored together.
 
     Returns:
-        One row per case: user, position (of the target among the user's targets), kept, filtered.
+        One row per case: user, item (the target), position (of the target among the user's), kept, filtered.
     """
     kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
     targets = torch.from_numpy(cases.targets)
@@ -74,7 +71,8 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
         scores = score(chosen, histories)
         found = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
         kept[chosen], filtered[chosen] = (ranks.cpu() for ranks in found)
-    return pd.DataFrame({"user": cases.histories.users, "position": cases.position, "kept": kept, "filtered": filtered})
+    named = {"user": cases.histories.users, "item": cases.targets, "position": cases.position}
+    return pd.DataFrame({**named, "kept": kept, "filtered": filtered})
 
 
 @torch.inference_mode()
@@ -121,45 +119,3 @@ def metrics(ranks: pd.Series) -> dict[str, float]:
         values[f"recall@{k}"] = float(hit.mean())
         values[f"ndcg@{k}"] = float((hit / np.log2(ranks + 1)).mean())
     return values | {"mrr": float((1 / ranks).mean())}
-
-
-def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.Series:
-    """NDCG@k per user, mean over the user's cases."""
-    gain = (ranks[column] <= k) / np.log2(ranks[column] + 1)
-    return gain.groupby(ranks["user"]).mean()
-
-
-def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -> dict[str, float]:
-    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users.
-
-    Args:
-        variant: per-user values, one series per training seed.
-        baseline: the same for the baseline.
-        seed: seed of the resampling.
-
-    Returns:
-        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users), p (two-sided sign-flip
-        randomisation test).
-
-    Raises:
-        BookError: the two were not scored on the same users.
-    """
-    a, b = (sum(values) / len(values) for values in (variant, baseline))
-    if not a.index.equals(b.index):
-        raise BookError("paired: the systems were scored on different users.")
-    difference = (a - b).to_numpy()
-    rng = np.random.default_rng(seed)
-    low, high = stats.bootstrap(
-        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng, batch=500
-    ).confidence_interval
-    test = stats.permutation_test(
-        (difference,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=rng, batch=500
-    )
-    return {"delta": float(difference.mean()), "ci_low": float(low), "ci_high": float(high), "p": float(test.pvalue)}
-
-
-def holm(p: pd.Series) -> pd.Series:
-    """Adjust p-values for their number (Holm, 1979); NaN stays NaN and does not count."""
-    known = p.dropna().sort_values(kind="stable")
-    factors = np.arange(len(known), 0, -1)
-    return (known * factors).cummax().clip(upper=1.0).reindex(p.index)

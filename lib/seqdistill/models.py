@@ -11,7 +11,10 @@ from seqdistill.config import Student
 
 
 class Block(nn.Module):
-    """Pre-norm self-attention and a feed-forward layer, each with a residual."""
+    """Pre-norm self-attention and a feed-forward layer, each with a residual.
+
+    Dropout stands on what both add, not on attention weights: so the fused kernel runs and no [T, T] is held.
+    """
 
     def __init__(self, config: Student):
         super().__init__()
@@ -23,11 +26,28 @@ class Block(nn.Module):
 
     def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
         """Map [B, T, d] to [B, T, d]; `mask` [B, 1, 1, T] is True at the positions that may be seen, None for all."""
+        q, k, v = self.split(self.qkv(self.norm1(h)), 3)
+        mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal)  # [B, heads, T, d/heads]
+        return self.added(h, mixed)
+
+    def last(self, h: Tensor, at: Tensor) -> Tensor:
+        """Compute position at[b] of each row alone, which sees all up to itself: [B, T, d] -> [B, 1, d]."""
         b, t, d = h.shape
-        q, k, v = self.qkv(self.norm1(h)).view(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        drop = self.dropout if self.training else 0.0
-        mixed = F.scaled_dot_product_attention(q, k, v, mask, drop, is_causal=self.causal)  # [B, heads, T, d/heads]
-        h = h + F.dropout(self.out(mixed.transpose(1, 2).reshape(b, t, d)), self.dropout, self.training)
+        x, row = self.norm1(h), torch.arange(b, device=h.device)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        (q,) = self.split(F.linear(x[row, at, None], weight[:d], bias[:d]), 1)
+        k, v = self.split(F.linear(x, weight[d:], bias[d:]), 2)
+        seen = (torch.arange(t, device=h.device) <= at[:, None])[:, None, None]  # [B, 1, 1, T]
+        return self.added(h[row, at, None], F.scaled_dot_product_attention(q, k, v, seen))
+
+    def split(self, x: Tensor, parts: int) -> Tensor:
+        """Cut [B, T, parts d] into heads: [parts, B, heads, T, d/heads]."""
+        b, t, width = x.shape
+        return x.view(b, t, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4)
+
+    def added(self, h: Tensor, mixed: Tensor) -> Tensor:
+        """Add both residuals."""
+        h = h + F.dropout(self.out(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
         return h + F.dropout(self.feed(self.norm2(h)), self.dropout, self.training)
 
 
@@ -77,14 +97,21 @@ class Encoder(nn.Module):
             Normed output [B, T, d], and the hidden states after each block, K times [B, T, d].
         """
         mask = None if self.config.causal else (ids > 0)[:, None, None]
-        h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
-        h = F.dropout(h, self.config.dropout, self.training)
-        states = []
+        h, states = self.embed(ids), []
         for block in self.blocks:
             h = block(h, mask)
             states.append(h)
+        return self.output(h), states
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Add item and position vectors: [B, T] -> [B, T, d]."""
+        h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
+        return F.dropout(h, self.config.dropout, self.training)
+
+    def output(self, h: Tensor) -> Tensor:
+        """Norm the last block's states, so that their inner products with the catalogue are scores."""
         h = self.norm(h)
-        return (F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h), states
+        return F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
 
     def catalogue(self) -> Tensor:
         """Item vectors that scores are taken against, [V, d]; row i is item i + 1."""
@@ -98,5 +125,7 @@ class Encoder(nn.Module):
         if not self.config.causal:
             last = last + 1
             ids = F.pad(ids, (0, 1)).scatter(1, last[:, None], self.mask_id)
-        h, _ = self(ids)
-        return h[torch.arange(len(ids), device=ids.device), last] @ self.catalogue().T
+        h, mask = self.embed(ids), None if self.config.causal else (ids > 0)[:, None, None]
+        for block in self.blocks[:-1]:
+            h = block(h, mask)
+        return self.output(self.blocks[-1].last(h, last)).squeeze(1) @ self.catalogue().T

@@ -11,7 +11,8 @@ import yaml
 from matplotlib.figure import Figure
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
-from seqdistill.evaluate import by_user, holm, metrics, paired
+from seqdistill.evaluate import metrics
+from seqdistill.significance import by_user, holm, paired
 
 SHOWN = ["recall@10", "ndcg@10"]
 
