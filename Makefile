@@ -92,10 +92,10 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 	@$(python) lib/tests/bench_quality.py
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
-	$(python) -m seqdistill.bench_teacher umap $(or $(SIZES),600 6000 20000)
+	$(python) lib/tests/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
 
 bench-llm: $(stamps)/01-data.done ## compare the LLM path with the bare runtime (LLM=) into outputs/bench/llm.csv
-	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) -m seqdistill.bench_teacher llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
+	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) lib/tests/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
 
 lab: .venv/ready ## open JupyterLab in notebooks/
 	.venv/bin/jupyter lab --notebook-dir=notebooks

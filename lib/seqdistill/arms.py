@@ -10,6 +10,7 @@ from seqdistill.evaluate import paired
 from seqdistill.facts import facts_text, histories, history_lines
 
 TEXT_ARMS = ("profile", "facts", "raw-history")
+TEST = ("delta", "ci_low", "ci_high", "p")
 ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -130,7 +131,8 @@ def carried(
 
     Returns:
         One row per arm: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
-        "shuffled" the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high, p).
+        "shuffled" the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high, p;
+        NaN where a single user leaves nothing to test).
     """
     per_user = {}
     for arm, users in vectors.items():
@@ -148,6 +150,7 @@ def carried(
     rows = []
     for arm, table in per_user.items():
         against = per_user["shuffled"]["item_percentile"]
-        test = paired([table["item_percentile"]], [against]) if arm != "shuffled" else {}
+        tested = arm != "shuffled" and len(against) > 1
+        test = paired([table["item_percentile"]], [against]) if tested else dict.fromkeys(TEST, np.nan)
         rows.append({"arm": arm, "users": len(table), **table.mean().to_dict(), **test})
     return pd.DataFrame(rows)

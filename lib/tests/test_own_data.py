@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill import book, profiles
+from seqdistill import book, store
 from seqdistill.artifacts import load_table
-from seqdistill.llm import Answer
+from seqdistill.chat import Answer
 
 PRESET = """
 01-data: {dataset: books, minimum: 3, protocol: global_time, targets: all}
@@ -65,9 +65,9 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
     for chapter in book.chapters():
         book.execute(chapter, "mine")
         if chapter.startswith("01"):
-            dataset, questions = profiles.questions_of(library / "artifacts", "qwen2.5-coder-0.5b", "grounded")
-            path = profiles.shipped_path(dataset, "qwen2.5-coder-0.5b", "grounded")
-            profiles.ship(path, questions, parrot(questions))
+            path, task = book.profile_task("mine", book.profile_values("mine"))
+            questions = task.first_questions()
+            store.ship(path, questions, parrot(questions))
     events = load_table(library / "artifacts" / "events.parquet")
     sizes = pd.read_csv(library / "tables" / "data.csv").set_index("source").loc["ours"]
     assert sizes[["dataset", "users", "items", "interactions"]].tolist() == ["books", READERS, BOOKS, READERS * 10]

@@ -43,7 +43,7 @@ report.style()
 key = table_key(artifacts / "events.parquet")
 events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 read = histories(events[events["split"] == "train"], items)
-read[0][["title", "categories", "value"]].head()
+next(iter(read.values()))[["title", "categories", "value"]].head()
 
 # %% [markdown]
 # ## From history to prompt

@@ -94,7 +94,7 @@ def test_the_inside_of_the_students_is_close():
     for table in (fresh, stored):
         assert table.loc["distilled", "variance_end"] < 0.5 * table.loc["distilled", "variance_start"], "T collapses"
         assert table.loc["distilled-student", "variance_end"] > 0.5, "a fixed target does not"
-        assert table.loc["distilled-student", "probe_r2"] > 0.1 + table["probe_r2"].drop("distilled-student").max()
+        assert table.loc["distilled-student", "probe_r2"] > 0.1 + table.loc[["plain", "shuffled"], "probe_r2"].max()
 
 
 @pytest.mark.parametrize("metric", SCORES)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from seqdistill.artifacts import ROOT, BookError, outputs_dir, save_csv
 from seqdistill.llamacpp import LlamaCpp
 from seqdistill.profiles import generate, task_of
@@ -83,7 +82,7 @@ def throughput(name: str, users: int, preset: str) -> pd.DataFrame:
 
 def main() -> None:
     """Command line: `umap SIZES...` or `llm NAME --users N`."""
-    parser = argparse.ArgumentParser(prog="python -m seqdistill.bench_teacher")
+    parser = argparse.ArgumentParser(prog="bench_teacher.py")
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("umap").add_argument("sizes", type=int, nargs="+")
     asked = commands.add_parser("llm")
