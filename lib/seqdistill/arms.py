@@ -10,7 +10,6 @@ from seqdistill.evaluate import paired
 from seqdistill.facts import facts_text, histories, history_lines
 
 TEXT_ARMS = ("profile", "facts", "raw-history")
-TEST = ("delta", "ci_low", "ci_high", "p")
 ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")
 Encode = Callable[[Sequence[str]], np.ndarray]
 
@@ -150,7 +149,6 @@ def carried(
     rows = []
     for arm, table in per_user.items():
         against = per_user["shuffled"]["item_percentile"]
-        tested = arm != "shuffled" and len(against) > 1
-        test = paired([table["item_percentile"]], [against]) if tested else dict.fromkeys(TEST, np.nan)
+        test = paired([table["item_percentile"]], [against]) if arm != "shuffled" else {}
         rows.append({"arm": arm, "users": len(table), **table.mean().to_dict(), **test})
     return pd.DataFrame(rows)

@@ -87,16 +87,17 @@ def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, 
         size: rows scored together.
 
     Returns:
-        Item ids, [U, k].
+        Item ids, [U, k], or [U, V] where there are fewer.
     """
-    best = np.zeros((len(histories), k), dtype=np.int64)
+    found: list[tuple[np.ndarray, Tensor]] = []
     for chosen, ids in blocks(histories, size):
         scores = score(chosen, ids)
         if not seen:
             row, column = (ids > 0).nonzero(as_tuple=True)
             scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
-        best[chosen] = scores.topk(k, 1).indices.cpu() + 1
-    return best
+        found.append((chosen, scores.topk(min(k, scores.shape[1]), 1).indices.cpu() + 1))
+    order, best = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return best[np.argsort(order)]
 
 
 def model_score(model: torch.nn.Module) -> Score:

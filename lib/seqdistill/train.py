@@ -35,11 +35,11 @@ from seqdistill.checkpoint import keep, kept, restore, state_of
 from seqdistill.config import Run, parse, plain
 from seqdistill.distill import Teacher, probe_r2, user_vector
 from seqdistill.epochs import epoch, training_rows
-from seqdistill.evaluate import block_size, metrics, model_score, rank
+from seqdistill.evaluate import block_size, metrics, model_score, rank, recommend
 from seqdistill.models import Encoder
 from seqdistill.sequences import Cases, Ragged, cases, latest, padded, ragged
 
-ENGINE = ("sequences", "models", "losses", "distill", "evaluate", "epochs", "checkpoint", "train")
+ENGINE = ("sequences", "models", "losses", "evaluate", "epochs", "train")
 QUIET = 20.0  # seconds between lines of progress
 
 
@@ -92,8 +92,8 @@ def load_problem(artifacts: Path) -> Problem:
 
 def run_key(config: Run, given: Problem) -> str:
     """Name of a run: digest of its config, its inputs and the code that it passes through."""
-    teacher = given.teacher_key if config.distillation else ""
-    return digest([plain(config), given.events_key, teacher, code_digest(*ENGINE)])[:16]
+    teacher = [given.teacher_key, code_digest("distill")] if config.distillation else []
+    return digest([plain(config), given.events_key, *teacher, code_digest(*ENGINE)])[:16]
 
 
 def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], None] = say) -> dict:
@@ -177,6 +177,7 @@ def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]
         "best_epoch": int(np.argmax(curve)) + 1,
         "valid_ndcg@10": max(curve),
         "test": {column: metrics(ranks[column]) for column in ("kept", "filtered")},
+        "coverage@10": len(np.unique(recommend(given.test.histories, model_score(model), size=size))) / given.items,
         "parameters": sum(p.numel() for p in model.parameters()),
     }
     save_json(plain(config), home / "config.json")

@@ -20,7 +20,7 @@ OUT = outputs_dir("bench")
 SEEDS = (0, 1, 2)
 SHAPE = Student(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
 BEAUTY = Run(student=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", choose="filtered")
-INNER, COSINE = 0.0, 0.07
+COSINE = 0.07
 
 
 def shaped(run: Run, **changes) -> Run:
@@ -29,16 +29,13 @@ def shaped(run: Run, **changes) -> Run:
 
 SEARCH = {
     "inner product": BEAUTY,
-    "inner product, dropout .4": shaped(BEAUTY, dropout=0.4),
     "cosine .05": shaped(BEAUTY, temperature=0.05),
     "cosine .07": shaped(BEAUTY, temperature=COSINE),
     "cosine .10": shaped(BEAUTY, temperature=0.1),
     "cosine .07, dropout .4": shaped(BEAUTY, temperature=COSINE, dropout=0.4),
     "cosine .07, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE), epochs=24),
-    "cosine .07, 4 heads": shaped(BEAUTY, temperature=COSINE, heads=4),
-    "cosine .07, batch 128": replace(shaped(BEAUTY, temperature=COSINE), batch=128),
 }
-BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE), epochs=40, masked=0.3, last_share=0.3)
+BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE), epochs=24, masked=0.3, last_share=0.3)
 SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
 SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, masked=0.3, last_share=0.3, patience=30)
 

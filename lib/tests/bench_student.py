@@ -1,7 +1,7 @@
 """How fast is the student, beside its peers? `make bench-student`; PEERS=1 measures RecTools in the same run.
 
-Every measurement is a process of its own: CPU seconds are those of all its threads, the peak of its memory is the
-kernel's. Peers live in an environment of their own, build/peers, from lib/tests/peers/requirements.txt.
+Every measurement is a process of its own that imports what training needs and no more: CPU seconds are those of all its
+threads, the peak of its memory is the kernel's. Peers live in an environment of their own, build/peers, from lib/tests/peers/requirements.txt.
 """
 
 import json
@@ -13,11 +13,9 @@ import time
 from datetime import date
 from importlib.metadata import version
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from seqdistill import datasets, report
 from seqdistill.artifacts import ROOT, outputs_dir, save_csv
 from seqdistill.config import Run, Student
 from seqdistill.epochs import epoch, training_rows
@@ -53,6 +51,8 @@ def walks(seed: int = 0, users: int = 6_000, items: int = 3_000, clusters: int =
 
 def prepare() -> None:
     """Write both data sets as user,item,time,split: 5-core, coded from 1, leave-one-out."""
+    from seqdistill import datasets
+
     FOLDER.mkdir(parents=True, exist_ok=True)
     small = datasets.load("movielens-small", 5).events
     for name, events in {"synth": walks(), "ml": small.assign(user=small["user"] + 1)}.items():
@@ -162,6 +162,9 @@ def here(*arguments: object) -> dict:
 
 
 def figures(table: pd.DataFrame, curves: pd.DataFrame, costs: pd.DataFrame) -> None:
+    import matplotlib.pyplot as plt
+    from seqdistill import report
+
     report.style()
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.4))
     for system, curve in curves[curves["data"] == "synth"].groupby("system", sort=False):

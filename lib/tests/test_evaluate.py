@@ -1,3 +1,4 @@
+import ir_measures
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,9 +8,10 @@ from hypothesis import strategies as st
 from scipy import stats
 from seqdistill.baselines import item_knn, popularity, recent_popularity
 from seqdistill.config import Student
-from seqdistill.evaluate import block_size, by_user, holm, metrics, model_score, paired, rank, ranks_of, recommend
+from seqdistill.evaluate import block_size, metrics, model_score, rank, ranks_of, recommend
 from seqdistill.models import Encoder
 from seqdistill.sequences import cases
+from seqdistill.significance import by_user, holm, paired
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 
@@ -151,3 +153,21 @@ def test_item_knn_equals_its_definition(events):
             assert found[row, item - 1].item() == pytest.approx(sum(terms), rel=1e-5, abs=1e-7)
     near = metrics(rank(test, item_knn(train, 30))["filtered"])["recall@5"]
     assert near > metrics(rank(test, popularity(train, 30))["filtered"])["recall@5"]
+
+
+def test_metrics_equal_ir_measures():
+    scores = np.random.default_rng(0).standard_normal((60, 50))
+    targets = np.arange(60) % 50
+    ranks = pd.Series([(row >= row[target]).sum() for row, target in zip(scores, targets, strict=True)])
+    judged = [ir_measures.Qrel(str(case), str(item), 1) for case, item in enumerate(targets)]
+    run = [ir_measures.ScoredDoc(str(c), str(i), row[i]) for c, row in enumerate(scores) for i in range(50)]
+    names = {"recall@10": "R@10", "ndcg@10": "nDCG@10", "ndcg@20": "nDCG@20", "mrr": "RR"}
+    theirs = ir_measures.calc_aggregate([ir_measures.parse_measure(name) for name in names.values()], judged, run)
+    ours = metrics(ranks)
+    for name, measure in names.items():
+        assert ours[name] == pytest.approx(theirs[ir_measures.parse_measure(measure)], abs=1e-9)
+
+
+def test_a_single_user_leaves_nothing_to_test():
+    found = paired([pd.Series([0.4], [7])], [pd.Series([0.1], [7])])
+    assert found["delta"] == pytest.approx(0.3) and np.isnan(found["p"])

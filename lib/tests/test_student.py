@@ -141,3 +141,16 @@ def test_every_linear_and_embedding_starts_small():
     model = Encoder(2000, Student())
     assert model.item.weight[1:].std().item() == pytest.approx(0.02, rel=0.02)
     assert model.blocks[0].qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_score_needs_the_last_position_alone(causal):
+    model = Encoder(30, Student(causal=causal, dim=8, blocks=2, heads=2, length=9)).eval()
+    for weight in model.parameters():
+        torch.nn.init.normal_(weight, std=0.5)
+    ids = torch.tensor([[4, 5, 6, 7, 0, 0], [9, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
+    lengths = (ids > 0).sum(1)
+    read = ids if causal else torch.nn.functional.pad(ids, (0, 1)).scatter(1, lengths[:, None], model.mask_id)
+    h, _ = model(read)
+    whole = h[torch.arange(3), lengths - int(causal)] @ model.catalogue().T
+    torch.testing.assert_close(model.score(ids), whole)

@@ -8,6 +8,8 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -15,6 +17,7 @@ from seqdistill import train as engine
 from seqdistill.artifacts import BookError, load_json, load_table, save_json, save_table
 from seqdistill.config import Distillation, Run, Student, parse, plain
 from seqdistill.epochs import rate, training_rows
+from seqdistill.splits import leave_last_k
 from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem, probe, problem, run_key, student, train
 
@@ -300,3 +303,16 @@ def test_a_wrong_setting_is_named(values, message):
 def test_a_phase_1_that_rounds_to_nothing_is_refused():
     with pytest.raises(BookError, match="of 4 epochs rounds to 0"):
         replace(SMALL, distillation=Distillation(share=0.1))
+
+
+def test_own_arrays_need_five_lines(tmp_path):
+    users, items = np.repeat(np.arange(20), 8), np.tile(np.arange(1, 9), 20)
+    events = pd.DataFrame({"user": users, "item": items, "time": np.tile(np.arange(8), 20)})
+    events["split"] = leave_last_k(events, 1)
+    given = problem(events, items=8)
+    run = Run(student=Student(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
+    found = train(run, given, tmp_path)
+    assert found["test"]["kept"]["recall@5"] == 1
+    assert 0 < found["coverage@10"] <= 1
+    model = student(tmp_path / run_key(run, given), items=8)
+    assert model.score(torch.tensor([[1, 2, 3]])).argmax().item() + 1 == 4
