@@ -12,6 +12,8 @@ chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
 code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
 stamps := outputs/$(PRESET)/artifacts
+named := $(shell sed -nE '/^ *\#/d; s/.*[{, ]dataset: *"?([A-Za-z0-9_.-]+).*/\1/p' notebooks/presets/$(PRESET).yaml 2>/dev/null | head -1)
+dataset := $(or $(named),movielens-small)
 python := .venv/bin/python
 book := $(python) -m seqdistill.book
 
@@ -56,8 +58,8 @@ reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
 
 # What each notebook reads.
-$(stamps)/01-data.done: $(wildcard data/*/raw data/*/raw/*)
-$(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/*/*.parquet)
+$(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
+$(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done

@@ -53,11 +53,11 @@ def parameters(notebook: nbformat.NotebookNode) -> dict:
 
 
 def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
-    """What a preset changes in one chapter: its section "all" and the chapter's own.
+    """What a preset changes in one chapter.
 
     Raises:
         BookError: there is no such preset, or it names a chapter or parameter that does not exist, or a value has
-            another type than the default.
+            another type than the default (a whole number where the default is None).
     """
     path = PRESETS / f"{preset}.yaml"
     known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
@@ -72,6 +72,8 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     for section in sections:
         if section not in chapters():
             raise BookError(f'preset {path.name}: "{section}" is not a notebook{suggestion(section, chapters())}.')
+        if "preset" in sections[section]:
+            raise BookError(f'preset {path.name}: "preset" of {section} follows from the file\'s name; leave it out.')
     values = {"preset": preset, **sections.get(chapter, {})}
     for name, value in values.items():
         if name not in defaults:
@@ -79,13 +81,12 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
                 f'preset {path.name}: "{name}" is not a parameter of {chapter}{suggestion(name, list(defaults))}.'
             )
         default = defaults[name]
-        same = isinstance(value, type(default)) and isinstance(value, bool) == isinstance(default, bool)
+        expected = int if default is None else type(default)
+        same = isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool)
         widened = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-        if not (same or widened or default is None or value is None):
-            raise BookError(
-                f'preset {path.name}: "{name}" of {chapter} is {value!r}; expected {type(default).__name__}, '
-                f"like {default!r}."
-            )
+        if not (same or widened or (default is None and value is None)):
+            like = f"expected {expected.__name__}, like {default!r}"
+            raise BookError(f'preset {path.name}: "{name}" of {chapter} is {value!r}; {like}.')
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 

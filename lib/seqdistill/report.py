@@ -11,7 +11,6 @@ import yaml
 from matplotlib.figure import Figure
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
-from seqdistill.evaluate import metrics
 from seqdistill.significance import by_user, holm, paired
 
 SHOWN = ["recall@10", "ndcg@10"]
@@ -38,18 +37,19 @@ def compare(ranks: dict[str, list[pd.DataFrame]], baseline: str, column: str, la
         last: score each user's last target alone, else all of them.
 
     Returns:
-        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10, and against
-        the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm over the rows) and verdict.
+        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
+        users of the means over their cases), and against the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm
+        over the rows) and verdict.
     """
     read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
     users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
     rows = []
     for name, frames in read.items():
-        values = pd.DataFrame([metrics(frame[column]) for frame in frames])
+        values = pd.DataFrame([seed.mean() for seed in users[name]])
         row = {"variant": name, "seen": column, "seeds": len(frames), "cases": len(frames[0])}
         for metric in SHOWN:
             row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
-        test = paired(users[name], users[baseline]) if name != baseline else {}
+        test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, baseline))) if name != baseline else {}
         row |= {"baseline": baseline if test else "", "delta_ndcg@10": test.get("delta", np.nan)}
         rows.append(row | {key: test.get(key, np.nan) for key in ("ci_low", "ci_high", "p")})
     table = pd.DataFrame(rows)

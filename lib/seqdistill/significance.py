@@ -9,10 +9,11 @@ from seqdistill.artifacts import BookError
 RESAMPLES = 9_999
 
 
-def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.Series:
-    """NDCG@k per user, mean over the user's cases."""
-    gain = (ranks[column] <= k) / np.log2(ranks[column] + 1)
-    return gain.groupby(ranks["user"]).mean()
+def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.DataFrame:
+    """Recall@k and NDCG@k per user, means over the user's cases: every user weighs the same."""
+    hit = ranks[column] <= k
+    gains = pd.DataFrame({f"recall@{k}": hit.astype(float), f"ndcg@{k}": hit / np.log2(ranks[column] + 1)})
+    return gains.groupby(ranks["user"]).mean()
 
 
 def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -> dict[str, float]:

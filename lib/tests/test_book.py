@@ -44,6 +44,8 @@ def preset(house, text, name="mine"):
         ("04-distilation: {alpha: 0.2}", '"04-distilation" is not a notebook (did you mean "04-distillation"?)'),
         ("04-distillation: {epochs: many}", "\"epochs\" of 04-distillation is 'many'; expected int"),
         ("04-distillation: {epochs: true}", "expected int"),
+        ("04-distillation: {alpha: null}", "expected float"),
+        ("04-distillation: {preset: default}", "follows from the file's name"),
         ("04-distillation: 3", "expected sections"),
         ("{", "not valid YAML"),
     ],

@@ -269,7 +269,7 @@ def test_forms_of_time(raw, form, cell):
 def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_path, monkeypatch):
     before = datasets.load("books", 2)
     datasets.convert("books")
-    assert datasets.present() == ["books"]
+    assert list(datasets.present()) == ["books"]
     monkeypatch.setattr("seqdistill.datasets.generic.checks.read_csv", None)
     after = datasets.load("books", 2)
     monkeypatch.undo()
@@ -295,3 +295,37 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
 def test_an_unknown_data_set_is_named(raw):
     with pytest.raises(BookError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
         datasets.load("beuty", 1)
+
+
+def test_milliseconds_given_as_seconds_are_named(raw):
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,5,1700000000000\n")
+    with pytest.raises(BookError, match=r"row 2, column \"timestamp\".*does `format` name the right unit"):
+        datasets.load("books", 1)
+
+
+def test_a_header_of_one_endless_cell_is_named(raw):
+    (raw / "interactions.csv").write_text("x" * 200_000)
+    with pytest.raises(BookError, match="the first row is no header"):
+        datasets.load("books", 1)
+
+
+def test_convert_does_not_mix_with_files_left_from_others(raw):
+    (raw / "dataset.yaml").write_text("domain: movies")
+    datasets.convert("novels", raw)
+    (raw / "dataset.yaml").unlink()
+    with pytest.raises(BookError, match=r"dataset\.yaml: left from other files"):
+        datasets.convert("novels", raw)
+
+
+def test_no_users_at_all_is_no_choice(raw):
+    with pytest.raises(BookError, match='"first_users" is 0'):
+        datasets.load("books", 1, first_users=0)
+
+
+def test_present_counts_after_the_papers_filter(raw):
+    rows = [f"{user},{item},{10 * user + item}" for user in (1, 2, 3, 4) for item in (5, 6, 7, 8)]
+    (raw / "users.csv").write_text("user_id\n1\n2\n3\n4\n")
+    (raw / "items.csv").write_text("item_id,title\n5,A\n6,B\n7,C\n8,D\n")
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    datasets.convert("books")
+    assert datasets.present()["books"]["interactions"] == 16

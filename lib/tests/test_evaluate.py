@@ -10,6 +10,7 @@ from seqdistill.baselines import item_knn, popularity, recent_popularity
 from seqdistill.config import Student
 from seqdistill.evaluate import block_size, metrics, model_score, rank, ranks_of, recommend
 from seqdistill.models import Encoder
+from seqdistill.report import compare
 from seqdistill.sequences import cases
 from seqdistill.significance import by_user, holm, paired
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
@@ -96,7 +97,15 @@ def test_holm_by_hand():
 
 def test_by_user_averages_cases():
     ranks = pd.DataFrame({"user": [0, 0, 1], "kept": [1, 99, 3]})
-    assert by_user(ranks, "kept").tolist() == [0.5, 0.5]
+    assert by_user(ranks, "kept").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
+
+
+def test_a_difference_is_the_difference_of_the_columns_beside_it():
+    plain = pd.DataFrame({"user": [0] + [1] * 9, "item": 1, "position": 0, "kept": [1, *[12] * 9], "filtered": 1})
+    other = plain.assign(kept=[40, *[3] * 9])
+    table = compare({"plain": [plain], "other": [other]}, "plain", "kept", last=False).set_index("variant")
+    assert table.loc["other", "delta_ndcg@10"] == pytest.approx(table["ndcg@10"].diff().iloc[-1])
+    assert table["ndcg@10"].tolist() == pytest.approx([0.5, 0.25])
 
 
 @pytest.fixture

@@ -180,6 +180,7 @@ HOSTILE = {
     ("beauty", "ratings_Beauty__csv", ""): "ratings_Beauty.csv",
     ("beauty", "meta_Beauty__json__gz", META + "{'asin': 'B1', 'title': open('x')}\n"): "line 3: not a Python dict",
     ("beauty", "meta_Beauty__json__gz", META + "['asin']\n"): "line 3: not a Python dict",
+    ("beauty", "meta_Beauty__json__gz", META + "{'asin': 'B1', 'categories': [['B', 3]]}\n"): "lists of names",
     ("beauty", "meta_Beauty__json__gz", META + "{'title': 'x'}\n"): 'line 3, field "asin": None: an id is expected',
     ("beauty", "meta_Beauty__json__gz", META + "{'asin': '0558925278'}\n"): "the id stands here twice",
     (

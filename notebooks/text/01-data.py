@@ -53,8 +53,8 @@ data.events.head()
 # ## How large is it?
 #
 # The columns are those of the paper's first table. Its four data sets stand below ours: where a name differs they
-# are **other data**, shown for size only. MovieLens small is a development set. It fits a laptop, and the price is
-# that its 671 users can show large effects only.
+# are **other data**, shown for size only. The default, MovieLens small, is a development set: it fits a laptop, and
+# the price is that its few users can show large effects only.
 
 # %%
 ours = pd.DataFrame([{"dataset": dataset, "source": "ours", **datasets.statistics(data.events)}])
@@ -63,11 +63,11 @@ theirs["density"] = theirs["interactions"] / (theirs["users"] * theirs["items"])
 sizes = save_csv(pd.concat([ours, theirs], ignore_index=True), home / "tables" / "data.csv")
 
 # %% [markdown]
-# Other data sets that `make data` has made ready on this machine, under the same filter, are listed too.
+# Other data sets that `make data` has made ready on this machine are listed too, under the paper's filter.
 
 # %% tags=["nbval-ignore-output"]
-others = {name: datasets.load(name, minimum, kind=filter).events for name in datasets.present() if name != dataset}
-here = [{"dataset": name, "source": "ours", **datasets.statistics(events)} for name, events in others.items()]
+others = {name: numbers for name, numbers in datasets.present().items() if name != dataset}
+here = [{"dataset": name, "source": "ours", **numbers} for name, numbers in others.items()]
 report.formatted(pd.concat([ours, pd.DataFrame(here), theirs], ignore_index=True), list(sizes.columns))
 
 # %% [markdown]
@@ -221,6 +221,6 @@ report.record(home, "01-data", {**datasets.statistics(data.events), "split": eve
 # %% [markdown]
 # ## Limits
 #
-# One data set of films, small and old; ratings stand for choices; sittings blur the order. The time split of the
-# paper would leave too few test users here (the count stands above), so this book's headline protocol for this data
-# set is leave-last-k.
+# The default data set is one of films, small and old; its ratings stand for choices, and sittings blur their order.
+# The time split of the paper would leave it too few test users (the count stands above), so its headline protocol is
+# leave-last-k.

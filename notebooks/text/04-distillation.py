@@ -137,9 +137,10 @@ ranked = {
 }
 
 # %% [markdown]
-# Each user has several test targets. They are read twice from the same runs: the last one alone, as in
-# leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left
-# out. The test resamples *users*, after averaging over seeds and over a user's cases.
+# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as
+# in leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left
+# out. Every user weighs the same: metrics are means over users, and the test resamples *users*, after averaging over
+# seeds and over a user's cases.
 
 # %%
 dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]

@@ -72,6 +72,12 @@ def categories(paths: object) -> str:
     return "|".join(dict.fromkeys(names))
 
 
+def is_paths(paths: object) -> bool:
+    """Whether `categories` can write it: nothing, or lists of names."""
+    lists = isinstance(paths or [], list) and all(isinstance(path, list) for path in paths or [])
+    return lists and all(isinstance(name, str) for path in paths or [] for name in path)
+
+
 def read_meta(path: Path) -> pd.DataFrame:
     """Read meta_Beauty.json.gz: one Python dict a line (not JSON): asin, title, description, categories, brand, price.
 
@@ -85,6 +91,9 @@ def read_meta(path: Path) -> pd.DataFrame:
             what = "the id stands here twice" if asin in seen else "an id is expected"
             raise BookError(f'{shown(path)}, line {number}, field "asin": {asin!r}: {what}. Nothing was written.')
         seen.add(asin)
+        if not is_paths(record.get("categories")):
+            what = f"{str(record['categories'])[:80]!r}: lists of names are expected"
+            raise BookError(f'{shown(path)}, line {number}, field "categories": {what}. Nothing was written.')
         texts = [str(record.get(name, "")) for name in PLAIN]
         rows.append((asin, str(record.get("title", "")), categories(record.get("categories")), *texts))
     if not rows:

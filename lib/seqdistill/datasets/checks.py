@@ -63,6 +63,8 @@ def header(path: Path, wanted: list[str]) -> list[str]:
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
         scan(path, 0)
         raise
+    except csv.Error as error:
+        raise BookError(f"{where}: the first row is no header ({error}); expected the columns {what}.") from None
     if not "".join(names).strip():
         raise BookError(f"{where}: the file is empty or begins with an empty row; expected the columns {what}.")
     missing = [name for name in wanted if name not in names]

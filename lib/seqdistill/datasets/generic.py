@@ -16,6 +16,7 @@ from seqdistill.datasets.tables import DOMAINS, Layout, Raw, raw_events
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
+EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -115,8 +116,17 @@ def read_items(path: Path, names: Items) -> tuple[pd.DataFrame, object]:
 
 
 def times(path: Path, table: object, column: str, form: str) -> np.ndarray:
-    """Bring a column of times to whole seconds (a position stays what it is)."""
-    return table[column].cast("int64").to_numpy() // UNITS.get(form, 1)
+    """Bring a column of times to whole seconds (a position stays what it is).
+
+    Raises:
+        BookError: a time is not between 1900 and 2100: it is in another unit than `format` says.
+    """
+    found = table[column].cast("int64").to_numpy() // UNITS.get(form, 1)
+    if form != "position":
+        odd = (found < EARLIEST) | (found > LATEST)
+        what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
+        checks.stop_at(shown(path), column, table[column], odd, what)
+    return found
 
 
 def read(users: Path, items: Path, interactions: Path, settings: Path | Settings | None = None) -> Raw:

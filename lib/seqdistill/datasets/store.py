@@ -20,7 +20,7 @@ from seqdistill.artifacts import (
 )
 from seqdistill.config import suggestion
 from seqdistill.datasets import amazon_beauty_5core, amazon_m2, beauty, generic, kion, movielens
-from seqdistill.datasets.tables import Dataset, Layout, Raw, canonical, filtered
+from seqdistill.datasets.tables import Dataset, Layout, Raw, canonical, filtered, statistics
 
 LAYOUTS = {
     "movielens-small": movielens.SMALL,
@@ -91,6 +91,19 @@ def processed(name: str, key: str) -> Raw | None:
     return Raw(**tables, dated=notes["dated"], domain=notes["domain"], notes=tuple(notes["notes"]))
 
 
+def stand_in_the_way(raw: Path, found: list[Path | None], layout: Layout) -> None:
+    """Refuse to mix files from elsewhere with others that a layout would read from the same folder.
+
+    Raises:
+        BookError: the folder holds a file that is not among those to be copied.
+    """
+    names = [name for either in layout.files for name in either] + ([layout.optional] if layout.optional else [])
+    wanted = {path.name for path in found if path}
+    for form in [*names, *(f"{name}.gz" for name in names)]:
+        if (raw / form).exists() and form not in wanted:
+            raise BookError(f"{shown(raw / form)}: left from other files; remove it first. Nothing was written.")
+
+
 def convert(name: str, source: Path | None = None) -> Raw:
     """Check a data set and write it as data/<name>/processed/*.parquet; files from elsewhere are copied to its raw/.
 
@@ -104,6 +117,7 @@ def convert(name: str, source: Path | None = None) -> Raw:
     layout = LAYOUTS.get(name, generic.LAYOUT) if source else layout_of(name)
     home = data_dir() / name
     found = located(source or raw_folder(name, layout), layout)
+    stand_in_the_way(home / "raw", found, layout)
     whole = canonical(layout.read(*found))
     for path in found:
         if path and path.resolve() != (home / "raw" / path.name).resolve():
@@ -114,7 +128,7 @@ def convert(name: str, source: Path | None = None) -> Raw:
     for table, frame in tables.items():
         save_table(frame, home / "processed" / f"{table}.parquet", key)
     notes = {"key": key, "dated": whole.dated, "domain": whole.domain, "notes": whole.notes}
-    save_json(notes, home / "processed" / "notes.json")
+    save_json(notes | {"statistics": paper_statistics(name, whole)}, home / "processed" / "notes.json")
     return whole
 
 
@@ -138,6 +152,16 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
     return filtered(name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]), shown(raw))
 
 
-def present() -> list[str]:
-    """Names of the data sets that `convert` has made ready."""
-    return sorted(path.parent.parent.name for path in data_dir().glob("*/processed/notes.json"))
+def paper_statistics(name: str, whole: Raw) -> dict[str, float]:
+    """Statistics after the paper's filter (one pass, more than 3 events); empty if it leaves nothing."""
+    try:
+        return statistics(filtered(name, whole, 4, "single", None, "", name).events)
+    except BookError:
+        return {}
+
+
+def present() -> dict[str, dict[str, float]]:
+    """Data sets that `convert` has made ready, each with its statistics after the paper's filter."""
+    notes = sorted(data_dir().glob("*/processed/notes.json"))
+    found = {path.parent.parent.name: load_json(path).get("statistics") for path in notes}
+    return {name: numbers for name, numbers in found.items() if numbers}

@@ -190,6 +190,8 @@ def filtered(name: str, raw: Raw, minimum: int, kind: str, first_users: int | No
         f"{words}: {len(keep) - keep.sum():,} of {len(keep):,} events, {len(raw.items) - len(items_left):,} items and "
         f"{len(raw.users) - len(users_left):,} users dropped"
     ]
+    if first_users is not None and first_users < 1:
+        raise BookError(f'"first_users" is {first_users}; expected at least 1.')
     if first_users is not None and first_users < len(users_left):
         notes.append(f"the first {first_users:,} of {len(users_left):,} users kept")
         keep &= user <= users_left[first_users - 1]
