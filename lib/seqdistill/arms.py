@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from seqdistill.artifacts import BookError
-from seqdistill.evaluate import paired
 from seqdistill.facts import facts_text, histories, history_lines
+from seqdistill.significance import paired
 
 TEXT_ARMS = ("profile", "facts", "raw-history")
 ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")

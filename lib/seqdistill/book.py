@@ -172,6 +172,7 @@ def publish(preset: str) -> None:
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
     """
+    notebooks = {}
     for chapter in chapters():
         path = outputs_dir(preset) / f"{chapter}.ipynb"
         if not path.exists():
@@ -180,6 +181,8 @@ def publish(preset: str) -> None:
         text = jupytext.read(TEXT / f"{chapter}.py")
         if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
             raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
+        notebooks[chapter] = notebook
+    for chapter, notebook in notebooks.items():
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     main = pd.read_csv(outputs_dir(preset) / "tables" / "main.csv").fillna({"verdict": ""})

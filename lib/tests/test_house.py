@@ -96,3 +96,17 @@ def test_saving_a_notebook_updates_its_text_twin(tmp_path):
         capture_output=True,
     )
     assert text.read_text() == "# %% [markdown]\n# # Title\n\n# %%\nx = 2\n"
+
+
+def test_a_module_imports_only_from_those_before_it():
+    section = (ROOT / "README.md").read_text().split("## The library")[1].split("## ")[0]
+    package = ROOT / "lib" / "seqdistill"
+    order = re.findall(r"`(\w+)`", section)
+    modules = {path.stem: [path] for path in package.glob("*.py") if path.stem != "__init__"}
+    modules["datasets"] = sorted((package / "datasets").glob("[!_]*.py"))
+    assert sorted(order) == sorted(modules)
+    for name in order:
+        text = "\n".join(path.read_text() for path in modules[name])
+        wanted = set(re.findall(r"from seqdistill\.(\w+)", text))
+        wanted |= {module for line in re.findall(r"from seqdistill import (.+)", text) for module in line.split(", ")}
+        assert wanted - {name} <= set(order[: order.index(name)]), name
