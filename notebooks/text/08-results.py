@@ -95,10 +95,10 @@ report.formatted(both, ["model", "source", "dataset", "seen", "seeds", "recall@1
 # %% [markdown]
 # ## And how fast?
 #
-# `make bench-student PEERS=1` trains the same shape (d 64, 2 blocks, 2 heads, length 100, all items in the softmax) with
-# this book's engine and with RecTools, each in a process of its own, on the same data: `synth` (6,000 users who walk
-# between clusters of items) and `ml` (MovieLens small, 5-core). CPU seconds are those of all threads; `infer_s` is
-# everybody's top 10. `cpu_s_to_quality` counts until Recall@10 reaches .20 on `synth` and .05 on `ml`, set-up
+# `make bench-student PEERS=1` trains the same shape (d 64, 2 blocks, 2 heads, length 100, all items in the softmax)
+# with this book's engine and with RecTools, each in a process of its own, on the same data: `synth` (6,000 users who
+# walk between clusters of items) and `ml` (MovieLens small, 5-core). CPU seconds are those of all threads; `infer_s`
+# is everybody's top 10. `cpu_s_to_quality` counts until Recall@10 reaches .20 on `synth` and .05 on `ml`, set-up
 # included; empty means not reached. The last rows are one step at the size of Amazon-M2 (334,060 items).
 
 # %%
@@ -118,8 +118,8 @@ speed[columns].set_index("system").map(lambda cell: f"{cell:,.3g}" if isinstance
 )
 
 # %%
-ours_, peers = (speed[speed["system"].str.startswith(name)].set_index("data") for name in ("seqdistill", "RecTools"))
-ratios = (peers[["cpu_s_per_epoch", "infer_s", "peak_rss_mb"]] / ours_.loc[peers.index]).dropna(axis=1)
+own, peers = (speed[speed["system"].str.startswith(name)].set_index("data") for name in ("seqdistill", "RecTools"))
+ratios = (peers[["cpu_s_per_epoch", "infer_s", "peak_rss_mb"]] / own.loc[peers.index]).dropna(axis=1)
 lines = [
     f"* {data}: " + ", ".join(f"{name} **{value:.1f}**" for name, value in row.items())
     for data, row in ratios.iterrows()
@@ -127,8 +127,8 @@ lines = [
 Markdown("RecTools' cost as a multiple of ours:\n\n" + "\n".join(lines))
 
 # %% [markdown]
-# Left: quality against CPU seconds, RecTools' single dot being its last epoch. Right: what a step costs as the catalogue
-# and the histories grow, with all items in the softmax and with 256 drawn for the batch.
+# Left: quality against CPU seconds, RecTools' single dot being its last epoch. Right: what a step costs as the
+# catalogue and the histories grow, with all items in the softmax and with 256 drawn for the batch.
 
 # %%
 Image(bench / "student.png")
