@@ -99,8 +99,8 @@ bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) int
 bench-llm: $(stamps)/01-data.done ## compare the LLM path with the bare runtime (LLM=) into outputs/bench/llm.csv
 	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) lib/tests/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
 
-lab: .venv/ready ## open JupyterLab in notebooks/
-	.venv/bin/jupyter lab --notebook-dir=notebooks
+lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
+	.venv/bin/jupyter lab --notebook-dir=notebooks $(LAB)
 
 test: lint unit nbval ## lint, unit tests, nbval regression checks
 

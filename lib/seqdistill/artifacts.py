@@ -115,7 +115,9 @@ def load_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+        raise BookError(
+            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
+        ) from None
     except ValueError as error:
         raise BookError(f"{shown(path)}: not valid JSON ({error}); delete it and run again.") from None
 
@@ -137,7 +139,9 @@ def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+        raise BookError(
+            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
+        ) from None
     except (OSError, pa.ArrowInvalid) as error:
         raise BookError(f"{shown(path)}: damaged ({str(error)[:80]}); delete it and run again.") from None
     if key is not None and (table.schema.metadata or {}).get(b"seqdistill", b"").decode() != key:
@@ -150,7 +154,9 @@ def table_key(path: Path) -> str:
     try:
         return (pq.read_schema(path).metadata or {}).get(b"seqdistill", b"").decode()
     except FileNotFoundError:
-        raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.") from None
+        raise BookError(
+            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
+        ) from None
 
 
 def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

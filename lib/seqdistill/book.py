@@ -21,11 +21,14 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import profiles, report, store
+from seqdistill import profiles, report, splits, store
+from seqdistill.arms import ARMS
 from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
 from seqdistill.chat import Answer, Failure
-from seqdistill.config import suggestion
+from seqdistill.config import Distillation, Run, parse, suggestion
 from seqdistill.llm import open_llm, parts_of
+from seqdistill.prompting import sampling_of
+from seqdistill.reducers import REDUCERS
 from seqdistill.weights import fetch_weights
 
 TEXT = ROOT / "notebooks" / "text"
@@ -90,13 +93,49 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+def check_preset(preset: str) -> None:
+    """Check all that a preset says before the first notebook runs, so that no typo is found after an LLM was asked.
+
+    Raises:
+        BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
+    """
+    values: dict[str, dict] = {}
+    for chapter in chapters():
+        defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
+        values[chapter[:2]] = defaults | preset_values(preset, chapter, defaults)
+    where = f"preset {preset}.yaml"
+    data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
+    protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
+    parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
+    parts_of(said["llm"])
+    sampling_of(said["style"])
+    for name, choice in (("reducer", REDUCERS), ("teacher", ARMS)):
+        if texts[name] not in choice:
+            raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
+    parse(Run, {"student": run["shape"], **run["training"]}, f"{where}, 04-distillation")
+    parse(Distillation, {"alpha": run["alpha"], "share": run["share"]}, f"{where}, 04-distillation")
+
+
 def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
     """Drop what differs between equal executions: times, versions, paths, ids."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{chapter}-{number:02}"
         cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
     return notebook
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join neighbouring outputs of one stream: where they were cut is a matter of timing."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if found and output.output_type == "stream" and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
 
 
 def execute(chapter: str, preset: str) -> None:
@@ -284,8 +323,7 @@ def main() -> None:
     given = parser.parse_args()
     try:
         if given.action == "execute":
-            for chapter in chapters():
-                preset_values(given.preset, chapter, parameters(jupytext.read(TEXT / f"{chapter}.py")))
+            check_preset(given.preset)
             start = time.monotonic()
             print(f"{given.chapter} ({given.preset})", flush=True)
             execute(given.chapter, given.preset)

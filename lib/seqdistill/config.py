@@ -109,6 +109,7 @@ def parse(kind: type, values: dict, where: str):
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][-1])
+        kind = next((part for part in (Student, Distillation) if part.__name__.lower() in first["loc"][:-1]), kind)
         if first["type"] == "unexpected_keyword_argument":
             hint = suggestion(name, [field.name for field in fields(kind)])
             raise BookError(f'{where}: "{name}" is not a setting of {kind.__name__}{hint}.') from None

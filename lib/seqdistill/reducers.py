@@ -57,7 +57,8 @@ def fit(
         return pca_transform(mean, basis)(vectors), pca_transform(mean, basis)
     if len(vectors) <= max(components + 1, neighbors):
         raise BookError(
-            f"umap: {len(vectors)} vectors are too few for {components} components, {neighbors} neighbours."
+            f"umap: {len(vectors)} vectors are too few for {components} components and {neighbors} neighbours; "
+            "set `components` and `neighbors` of 03-embeddings lower."
         )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
@@ -88,7 +89,7 @@ def load_reducer(path: Path) -> Transform:
         BookError: the file is missing.
     """
     if not path.exists():
-        raise BookError(f"{path.name}: no such file; run the notebook that writes it first.")
+        raise BookError(f"{path.name}: no such file; run `make reproduce` first, or the notebook that writes it.")
     with safe_open(path, "np") as tensors:
         vectors, settings = tensors.get_tensor("vectors"), tensors.metadata()
     numbers = {name: int(settings[name]) for name in ("components", "neighbors", "seed")}

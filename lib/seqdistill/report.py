@@ -95,7 +95,8 @@ def sentence(table: pd.DataFrame, variant: str) -> str:
     row = table.set_index("variant").loc[variant]
     return (
         f"**{variant}** against {row['baseline']}: NDCG@10 {row['delta_ndcg@10']:+.4f} "
-        f"(95 % interval {row['ci_low']:+.4f} to {row['ci_high']:+.4f}, p = {row['p_holm']:.4f}): *{row['verdict']}*."
+        f"(95 % interval {row['ci_low']:+.4f} to {row['ci_high']:+.4f}, Holm-adjusted p = {row['p_holm']:.4f}): "
+        f"*{row['verdict']}*."
     )
 
 

@@ -125,3 +125,33 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
         (tmp_path / "m.py").write_text(source)
         digests.append(artifacts.code_digest("m"))
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("04-distillation: {shape: {head: 2}}", '"head" is not a setting of Student (did you mean "heads"?)'),
+        ("04-distillation: {training: {epoch: 3}}", '"epoch" is not a setting of Run (did you mean "epochs"?)'),
+        ("01-data: {protocol: leave_one}", "leave_one"),
+        ("02-profiles: {style: grounde}", '"grounde" is not a style'),
+        ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
+        ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
+    ],
+)
+def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.setattr(book, "PRESETS", tmp_path)
+    with pytest.raises(BookError) as caught:
+        book.check_preset("mine")
+    assert message in str(caught.value)
+
+
+def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("")
+    monkeypatch.setattr(book, "PRESETS", tmp_path)
+    book.check_preset("mine")
+
+
+def test_pieces_of_one_stream_are_joined():
+    pieces = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in zip("aab", "xyz", strict=True)]
+    assert [(output.name, output.text) for output in book.joined(pieces)] == [("a", "xy"), ("b", "z")]

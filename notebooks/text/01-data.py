@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
+from matplotlib.dates import ConciseDateFormatter
 from seqdistill import datasets, report, splits
 from seqdistill.artifacts import digest, outputs_dir, save_csv, save_table
 from seqdistill.config import parse, plain
@@ -109,15 +110,16 @@ drawn["row"] = drawn["user"].map({user: row for row, user in enumerate(some)})
 figure, axes = plt.subplots()
 for split, group in drawn.groupby("split", sort=False):
     axes.scatter(group["step"], group["row"], s=14, label=split)
-axes.set(xlabel="event of the user, in time order", ylabel="user", yticks=range(8), yticklabels=some)
+names = data.users.set_index("user")["user_id"][some]
+axes.set(xlabel="event of the user, in time order", ylabel="user", yticks=range(8), yticklabels=names)
 _ = axes.legend(loc="lower right"), axes.set_title(f"{how.label}: who sees what")
 report.save_figure(figure, drawn[["user", "step", "split"]], home / "figures" / "protocol.png")
 
 # %% [markdown]
 # ## Long tails
 #
-# A few users choose a great deal and a few items are chosen by nearly everyone. The second tail is the reason why
-# *popularity* is a strong baseline and stands in every table of this book.
+# A few users choose a great deal, and a few items are chosen much more often than the rest. The second tail is the
+# reason why *popularity* is the baseline that must be beaten in every table of this book.
 
 # %%
 tails = pd.concat(
@@ -158,7 +160,7 @@ lengths["share"] = (lengths.groupby("of").cumcount() + 1) / lengths.groupby("of"
 figure, axes = plt.subplots()
 for of, group in lengths.groupby("of", sort=False):
     axes.step(group["length"], group["share"], where="post", label=of)
-axes.set(xscale="log", xlabel="events of a user", ylabel="share of users with at most so many")
+axes.set(xscale="log", xlabel="events of a user", ylabel="share of users with no more")
 _ = axes.legend(), axes.set_title("Lengths of histories")
 report.save_figure(figure, lengths, home / "figures" / "lengths.png")
 
@@ -188,12 +190,13 @@ axes.stackplot(moment(timeline["from"]), *(timeline[name] for name in columns), 
 axes.set(xlabel="time" if data.dated else "place in the user's history", ylabel="events", title="Time line")
 if data.dated:
     axes.axvline(moment(border), color="black", label=f"{quantile:g} quantile")
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
 _ = axes.legend(fontsize=8)
 report.save_figure(figure, timeline, home / "figures" / "timeline.png")
 
 # %% [markdown]
-# "The next event" is the next in the data, not the next in life: on a rating site people rate in sittings, often
-# hundreds of films in an hour. An honest caveat for every number in this book.
+# "The next event" is the next in the data, not the next in life: on a site of ratings, such as the default's, people
+# rate in sittings, often hundreds of films in an hour. An honest caveat for every number in this book.
 
 # %%
 sitting = events.groupby("user")["time"].agg(lambda times: (times.max() - times.min()) / 86_400)
