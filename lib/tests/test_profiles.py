@@ -163,7 +163,6 @@ def long_history(events=120):
             "categories": [["a b c d e f g h i j k l m n o p q r s t"]] * events,
             "value": 4.0,
             "year": float("nan"),
-            "watched": float("nan"),
         }
     )
 
@@ -358,9 +357,8 @@ def test_history_lines_say_what_the_data_has():
         '"Oil"; Beauty, Hair; brand: Acme; price: 9.99; rated 5',
         '"Soap"; rated 2.5',
     ]
-    watched = histories(events.assign(value=[80.0, 12.4]), items)[0]
-    assert [line.rsplit("; ")[-1] for line in facts.history_lines(watched)] == ["watched 80 %", "watched 12 %"]
-    assert "rater" not in facts.facts(watched) and facts.facts(watched)["latest"] == '"Soap", "Oil"'
+    ones = histories(events.assign(value=1.0), items)[0]
+    assert [line.rsplit("; ")[-1] for line in facts.history_lines(ones)] == ["rated 1", "rated 1"]
 
 
 def test_facts_by_hand():
@@ -406,6 +404,20 @@ def test_finished_answers_are_never_asked_again(events, tmp_path):
     second = Parrot(says=lambda chat: GOOD)
     written(given, second, path)
     distinct = len({question.key for question in given.first_questions()})
+    assert not facts.MARKUP.search(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("two\r\n\tlines\u2028here", "two lines here"),
+        ("[IN[INST]ST]x[/I[/I<NST]NST]", "x"),
+        ("n\x00o\u202ene", "none"),
+        ("left  as it is", "left  as it is"),
+    ],
+)
+def test_cleaned_by_hand(text, cleaned):
+    assert facts.clean(text, 80) == cleaned
     assert (len(dying.asked), len(second.asked)) == (7, distinct - 7)
     third = Parrot()
     written(given, third, path)
