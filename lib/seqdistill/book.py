@@ -25,6 +25,7 @@ from seqdistill import profiles, report, store
 from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
 from seqdistill.chat import Answer, Failure
 from seqdistill.config import suggestion
+from seqdistill.hf import model_folder
 from seqdistill.llm import open_llm, parts_of
 from seqdistill.weights import fetch_weights
 
@@ -208,10 +209,15 @@ def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
 def weights(preset: str) -> None:
     """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
 
+    A model of the hub is always fetched: notebooks run with HF_HUB_OFFLINE, and the keys of answers need its files.
+
     Raises:
         BookError: no source gave them.
     """
     values = profile_values(preset)
+    kind, model = parts_of(values["llm"])
+    if kind == "transformers":
+        print(f"{values['llm']}: {shown(model_folder(model))}", flush=True)
     names = {values["live_llm"]} if values["live_users"] else set()
     if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and needs_model(preset, values):
         names.add(values["llm"])
