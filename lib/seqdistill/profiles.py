@@ -202,14 +202,16 @@ def dry_run(task: Task, known: Callable[[list[Question]], dict[str, Answer]], ex
         users, requests (to be asked), prompt_tokens (counted on a sample of the prompts where there are many) and
         output_tokens.
     """
-    wanted: list[Question] = []
-    placeholder = Answer("word " * expected, 0, 0, 0.0, "stop")
+    numbered: dict[str, tuple[int, Question]] = {}
 
     def pretend(questions: list[Question]) -> dict[str, Answer | Failure]:
         have = known(questions)
-        new = list({asked.key: asked for asked in questions if asked.key not in have}.values())
-        wanted.extend(new)
-        return have | {asked.key: placeholder for asked in new}
+        missing = {asked.key: asked for asked in questions if asked.key not in have}
+        for key, asked in missing.items():
+            numbered.setdefault(key, (len(numbered), asked))
+        # Answers differ, and so must placeholders: equal ones would make one question of all merges.
+        texts = {key: "word " * (expected - 1) + str(numbered[key][0]) for key in missing}
+        return have | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 
     rounds(task, task.started(), pretend, 0)
     sample = wanted[:: max(1, len(wanted) // SAMPLE)]
@@ -235,6 +237,7 @@ def dry_run_sentence(plan: pd.Series, tokens_per_second: float, price: tuple[flo
     if not plan["requests"]:
         return "nothing: every answer is there"
     total = plan["prompt_tokens"] + plan["output_tokens"]
+    wanted = [asked for _, asked in numbered.values()]
     hours = f"about {total / tokens_per_second / 3600:.2g} h" if tokens_per_second else "time unknown (none measured)"
     cost = (plan["prompt_tokens"] * price[0] + plan["output_tokens"] * price[1]) / PER_MILLION if price else None
     paid = f"cost about {cost:,.2f}" if price else "no price given"

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqdistill import facts, profiles, prompting, store, strategies
-from seqdistill.artifacts import ROOT, BookError
+from seqdistill import book, facts, profiles, prompting, store, strategies
+from seqdistill.artifacts import ROOT, BookError, digest
 from seqdistill.chat import Answer, Failure
 from seqdistill.datasets.tables import DOMAINS
 from seqdistill.facts import histories
@@ -277,14 +277,14 @@ def test_a_faulty_profile_is_asked_once_more_with_another_seed(events, tmp_path)
 
 
 def test_the_dry_run_counts_what_the_run_then_asks(events, tmp_path):
-    model = Parrot(says=lambda chat: "word " * 12, per_word=20)
+    model = Parrot(says=lambda chat: "word " * 11 + digest(chat), per_word=20)
     given = task(events, style="short", strategy="agg_after", context=tight(model, "short"), model=model)
     kept = Store(tmp_path / "a")
     plan = profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)
     assert not model.asked
     profiles.rounds(given, given.started(), profiles.asker(lambda: model, kept, {}), 0)
     read = sum(20 * len(message["content"].split()) for chat, _ in model.asked for message in chat)
-    assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 40
+    assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 80
     assert plan["prompt_tokens"] == pytest.approx(read, rel=0.05) and plan["output_tokens"] == 12 * len(model.asked)
     assert profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)["requests"] == 0
 
