@@ -239,8 +239,8 @@ def needs_model(preset: str, values: dict) -> bool:
 def write_profiles(preset: str, fresh: bool) -> None:
     """Answer 02's questions and ship the answers.
 
-    `fresh` asks all of them again, into a store of its own that lives until the answers are shipped: a killed run goes
-    on where it was.
+    `fresh` asks all of them again, into a store of its own that lives until all answers are shipped: a run that was
+    killed, or in which users failed, goes on where it was.
 
     Raises:
         BookError: the weights are not here.
@@ -259,12 +259,15 @@ def write_profiles(preset: str, fresh: bool) -> None:
         return ask(questions)
 
     outcomes = profiles.write(task, noted)
-    if lost := profiles.failures_sentence(outcomes):
+    again = f"run `make profiles PRESET={preset}{' FRESH=1' if fresh else ''}`"
+    if lost := profiles.failures_sentence(outcomes, again):
         print(lost, flush=True)
     old = store.shipped(known, asked.values())
-    table = store.ship(target, asked.values(), old | kept.get(asked))
-    own.unlink(missing_ok=True)
-    print(f"{shown(target)}: {len(table)} answers, {len(table) - len(old)} of them new", flush=True)
+    new = {key: answer for key, answer in kept.get(asked).items() if key not in old}
+    table = store.ship(target, asked.values(), new)
+    if fresh and not lost:
+        own.unlink()
+    print(f"{shown(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
 def nbval(preset: str) -> int:

@@ -40,7 +40,7 @@ def transformers_sha256(name: str) -> str:
     files = {name.as_posix(): path for name, path in found.items() if not any(part[0] == "." for part in name.parts)}
     if not any(name.endswith(".safetensors") for name in files):
         raise BookError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
-    return digest({path.name: file_digest(path) for path in files})
+    return digest({name: file_digest(path) for name, path in files.items()})
 
 
 class Transformers:
@@ -89,7 +89,7 @@ class Transformers:
         limit = getattr(self.model.config, "max_position_embeddings", None) or float("inf")
         order = sorted(range(len(texts)), key=lambda index: lengths[index])
         while order and lengths[order[-1]] + sampling["max_tokens"] > limit:
-            yield order.pop(), Failure("overlong prompt")
+            yield order.pop(), Failure("overlong prompt", final=True)
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
             yield from zip(rows, self.generated([texts[row] for row in rows], sampling), strict=True)
