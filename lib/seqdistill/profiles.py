@@ -1,7 +1,7 @@
 """Every user's plan -> questions, round by round -> profiles, or the reason why there is none."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,12 +57,21 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tupl
         elif not answer.final:
             row += 1
         if row == HOPELESS:
-            raise BookError(f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept.")
+            says = f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept."
+            for late, given in handed_over(answers, BookError(says)):
+                if isinstance(given, Answer):
+                    store.put(todo[late].key, given)
         if isinstance(answer, Answer):
             store.put(todo[index].key, answer)
         if number % 20 == 0:
             say(f"answer {number} of {len(todo)}")
         yield todo[index], answer
+
+
+def handed_over(answers: Generator, error: Exception) -> Iterator:
+    """End a back end's answers with an error; yield what is still under way before the error is raised."""
+    yield answers.throw(error)
+    yield from answers
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:

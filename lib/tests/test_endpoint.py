@@ -195,6 +195,25 @@ def test_answers_that_are_there_when_another_ends_the_run_are_stored(server, tmp
     assert len(store.get(question.key for question in questions)) == 2
 
 
+def test_a_late_answer_of_a_model_given_up_is_stored(tmp_path):
+    def answer(messages):
+        if messages[0]["content"] != "late":
+            return Failure("time-out")
+        time.sleep(1)
+        return Answer("here", 1, 1, 1.0, "stop")
+
+    class Dying(Endpoint):
+        def answers(self, chats, sampling):
+            return chat_module.in_flight(answer, chats, 2)
+
+    questions = [Question("0", chat("late"), "m", SAMPLING)]
+    questions += [Question(str(n), chat(str(n)), "m", SAMPLING) for n in range(60)]
+    store = Store(tmp_path / "answers.sqlite")
+    with pytest.raises(BookError, match="50 requests in a row failed"):
+        list(profiles.generate(Dying("tiny"), questions, store))
+    assert list(store.get(question.key for question in questions)) == [questions[0].key]
+
+
 def test_ctrl_c_hands_over_what_is_under_way(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
