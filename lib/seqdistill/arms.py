@@ -7,7 +7,7 @@ import pandas as pd
 
 from seqdistill.artifacts import BookError
 from seqdistill.facts import facts_text, histories, history_lines
-from seqdistill.significance import paired
+from seqdistill.significance import holm, paired
 
 TEXT_ARMS = ("profile", "facts", "raw-history")
 ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")
@@ -47,7 +47,8 @@ def arm_vectors(
 ) -> np.ndarray:
     """One vector per user with a profile, [n, e].
 
-    "item-text" is the mean of the vectors of the history's items, "shuffled" another user's profile, "noise" normal.
+    "item-text" is the mean of the vectors of the history's items, "shuffled" another user's profile, "noise" normal
+    and as wide as an encoded profile.
 
     Args:
         profiles: profile text by user; a user of several parts stands here once for each, and the mean is returned.
@@ -64,7 +65,8 @@ def arm_vectors(
         raise BookError(f'arms: "{arm}" is not a teacher; choose one of {", ".join(ARMS)}.')
     rng, users = np.random.default_rng(seed), profiles.index.unique()
     if arm == "noise":
-        return rng.standard_normal((len(users), items.shape[1])).astype(np.float32)
+        width = encode([profiles.iloc[0]]).shape[1]
+        return rng.standard_normal((len(users), width)).astype(np.float32)
     if arm == "item-text":
         return np.stack([items[found[user]["item"].to_numpy() - 1].mean(0) for user in users])
     texts = arm_texts("profile" if arm == "shuffled" else arm, profiles, found, latest)
@@ -130,9 +132,14 @@ def carried(
 
     Returns:
         One row per arm: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
-        "shuffled" the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high, p;
-        NaN where a single user leaves nothing to test).
+        "shuffled" the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high, p, and
+        p_holm: corrected for the number of arms; NaN where a single user leaves nothing to test).
+
+    Raises:
+        BookError: there is no target at all.
     """
+    if not len(targets):
+        raise BookError("arms: no user has both a profile and a validation item, so that nothing can be ranked.")
     per_user = {}
     for arm, users in vectors.items():
         ranks = ranked(users, items, targets, seen)
@@ -151,4 +158,16 @@ def carried(
         against = per_user["shuffled"]["item_percentile"]
         test = paired([table["item_percentile"]], [against]) if arm != "shuffled" else {}
         rows.append({"arm": arm, "users": len(table), **table.mean().to_dict(), **test})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))
+
+
+def reading(row: dict) -> str:
+    """Read one row of `carried` aloud; a gain or a loss is said where interval and corrected p agree on it."""
+    shown = row["p_holm"] < 0.05
+    told = "is not shown to carry anything of the next choice"
+    if shown and row["ci_low"] > 0:
+        told = "carries something of the next choice"
+    elif shown and row["ci_high"] < 0:
+        told = "ranks the next choice lower than somebody else's profile does"
+    return f"**{row['arm']}** {told} ({row['ci_low']:+.4f} to {row['ci_high']:+.4f}, p = {row['p_holm']:.4f})"

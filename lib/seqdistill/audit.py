@@ -115,6 +115,10 @@ def disliked_titles(text: str) -> set[str]:
     return {title for clause in bad for title in quoted_titles(clause)}
 
 
+COUNTS = ("categories_named", "categories_seen", "categories_liked", "categories_inverted", "categories_supported")
+COUNTS += ("trends_claimed", "trends_right", "titles_named", "titles_seen", "titles_inverted")
+
+
 def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, int]:
     """Compare what a profile says with the history it was written from.
 
@@ -176,7 +180,7 @@ def audit(texts: pd.DataFrame, histories: dict[int, pd.DataFrame], vocabulary: l
         wrong += counts["titles_named"] - counts["titles_seen"] + counts["titles_inverted"]
         words, cut = len(row.text.split()), row.finish == "length"
         rows.append({"user": row.user, "words": words, "cut": cut, **counts, "wrong": wrong})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["user", "words", "cut", *COUNTS, "wrong"], dtype=None if rows else int)
 
 
 def summary(checked: pd.DataFrame) -> dict[str, float]:

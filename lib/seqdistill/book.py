@@ -1,7 +1,6 @@
 """Execute one notebook: text -> strict parameters -> papermill -> a whole, normalised notebook, or the old one."""
 
 import argparse
-import ast
 import os
 import shutil
 import subprocess
@@ -16,23 +15,19 @@ import jupytext
 import nbformat
 import pandas as pd
 import papermill
-import yaml
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import profiles, report, splits, store
-from seqdistill.arms import ARMS
+from seqdistill import presets, profiles, report, store
 from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
 from seqdistill.chat import Answer, Failure
-from seqdistill.config import Distillation, Run, parse, suggestion
+from seqdistill.config import suggestion
+from seqdistill.hf import model_folder
 from seqdistill.llm import open_llm, parts_of
-from seqdistill.prompting import sampling_of
-from seqdistill.reducers import REDUCERS
+from seqdistill.presets import chapters, check_preset, parameters, preset_values, profile_values
 from seqdistill.weights import fetch_weights
 
-TEXT = ROOT / "notebooks" / "text"
-PRESETS = ROOT / "notebooks" / "presets"
 # One set of switches for every headless execution, papermill's and nbval's alike.
 HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
@@ -42,78 +37,6 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-
-
-def chapters() -> list[str]:
-    """Names of the notebooks, in reading order."""
-    return sorted(path.stem for path in TEXT.glob("[0-9][0-9]-*.py"))
-
-
-def parameters(notebook: nbformat.NotebookNode) -> dict:
-    """Names and values in the cell tagged "parameters": the default preset's."""
-    source = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
-    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
-
-
-def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
-    """What a preset changes in one chapter.
-
-    Raises:
-        BookError: there is no such preset, or it names a chapter or parameter that does not exist, or a value has
-            another type than the default (a whole number where the default is None).
-    """
-    path = PRESETS / f"{preset}.yaml"
-    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
-    if preset not in known:
-        raise BookError(f'"{preset}" is not a preset{suggestion(preset, known)}; there are {", ".join(known)}.')
-    try:
-        sections = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as error:
-        raise BookError(f"preset {path.name}: not valid YAML ({str(error).splitlines()[0]}).") from None
-    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
-        raise BookError(f"preset {path.name}: expected sections, each with parameters and their values.")
-    for section in sections:
-        if section not in chapters():
-            raise BookError(f'preset {path.name}: "{section}" is not a notebook{suggestion(section, chapters())}.')
-        if "preset" in sections[section]:
-            raise BookError(f'preset {path.name}: "preset" of {section} follows from the file\'s name; leave it out.')
-    values = {"preset": preset, **sections.get(chapter, {})}
-    for name, value in values.items():
-        if name not in defaults:
-            raise BookError(
-                f'preset {path.name}: "{name}" is not a parameter of {chapter}{suggestion(name, list(defaults))}.'
-            )
-        default = defaults[name]
-        expected = int if default is None else type(default)
-        same = isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool)
-        widened = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
-        if not (same or widened or (default is None and value is None)):
-            like = f"expected {expected.__name__}, like {default!r}"
-            raise BookError(f'preset {path.name}: "{name}" of {chapter} is {value!r}; {like}.')
-    return {name: value for name, value in values.items() if value != defaults[name]}
-
-
-def check_preset(preset: str) -> None:
-    """Check all that a preset says before the first notebook runs, so that no typo is found after an LLM was asked.
-
-    Raises:
-        BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
-    """
-    values: dict[str, dict] = {}
-    for chapter in chapters():
-        defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
-        values[chapter[:2]] = defaults | preset_values(preset, chapter, defaults)
-    where = f"preset {preset}.yaml"
-    data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
-    protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
-    parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
-    parts_of(said["llm"])
-    sampling_of(said["style"])
-    for name, choice in (("reducer", REDUCERS), ("teacher", ARMS)):
-        if texts[name] not in choice:
-            raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
-    parse(Run, {"student": run["shape"], **run["training"]}, f"{where}, 04-distillation")
-    parse(Distillation, {"alpha": run["alpha"], "share": run["share"]}, f"{where}, 04-distillation")
 
 
 def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
@@ -146,7 +69,7 @@ def execute(chapter: str, preset: str) -> None:
     """
     if chapter not in chapters():
         raise BookError(f'"{chapter}" is not a notebook{suggestion(chapter, chapters())}.')
-    source = jupytext.read(TEXT / f"{chapter}.py")
+    source = jupytext.read(presets.TEXT / f"{chapter}.py")
     changed = preset_values(preset, chapter, parameters(source))
     os.environ.update(HEADLESS)
     home = outputs_dir(preset)
@@ -162,7 +85,7 @@ def execute(chapter: str, preset: str) -> None:
                 changed,
                 kernel_name="python3",
                 progress_bar=False,
-                cwd=str(TEXT.parent),
+                cwd=str(presets.TEXT.parent),
                 extra_arguments=["--log-level=40"],
             )
         except PapermillExecutionError as error:
@@ -217,7 +140,7 @@ def publish(preset: str) -> None:
         if not path.exists():
             raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
         notebook = nbformat.read(path, as_version=4)
-        text = jupytext.read(TEXT / f"{chapter}.py")
+        text = jupytext.read(presets.TEXT / f"{chapter}.py")
         if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
             raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
         notebooks[chapter] = notebook
@@ -234,12 +157,6 @@ def publish(preset: str) -> None:
         temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
 
-def profile_values(preset: str) -> dict:
-    """Parameters of 02-profiles in a preset."""
-    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
-    return defaults | preset_values(preset, "02-profiles", defaults)
-
-
 def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
     """Profiles that a preset wants, and where the shipped ones stand."""
     opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
@@ -251,10 +168,15 @@ def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
 def weights(preset: str) -> None:
     """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
 
+    A model of the hub is always fetched: notebooks run with HF_HUB_OFFLINE, and the keys of answers need its files.
+
     Raises:
         BookError: no source gave them.
     """
     values = profile_values(preset)
+    kind, model = parts_of(values["llm"])
+    if kind == "transformers":
+        print(f"{values['llm']}: {shown(model_folder(model))}", flush=True)
     names = {values["live_llm"]} if values["live_users"] else set()
     if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and needs_model(preset, values):
         names.add(values["llm"])
@@ -276,8 +198,8 @@ def needs_model(preset: str, values: dict) -> bool:
 def write_profiles(preset: str, fresh: bool) -> None:
     """Answer 02's questions and ship the answers.
 
-    `fresh` asks all of them again, into a store of its own that lives until the answers are shipped: a killed run goes
-    on where it was.
+    `fresh` asks all of them again, into a store of its own that lives until all answers are shipped: a run that was
+    killed, or in which users failed, goes on where it was.
 
     Raises:
         BookError: the weights are not here.
@@ -296,12 +218,15 @@ def write_profiles(preset: str, fresh: bool) -> None:
         return ask(questions)
 
     outcomes = profiles.write(task, noted)
-    if lost := profiles.failures_sentence(outcomes):
+    again = f"run `make profiles PRESET={preset}{' FRESH=1' if fresh else ''}`"
+    if lost := profiles.failures_sentence(outcomes, again):
         print(lost, flush=True)
     old = store.shipped(known, asked.values())
-    table = store.ship(target, asked.values(), old | kept.get(asked))
-    own.unlink(missing_ok=True)
-    print(f"{shown(target)}: {len(table)} answers, {len(table) - len(old)} of them new", flush=True)
+    new = {key: answer for key, answer in kept.get(asked).items() if key not in old}
+    table = store.ship(target, asked.values(), new)
+    if fresh and not lost:
+        own.unlink()
+    print(f"{shown(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
 def nbval(preset: str) -> int:

@@ -23,10 +23,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a chat has no answer: a reason of few words, fit to be counted, and how often it was tried."""
+    """Why a chat has no answer: a reason of few words, fit to be counted, and how often it was tried.
+
+    `final`: the cause lies in the chat and not in the model's state, so that asking again would change nothing.
+    """
 
     reason: str
     tries: int = 1
+    final: bool = False
 
 
 class LLM(Protocol):
@@ -53,7 +57,9 @@ def in_flight(
 ) -> Iterator[tuple[int, Answer | Failure]]:
     """Ask `parallel` chats at a time, each in a thread; yield (index, answer) as they finish.
 
-    No more than twice `parallel` chats are queued, so that a million of them need no million futures.
+    No more than twice `parallel` chats are queued, so that a million of them need no million futures. When one of them
+    raises, or Ctrl-C stops the waiting, the answers that the others give are yielded before the error goes on: they
+    are paid for.
     """
     with ThreadPoolExecutor(parallel) as pool:
         waiting, asked = enumerate(chats), {}
@@ -65,5 +71,12 @@ def in_flight(
                     return
                 for future in wait(asked, return_when=FIRST_COMPLETED).done:
                     yield asked.pop(future), future.result()
-        finally:
+        except GeneratorExit:
             pool.shutdown(cancel_futures=True)
+            raise
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            for future, index in asked.items():
+                if not future.cancelled() and future.exception() is None:
+                    yield index, future.result()
+            raise

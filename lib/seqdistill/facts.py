@@ -11,6 +11,7 @@ FEW = 4  # ratings below which a category's mean says little
 CATEGORY_FACTS = ("frequent", "best", "worst", "rising", "fading")
 TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
 MARKUP = re.compile(r"\[/?INST\]|[<>\"]")  # quotation marks, and what chat templates take for a change of speaker
+BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")  # a line break, with what is blank around it
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, direction and format characters, line separators
 
 LABELS = {
@@ -30,9 +31,11 @@ WORDING = {"movies": {"frequent": "Watched most"}}
 
 def clean(text: str, most: int) -> str:
     """Make a text from outside safe to stand in a prompt: one line of `most` characters, no markup, nothing hidden."""
-    start = str(text)[: 4 * most]
-    visible = "".join(character for character in start if unicodedata.category(character) not in HIDDEN)
-    return MARKUP.sub("", visible)[:most]
+    start = BREAK.sub(" ", str(text)[: 4 * most])
+    visible, marked = "".join(character for character in start if unicodedata.category(character) not in HIDDEN), None
+    while visible != marked:  # what a removal brings together may be markup again
+        visible, marked = MARKUP.sub("", visible), visible
+    return visible[:most]
 
 
 def shares(categories: pd.Series) -> pd.Series:
@@ -108,13 +111,11 @@ def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFra
     """Join training events with item texts, one frame per user.
 
     Args:
-        events: training events only; columns user, item, value, in time order. Values from 0 to 100 or from 0 to 1
-            are watch shares, all others ratings.
+        events: training events only; columns user, item, value (rating or NaN), in time order.
         items: columns item, title and, where the data has them, categories ("a|b"), year and those of `FIELDS`.
 
     Returns:
-        User -> events with title, categories (list), year, value (rating or NaN), watched (percent or NaN) and the
-        fields that the data has.
+        User -> events with title, categories (list), year, value (rating or NaN) and the fields that the data has.
 
     Raises:
         BookError: an event does not belong to the training split.
@@ -130,11 +131,7 @@ def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFra
     texts["year"] = pd.to_numeric(items["year"], errors="coerce") if "year" in items else float("nan")
     for name in FIELDS.keys() & items.columns:
         texts[name] = items[name].fillna("").astype(str)
-    joined = events.merge(texts, on="item", how="left", validate="many_to_one").assign(watched=float("nan"))
-    most = joined["value"].max()
-    if most > 10 or most <= 1:
-        joined["watched"] = joined["value"] * (100 if most <= 1 else 1)
-        joined["value"] = float("nan")
+    joined = events.merge(texts, on="item", how="left", validate="many_to_one")
     return {int(user): frame.reset_index(drop=True) for user, frame in joined.groupby("user", sort=True)}
 
 
@@ -154,6 +151,5 @@ def history_lines(history: pd.DataFrame) -> list[str]:
         parts += [", ".join(row["categories"][:6])] if row["categories"] else []
         parts += [f"{name}: {text}" for name in fields if (text := clean(row[name], FIELDS[name]))]
         parts += [f"rated {row['value']:g}"] if pd.notna(row["value"]) else []
-        parts += [f"watched {row['watched']:.0f} %"] if pd.notna(row["watched"]) else []
         lines.append("; ".join(parts))
     return lines

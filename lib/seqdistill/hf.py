@@ -7,6 +7,8 @@ from pathlib import Path
 from seqdistill.artifacts import BookError, digest, file_digest
 from seqdistill.chat import Answer, Failure, Messages, Sampling, folded
 
+READ = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
+
 
 def model_folder(name: str) -> Path:
     """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet).
@@ -16,27 +18,29 @@ def model_folder(name: str) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants, snapshot_download
 
     try:
         return Path(snapshot_download(name, ignore_patterns=["*.gguf", "*.bin", "*.pth", "original/*"]))
     except (OSError, ValueError) as error:
+        offline = "; HF_HUB_OFFLINE is set, as in every notebook: download it before" * constants.HF_HUB_OFFLINE
         raise BookError(
-            f'transformers: "{name}" is no local folder, and the hub did not give it ({type(error).__name__}).'
+            f'transformers: "{name}" is no local folder, and the hub did not give it ({type(error).__name__}{offline}).'
         ) from None
 
 
 def transformers_sha256(name: str) -> str:
-    """Digest of a model's configuration, tokenizer and weights.
+    """Digest of a model's configuration, tokenizer and weights, in folders of a folder too (sentence encoders).
 
     Raises:
         BookError: the folder holds no model.
     """
     folder = model_folder(name)
-    files = sorted(path for path in folder.iterdir() if path.suffix in {".json", ".safetensors", ".model", ".jinja"})
-    if not any(path.suffix == ".safetensors" for path in files):
+    found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in READ and path.is_file()}
+    files = {name.as_posix(): path for name, path in found.items() if not any(part[0] == "." for part in name.parts)}
+    if not any(name.endswith(".safetensors") for name in files):
         raise BookError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
-    return digest({path.name: file_digest(path) for path in files})
+    return digest({name: file_digest(path) for name, path in files.items()})
 
 
 class Transformers:
@@ -85,7 +89,7 @@ class Transformers:
         limit = getattr(self.model.config, "max_position_embeddings", None) or float("inf")
         order = sorted(range(len(texts)), key=lambda index: lengths[index])
         while order and lengths[order[-1]] + sampling["max_tokens"] > limit:
-            yield order.pop(), Failure("overlong prompt")
+            yield order.pop(), Failure("overlong prompt", final=True)
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
             yield from zip(rows, self.generated([texts[row] for row in rows], sampling), strict=True)

@@ -43,7 +43,8 @@ class LlamaCpp:
         result = self.server.handle_chat_completions({"messages": messages, **sampling})
         if "choices" not in result:
             problem = result.get("error", result)
-            return Failure(str(problem.get("type", problem)).replace("_", " ")[:60])
+            refused = 400 <= problem.get("code", 500) < 500
+            return Failure(str(problem.get("type", problem)).replace("_", " ")[:60], final=refused)
         choice, usage = result["choices"][0], result["usage"]
         seconds = round(time.perf_counter() - start, 3)
         text = (choice["message"]["content"] or "").strip()

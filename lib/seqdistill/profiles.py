@@ -1,7 +1,7 @@
 """Every user's plan -> questions, round by round -> profiles, or the reason why there is none."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,13 @@ from seqdistill.audit import fault
 from seqdistill.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.facts import histories
 from seqdistill.llm import model_sha256
-from seqdistill.prompting import Prompts, prompts_for, sampling_of
+from seqdistill.prompting import Prompts, TooLong, prompts_for, sampling_of
 from seqdistill.store import Question, Shipped, Store, shipped
 from seqdistill.strategies import Plan, plans
 
 HOPELESS = 50  # failures in a row after which the model itself must be out of order
 PER_MILLION = 1_000_000
+TOO_LONG = Failure("text too long for the context", final=True)
 SAMPLE = 200  # prompts whose tokens are counted for an estimate
 
 
@@ -44,20 +45,33 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tupl
     """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
 
     Raises:
-        BookError: so many requests failed in a row that going on makes no sense.
+        BookError: so many requests failed in a row that going on makes no sense. Chats that are refused for what they
+            say tell nothing about the model and do not count.
     """
     todo = list({asked.key: asked for asked in questions}.values())
     chats, row = [asked.messages for asked in todo], 0
     answers = llm.answers(chats, todo[0].sampling) if todo else iter(())
     for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
-        row = row + 1 if isinstance(answer, Failure) else 0
+        if isinstance(answer, Answer):
+            row = 0
+        elif not answer.final:
+            row += 1
         if row == HOPELESS:
-            raise BookError(f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept.")
+            says = f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept."
+            for late, given in handed_over(answers, BookError(says)):
+                if isinstance(given, Answer):
+                    store.put(todo[late].key, given)
         if isinstance(answer, Answer):
             store.put(todo[index].key, answer)
         if number % 20 == 0:
             say(f"answer {number} of {len(todo)}")
         yield todo[index], answer
+
+
+def handed_over(answers: Generator, error: Exception) -> Iterator:
+    """End a back end's answers with an error; yield what is still under way before the error is raised."""
+    yield answers.throw(error)
+    yield from answers
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
@@ -99,8 +113,8 @@ class Task:
     def first_questions(self) -> list[Question]:
         """What is asked in the first round: all there is with `plain`."""
         sampling = sampling_of(self.prompts.style)
-        started = self.started()
-        return [self.question(owner[0], chat, sampling) for owner, plan in started.items() for chat in next(plan)]
+        chats, _ = openings(self.started())
+        return [self.question(owner[0], chat, sampling) for owner, wanted in chats.items() for chat in wanted]
 
 
 def task_of(
@@ -118,10 +132,21 @@ def task_of(
     return dataset, Task(users["user_id"].to_dict(), found, prompts, strategy, model_sha256(llm))
 
 
+def openings(started: dict[Owner, Plan]) -> tuple[dict[Owner, list[Messages]], dict[Owner, Failure]]:
+    """What plans ask first, and the owners of whom a text does not fit the context."""
+    chats, lost = {}, {}
+    for owner, plan in started.items():
+        try:
+            chats[owner] = next(plan)
+        except TooLong:
+            lost[owner] = TOO_LONG
+    return chats, lost
+
+
 def rounds(task: Task, waiting: dict[Owner, Plan], ask: Ask, seed: int) -> dict[Owner, Profile | Failure]:
     """Run plans side by side: each round asks what all of them want next."""
-    sampling, outcomes = sampling_of(task.prompts.style, seed), {}
-    chats = {owner: next(plan) for owner, plan in waiting.items()}
+    sampling = sampling_of(task.prompts.style, seed)
+    chats, outcomes = openings(waiting)
     spent: dict[Owner, list[Answer]] = {owner: [] for owner in waiting}
     while chats:
         asked = {owner: [task.question(owner[0], chat, sampling) for chat in wanted] for owner, wanted in chats.items()}
@@ -138,6 +163,8 @@ def rounds(task: Task, waiting: dict[Owner, Plan], ask: Ask, seed: int) -> dict[
                 chats[owner] = waiting[owner].send([answer.text for answer in given])
             except StopIteration as end:
                 outcomes[owner] = profile_of(owner, end.value, spent[owner])
+            except TooLong:
+                outcomes[owner] = TOO_LONG
     return outcomes
 
 
@@ -157,25 +184,30 @@ def write(task: Task, ask: Ask) -> dict[Owner, Profile | Failure]:
     for owner in again:
         made = outcomes[owner]
         if isinstance(made, Profile) and (reason := fault(made.text)):
-            outcomes[owner] = Failure(reason, 2)
+            outcomes[owner] = Failure(reason, 2, final=True)  # both answers are stored: they would be read again
     return outcomes
 
 
-def failures_sentence(outcomes: dict[Owner, Profile | Failure]) -> str:
-    """Say how many users have no profile, and why; empty if all have one."""
+def failures_sentence(outcomes: dict[Owner, Profile | Failure], again: str) -> str:
+    """Say how many users have no profile, why, and who of them may get one; empty if all have one.
+
+    Args:
+        again: what to do for a further try.
+    """
     failed = {owner: made for owner, made in outcomes.items() if isinstance(made, Failure)}
     if not failed:
         return ""
     users = {user for user, _ in outcomes}
     lost = {user for user, _ in failed}
     reasons = Counter(made.reason for made in failed.values()).most_common()
-    named = ", ".join(f"{count} {reason}{'s' if count > 1 else ''}" for reason, count in reasons)
+    named = ", ".join(f"{reason}: {count}" for reason, count in reasons)
+    final = {user for (user, _), made in failed.items() if made.final}
     tries = max(made.tries for made in failed.values())
     after = "1 try" if tries == 1 else f"{tries} tries"
-    return (
-        f"profiles: {len(lost):,} of {len(users):,} users failed after {after} ({named}); "
-        f"the other {len(users) - len(lost):,} are kept. Run again to retry only these."
-    )
+    said = f"profiles: {len(lost):,} of {len(users):,} users failed after {after} ({named}); "
+    said += f"the other {len(users) - len(lost):,} are kept."
+    said += f" {len(final):,} would fail again in the same way with this model and these settings." if final else ""
+    return said + (f" To ask for {len(lost - final):,} again: {again}." if lost - final else "")
 
 
 def table_of(outcomes: dict[Owner, Profile | Failure]) -> pd.DataFrame:
@@ -202,16 +234,19 @@ def dry_run(task: Task, known: Callable[[list[Question]], dict[str, Answer]], ex
         users, requests (to be asked), prompt_tokens (counted on a sample of the prompts where there are many) and
         output_tokens.
     """
-    wanted: list[Question] = []
-    placeholder = Answer("word " * expected, 0, 0, 0.0, "stop")
+    numbered: dict[str, tuple[int, Question]] = {}
 
     def pretend(questions: list[Question]) -> dict[str, Answer | Failure]:
         have = known(questions)
-        new = list({asked.key: asked for asked in questions if asked.key not in have}.values())
-        wanted.extend(new)
-        return have | {asked.key: placeholder for asked in new}
+        missing = {asked.key: asked for asked in questions if asked.key not in have}
+        for key, asked in missing.items():
+            numbered.setdefault(key, (len(numbered), asked))
+        # Answers differ, and so must placeholders: equal ones would make one question of all merges.
+        texts = {key: "word " * (expected - 1) + str(numbered[key][0]) for key in missing}
+        return have | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 
     rounds(task, task.started(), pretend, 0)
+    wanted = [asked for _, asked in numbered.values()]
     sample = wanted[:: max(1, len(wanted) // SAMPLE)]
     texts = ["\n".join(message["content"] for message in asked.messages) for asked in sample]
     tokens = sum(task.prompts.count(texts)) * len(wanted) / len(sample) if sample else 0

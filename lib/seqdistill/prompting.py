@@ -25,6 +25,10 @@ SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chan
 CHAT_TOKENS = 16  # per message, for the marks that a chat template puts around it
 
 
+class TooLong(BookError):
+    """A text of one user does not fit the context; other users' may."""
+
+
 def sampling_of(style: str, seed: int = 0) -> Sampling:
     """Sampling settings of a style.
 
@@ -95,12 +99,12 @@ class Prompts:
         """Cut texts, in order, into as few runs as fit the budget.
 
         Raises:
-            BookError: a single text does not fit.
+            TooLong: a single text does not fit.
         """
         room, runs, used = self.budget if budget is None else budget, [], 0
         for text, tokens in zip(texts, self.count([f"{text}\n" for text in texts]), strict=True):
             if tokens > room:
-                raise BookError(f"profiles: a text of {tokens} tokens does not fit the {room} that the context leaves.")
+                raise TooLong(f"profiles: a text of {tokens} tokens does not fit the {room} that the context leaves.")
             if not runs or used + tokens > room:
                 runs.append([])
                 used = 0

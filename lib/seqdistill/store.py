@@ -78,6 +78,7 @@ class Store:
             raise BookError(f"{shown(self.path)}: the disk is full; the answers before this one are kept.") from None
 
 
+KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]
 COLUMNS = ["user_id", "text", "model_sha256", "prompt_sha256", "sampling", "prompt_tokens", "output_tokens"]
 COLUMNS += ["seconds", "finish"]
 
@@ -99,11 +100,22 @@ def rows_of(questions: Iterable[Question], answers: dict[str, Answer]) -> pd.Dat
 
 
 def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Write the answered questions as the shipped table and return it."""
-    asked = list(questions)
-    table = rows_of(asked, answers)
-    save_table(table, path, digest([question.key for question in asked]))
+    """Add the answered questions to the shipped table, in place of rows of the same keys, and return it.
+
+    Rows of other prompts, models and settings stay: a run that fails, or is set up otherwise, takes nothing away.
+    """
+    table = rows_of(questions, answers)
+    if path.exists():
+        table = pd.concat([load_table(path), table], ignore_index=True)
+    table = table.drop_duplicates(KEYS, keep="last", ignore_index=True)
+    save_table(table, path, digest(table[KEYS].to_numpy().tolist()))
     return table
+
+
+def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
+    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
+    fits = table["prompt_sha256"].isin({asked.prompt_sha256 for asked in questions})
+    return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
 
 
 Shipped = dict[tuple[str, str, str, str], Answer]

@@ -11,7 +11,7 @@ import pandas as pd
 from seqdistill.artifacts import BookError
 from seqdistill.chat import Messages
 from seqdistill.facts import history_lines
-from seqdistill.prompting import ASPECTS, Prompts, sampling_of
+from seqdistill.prompting import ASPECTS, Prompts, TooLong, sampling_of
 
 Plan = Generator[list[Messages], list[str], str]
 
@@ -40,7 +40,7 @@ def agg_after(prompts: Prompts, history: pd.DataFrame, aspect: str = "") -> Plan
     while len(texts) > 1:
         groups = prompts.chunks([f"{text}\n" for text in texts])
         if len(groups) == len(texts):
-            raise BookError("profiles: the context has no room for two profiles to be merged; it must be larger.")
+            raise TooLong("profiles: the context has no room for two profiles to be merged; it must be larger.")
         texts = yield [prompts.ask("merge", profiles=numbered(group), aspect=about) for group in groups]
     return texts[0]
 

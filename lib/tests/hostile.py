@@ -29,8 +29,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if "messages" not in sent:
-            return self.reply(404, {"error": "no such path"})
+        if self.path == "/tokenize":
+            with self.server.lock:
+                self.server.counted[sent["prompt"]] += 1
+            return self.reply(*self.server.tokenize(sent["prompt"], self.server.counted[sent["prompt"]]))
         self.server.keys.add(self.headers["Authorization"])
         word = sent["messages"][-1]["content"]
         with self.server.lock:
@@ -68,6 +70,13 @@ class Handler(BaseHTTPRequestHandler):
             "silent": completion(sent["model"], "  "),
             "garbage": b"{this is not JSON",
             "list": b"[1, 2]",
+            "surrogate": completion(sent["model"], "a viewer \ud800 of this and that"),
+            "parts": completion(sent["model"], [{"type": "text", "text": "a viewer"}]),
+            "choices": {**good, "choices": "none"},
+            "choice": {**good, "choices": [7]},
+            "usage": {**good, "usage": "much"},
+            "counts": {**good, "usage": {"prompt_tokens": "many", "completion_tokens": 3, "total_tokens": 10}},
+            "finish": {**good, "choices": [{**good["choices"][0], "finish_reason": ["stop"]}]},
             "huge": completion(sent["model"], "x" * 10_000_000),
             "stranger": completion("somebody-else", "a viewer of other things"),
         }
@@ -98,6 +107,7 @@ def serving(models=("tiny",)):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     server.models, server.asked, server.keys, server.gemma = models, Counter(), set(), False
+    server.tokenize, server.counted = lambda text, count: (404, {"error": "no such path"}), Counter()
     server.lock, server.now, server.most = threading.Lock(), 0, 0
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)

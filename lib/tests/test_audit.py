@@ -89,6 +89,13 @@ def test_the_table_counts_what_is_wrong_and_the_summary_gives_shares():
     assert shares["inverted_title_share"] == pytest.approx(2 / 7)
 
 
+def test_no_profile_at_all_has_no_shares():
+    shares = audit.summary(audit.audit(pd.DataFrame(columns=["user", "text", "finish"]), {}, WORDS))
+    full = audit.audit(pd.DataFrame({"user": [0], "text": [TRUE], "finish": ["stop"]}), {0: HISTORY}, WORDS)
+    assert shares.keys() == audit.summary(full).keys() and pd.Series(shares).isna().all()
+    assert set(audit.COUNTS) == audit.fidelity(TRUE, HISTORY, WORDS).keys()
+
+
 @pytest.mark.parametrize(
     ("text", "name"),
     [

@@ -2,7 +2,7 @@ import errno
 
 import nbformat
 import pytest
-from seqdistill import artifacts, book
+from seqdistill import artifacts, book, presets
 from seqdistill.artifacts import BookError
 
 TEXT = """# %% tags=["parameters"]
@@ -22,12 +22,12 @@ print(preset, alpha * epochs)
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    text, presets = tmp_path / "text", tmp_path / "presets"
-    text.mkdir(), presets.mkdir()
+    text, named = tmp_path / "text", tmp_path / "presets"
+    text.mkdir(), named.mkdir()
     (text / "04-distillation.py").write_text(TEXT)
-    (presets / "default.yaml").write_text("")
-    monkeypatch.setattr(book, "TEXT", text)
-    monkeypatch.setattr(book, "PRESETS", presets)
+    (named / "default.yaml").write_text("")
+    monkeypatch.setattr(presets, "TEXT", text)
+    monkeypatch.setattr(presets, "PRESETS", named)
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
     return tmp_path
 
@@ -140,16 +140,16 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
 )
 def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):
     (tmp_path / "mine.yaml").write_text(text)
-    monkeypatch.setattr(book, "PRESETS", tmp_path)
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
     with pytest.raises(BookError) as caught:
-        book.check_preset("mine")
+        presets.check_preset("mine")
     assert message in str(caught.value)
 
 
 def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
     (tmp_path / "mine.yaml").write_text("")
-    monkeypatch.setattr(book, "PRESETS", tmp_path)
-    book.check_preset("mine")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    presets.check_preset("mine")
 
 
 def test_pieces_of_one_stream_are_joined():

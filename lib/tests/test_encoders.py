@@ -191,6 +191,8 @@ def test_the_arms_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(ev
     table = arms.carried(vectors, items, categories, relevant, valid.to_numpy(), seen).set_index("arm")
     assert table.loc["profile", "item_percentile"] == table.loc["item-text", "item_percentile"] > 0.9
     assert table.loc[["shuffled", "noise"], "item_percentile"].between(0.3, 0.7).all()
+    shown = table.loc[["profile", "item-text", "noise"]]
+    assert (shown["p_holm"] >= shown["p"]).all() and table.loc["profile", "p_holm"] == 3 * table.loc["profile", "p"]
     assert table.loc["profile", "ci_low"] > 0.2 and np.isnan(table.loc["shuffled", "delta"])
 
 
@@ -211,6 +213,31 @@ def test_no_held_out_event_reaches_the_text_of_an_arm(events):
 def test_an_unknown_arm_is_named():
     with pytest.raises(BookError, match='"profil" is not a teacher; choose one of profile, facts'):
         arms.arm_vectors("profil", pd.Series(dtype=str), {}, np.zeros((1, 2)), lambda texts: None, 5, 0)
+
+
+def test_noise_is_as_wide_as_an_encoded_text():
+    encode = lambda given: np.ones((len(given), 5))  # noqa: E731
+    texts = pd.Series(["x", "y", "x"], index=[4, 4, 7])
+    assert arms.arm_vectors("noise", texts, {}, np.zeros((9, 1)), encode, 5, 0).shape == (2, 5)
+
+
+def test_without_a_target_nothing_is_ranked():
+    with pytest.raises(BookError, match="no user has both a profile and a validation item"):
+        arms.carried({}, np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((0, 1)), np.array([]), [])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "p", "told"),
+    [
+        (0.1, 0.2, 0.01, "carries something"),
+        (-0.2, -0.1, 0.01, "ranks the next choice lower"),
+        (0.1, 0.2, 0.06, "is not shown"),
+        (-0.1, 0.2, 0.01, "is not shown"),
+        (float("nan"), float("nan"), float("nan"), "is not shown"),
+    ],
+)
+def test_a_comparison_is_read_with_its_direction(low, high, p, told):
+    assert told in arms.reading({"arm": "noise", "ci_low": low, "ci_high": high, "p_holm": p})
 
 
 def test_several_parts_of_a_user_are_averaged():

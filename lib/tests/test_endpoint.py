@@ -5,10 +5,12 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hostile import serving
+from seqdistill import chat as chat_module
 from seqdistill import profiles
 from seqdistill.artifacts import BookError
 from seqdistill.chat import Answer, Failure
@@ -45,6 +47,7 @@ HOSTILE = {
     "silent": "empty answer",
     "garbage": "invalid-JSON answer",
     "list": "invalid-JSON answer",
+    **dict.fromkeys(["surrogate", "parts", "choices", "choice", "usage", "counts", "finish"], "invalid-JSON answer"),
     "huge": "oversized answer",
     "stranger": "other-model answer",
 }
@@ -55,7 +58,7 @@ def test_a_hostile_server_loses_nobody_and_every_failure_is_named(server):
     found = ask([*good, "limited", "mended", "refused", *HOSTILE])
     assert all(isinstance(found[word], Answer) for word in [*good, "limited", "mended"])
     assert {word: found[word] for word in HOSTILE} == {word: Failure(reason, 3) for word, reason in HOSTILE.items()}
-    assert found["refused"] == Failure("400 refusal", 1)
+    assert found["refused"] == Failure("400 refusal", 1, final=True)
     assert found["good 7"] == Answer("a viewer of this and that, number good 7", 7, 3, found["good 7"].seconds, "stop")
     tried = {word: server.asked[word] for word in [*HOSTILE, "limited", "mended", "refused", "good 3"]}
     assert tried == {**dict.fromkeys(HOSTILE, 3), "limited": 2, "mended": 2, "refused": 1, "good 3": 1}
@@ -64,10 +67,12 @@ def test_a_hostile_server_loses_nobody_and_every_failure_is_named(server):
         owner: profiles.profile_of(owner, answer.text, [answer]) if isinstance(answer, Answer) else answer
         for owner, answer in outcomes.items()
     }
-    assert profiles.failures_sentence(made) == (
-        "profiles: 10 of 32 users failed after 3 tries (2 empty answers, 2 invalid-JSON answers, 1 400 refusal, "
-        "1 500 error, 1 time-out, 1 cut connection, 1 oversized answer, 1 other-model answer); the other 22 are kept. "
-        "Run again to retry only these."
+    said = profiles.failures_sentence(made, "run it")
+    assert said.startswith(f"profiles: {len(HOSTILE) + 1} of {len(HOSTILE) + 23} users failed after 3 tries (")
+    assert all(f"{reason}: {count}" in said for reason, count in Counter(HOSTILE.values()).items())
+    assert said.endswith(
+        "; the other 22 are kept. 1 would fail again in the same way with this model and these settings. "
+        f"To ask for {len(HOSTILE)} again: run it."
     )
     assert len(profiles.table_of(made)) == 22
 
@@ -91,7 +96,7 @@ def test_a_template_without_a_system_role_gets_it_with_the_users_words(server):
     assert [found[n].text for n in range(3)] == [f"a viewer of this and that, number good\n\nu{n}" for n in range(3)]
     assert server.asked["u0"] == 1 and server.asked["u1"] == 0, "refused once, not for every user"
     lost = dict(model.answers([[chats[0][0], {"role": "user", "content": "x"}], chat("refused")], SAMPLING))
-    assert lost[1] == Failure("400 refusal")
+    assert lost[1] == Failure("400 refusal", final=True)
 
 
 @pytest.mark.parametrize(
@@ -138,14 +143,87 @@ def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
         ("google/gemma-2-9b-it", "gemma-2-9b-it", True),
         ("tiny", "", True),
         ("tiny", "large", False),
+        ("gpt-4", "gpt-4-0613", True),
+        ("claude", "claude-20241022", True),
+        ("llama3", "llama3:8b-instruct", True),
+        ("gpt-4", "gpt-4o-mini", False),
+        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
+        ("gemma-2-9b", "gemma-2-9b-it", False),
     ],
 )
 def test_names_of_one_model(asked, answered, same):
     assert same_model(asked, answered) is same
 
 
-def test_without_a_tokenizer_tokens_are_estimated(server):
-    assert Endpoint("tiny").count_tokens(["abc", "abcd", "ü" * 3]) == [1, 2, 2]
+def test_without_a_tokenizer_tokens_are_estimated_and_it_is_said_once(server, capsys):
+    model = Endpoint("tiny")
+    assert model.count_tokens(["abc", "abcd", "ü" * 3]) == [1, 2, 2] == model.count_tokens(["abc", "abcd", "ü" * 3])
+    assert capsys.readouterr().out == "openai:tiny: no /tokenize; one token is assumed for every 3 bytes.\n"
+    assert server.counted == {"abc": 1}, "asked once"
+
+
+def test_a_tokenizer_that_falters_is_asked_again_and_never_replaced_by_an_estimate(server):
+    def tokenize(text, count):
+        if "dead" in text:
+            return 404, {}
+        return (500, {}) if count == 1 else (200, {"tokens": list(range(len(text.split())))})
+
+    server.tokenize, model = tokenize, Endpoint("tiny", parallel=4, pause=0.01)
+    texts = ["word " * n for n in range(1, 30)]
+    assert model.count_tokens(texts) == list(range(1, 30)) and set(server.counted.values()) <= {2, 3}
+    with pytest.raises(BookError, match=r"/tokenize failed after 3 tries \(404 error\)"):
+        model.count_tokens(["fine", "dead"])
+    server.tokenize = lambda text, count: (200, {"tokens": 3})
+    with pytest.raises(BookError, match="invalid-JSON answer"):
+        Endpoint("tiny", pause=0.01).count_tokens(["fine"])
+
+
+def test_names_of_models_that_are_no_text_are_passed_over(server):
+    server.models = (7, None, "tiny")
+    assert isinstance(ask(["good"])["good"], Answer)
+    server.models = (7, None)
+    assert isinstance(ask(["good"])["good"], Answer)
+
+
+def test_answers_that_are_there_when_another_ends_the_run_are_stored(server, tmp_path):
+    questions = [
+        Question(str(n), chat(word), "m", SAMPLING) for n, word in enumerate(["slow 1", "slow 2", "forbidden"])
+    ]
+    store = Store(tmp_path / "answers.sqlite")
+    with pytest.raises(BookError, match="refuses the key"):
+        list(profiles.generate(Endpoint("tiny", parallel=3), questions, store))
+    assert len(store.get(question.key for question in questions)) == 2
+
+
+def test_a_late_answer_of_a_model_given_up_is_stored(tmp_path):
+    def answer(messages):
+        if messages[0]["content"] != "late":
+            return Failure("time-out")
+        time.sleep(1)
+        return Answer("here", 1, 1, 1.0, "stop")
+
+    class Dying(Endpoint):
+        def answers(self, chats, sampling):
+            return chat_module.in_flight(answer, chats, 2)
+
+    questions = [Question("0", chat("late"), "m", SAMPLING)]
+    questions += [Question(str(n), chat(str(n)), "m", SAMPLING) for n in range(60)]
+    store = Store(tmp_path / "answers.sqlite")
+    with pytest.raises(BookError, match="50 requests in a row failed"):
+        list(profiles.generate(Dying("tiny"), questions, store))
+    assert list(store.get(question.key for question in questions)) == [questions[0].key]
+
+
+def test_ctrl_c_hands_over_what_is_under_way(monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chat_module, "wait", interrupted)
+    found = []
+    with pytest.raises(KeyboardInterrupt):
+        for index, answer in chat_module.in_flight(lambda text: time.sleep(0.05) or text, ["a", "b"], 2):
+            found.append((index, answer))
+    assert sorted(found) == [(0, "a"), (1, "b")]
 
 
 RUN = """
@@ -202,13 +280,13 @@ def test_a_real_server_with_a_real_model(monkeypatch, tmp_path):
     settings = {**SAMPLING, "max_tokens": 12}
     chats = [chat("Name a colour."), chat("Name an animal."), chat("word " * 400)]
     found = dict(model.answers(chats, settings))
-    assert found[2] == Failure("400 refusal")
+    assert found[2] == Failure("400 refusal", final=True)
     for index in (0, 1):
         answer = found[index]
         assert answer.text and answer.prompt_tokens > 5 and 0 < answer.output_tokens <= 12
     inside = dict(running.answers(chats, settings))
     assert [inside[index].prompt_tokens for index in (0, 1)] == [found[index].prompt_tokens for index in (0, 1)]
-    assert isinstance(inside[2], Failure)
+    assert inside[2].final
     texts = ["Name a colour.", "", "word " * 50]
     assert model.count_tokens(texts) == running.count_tokens(texts)
     assert running.count_tokens(["word " * 50])[0] in range(50, 53)

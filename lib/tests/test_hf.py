@@ -66,6 +66,14 @@ def test_the_key_is_the_content_of_the_folder(folder, tmp_path):
     assert model_sha256(f"transformers:{copy}") == transformers_sha256(str(folder))
     (copy / "config.json").write_text((copy / "config.json").read_text() + " ")
     assert transformers_sha256(str(copy)) != transformers_sha256(str(folder))
+    found = {transformers_sha256(str(copy))}
+    (copy / ".cache").mkdir(), (copy / "1_Pooling").mkdir()
+    (copy / ".cache" / "state.json").write_text("{}")
+    assert transformers_sha256(str(copy)) in found, "what a download leaves is no part of a model"
+    for name in ("1_Pooling/config.json", "vocab.txt", "1_Pooling/vocab.txt"):
+        (copy / name).write_text("{}")
+        found.add(transformers_sha256(str(copy)))
+    assert len(found) == 4
 
 
 def test_wrong_folders_and_names_are_named(tmp_path, monkeypatch):
@@ -75,7 +83,9 @@ def test_wrong_folders_and_names_are_named(tmp_path, monkeypatch):
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(BookError, match='"no/such" is no local folder, and the hub did not give it'):
+    with pytest.raises(
+        BookError, match=r'"no/such" is no local folder, and the hub did not give it .*HF_HUB_OFFLINE is set'
+    ):
         model_sha256("transformers:no/such")
     with pytest.raises(BookError, match='expected a known name, "openai:<model>" or'):
         model_sha256("ollama:llama")

@@ -6,7 +6,7 @@ import jupytext
 import nbformat
 import pytest
 import yaml
-from seqdistill import book
+from seqdistill import book, presets
 from seqdistill.artifacts import ROOT
 
 LOCK = ROOT / "lib" / "requirements.lock"
@@ -31,9 +31,9 @@ def test_every_direct_dependency_is_locked():
 
 
 @pytest.mark.parametrize("place", ["notebooks", "outputs/smoke"])
-@pytest.mark.parametrize("chapter", book.chapters())
+@pytest.mark.parametrize("chapter", presets.chapters())
 def test_stored_cells_equal_the_text_twin(place, chapter):
-    text = jupytext.read(book.TEXT / f"{chapter}.py")
+    text = jupytext.read(presets.TEXT / f"{chapter}.py")
     stored = nbformat.read(ROOT / place / f"{chapter}.ipynb", as_version=4)
     nbformat.validate(stored)
     cells = [cell for cell in stored.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
@@ -46,7 +46,7 @@ def test_stored_cells_equal_the_text_twin(place, chapter):
     assert warned == []
 
 
-@pytest.mark.parametrize("chapter", book.chapters())
+@pytest.mark.parametrize("chapter", presets.chapters())
 def test_published_notebooks_are_light_and_have_no_injected_cell(chapter):
     path = ROOT / "notebooks" / f"{chapter}.ipynb"
     assert path.stat().st_size < 500_000
@@ -54,17 +54,17 @@ def test_published_notebooks_are_light_and_have_no_injected_cell(chapter):
     assert not any("injected-parameters" in cell.metadata.get("tags", []) for cell in stored.cells)
 
 
-@pytest.mark.parametrize("chapter", book.chapters())
+@pytest.mark.parametrize("chapter", presets.chapters())
 def test_cells_are_short(chapter):
-    cells = jupytext.read(book.TEXT / f"{chapter}.py").cells
+    cells = jupytext.read(presets.TEXT / f"{chapter}.py").cells
     assert max(len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code") <= 25
 
 
 def test_every_preset_parses():
-    for path in book.PRESETS.glob("*.yaml"):
-        for chapter in book.chapters():
-            defaults = book.parameters(jupytext.read(book.TEXT / f"{chapter}.py"))
-            book.preset_values(path.stem, chapter, defaults)
+    for path in presets.PRESETS.glob("*.yaml"):
+        for chapter in presets.chapters():
+            defaults = presets.parameters(jupytext.read(presets.TEXT / f"{chapter}.py"))
+            presets.preset_values(path.stem, chapter, defaults)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill import book, store
+from seqdistill import book, presets, store
 from seqdistill.artifacts import load_table
 from seqdistill.chat import Answer
 
@@ -33,7 +33,7 @@ def library(tmp_path, monkeypatch):
     """Readers who come to a library at different times and keep to two shelves each."""
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
-    monkeypatch.setattr(book, "PRESETS", tmp_path / "presets")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path / "presets")
     raw = tmp_path / "data" / "books" / "raw"
     raw.mkdir(parents=True), (tmp_path / "presets").mkdir()
     (tmp_path / "presets" / "mine.yaml").write_text(PRESET)
@@ -62,10 +62,10 @@ def parrot(questions):
 
 
 def test_a_data_set_of_books_goes_through_the_whole_book(library):
-    for chapter in book.chapters():
+    for chapter in presets.chapters():
         book.execute(chapter, "mine")
         if chapter.startswith("01"):
-            path, task = book.profile_task("mine", book.profile_values("mine"))
+            path, task = book.profile_task("mine", presets.profile_values("mine"))
             questions = task.first_questions()
             store.ship(path, questions, parrot(questions))
     events = load_table(library / "artifacts" / "events.parquet")

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from seqdistill import facts, profiles, prompting, store, strategies
-from seqdistill.artifacts import ROOT, BookError
+from seqdistill import book, facts, profiles, prompting, store, strategies
+from seqdistill.artifacts import ROOT, BookError, digest
 from seqdistill.chat import Answer, Failure
 from seqdistill.datasets.tables import DOMAINS
 from seqdistill.facts import histories
@@ -92,7 +92,7 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(marked, tmp_path, st
     model = Parrot(says=lambda chat: GOOD, per_word=20)
     given = task(events, items, style, strategy, tight(model, style), model)
     outcomes = written(given, model, tmp_path / "a.sqlite")
-    assert not profiles.failures_sentence(outcomes) and len(model.asked) >= (30 if strategy == "plain" else 41)
+    assert not profiles.failures_sentence(outcomes, "") and len(model.asked) >= (30 if strategy == "plain" else 41)
     text = json.dumps([chat for chat, _ in model.asked])
     assert ("Comedy" if style == "grounded" else "Film 1") in text
     for mark in ("MARKER", "Leaked", "2020", "LeakBrand", "Leaky"):
@@ -163,7 +163,6 @@ def long_history(events=120):
             "categories": [["a b c d e f g h i j k l m n o p q r s t"]] * events,
             "value": 4.0,
             "year": float("nan"),
-            "watched": float("nan"),
         }
     )
 
@@ -257,11 +256,11 @@ def test_failed_users_are_counted_and_asked_again_alone(events, tmp_path):
     outcomes = written(given, model, tmp_path / "a")
     lost = len(outcomes) - len(profiles.table_of(outcomes))
     assert 0 < lost < 40
-    said = profiles.failures_sentence(outcomes)
+    said = profiles.failures_sentence(outcomes, "run it")
     assert said.startswith(f"profiles: {lost} of 40 users failed after 3 tries (")
-    assert said.endswith(f"the other {40 - lost} are kept. Run again to retry only these.")
+    assert said.endswith(f"the other {40 - lost} are kept. To ask for {lost} again: run it.")
     well = Parrot(says=lambda chat: GOOD)
-    assert profiles.failures_sentence(written(given, well, tmp_path / "a")) == ""
+    assert profiles.failures_sentence(written(given, well, tmp_path / "a"), "") == ""
     assert len(well.asked) == lost
 
 
@@ -272,20 +271,89 @@ def test_a_faulty_profile_is_asked_once_more_with_another_seed(events, tmp_path)
     given, model = task(events, style="short"), Parrot(says=says)
     outcomes = written(given, model, tmp_path / "a")
     bad = [owner for owner, made in outcomes.items() if isinstance(made, Failure)]
-    assert bad and all(outcomes[owner] == Failure("refusal", 2) for owner in bad)
+    assert bad and all(outcomes[owner] == Failure("refusal", 2, final=True) for owner in bad)
     assert [sampling["seed"] for _, sampling in model.asked].count(1) == len(bad)
-    assert f"({len(bad)} refusals)" in profiles.failures_sentence(outcomes)
+    said, before = profiles.failures_sentence(outcomes, "run it"), len(model.asked)
+    assert f"(refusal: {len(bad)})" in said and "run it" not in said
+    assert said.endswith(f"{len(bad)} would fail again in the same way with this model and these settings.")
+    assert written(given, model, tmp_path / "a") == outcomes and len(model.asked) == before, "it is true"
+
+
+def test_refused_users_never_stop_a_run_that_others_finished(events, tmp_path):
+    questions = [Question(str(n), [{"role": "user", "content": f"{n}"}], "m", {}) for n in range(70)]
+    refusing = Parrot(says=lambda chat: GOOD if chat[0]["content"] == "0" else Failure("400 refusal", final=True))
+    ask = profiles.asker(lambda: refusing, Store(tmp_path / "a"), {})
+    first, second = ask(questions), ask(questions)
+    assert first == second and sum(isinstance(made, Failure) for made in second.values()) == 69
+    dead = Parrot(says=lambda chat: Failure("time-out"))
+    with pytest.raises(BookError, match="50 requests in a row failed"):
+        profiles.asker(lambda: dead, Store(tmp_path / "a"), {})(questions)
+    assert len(dead.asked) == 50
+
+
+def test_a_text_that_does_not_fit_costs_one_user_only(events, tmp_path):
+    items = ITEMS.assign(description=["", "word " * 30] + [""] * 28)
+    model = Parrot(says=lambda chat: GOOD, per_word=5)
+    given = task(events, items, "short", "plain", 10_000, model)
+    narrow = prompting.Prompts("movies", "short", 100, model.count_tokens)
+    given = profiles.Task(given.ids, given.histories, narrow, "plain", model.sha256)
+    hit = {user for user, history in given.histories.items() if 2 in set(history["item"])}
+    outcomes = written(given, model, tmp_path / "a")
+    lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
+    assert lost == hit and 0 < len(lost) < 40
+    assert {outcomes[user, 0] for user in lost} == {Failure("text too long for the context", final=True)}
+    assert {asked.user_id for asked in given.first_questions()} == {f"u{u}" for u in given.histories if u not in hit}
+    grown = Parrot(says=lambda chat: "word " * 990)
+    given = profiles.Task(given.ids, {0: long_history()}, small(), "agg_with", grown.sha256)
+    assert written(given, grown, tmp_path / "b") == {(0, 0): profiles.TOO_LONG}
+
+
+def test_shipping_never_loses_a_row(events, tmp_path):
+    path, questions = tmp_path / "shipped.parquet", task(events).first_questions()[:3]
+    said = {question.key: Answer("old", 10, 5, 0.1, "stop") for question in questions}
+    store.ship(path, questions, said)
+    other = [
+        Question(asked.user_id, [{"content": asked.user_id}], asked.model_sha256, asked.sampling) for asked in questions
+    ]
+    store.ship(path, other, {asked.key: Answer("other", 1, 1, 0.1, "stop") for asked in other[:2]})
+    table = store.ship(path, questions, {questions[0].key: Answer("new", 10, 5, 0.1, "stop")})
+    assert sorted(table["text"]) == ["new", "old", "old", "other", "other"]
+    found = store.shipped(store.read_shipped(path), questions)
+    assert [found[asked.key].text for asked in questions] == ["new", "old", "old"]
+    chosen = {row.user_id: row.text for row in store.latest(table, questions[:2]).itertuples()}
+    assert chosen == dict(zip([asked.user_id for asked in questions], ["new", "old", "old"], strict=True))
+    assert sorted(store.latest(table, other)["text"]) == ["old", "other", "other"]
+    assert sorted(store.latest(table, [])["text"]) == ["new", "old", "other"]
+
+
+def test_a_fresh_store_lives_until_nobody_failed(events, tmp_path, monkeypatch, capsys):
+    given, sick = task(events, style="short"), [True]
+    model = Parrot(says=lambda chat: Failure("time-out", 3) if sick and '"Film 3"' in chat[-1]["content"] else GOOD)
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    monkeypatch.setattr(book, "profile_values", lambda _: {"llm": "openai:x", "context": 1, "parallel": 1})
+    monkeypatch.setattr(book, "profile_task", lambda *_: (tmp_path / "shipped.parquet", given))
+    monkeypatch.setattr(book, "open_llm", lambda *_: model)
+    book.write_profiles("mine", fresh=True)
+    first, (kept,) = len(store.read_shipped(tmp_path / "shipped.parquet")), (tmp_path / "cache").glob("fresh-*.sqlite")
+    assert 0 < first < 40 and "run `make profiles PRESET=mine FRESH=1`" in capsys.readouterr().out
+    asked = len(model.asked)
+    book.write_profiles("mine", fresh=False)
+    assert kept.exists(), "only a fresh run may end it"
+    sick.clear()
+    book.write_profiles("mine", fresh=True)
+    assert len(model.asked) - asked <= 2 * (asked - first) and not kept.exists()
+    assert len(store.read_shipped(tmp_path / "shipped.parquet")) == 40
 
 
 def test_the_dry_run_counts_what_the_run_then_asks(events, tmp_path):
-    model = Parrot(says=lambda chat: "word " * 12, per_word=20)
+    model = Parrot(says=lambda chat: "word " * 11 + digest(chat), per_word=20)
     given = task(events, style="short", strategy="agg_after", context=tight(model, "short"), model=model)
     kept = Store(tmp_path / "a")
     plan = profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)
     assert not model.asked
     profiles.rounds(given, given.started(), profiles.asker(lambda: model, kept, {}), 0)
     read = sum(20 * len(message["content"].split()) for chat, _ in model.asked for message in chat)
-    assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 40
+    assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 80
     assert plan["prompt_tokens"] == pytest.approx(read, rel=0.05) and plan["output_tokens"] == 12 * len(model.asked)
     assert profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)["requests"] == 0
 
@@ -337,6 +405,20 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
 def test_cleaned_text_is_one_safe_line(text, most):
     found = facts.clean(text, most)
     assert len(found) <= most and len(found.splitlines()) <= 1 and not set(found) & set('"<>\x00\u202e')
+    assert not facts.MARKUP.search(found)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("two\r\n\tlines\u2028here", "two lines here"),
+        ("[IN[INST]ST]x[/I[/I<NST]NST]", "x"),
+        ("n\x00o\u202ene", "none"),
+        ("left  as it is", "left  as it is"),
+    ],
+)
+def test_cleaned_by_hand(text, cleaned):
+    assert facts.clean(text, 80) == cleaned
 
 
 def test_values_are_filled_in_once():
@@ -358,9 +440,8 @@ def test_history_lines_say_what_the_data_has():
         '"Oil"; Beauty, Hair; brand: Acme; price: 9.99; rated 5',
         '"Soap"; rated 2.5',
     ]
-    watched = histories(events.assign(value=[80.0, 12.4]), items)[0]
-    assert [line.rsplit("; ")[-1] for line in facts.history_lines(watched)] == ["watched 80 %", "watched 12 %"]
-    assert "rater" not in facts.facts(watched) and facts.facts(watched)["latest"] == '"Soap", "Oil"'
+    ones = histories(events.assign(value=1.0), items)[0]
+    assert [line.rsplit("; ")[-1] for line in facts.history_lines(ones)] == ["rated 1", "rated 1"]
 
 
 def test_facts_by_hand():

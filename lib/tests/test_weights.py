@@ -3,7 +3,7 @@ import subprocess
 import zipfile
 
 import pytest
-from seqdistill import weights
+from seqdistill import book, weights
 from seqdistill.artifacts import BookError, file_digest
 from seqdistill.weights import fetch_weights, local_weights
 
@@ -99,6 +99,15 @@ def test_wrong_parts_are_named_and_nothing_is_left(toy, home, part, says):
     with pytest.raises(BookError, match=says):
         fetch_weights("toy")
     assert list((home / "models").iterdir()) == []
+
+
+def test_a_model_of_the_hub_is_fetched_before_the_notebook_goes_offline(home, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(book, "profile_values", lambda _: {"llm": "transformers:a/b", "live_users": 0, "live_llm": ""})
+    monkeypatch.setattr(book, "model_folder", lambda name: asked.append(name) or home / "snapshot")
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(home))
+    book.weights("mine")
+    assert asked == ["a/b"] and capsys.readouterr().out == "transformers:a/b: snapshot\n"
 
 
 def test_a_full_disk_is_one_sentence(toy, home, monkeypatch):

@@ -66,7 +66,8 @@ print(questions[0].messages[0]["content"], questions[0].messages[-1]["content"],
 # very model gave to these very prompts; one is used only if all of its keys equal what would be asked now.
 
 # %%
-known = store.read_shipped(profiles.shipped_path(dataset, llm, style))
+own = profiles.shipped_path(dataset, llm, style)
+known = store.read_shipped(own)
 kept = store.Store(data_dir() / "cache" / "answers.sqlite")
 print(f"{len(questions)} first questions: {len(store.shipped(known, questions))} shipped answers fit")
 
@@ -89,7 +90,8 @@ print("still to be asked:", profiles.dry_run_sentence(ahead, speed, prices or No
 # %%
 outcomes = profiles.write(task, profiles.asker(opened, kept, known))
 texts = profiles.table_of(outcomes)
-print(profiles.failures_sentence(outcomes) or f"profiles: all of {len(questions)} users have one.")
+again = f"delete outputs/{preset}/02-profiles.ipynb and run `make reproduce PRESET={preset} NOTEBOOK=02-profiles`"
+print(profiles.failures_sentence(outcomes, again) or f"profiles: all of {len(task.histories)} users have one.")
 if texts.empty:
     raise BookError("02-profiles: no user has a profile, so that there is nothing to teach.")
 
@@ -170,15 +172,18 @@ for row in worst.itertuples():
 # %%
 ids = dict(zip(users["user_id"], users["user"], strict=True))
 others = {}
-for path in sorted(profiles.shipped_path(dataset, llm, style).parent.glob("*.parquet")):
-    shipped = load_table(path).drop_duplicates("user_id", keep="last")
+for path in sorted(own.parent.glob("*.parquet")):
+    shipped = store.latest(load_table(path), questions)
     shipped = shipped.assign(user=shipped["user_id"].map(ids)).dropna(subset="user")
-    others[path.stem.rsplit("-", 1)[0], path.stem.rsplit("-", 1)[1]] = shipped[shipped["user"].isin(read)]
+    name = (llm, style) if path == own else tuple(path.stem.rsplit("-", 1))
+    others[name] = shipped[shipped["user"].isin(read)]
 others[llm, style] = texts
 
 # %%
 rows = []
 for (model, form), table in others.items():
+    if table.empty:
+        continue
     shares = audit.summary(audit.audit(table, read, vocabulary))
     row = {"dataset": dataset, "llm": model, "style": form, "users": len(users), "covered": table["user"].nunique()}
     row |= {name: table[name].sum() for name in ("prompt_tokens", "output_tokens", "seconds")}
@@ -204,11 +209,12 @@ compared.set_index(["llm", "style"]).drop(columns="dataset").T.map(lambda value:
 
 # %%
 live_path = local_weights(live_llm) if live_users else None
-asked = questions[:live_users]
+asked = list({question.user_id: question for question in questions[::-1]}.values())[::-1][:live_users]
 live = profiles.ask_now(LlamaCpp(live_llm, live_path, parallel=1, context=context), asked) if live_path else []
-print(
-    f"{len(live)} profiles written by {live_llm}" if live else f"the weights of {live_llm} are not here: none written"
-)
+if live_users and not live_path:
+    print(f"the weights of {live_llm} are not here: none written")
+else:
+    print(f"{sum(map(bool, live))} profiles written by {live_llm}" if live_users else "nobody is asked (live_users: 0)")
 
 # %% tags=["nbval-ignore-output"]
 for question, text in zip(asked, live, strict=False):

@@ -105,6 +105,13 @@ def test_popularity_is_exact(metric):
     assert (stored.loc[counted, metric] > 0).any()
 
 
+def test_what_the_arms_carry_is_close():
+    fresh, stored = (pd.read_csv(home / "tables" / "arms.csv").set_index("arm") for home in (FRESH, STORED))
+    allowed, found = 0.03, stored["item_percentile"]
+    assert fresh["item_percentile"].to_dict() == pytest.approx(found.to_dict(), abs=allowed)
+    assert abs(found["raw-history"] - found["profile"]) > 2 * allowed, "a swap of the two would be seen"
+
+
 def test_neighbourhoods_of_profiles_are_close():
     fresh, stored = numbers(FRESH), numbers(STORED)
     overlaps = {f"umap to {size} neighbour_overlap": 0.06 for size in (16, 2)}

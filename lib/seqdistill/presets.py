@@ -1,0 +1,96 @@
+"""What a preset changes in the notebooks' parameters, checked as a whole before anything runs."""
+
+import ast
+
+import jupytext
+import nbformat
+import yaml
+
+from seqdistill import splits
+from seqdistill.arms import ARMS
+from seqdistill.artifacts import ROOT, BookError
+from seqdistill.config import Distillation, Run, parse, suggestion
+from seqdistill.llm import parts_of
+from seqdistill.prompting import sampling_of
+from seqdistill.reducers import REDUCERS
+
+TEXT = ROOT / "notebooks" / "text"
+PRESETS = ROOT / "notebooks" / "presets"
+
+
+def chapters() -> list[str]:
+    """Names of the notebooks, in reading order."""
+    return sorted(path.stem for path in TEXT.glob("[0-9][0-9]-*.py"))
+
+
+def parameters(notebook: nbformat.NotebookNode) -> dict:
+    """Names and values in the cell tagged "parameters": the default preset's."""
+    source = next(cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
+    return {node.targets[0].id: ast.literal_eval(node.value) for node in ast.parse(source).body}
+
+
+def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
+    """What a preset changes in one chapter.
+
+    Raises:
+        BookError: there is no such preset, or it names a chapter or parameter that does not exist, or a value has
+            another type than the default (a whole number where the default is None).
+    """
+    path = PRESETS / f"{preset}.yaml"
+    known = sorted(file.stem for file in PRESETS.glob("*.yaml"))
+    if preset not in known:
+        raise BookError(f'"{preset}" is not a preset{suggestion(preset, known)}; there are {", ".join(known)}.')
+    try:
+        sections = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise BookError(f"preset {path.name}: not valid YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):
+        raise BookError(f"preset {path.name}: expected sections, each with parameters and their values.")
+    for section in sections:
+        if section not in chapters():
+            raise BookError(f'preset {path.name}: "{section}" is not a notebook{suggestion(section, chapters())}.')
+        if "preset" in sections[section]:
+            raise BookError(f'preset {path.name}: "preset" of {section} follows from the file\'s name; leave it out.')
+    values = {"preset": preset, **sections.get(chapter, {})}
+    for name, value in values.items():
+        if name not in defaults:
+            raise BookError(
+                f'preset {path.name}: "{name}" is not a parameter of {chapter}{suggestion(name, list(defaults))}.'
+            )
+        default = defaults[name]
+        expected = int if default is None else type(default)
+        same = isinstance(value, expected) and isinstance(value, bool) == isinstance(default, bool)
+        widened = isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool)
+        if not (same or widened or (default is None and value is None)):
+            like = f"expected {expected.__name__}, like {default!r}"
+            raise BookError(f'preset {path.name}: "{name}" of {chapter} is {value!r}; {like}.')
+    return {name: value for name, value in values.items() if value != defaults[name]}
+
+
+def check_preset(preset: str) -> None:
+    """Check all that a preset says before the first notebook runs, so that no typo is found after an LLM was asked.
+
+    Raises:
+        BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
+    """
+    values: dict[str, dict] = {}
+    for chapter in chapters():
+        defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
+        values[chapter[:2]] = defaults | preset_values(preset, chapter, defaults)
+    where = f"preset {preset}.yaml"
+    data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
+    protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
+    parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
+    parts_of(said["llm"])
+    sampling_of(said["style"])
+    for name, choice in (("reducer", REDUCERS), ("teacher", ARMS)):
+        if texts[name] not in choice:
+            raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
+    parse(Run, {"student": run["shape"], **run["training"]}, f"{where}, 04-distillation")
+    parse(Distillation, {"alpha": run["alpha"], "share": run["share"]}, f"{where}, 04-distillation")
+
+
+def profile_values(preset: str) -> dict:
+    """Parameters of 02-profiles in a preset."""
+    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
+    return defaults | preset_values(preset, "02-profiles", defaults)
