@@ -127,13 +127,14 @@ def carried(
     relevant: np.ndarray,
     targets: np.ndarray,
     seen: list[np.ndarray],
+    against: str = "shuffled",
 ) -> pd.DataFrame:
     """How well each arm ranks the validation item and its categories, with no training at all.
 
     Returns:
         One row per arm: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
-        "shuffled" the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high, p, and
-        p_holm: corrected for the number of arms; NaN where a single user leaves nothing to test).
+        the arm `against` the difference in item_percentile with its 95 % interval over users (delta, ci_low, ci_high,
+        p, and p_holm: corrected for the number of arms; NaN where a single user leaves nothing to test).
 
     Raises:
         BookError: there is no target at all.
@@ -155,19 +156,17 @@ def carried(
         )
     rows = []
     for arm, table in per_user.items():
-        against = per_user["shuffled"]["item_percentile"]
-        test = paired([table["item_percentile"]], [against]) if arm != "shuffled" else {}
+        both = ([scores["item_percentile"]] for scores in (table, per_user[against]))
+        test = paired(*both) if arm != against else {}
         rows.append({"arm": arm, "users": len(table), **table.mean().to_dict(), **test})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"]))
 
 
 def reading(row: dict) -> str:
-    """Read one row of `carried` aloud; a gain or a loss is said where interval and corrected p agree on it."""
-    shown = row["p_holm"] < 0.05
-    told = "is not shown to carry anything of the next choice"
-    if shown and row["ci_low"] > 0:
-        told = "carries something of the next choice"
-    elif shown and row["ci_high"] < 0:
-        told = "ranks the next choice lower than somebody else's profile does"
-    return f"**{row['arm']}** {told} ({row['ci_low']:+.4f} to {row['ci_high']:+.4f}, p = {row['p_holm']:.4f})"
+    """Read one row of `carried` aloud; a difference is said where interval and corrected p agree on it."""
+    told = "not shown to differ"
+    if row["p_holm"] < 0.05 and row["ci_low"] * row["ci_high"] > 0:
+        told = "higher" if row["delta"] > 0 else "lower"
+    interval = f"{row['ci_low']:+.4f} to {row['ci_high']:+.4f}, Holm-adjusted p = {row['p_holm']:.4f}"
+    return f"**{row['arm']}**: *{told}* ({interval})"

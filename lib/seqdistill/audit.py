@@ -45,7 +45,11 @@ def refuses(text: str) -> bool:
 
 
 def loops(text: str) -> bool:
-    """Say whether the text goes round in circles: fewer than 60 % of its runs of four words are distinct."""
+    """Say whether the text goes round in circles: a title stands there thrice, or fewer than 60 % of its runs of four
+    words are distinct."""
+    titles = re.findall(r'"([^"\n]+)"', text)
+    if any(titles.count(title) > 2 for title in titles):
+        return True
     words = unquoted(text).lower().split()
     runs = [tuple(words[start : start + 4]) for start in range(len(words) - 3)]
     return len(runs) >= 20 and len(set(runs)) < 0.6 * len(runs)

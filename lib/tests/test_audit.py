@@ -104,6 +104,7 @@ def test_no_profile_at_all_has_no_shares():
         ("I'm sorry, but I cannot write a profile of this person.", "refusal"),
         ('A viewer of "I\'m Sorry", the film, and of others like it that are old.', ""),
         ("the viewer likes war and films and " * 12, "repetition loop"),
+        ('Likes "The Lion King II", "The Lion King II", "The Lion King II" and Drama.', "repetition loop"),
         ("Zuschauer mit einer Vorliebe für Dramen und Krimis aus alten Jahren", "answer in another language"),
         ("Un spectateur qui aime les drames et les comédies pour le plaisir", "answer in another language"),
         ("Preferences: Genres: Comedy, Crime, Drama; Behaviour: strictly, widely", ""),

@@ -229,15 +229,16 @@ def test_without_a_target_nothing_is_ranked():
 @pytest.mark.parametrize(
     ("low", "high", "p", "told"),
     [
-        (0.1, 0.2, 0.01, "carries something"),
-        (-0.2, -0.1, 0.01, "ranks the next choice lower"),
-        (0.1, 0.2, 0.06, "is not shown"),
-        (-0.1, 0.2, 0.01, "is not shown"),
-        (float("nan"), float("nan"), float("nan"), "is not shown"),
+        (0.1, 0.2, 0.01, "higher"),
+        (-0.2, -0.1, 0.01, "lower"),
+        (0.1, 0.2, 0.06, "not shown"),
+        (-0.1, 0.2, 0.01, "not shown"),
+        (float("nan"), float("nan"), float("nan"), "not shown"),
     ],
 )
 def test_a_comparison_is_read_with_its_direction(low, high, p, told):
-    assert told in arms.reading({"arm": "noise", "ci_low": low, "ci_high": high, "p_holm": p})
+    row = {"arm": "noise", "delta": (low + high) / 2, "ci_low": low, "ci_high": high, "p_holm": p}
+    assert f"*{told}" in arms.reading(row)
 
 
 def test_several_parts_of_a_user_are_averaged():

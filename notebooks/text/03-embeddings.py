@@ -98,6 +98,13 @@ kept.loc[len(kept)] = {"space": "chance", "trustworthiness": 0.5, "neighbour_ove
 save_csv(kept, home / "tables" / "neighbours.csv")
 report.formatted(kept, list(kept.columns))
 
+# %%
+ours, theirs = (kept["neighbour_overlap"][row] for row in (0, 1))
+Markdown(
+    f"Of a user's ten nearest, {kept['space'][0]} keeps **{ours:.0%}**, {kept['space'][1]} keeps **{theirs:.0%}**. "
+    + ("The chosen reducer is not the one that loses least." if theirs > ours else "The chosen reducer loses less.")
+)
+
 # %% [markdown]
 # ## Users who come later
 #
@@ -214,14 +221,31 @@ if len(bars):
     xerr = [bars["delta"] - bars["ci_low"], bars["ci_high"] - bars["delta"]]
     axes.errorbar(bars["delta"], bars.index, xerr=xerr, fmt="o")
     axes.axvline(0, color="black", linewidth=1)
-    axes.set(yticks=bars.index, yticklabels=bars["arm"], xlabel="percentile of the item, gain over a random profile")
+    axes.set(yticks=bars.index, yticklabels=bars["arm"], title="What the vectors say about the next choice")
+    axes.set(xlabel="percentile of the item, gain over a random profile", ylim=(len(bars) - 0.5, -0.5))
     display(report.save_figure(figure, bars, home / "figures" / "arms.png"))
 
 # %% [markdown]
-# Read with *p* corrected for the number of rivals (Holm):
+# Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the
+# interval is not.)
 
 # %%
 Markdown("\n".join(f"* {arms.reading(row)}" for row in bars.to_dict("records")))
+
+# %% [markdown]
+# And does a profile carry more than what it was written from? Each rival against the user's own profile:
+
+# %%
+told = {arm: some[arm] for arm in ("profile", "facts", "raw-history", "item-text")}
+lines = ["not known under this protocol"]
+if len(rows):
+    rivalry = arms.carried(told, catalogue, genre_vectors, relevant, targets, seen, against="profile")
+    lines = [arms.reading(row) for row in rivalry.dropna(subset="delta").to_dict("records")]
+Markdown("\n".join(f"* {line}" for line in lines))
+
+# %% [markdown]
+# *Higher* here means that the rival says more about the next choice than the LLM's text does: then the text loses
+# something, and 05 has to show whether it is a good teacher all the same.
 
 # %% [markdown]
 # Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name. Each
