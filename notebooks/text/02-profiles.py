@@ -116,6 +116,7 @@ found = audit.summary(checked)
 # %%
 genres, trends, titles = (int(totals[name]) for name in ("categories_named", "trends_claimed", "titles_named"))
 lines = {
+    "named genres among the user's most frequent or best rated": (totals["categories_liked"] / max(genres, 1), genres),
     "named genres that the history holds": (1 - found["unseen_category_share"], genres),
     "named genres that a fact supports": (1 - found["unsupported_share"], genres),
     "named genres presented as the contrary of a fact": (found["inverted_category_share"], genres),
@@ -200,14 +201,14 @@ contract += ["unsupported_share", "unseen_title_share"]
 save_csv(compared[contract], home / "tables" / "profiles.csv")
 save_csv(compared.drop(columns=["prompt_tokens", "output_tokens", "seconds"]), home / "tables" / "audit.csv")
 written = compared.set_index(["llm", "style"]).drop(columns="dataset").T
-written.map(lambda value: f"{value:,.0f}" if value == round(value) and abs(value) > 1 else f"{value:,.3g}")
+written.map(lambda value: f"{value:,.0f}" if value > 1 and value % 1 == 0 else f"{value:,.3g}")
 
 # %%
 best = compared.loc[compared["unsupported_share"].idxmin()]
+least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
 Markdown(
-    f"Fewest genres without a fact behind them: {best['llm']} in style {best['style']}, "
-    f"{best['unsupported_share']:.1%} on {best['covered']:,} users. The rows cover different users, and style `short` never saw the facts by which it "
-    "is judged here: a hint, not a test."
+    f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never saw "
+    "the facts by which it is judged here: a hint, not a test."
 )
 
 # %% [markdown]
