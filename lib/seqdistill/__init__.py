@@ -1,4 +1,4 @@
-"""Sequential recommenders taught by LLM-written user profiles."""
+"""Teach sequential recommenders what an LLM knows about their users, then serve them without it."""
 
 import warnings
 
