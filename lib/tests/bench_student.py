@@ -181,7 +181,7 @@ def figures(table: pd.DataFrame, curves: pd.DataFrame, costs: pd.DataFrame) -> N
         )
     for ax in axes:
         ax.legend(fontsize=7)
-    report.save_figure(figure, curves, OUT / "student.png")
+    report.save_figure(figure, curves, OUT / "student-quality.png")
 
 
 def main() -> None:
