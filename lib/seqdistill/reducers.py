@@ -136,9 +136,16 @@ def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str,
     Args:
         before, after: the same users' vectors [n, e] and [n, r]; beyond `SAMPLE` users an even sample is looked at.
         k: neighbours.
+
+    Raises:
+        BookError: there are too few users for so many neighbours.
     """
     from sklearn.manifold import trustworthiness
 
+    if len(before) <= 2 * k:
+        raise BookError(
+            f"reducers: {len(before)} users have a profile; more than {2 * k} are needed to compare neighbours."
+        )
     step = max(1, len(before) // SAMPLE)
     before, after = before[::step], after[::step]
     return {

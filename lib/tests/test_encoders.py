@@ -252,3 +252,8 @@ def test_the_hover_map_escapes_its_texts():
     points = pd.DataFrame({"x": [0, 1], "y": [0, 2], "group": ["a", "b"], "text": ["<script>", '"War"']})
     page = hover_map(points, {"a": "red", "b": "blue"})
     assert page.count("<circle") == 2 and "<script>" not in page and "&lt;script&gt;" in page
+
+
+def test_too_few_users_for_neighbours_are_named():
+    with pytest.raises(BookError, match="8 users have a profile; more than 20"):
+        reducers.diagnostics(np.eye(8), np.eye(8))
