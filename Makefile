@@ -109,6 +109,7 @@ lint: .venv/ready
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 
 unit: .venv/ready
+	@$(book) weights --preset smoke
 	$(python) -m pytest lib/tests
 
 nbval: .venv/ready

@@ -270,8 +270,7 @@ def test_after_a_kill_no_finished_user_is_asked_again(server, tmp_path):
 
 def test_a_real_server_with_a_real_model(monkeypatch, tmp_path):
     path = local_weights("smollm2-135m")
-    if path is None:
-        pytest.skip("the weights of smollm2-135m are not in data/models")
+    assert path, "set-up fetches the weights: make weights PRESET=smoke"
     from seqdistill.llamacpp import LlamaCpp
 
     running = LlamaCpp("smollm2-135m", path, parallel=2, context=256, threads=1)
