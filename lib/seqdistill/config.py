@@ -35,21 +35,31 @@ class Student:
 
 @dataclass(frozen=True, config=STRICT)
 class Distillation:
-    """How the teacher enters phase 1, the first `share` of the epochs (Severin et al., 2026, section 3).
+    """How the teacher enters phase 1 (Severin et al., 2026, section 3).
 
     side: where the projection T sits. `target` is the paper's trainable T on the teacher, `frozen` a fixed
     orthonormal T, `student` a trainable projection of the student onto the fixed teacher.
-    block: k, counted from 1; 0 is the last. gamma: decay of the aggregation, 0 is the mean.
-    shuffled: give every user another user's teacher vector (a control).
+    loss, temperature: how the two are compared; the temperature is InfoNCE's.
+    block: k, counted from 1; 0 is the last, -1 the final norm. aggregation, gamma: of the states after block k into
+    H_k; gamma is the rate of `exponential`. several: what becomes of a user's several profiles.
+    share, patience: phase 1 lasts this share of the epochs, or less: until so many epochs without a better validation
+    NDCG@10 (0: never). shuffled: give every user another user's teacher vector (a control). probe: log after every
+    epoch how well a linear probe reads the teacher off the student.
     """
 
     alpha: float = Field(0.4, ge=0, le=1)
     beta: bool = True
     side: Literal["target", "frozen", "student"] = "target"
-    block: int = Field(0, ge=0)
-    gamma: float = Field(0.0, ge=0)
+    loss: Literal["mse", "rmse", "cosine", "infonce"] = "mse"
+    temperature: float = Field(0.1, gt=0)
+    block: int = Field(0, ge=-1)
+    aggregation: Literal["mean", "exponential", "attention", "last"] = "mean"
+    gamma: float = Field(0.1, gt=0)
+    several: Literal["mean", "attention"] = "mean"
     share: float = Field(0.5, gt=0, le=1)
+    patience: int = Field(0, ge=0)
     shuffled: bool = False
+    probe: bool = False
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -86,8 +96,10 @@ class Run:
     seed: int = Field(0, ge=0)
 
     def __post_init__(self) -> None:
-        """Refuse a phase 1 that would be empty."""
+        """Refuse a phase 1 that would be empty, and a block that the student does not have."""
         share = self.distillation and self.distillation.share
+        if self.distillation and self.distillation.block > self.student.blocks:
+            raise BookError(f"block = {self.distillation.block}: the student has {self.student.blocks} blocks.")
         if share and round(self.epochs * share) == 0:
             raise BookError(f"share = {share:g} of {self.epochs} epochs rounds to 0: the teacher would never be heard.")
 

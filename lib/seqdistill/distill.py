@@ -9,15 +9,13 @@ from torch import Tensor, nn
 from seqdistill.config import Distillation
 
 
-def user_vector(h: Tensor, real: Tensor, gamma: float = 0.0) -> Tensor:
-    """Aggregate hidden states into one vector per user, H_k in Severin et al. (2026).
-
-    gamma = 0 is the mean; gamma > 0 weighs recent events up, w_t ∝ exp(gamma · t), t = 1..m over real positions.
+def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor:
+    """Aggregate hidden states into one vector per user, H_k in Severin et al. (2026), section 3.3.
 
     Args:
         h: hidden states after block k, [B, T, d].
         real: True where a position holds an event, [B, T].
-        gamma: decay rate per event.
+        logits: of the weights, [B, T]: a softmax over the real positions makes them sum to 1. None is the mean.
 
     Returns:
         User vectors, [B, d].
@@ -27,8 +25,44 @@ def user_vector(h: Tensor, real: Tensor, gamma: float = 0.0) -> Tensor:
     """
     if not real.any(1).all():
         raise ValueError(f"user_vector: row {(~real.any(1)).nonzero()[0].item()} has no real position")
-    logits = (gamma * real.cumsum(1)).masked_fill(~real, -torch.inf)  # [B, T]
-    return torch.einsum("bt,btd->bd", logits.softmax(1), h.masked_fill(~real[..., None], 0))
+    logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
+    weights = logits.masked_fill(~real, -torch.inf).softmax(1)
+    return torch.einsum("bt,btd->bd", weights.to(h.dtype), h.masked_fill(~real[..., None], 0))
+
+
+def exponential(real: Tensor, gamma: float) -> Tensor:
+    """Logits that weigh recent events up: w_t ∝ exp(gamma t), t = 1..m over real positions, [B, T]."""
+    return gamma * real.cumsum(1)
+
+
+def last(real: Tensor) -> Tensor:
+    """Logits that leave the last real position alone, [B, T]."""
+    at = real.cumsum(1)
+    return torch.zeros_like(at, dtype=torch.float).masked_fill(at < at[:, -1:], -torch.inf)
+
+
+def state_of_block(states: list[Tensor], block: int) -> Tensor:
+    """States after block k of `Encoder.forward`: k from 1, 0 the last, -1 the final norm; [B, T, d]."""
+    return states[-1] if block == -1 else states[(block or len(states) - 1) - 1]
+
+
+def difference(student: Tensor, target: Tensor, users: Tensor, config: Distillation) -> Tensor:
+    """Compare what the student holds with what it should hold: mean over rows, scalar.
+
+    `rmse` is still its square here (see `Teacher.finished`). InfoNCE (van den Oord et al., 2018) asks for the own
+    target among those of the batch; other rows of the same user are no negatives.
+
+    Args:
+        student, target: [n, ·] each.
+        users: whose rows they are, [n].
+    """
+    if config.loss in ("mse", "rmse"):
+        return F.mse_loss(student, target)
+    if config.loss == "cosine":
+        return (1 - F.cosine_similarity(student, target)).mean()
+    logits = F.normalize(student, dim=1) @ F.normalize(target, dim=1).T / config.temperature  # [n, n]
+    same = (users[:, None] == users) & ~torch.eye(len(users), dtype=torch.bool, device=users.device)
+    return F.cross_entropy(logits.masked_fill(same, -torch.inf), torch.arange(len(users), device=users.device))
 
 
 def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
@@ -46,56 +80,81 @@ class Teacher(nn.Module):
     The student never owns this module, so the saved student is the plain one.
 
     Args:
-        vectors: standardised teacher vectors, [U, r]; rows of NaN are users without a profile.
+        vectors: standardised teacher vectors, [U, r], or [U, P, r] for up to P profiles a user; a profile that is
+            not there is NaN.
         dim: student width d.
-        config: which side is projected, block, decay, control.
-        seed: draws the frozen projection, the trainable one's start, and the shuffle.
+        config: which side is projected, how states are aggregated, which control.
+        seed: draws the frozen projection, the start of what is trained, and the shuffle.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(seed)
-        has = ~vectors.isnan().any(1)
+        vectors = vectors[:, None] if vectors.dim() == 2 else vectors  # [U, P, r]
+        if config.several == "mean":
+            vectors = vectors.nanmean(1, keepdim=True)
+        there = ~vectors.isnan().any(2)  # [U, P]
         if config.shuffled:
-            owners = has.nonzero().squeeze(1)
-            vectors = vectors.clone()
-            vectors[owners] = vectors[owners[derangement(len(owners), generator)]]
-        self.register_buffer("has", has)
+            owners = there.any(1).nonzero().squeeze(1)
+            others = owners[derangement(len(owners), generator)]
+            vectors, there = vectors.clone(), there.clone()
+            vectors[owners], there[owners] = vectors[others], there[others]
+        self.register_buffer("has", there.any(1))
+        self.register_buffer("there", there)
         self.register_buffer("vectors", vectors.nan_to_num())
-        r = vectors.shape[1]
+        r = vectors.shape[2]
         self.project = nn.Linear(dim, r) if config.side == "student" else nn.Linear(r, dim)
+        self.attend = nn.Linear(dim, 1) if config.aggregation == "attention" else None
+        self.choose = nn.Linear(r, 1) if config.several == "attention" else None
         with torch.no_grad():
-            self.project.bias.zero_()
+            for layer in filter(None, (self.project, self.attend, self.choose)):
+                layer.bias.zero_()
+                layer.weight.normal_(std=1 / math.sqrt(layer.in_features), generator=generator)
             if config.side == "frozen":
                 nn.init.orthogonal_(self.project.weight, generator=generator)
-            else:
-                self.project.weight.normal_(std=1 / math.sqrt(self.project.in_features), generator=generator)
         self.project.requires_grad_(config.side != "frozen")
 
-    def pair(self, states: list[Tensor], real: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what is compared, student side and teacher side, [n, ·] each, for the n rows with a profile."""
-        has = self.has[users]
-        h = user_vector(states[self.config.block - 1], real, self.config.gamma)[has]
-        vectors = self.vectors[users[has]]
-        return (self.project(h), vectors) if self.config.side == "student" else (h, self.project(vectors))
+    def aggregated(self, states: list[Tensor], real: Tensor) -> Tensor:
+        """Aggregate the states after block k into H_k, [B, d]."""
+        h, how, logits = state_of_block(states, self.config.block), self.config.aggregation, None
+        if how == "attention":
+            logits = self.attend(h).squeeze(2)
+        elif how == "exponential":
+            logits = exponential(real, self.config.gamma)
+        elif how == "last":
+            logits = last(real)
+        return user_vector(h, real, logits)
+
+    def target(self, users: Tensor) -> Tensor:
+        """Teacher vector of each of n users who have one, [n, r]: of several profiles the mean, or what attention weighs."""
+        vectors = self.vectors[users]  # [n, P, r]
+        if self.choose is None:
+            return vectors.squeeze(1)
+        return user_vector(vectors, self.there[users], self.choose(vectors).squeeze(2))
 
     def forward(self, states: list[Tensor], real: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
         """Reconstruction loss of a batch, and the variance of its target (a T that collapses shows here).
 
         Args:
-            states: hidden states after each block, K times [B, T, d].
+            states: hidden states of `Encoder.forward`, K + 1 times [B, T, d].
             real: True where a position holds an event, [B, T].
             users: whose rows they are, [B].
 
         Returns:
-            Mean squared error over the rows whose user has a profile (0 if none has), and the mean over dimensions
-            of the target's variance over those rows; both scalars.
+            `difference` over the rows whose user has a profile (0 if none has), and the mean over dimensions of the
+            target's variance over those rows; both scalars.
         """
-        student, target = self.pair(states, real, users)
-        if len(student) == 0:
-            return states[-1].sum() * 0, target.new_zeros(())
-        return F.mse_loss(student, target), target.detach().var(0, correction=0).mean()
+        has = self.has[users]
+        if not has.any():
+            return states[-1].sum() * 0, states[-1].new_zeros(())
+        h, target = self.aggregated(states, real)[has], self.target(users[has])
+        student, target = (self.project(h), target) if self.config.side == "student" else (h, self.project(target))
+        return difference(student, target, users[has], self.config), target.detach().var(0, correction=0).mean()
+
+    def finished(self, loss: Tensor) -> Tensor:
+        """Take the root that RMSE wants, from the mean over the batches of all processes."""
+        return (loss + 1e-12).sqrt() if self.config.loss == "rmse" else loss
 
 
 def derangement(n: int, generator: torch.Generator) -> Tensor:

@@ -64,6 +64,8 @@ def step(
             parts.append(distil * (teacher.has[users].sum() / taught))
     if machine.num_processes > 1:  # values of the whole batch, gradients of this process's share
         parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
+    if teacher:
+        parts[1] = teacher.finished(parts[1])
     log = dict(zip(("loss_model", "loss_distil"), (part.item() for part in parts), strict=False))
     loss = parts[0]
     if teacher:

@@ -94,23 +94,24 @@ class Encoder(nn.Module):
             ids: [B, T], T at most `config.length`, padded with 0 on the right.
 
         Returns:
-            Normed output [B, T, d], and the hidden states after each block, K times [B, T, d].
+            Output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after each of
+            the K blocks and after the final norm, K + 1 times [B, T, d].
         """
         mask = None if self.config.causal else (ids > 0)[:, None, None]
         h, states = self.embed(ids), []
         for block in self.blocks:
             h = block(h, mask)
             states.append(h)
-        return self.output(h), states
+        states.append(self.norm(h))
+        return self.scaled(states[-1]), states
 
     def embed(self, ids: Tensor) -> Tensor:
         """Add item and position vectors: [B, T] -> [B, T, d]."""
         h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
         return F.dropout(h, self.config.dropout, self.training)
 
-    def output(self, h: Tensor) -> Tensor:
-        """Norm the last block's states, so that their inner products with the catalogue are scores."""
-        h = self.norm(h)
+    def scaled(self, h: Tensor) -> Tensor:
+        """Bring the final norm's output to the scale of scores: a cosine's, divided by the temperature, if it has one."""
         return F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
 
     def catalogue(self) -> Tensor:
@@ -128,4 +129,4 @@ class Encoder(nn.Module):
         h, mask = self.embed(ids), None if self.config.causal else (ids > 0)[:, None, None]
         for block in self.blocks[:-1]:
             h = block(h, mask)
-        return self.output(self.blocks[-1].last(h, last)).squeeze(1) @ self.catalogue().T
+        return self.scaled(self.norm(self.blocks[-1].last(h, last))).squeeze(1) @ self.catalogue().T

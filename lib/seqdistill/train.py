@@ -5,7 +5,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ from seqdistill.artifacts import (
 )
 from seqdistill.checkpoint import keep, kept, restore, state_of
 from seqdistill.config import Run, parse, plain
-from seqdistill.distill import Teacher, probe_r2, user_vector
+from seqdistill.distill import Teacher, probe_r2, state_of_block, user_vector
 from seqdistill.epochs import epoch, training_rows
 from seqdistill.evaluate import block_size, metrics, model_score, rank, recommend
 from seqdistill.models import Encoder
@@ -47,7 +47,9 @@ QUIET = 20.0  # seconds between lines of progress
 class Problem:
     """What every run of a data set shares.
 
-    `teacher` is [U, r] with rows of NaN for users without a profile, or None; the keys are digests of the content.
+    teacher: [U, r], or [U, P, r] for several profiles a user, NaN where there is none; or None.
+    start: item vectors [V, d] that students start from; None draws them.
+    The keys are digests of the content.
     """
 
     items: int
@@ -57,6 +59,8 @@ class Problem:
     teacher: Tensor | None
     events_key: str
     teacher_key: str
+    start: Tensor | None = None
+    start_key: str = ""
 
 
 def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> Problem:
@@ -65,12 +69,27 @@ def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> 
     Args:
         events: columns user, item, time, split; sorted by user and time.
         items: catalogue size V.
-        teacher: standardised teacher vectors, [U, r].
+        teacher: standardised teacher vectors, see `Problem`.
     """
     train = ragged(events[events["split"] == "train"])
     events_key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
-    teacher_key = "" if teacher is None else hashlib.sha256(teacher.numpy().tobytes()).hexdigest()
-    return Problem(items, train, cases(events, "valid"), cases(events, "test"), teacher, events_key, teacher_key)
+    found = Problem(items, train, cases(events, "valid"), cases(events, "test"), None, events_key, "")
+    return found if teacher is None else taught_by(found, teacher)
+
+
+def tensor_key(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's shape and values."""
+    return digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()])
+
+
+def taught_by(given: Problem, teacher: Tensor) -> Problem:
+    """Give a problem another teacher."""
+    return replace(given, teacher=teacher, teacher_key=tensor_key(teacher))
+
+
+def starting_from(given: Problem, start: Tensor) -> Problem:
+    """Give the students of a problem item vectors to start from, [V, d]."""
+    return replace(given, start=start, start_key=tensor_key(start))
 
 
 def load_problem(artifacts: Path) -> Problem:
@@ -93,7 +112,8 @@ def load_problem(artifacts: Path) -> Problem:
 def run_key(config: Run, given: Problem) -> str:
     """Name of a run: digest of its config, its inputs and the code that it passes through."""
     teacher = [given.teacher_key, code_digest("distill")] if config.distillation else []
-    return digest([plain(config), given.events_key, *teacher, code_digest(*ENGINE)])[:16]
+    start = [given.start_key] if given.start_key else []
+    return digest([plain(config), given.events_key, *teacher, *start, code_digest(*ENGINE)])[:16]
 
 
 def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], None] = say) -> dict:
@@ -119,11 +139,23 @@ def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], N
     return load_json(home / "metrics.json")
 
 
-def finished(history: list[dict], switch: int, config: Run) -> bool:
+def stale(history: list[dict]) -> int:
+    """Count the epochs since the best validation NDCG@10."""
+    return len(history) - 1 - int(np.argmax([log["valid_ndcg@10"] for log in history])) if history else 0
+
+
+def taught(history: list[dict], config: Run) -> bool:
+    """Say whether the next epoch belongs to phase 1: its share of the epochs or its patience is not used up."""
+    setting = config.distillation
+    if not setting or any("loss_distil" not in log for log in history):
+        return False
+    return len(history) < round(config.epochs * setting.share) and not 0 < setting.patience <= stale(history)
+
+
+def finished(history: list[dict], config: Run) -> bool:
     """Say whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
-    curve = [log["valid_ndcg@10"] for log in history]
-    stale = len(curve) - max(int(np.argmax(curve)) + 1, switch) if curve else 0
-    return len(curve) == config.epochs or 0 < config.patience <= stale
+    alone = sum("loss_distil" not in log for log in history)
+    return len(history) == config.epochs or 0 < config.patience <= min(stale(history), alone)
 
 
 def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.optim.AdamW, PartialState]:
@@ -132,6 +164,8 @@ def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.o
     torch.manual_seed(config.seed)
     machine = PartialState(cpu=not torch.cuda.is_available())
     model, setting = Encoder(given.items, config.student).to(machine.device), config.distillation
+    if given.start is not None:
+        model.item.weight.data[1 : given.items + 1] = given.start.to(machine.device)
     teacher = Teacher(given.teacher, config.student.dim, setting, config.seed).to(machine.device) if setting else None
     trained = [*model.parameters(), *(teacher.parameters() if teacher else ())]
     optimizer = torch.optim.AdamW(
@@ -145,21 +179,20 @@ def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.o
 def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]) -> None:
     """Train one run in its folder, from its last whole checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, given)
-    setting = config.distillation
     history, state, best = kept(home / "checkpoint")
     if history:
         restore(state, model, teacher, optimizer)
     rows, size = training_rows(given.train, config), block_size(given.items)
-    switch = round(config.epochs * setting.share) if setting else 0
     spent, began, said, first = time.process_time(), time.monotonic(), time.monotonic(), len(history)
-    while not finished(history, switch, config):
-        number = len(history)
-        log = epoch(rows, model, teacher if number < switch else None, optimizer, config, number, machine)
+    while not finished(history, config):
+        log = epoch(rows, model, teacher if taught(history, config) else None, optimizer, config, len(history), machine)
         model.eval()
+        if config.distillation and config.distillation.probe:
+            log["probe_r2"] = probe(model, given, config.distillation.block)
         log["valid_ndcg@10"] = metrics(rank(given.valid, model_score(model), size)[config.choose])["ndcg@10"]
-        if not history or log["valid_ndcg@10"] > max(past["valid_ndcg@10"] for past in history):
-            best = {name: value.clone() for name, value in model.state_dict().items()}
         history.append(log)
+        if stale(history) == 0:
+            best = {name: value.clone() for name, value in model.state_dict().items()}
         if machine.is_main_process:
             keep(home / "checkpoint", history, state_of(model, teacher, optimizer), best)
         if time.monotonic() - said > QUIET:
@@ -212,9 +245,9 @@ def student(home: Path, items: int) -> Encoder:
 @torch.inference_mode()
 def probe(model: Encoder, given: Problem, block: int = 0) -> float:
     """Linear-probe R² of the teacher from H_k, the mean over each user's last `length` training events."""
-    owners = np.flatnonzero(~given.teacher.isnan().any(1).numpy()[given.train.users])
-    found = []
+    vectors = given.teacher if given.teacher.dim() == 2 else given.teacher.nanmean(1)  # [U, r]
+    owners, found = np.flatnonzero(~vectors.isnan().any(1).numpy()[given.train.users]), []
     for chosen in np.array_split(owners, max(1, len(owners) // 64)):
         ids = padded(latest(given.train, chosen, model.config.length), np.arange(len(chosen)))
-        found.append(user_vector(model(ids)[1][block - 1], ids > 0))
-    return probe_r2(torch.cat(found), given.teacher[given.train.users[owners]])
+        found.append(user_vector(state_of_block(model(ids.to(model.item.weight.device))[1], block).cpu(), ids > 0))
+    return probe_r2(torch.cat(found), vectors[given.train.users[owners]])

@@ -4,14 +4,19 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.config import Distillation
-from seqdistill.distill import Teacher, combine, derangement, probe_r2, user_vector
+from seqdistill.distill import Teacher, combine, derangement, difference, exponential, last, probe_r2, user_vector
+
+AGGREGATIONS = ["mean", "exponential", "attention", "last"]
 
 
-@given(pad=st.integers(0, 20), gamma=st.floats(0, 1))
-def test_padding_never_matters(pad, gamma):
-    h, real = torch.randn(2, 5, 4), torch.ones(2, 5, dtype=torch.bool)
-    wide = F.pad(h, (0, 0, 0, pad), value=1e6)
-    torch.testing.assert_close(user_vector(wide, F.pad(real, (0, pad)), gamma), user_vector(h, real, gamma))
+@given(st.integers(0, 20), st.sampled_from(AGGREGATIONS), st.floats(0.01, 1), st.integers(1, 5))
+def test_padding_never_matters(pad, how, gamma, length):
+    h, real = torch.randn(2, 5, 4), torch.arange(5) < torch.tensor([[length], [5]])
+    teacher = Teacher(torch.randn(2, 3), 4, Distillation(aggregation=how, gamma=gamma), 0)
+    wide, mask = F.pad(h, (0, 0, 0, pad), value=1e6), F.pad(real, (0, pad))
+    torch.testing.assert_close(teacher.aggregated([wide, wide], mask), teacher.aggregated([h, h], real))
+    alone = teacher.aggregated([h[:1, :length], h[:1, :length]], real[:1, :length])
+    torch.testing.assert_close(alone, teacher.aggregated([wide, wide], mask)[:1])
 
 
 def test_mean_by_hand():
@@ -20,9 +25,64 @@ def test_mean_by_hand():
 
 
 def test_exponential_by_hand():
-    h = torch.tensor([[[0.0], [1.0]]])
+    h, real = torch.tensor([[[0.0], [1.0]]]), torch.ones(1, 2, dtype=torch.bool)
     weight = torch.tensor(0.7).exp() / (1 + torch.tensor(0.7).exp())
-    assert user_vector(h, torch.ones(1, 2, dtype=torch.bool), 0.7).item() == pytest.approx(weight.item())
+    assert user_vector(h, real, exponential(real, 0.7)).item() == pytest.approx(weight.item())
+
+
+def test_last_by_hand():
+    h, real = torch.tensor([[[1.0], [3.0], [100.0]]]), torch.tensor([[True, True, False]])
+    assert user_vector(h, real, last(real)).item() == 3.0
+
+
+def test_attention_by_hand():
+    h, real = torch.tensor([[[1.0], [3.0], [9.0]]]), torch.tensor([[True, True, False]])
+    teacher = Teacher(torch.randn(1, 2), 1, Distillation(aggregation="attention"), 0)
+    with torch.no_grad():
+        teacher.attend.weight.fill_(0.5)
+        teacher.attend.bias.fill_(7.0)
+    w = torch.tensor([0.5, 1.5]).softmax(0)
+    assert teacher.aggregated([h, h], real).item() == pytest.approx((w[0] + 3 * w[1]).item())
+
+
+@pytest.mark.parametrize(
+    ("loss", "by_hand"),
+    [("mse", 1.25), ("rmse", 1.25), ("cosine", 1 - (0.8 + 1.0) / 2)],
+)
+def test_losses_by_hand(loss, by_hand):
+    student, target = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.8, 0.6], [0.0, 0.0 + 4.145]])
+    if loss != "cosine":
+        target = student + torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    found = difference(student, target, torch.arange(2), Distillation(loss=loss))
+    assert found.item() == pytest.approx(by_hand)
+
+
+def test_rmse_is_the_root_of_the_whole():
+    teacher = Teacher(torch.randn(2, 3), 4, Distillation(loss="rmse"), 0)
+    assert teacher.finished(torch.tensor(6.25)).item() == pytest.approx(2.5)
+
+
+def test_infonce_equals_its_definition_and_spares_the_same_user():
+    student, target, users = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0, 1, 0, 2])
+    terms = []
+    for i in range(4):
+        scores = [F.cosine_similarity(student[i], target[j], dim=0) / 0.2 for j in range(4)]
+        rivals = [scores[j] for j in range(4) if j == i or users[j] != users[i]]
+        terms.append(torch.stack(rivals).logsumexp(0) - scores[i])
+    found = difference(student, target, users, Distillation(loss="infonce", temperature=0.2))
+    torch.testing.assert_close(found, torch.stack(terms).mean())
+
+
+def test_several_profiles_by_hand():
+    vectors = torch.tensor([[[1.0, 0.0], [3.0, 2.0]], [[5.0, 5.0], [torch.nan, torch.nan]]])
+    mean = Teacher(vectors, 4, Distillation(), 0)
+    assert mean.target(torch.tensor([0, 1])).tolist() == [[2.0, 1.0], [5.0, 5.0]]
+    weighed = Teacher(vectors, 4, Distillation(several="attention"), 0)
+    with torch.no_grad():
+        weighed.choose.weight.copy_(torch.tensor([[0.0, 0.5]]))
+    w = torch.tensor([0.0, 1.0]).softmax(0)
+    expected = torch.stack([w @ vectors[0], vectors[1, 0]])
+    torch.testing.assert_close(weighed.target(torch.tensor([0, 1])), expected)
 
 
 def test_a_row_of_padding_is_an_error():
@@ -45,18 +105,19 @@ def test_without_beta_the_sum_is_plain():
 
 def states(users: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     torch.manual_seed(0)
-    return [torch.randn(users, 3, 8, requires_grad=True) for _ in range(2)], torch.ones(users, 3, dtype=torch.bool)
+    return [torch.randn(users, 3, 8, requires_grad=True) for _ in range(3)], torch.ones(users, 3, dtype=torch.bool)
 
 
 @pytest.mark.parametrize("side", ["target", "frozen", "student"])
-def test_users_without_a_profile_give_no_gradient(side):
+@pytest.mark.parametrize("kind", ["mse", "rmse", "cosine", "infonce"])
+def test_users_without_a_profile_give_no_gradient(side, kind):
     vectors = torch.randn(4, 5)
     vectors[[1, 3]] = torch.nan
     hidden, real = states(4)
-    loss, _ = Teacher(vectors, 8, Distillation(side=side), 0)(hidden, real, torch.arange(4))
-    loss.backward()
-    assert hidden[-1].grad[[1, 3]].abs().sum() == 0 and hidden[-1].grad[[0, 2]].abs().sum() > 0
-    assert hidden[0].grad is None
+    teacher = Teacher(vectors, 8, Distillation(side=side, loss=kind), 0)
+    teacher.finished(teacher(hidden, real, torch.arange(4))[0]).backward()
+    assert hidden[1].grad[[1, 3]].abs().sum() == 0 and hidden[1].grad[[0, 2]].abs().sum() > 0
+    assert hidden[0].grad is None and hidden[2].grad is None
 
 
 def test_a_batch_without_profiles_is_zero_and_finite():
@@ -66,11 +127,12 @@ def test_a_batch_without_profiles_is_zero_and_finite():
     assert loss.item() == 0 and hidden[-1].grad.abs().sum() == 0
 
 
-def test_block_counts_from_one():
+@pytest.mark.parametrize(("block", "index"), [(1, 0), (2, 1), (0, 1), (-1, 2)])
+def test_blocks_count_from_one_and_the_norm_comes_last(block, index):
     hidden, real = states(2)
-    loss, _ = Teacher(torch.randn(2, 5), 8, Distillation(block=1), 0)(hidden, real, torch.arange(2))
+    loss, _ = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)(hidden, real, torch.arange(2))
     loss.backward()
-    assert hidden[0].grad.abs().sum() > 0 and hidden[1].grad is None
+    assert [state.grad is not None for state in hidden] == [place == index for place in range(3)]
 
 
 def test_frozen_projection_is_orthonormal_and_stays():
@@ -92,8 +154,9 @@ def test_shuffled_teacher_keeps_users_without_profile():
     teacher = Teacher(vectors, 8, Distillation(shuffled=True), 0)
     assert teacher.has.tolist() == [True, True, False, True, True, True]
     kept = [0, 1, 3, 4, 5]
-    assert (teacher.vectors[kept] != vectors[kept]).all()
-    assert teacher.vectors[kept].sort(0).values.tolist() == vectors[kept].tolist()
+    found = teacher.vectors.squeeze(1)
+    assert (found[kept] != vectors[kept]).all()
+    assert found[kept].sort(0).values.tolist() == vectors[kept].tolist()
 
 
 def test_probe_reads_what_is_linear_and_nothing_else():

@@ -69,10 +69,21 @@ def test_a_run_without_gain_stops_and_keeps_its_best(given, tmp_path, monkeypatc
 
 
 def test_patience_waits_for_the_end_of_phase_one():
-    history = [{"valid_ndcg@10": 0.5}] + [{"valid_ndcg@10": 0.1}] * 4
+    alone = [{"valid_ndcg@10": 0.5}] + [{"valid_ndcg@10": 0.1}] * 4
+    late = [{**log, "loss_distil": 1.0} for log in alone[:3]] + alone[3:]
     run = replace(SMALL, epochs=9, patience=3)
-    assert engine.finished(history, 0, run) and not engine.finished(history, 3, run)
-    assert not engine.finished(history, 0, replace(run, patience=0))
+    assert engine.finished(alone, run) and not engine.finished(late, run)
+    assert not engine.finished(alone, replace(run, patience=0))
+
+
+def test_phase_one_ends_by_its_share_or_its_patience_and_for_good():
+    logs = [{"valid_ndcg@10": value, "loss_distil": 1.0} for value in (0.1, 0.3, 0.2, 0.2)]
+    run = replace(SMALL, epochs=10, distillation=Distillation(share=0.4))
+    assert [engine.taught(logs[:n], run) for n in range(5)] == [True] * 4 + [False]
+    hasty = replace(run, distillation=Distillation(share=0.4, patience=1))
+    assert [engine.taught(logs[:n], hasty) for n in range(4)] == [True] * 3 + [False]
+    assert not engine.taught([*logs[:3], {"valid_ndcg@10": 0.9}], hasty)
+    assert not engine.taught([], SMALL)
 
 
 def test_the_papers_windows_are_the_last_events(given):
@@ -223,7 +234,7 @@ def test_the_saved_student_ranks_as_its_run_did(given, tmp_path):
     model = student(tmp_path / run_key(SMALL, given), given.items)
     assert engine.rank(given.test, engine.model_score(model)).equals(ranks)
     alone = [
-        engine.user_vector(model(ids)[1][-1], ids > 0)
+        engine.user_vector(model(ids)[1][-2], ids > 0)
         for row in (0, 1)
         for ids in [torch.from_numpy(given.train.row(row)[-10:])[None]]
     ]
