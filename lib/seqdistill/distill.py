@@ -127,7 +127,7 @@ class Teacher(nn.Module):
         return user_vector(h, real, logits)
 
     def target(self, users: Tensor) -> Tensor:
-        """Teacher vector of each of n users who have one, [n, r]: of several profiles the mean, or what attention weighs."""
+        """Teacher vector of each of n users who have one, [n, r]; attention weighs several profiles."""
         vectors = self.vectors[users]  # [n, P, r]
         if self.choose is None:
             return vectors.squeeze(1)

@@ -111,7 +111,7 @@ class Encoder(nn.Module):
         return F.dropout(h, self.config.dropout, self.training)
 
     def scaled(self, h: Tensor) -> Tensor:
-        """Bring the final norm's output to the scale of scores: a cosine's, divided by the temperature, if it has one."""
+        """Bring the final norm's output to the scale of scores: cosines over the temperature, if there is one."""
         return F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
 
     def catalogue(self) -> Tensor:
