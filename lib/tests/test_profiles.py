@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
-from seqdistill import profiles, prompting, store, strategies
+from seqdistill import estimate, profiles, prompting, store, strategies
 from seqdistill.artifacts import ROOT, BookError, digest
 from seqdistill.chat import Failure
 from seqdistill.facts import histories
@@ -122,23 +122,23 @@ def test_the_dry_run_counts_what_the_run_then_asks(events, tmp_path):
     model = Parrot(says=lambda chat: "word " * 11 + digest(chat), per_word=20)
     given = task(events, style="short", strategy="agg_after", context=tight(model, "short"), model=model)
     kept = Store(tmp_path / "a")
-    plan = profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)
+    plan = estimate.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)
     assert not model.asked
     profiles.rounds(given, given.started(), profiles.asker(lambda: model, kept, {}), 0)
     read = sum(20 * len(message["content"].split()) for chat, _ in model.asked for message in chat)
     assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 80
     assert plan["prompt_tokens"] == pytest.approx(read, rel=0.05) and plan["output_tokens"] == 12 * len(model.asked)
-    assert profiles.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)["requests"] == 0
+    assert estimate.dry_run(given, lambda questions: kept.get(asked.key for asked in questions), 12)["requests"] == 0
 
 
 def test_the_price_by_hand():
     plan = pd.Series({"users": 10, "requests": 20, "prompt_tokens": 2_000_000, "output_tokens": 500_000})
-    said = profiles.dry_run_sentence(plan, 2500 / 3.6, (1.5, 6.0))
+    said = estimate.dry_run_sentence(plan, 2500 / 3.6, (1.5, 6.0))
     assert said == (
         "10 users, 20 requests, 2,000,000 prompt tokens, about 500,000 output tokens; about 1 h; cost about 6.00"
     )
-    assert profiles.dry_run_sentence(plan * 0, 0, None) == "nothing: every answer is there"
-    assert "time unknown (none measured); no price given" in profiles.dry_run_sentence(plan, 0, None)
+    assert estimate.dry_run_sentence(plan * 0, 0, None) == "nothing: every answer is there"
+    assert "time unknown (none measured); no price given" in estimate.dry_run_sentence(plan, 0, None)
 
 
 POISON = (

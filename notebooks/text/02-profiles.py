@@ -24,7 +24,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from seqdistill import audit, profiles, report, store
+from seqdistill import audit, estimate, profiles, report, store
 from seqdistill.artifacts import BookError, data_dir, load_table, outputs_dir, save_csv, save_table, table_key
 from seqdistill.facts import facts_text, histories
 from seqdistill.llamacpp import LlamaCpp
@@ -78,11 +78,11 @@ print(f"{len(questions)} first questions: {len(store.shipped(known, questions))}
 
 # %%
 earlier = [*known.values(), *kept.get(question.key for question in questions).values()]
-tokens, speed = profiles.measured(earlier, style, parallel)
-ahead = profiles.dry_run(
+tokens, speed = estimate.measured(earlier, style, parallel)
+ahead = estimate.dry_run(
     task, lambda asked: store.shipped(known, asked) | kept.get(question.key for question in asked), tokens
 )
-print("still to be asked:", profiles.dry_run_sentence(ahead, speed, prices or None))
+print("still to be asked:", estimate.dry_run_sentence(ahead, speed, prices or None))
 
 # %% [markdown]
 # A user whose request fails in spite of further tries, or whose profile fails a hard check twice (empty, a refusal,
