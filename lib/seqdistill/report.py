@@ -1,4 +1,4 @@
-"""Ranks -> tables with verdicts, figures in one style, and the paper's own numbers (as data)."""
+"""Tables for the page, figures in one style, and the paper's own numbers (as data)."""
 
 from importlib import resources
 from pathlib import Path
@@ -11,60 +11,12 @@ import yaml
 from matplotlib.figure import Figure
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
-from seqdistill.significance import by_user, holm, paired
-
-SHOWN = ["recall@10", "ndcg@10"]
 
 
 def paper(table: str) -> pd.DataFrame:
     """One of the paper's tables: data, main, loss_balance."""
     text = resources.files("seqdistill").joinpath("paper.yaml").read_text("utf-8")
     return pd.DataFrame(yaml.safe_load(text)[table])
-
-
-def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Keep each user's last target."""
-    return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
-
-
-def compare(ranks: dict[str, list[pd.DataFrame]], baseline: str, column: str, last: bool) -> pd.DataFrame:
-    """Set every system beside the baseline on the same users.
-
-    Args:
-        ranks: system -> per-case ranks, one frame per seed.
-        baseline: the system that the others are tested against.
-        column: "kept" or "filtered": are seen items candidates?
-        last: score each user's last target alone, else all of them.
-
-    Returns:
-        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
-        users of the means over their cases), and against the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm
-        over the rows) and verdict.
-    """
-    read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
-    users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
-    rows = []
-    for name, frames in read.items():
-        values = pd.DataFrame([seed.mean() for seed in users[name]])
-        row = {"variant": name, "seen": column, "seeds": len(frames), "cases": len(frames[0])}
-        for metric in SHOWN:
-            row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
-        test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, baseline))) if name != baseline else {}
-        row |= {"baseline": baseline if test else "", "delta_ndcg@10": test.get("delta", np.nan)}
-        rows.append(row | {key: test.get(key, np.nan) for key in ("ci_low", "ci_high", "p")})
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table.pop("p"))
-    table["verdict"] = [verdict(row) for row in table.to_dict("records")]
-    return table
-
-
-def verdict(row: dict) -> str:
-    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown"."""
-    if np.isnan(row["delta_ndcg@10"]):
-        return ""
-    if row["p_holm"] < 0.05 and row["ci_low"] > 0:
-        return "gain shown"
-    return "loss shown" if row["p_holm"] < 0.05 and row["ci_high"] < 0 else "not shown"
 
 
 def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:

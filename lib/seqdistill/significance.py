@@ -1,4 +1,4 @@
-"""Is a difference real? Paired tests over users, and Holm's correction."""
+"""Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict in words."""
 
 import numpy as np
 import pandas as pd
@@ -7,6 +7,14 @@ from scipy import stats
 from seqdistill.artifacts import BookError
 
 RESAMPLES = 9_999
+LEVEL, POWER = 0.05, 0.8
+SHOWN = ["recall@10", "ndcg@10"]
+TESTED = ["delta", "ci_low", "ci_high", "p", "effect", "detectable"]
+
+
+def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Keep each user's last target."""
+    return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
 
 
 def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.DataFrame:
@@ -26,7 +34,9 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -
 
     Returns:
         delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users), p (two-sided sign-flip
-        randomisation test); a single user leaves nothing to test, and all but delta NaN.
+        randomisation test), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
+        and detectable (the smallest true difference that a test of this size at the 5 % level would show four times in
+        five); a single user leaves nothing to test, and all but delta NaN.
 
     Raises:
         BookError: the two were not scored on the same users.
@@ -36,7 +46,7 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -
         raise BookError("paired: the systems were scored on different users.")
     difference = (a - b).to_numpy()
     if len(difference) < 2:
-        return {"delta": float(difference.mean()), "ci_low": np.nan, "ci_high": np.nan, "p": np.nan}
+        return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
     rng = np.random.default_rng(seed)
     low, high = stats.bootstrap(
         (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng, batch=500
@@ -44,7 +54,11 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -
     test = stats.permutation_test(
         (difference,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=rng, batch=500
     )
-    return {"delta": float(difference.mean()), "ci_low": float(low), "ci_high": float(high), "p": float(test.pvalue)}
+    mean, spread = difference.mean(), difference.std(ddof=1)
+    normal = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+    effect = mean / spread if spread else 0.0
+    values = (mean, low, high, test.pvalue, effect, normal * spread / np.sqrt(len(difference)))
+    return dict(zip(TESTED, map(float, values), strict=True))
 
 
 def holm(p: pd.Series) -> pd.Series:
@@ -52,3 +66,63 @@ def holm(p: pd.Series) -> pd.Series:
     known = p.dropna().sort_values(kind="stable")
     factors = np.arange(len(known), 0, -1)
     return (known * factors).cummax().clip(upper=1.0).reindex(p.index)
+
+
+def compare(
+    ranks: dict[str, list[pd.DataFrame]], baseline: str, column: str, last: bool, controls: tuple[str, ...] = ()
+) -> pd.DataFrame:
+    """Set every system beside the baseline, and beside the strongest control, on the same users.
+
+    Args:
+        ranks: system -> per-case ranks, one frame per seed.
+        baseline: the system that the others are tested against.
+        column: "kept" or "filtered": are seen items candidates?
+        last: score each user's last target alone, else all of them.
+        controls: systems that are taught without knowledge; what gains must gain over the best of them, too.
+
+    Returns:
+        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
+        users of the means over their cases); against the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm over
+        all tests of the table), verdict, effect and detectable; and for systems that are neither baseline nor control
+        the control with the best NDCG@10 and the same figures against it, named control_*.
+    """
+    read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
+    users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
+    means = {name: pd.DataFrame([seed.mean() for seed in seeds]) for name, seeds in users.items()}
+    strongest = max(controls, key=lambda name: means[name]["ndcg@10"].mean(), default="")
+    rows = []
+    for name, values in means.items():
+        row = {"variant": name, "seen": column, "seeds": len(values), "cases": len(read[name][0])}
+        for metric in SHOWN:
+            row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
+        against = {"": baseline if name != baseline else ""}
+        if controls:
+            against["control_"] = strongest if name not in (*controls, baseline) else ""
+        for prefix, rival in against.items():
+            test = dict.fromkeys(TESTED, np.nan)
+            if rival:
+                test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)))
+            row[prefix.rstrip("_") or "baseline"] = rival
+            row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+        rows.append(row)
+    return judged(pd.DataFrame(rows), ["", "control_"] if controls else [""])
+
+
+def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
+    """Replace the columns p by p_holm, corrected for all tests of the table, and a verdict."""
+    adjusted = holm(pd.concat({prefix: table[f"{prefix}p"] for prefix in prefixes}))
+    for prefix in prefixes:
+        at = table.columns.get_loc(f"{prefix}p")
+        table = table.drop(columns=f"{prefix}p")
+        table.insert(at, f"{prefix}p_holm", adjusted[prefix])
+        table.insert(at + 1, f"{prefix}verdict", [verdict(row, prefix) for row in table.to_dict("records")])
+    return table
+
+
+def verdict(row: dict, prefix: str = "") -> str:
+    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown"."""
+    if np.isnan(row[f"{prefix}delta_ndcg@10"]):
+        return ""
+    if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
+        return "gain shown"
+    return "loss shown" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "not shown"

@@ -12,7 +12,7 @@ from seqdistill import baselines, datasets
 from seqdistill.artifacts import load_table, outputs_dir, save_csv
 from seqdistill.config import Run, Student
 from seqdistill.evaluate import rank
-from seqdistill.report import compare
+from seqdistill.significance import compare
 from seqdistill.splits import leave_last_k
 from seqdistill.train import Problem, problem, run_key, train
 

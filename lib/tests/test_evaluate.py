@@ -10,9 +10,8 @@ from seqdistill.baselines import item_knn, popularity, recent_popularity
 from seqdistill.config import Student
 from seqdistill.evaluate import block_size, metrics, model_score, rank, ranks_of, recommend
 from seqdistill.models import Encoder
-from seqdistill.report import compare
 from seqdistill.sequences import cases
-from seqdistill.significance import by_user, holm, paired
+from seqdistill.significance import by_user, compare, holm, paired
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 
@@ -180,3 +179,35 @@ def test_metrics_equal_ir_measures():
 def test_a_single_user_leaves_nothing_to_test():
     found = paired([pd.Series([0.4], [7])], [pd.Series([0.1], [7])])
     assert found["delta"] == pytest.approx(0.3) and np.isnan(found["p"])
+
+
+def test_effect_and_detectable_difference_by_hand():
+    b = pd.Series(np.zeros(400))
+    a = pd.Series(np.tile([0.3, -0.1], 200))
+    found = paired([a], [b])
+    spread = np.sqrt(0.04 * 400 / 399)
+    assert found["effect"] == pytest.approx(0.1 / spread)
+    assert found["detectable"] == pytest.approx((1.959964 + 0.841621) * spread / 20, rel=1e-5)
+    rng = np.random.default_rng(1)
+    true = [stats.ttest_1samp(rng.normal(found["detectable"], spread, 400), 0).pvalue < 0.05 for _ in range(2000)]
+    assert np.mean(true) == pytest.approx(0.8, abs=0.03)
+
+
+def ranked_at(*ranks):
+    return [pd.DataFrame({"user": np.arange(200), "item": 1, "position": 0, "kept": np.tile(ranks, 200 // len(ranks))})]
+
+
+def test_a_gain_must_also_beat_the_strongest_control():
+    systems = {
+        "plain": ranked_at(9, 20),
+        "taught": ranked_at(3, 9),
+        "weak control": ranked_at(20, 20),
+        "strong control": ranked_at(3, 9),
+    }
+    table = compare(systems, "plain", "kept", False, ("weak control", "strong control")).set_index("variant")
+    taught = table.loc["taught"]
+    assert taught["verdict"] == "gain shown" and taught["control"] == "strong control"
+    assert taught["control_delta_ndcg@10"] == 0 and taught["control_verdict"] == "not shown"
+    assert table["control"].tolist() == ["", "strong control", "", ""]
+    assert table.loc["weak control", "verdict"] == "loss shown"
+    assert table.loc["weak control", "p_holm"] == pytest.approx(8e-4), "the smallest p, 2 in 10,000, times four tests"

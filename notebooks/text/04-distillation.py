@@ -26,6 +26,7 @@ from seqdistill import baselines, report
 from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json
 from seqdistill.config import Distillation, Run, parse, plain
 from seqdistill.evaluate import rank
+from seqdistill.significance import compare
 from seqdistill.sweep import plan, ranks, results, sweep
 from seqdistill.train import load_problem, probe, run_key, student
 
@@ -160,7 +161,7 @@ readings = [("all", "kept"), ("all", "filtered"), ("last", "kept"), ("last", "fi
 # %%
 parts = []
 for which, seen in readings:
-    part = report.compare(ranked, "plain", seen, which == "last")
+    part = compare(ranked, "plain", seen, which == "last")
     part.insert(0, "protocol", f"{protocol}/{which}")
     part.insert(1, "model", [model.get(name, "SASRec") for name in part["variant"]])
     parts.append(part)
@@ -199,7 +200,7 @@ report.save_figure(figure, parts[0].query("model == 'SASRec'"), home / "figures"
 # knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of the added loss.
 
 # %%
-against = report.compare({name: ranked[name] for name in ("shuffled", "distilled-student")}, "shuffled", "kept", False)
+against = compare({name: ranked[name] for name in ("shuffled", "distilled-student")}, "shuffled", "kept", False)
 lines = [report.sentence(parts[0], name) for name in ("distilled", "distilled-student", "shuffled")]
 lines.append("The test that matters, true against shuffled teacher: " + report.sentence(against, "distilled-student"))
 Markdown("\n".join(f"* {line}" for line in lines))

@@ -17,6 +17,7 @@ from IPython.display import Markdown
 from seqdistill import report
 from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv
 from seqdistill.config import Distillation, Run, parse
+from seqdistill.significance import compare
 from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem
 
@@ -45,7 +46,7 @@ sweep(runs, problem, home / "runs")
 # All test targets, seen items kept, against the plain student with as many updates:
 
 # %%
-table = report.compare(ranks(runs, problem, home / "runs"), "plain", "kept", last=False)
+table = compare(ranks(runs, problem, home / "runs"), "plain", "kept", last=False)
 dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
 table.insert(0, "dataset", dataset)
 table.insert(1, "protocol", f"{protocol}/all")
