@@ -160,7 +160,7 @@ def publish(preset: str) -> None:
 def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
     """Profiles that a preset wants, and where the shipped ones stand."""
     opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
-    settings = (values[name] for name in ("llm", "style", "strategy", "context"))
+    settings = (values[name] for name in ("llm", "style", "strategy", "context", "sample"))
     dataset, task = profiles.task_of(outputs_dir(preset) / "artifacts", *settings, opened)
     return profiles.shipped_path(dataset, values["llm"], values["style"]), task
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
@@ -116,17 +117,20 @@ class Task:
 
 
 def task_of(
-    artifacts: Path, llm: str, style: str, strategy: str, context: int, opened: Callable[[], LLM]
+    artifacts: Path, llm: str, style: str, strategy: str, context: int, sample: int | None, opened: Callable[[], LLM]
 ) -> tuple[str, Task]:
-    """Set up the profiles of all users in the tables that 01-data left; return them with the data set's name.
+    """Set up the profiles of the users in the tables that 01-data left; return them with the data set's name.
 
     Args:
+        sample: only so many users, drawn at random but always alike, a larger sample containing the smaller; None: all.
         opened: gives the model; called only where tokens must be counted.
     """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
     dataset = users["dataset"].iloc[0]
     prompts = prompts_for(users["domain"].iloc[0], style, context, lambda texts: opened().count_tokens(texts))
     found = histories(events[events["split"] == "train"], items)
+    drawn = set(np.random.default_rng(0).permutation(list(found))[:sample])
+    found = {user: history for user, history in found.items() if user in drawn}
     return dataset, Task(users["user_id"].to_dict(), found, prompts, strategy, model_sha256(llm))
 
 

@@ -52,7 +52,7 @@ def throughput(name: str, users: int, preset: str) -> pd.DataFrame:
     """
     path = fetch_weights(name)
     model = LlamaCpp(name, path)
-    _, task = task_of(outputs_dir(preset) / "artifacts", name, "grounded", "plain", 1024, lambda: model)
+    _, task = task_of(outputs_dir(preset) / "artifacts", name, "grounded", "plain", 1024, None, lambda: model)
     questions = task.first_questions()[:users]
 
     def bare(asked: dict) -> int:

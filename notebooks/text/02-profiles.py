@@ -7,7 +7,8 @@
 
 # %% tags=["parameters"]
 preset = "default"
-llm = "qwen2.5-coder-0.5b"
+llm = "qwen2.5-coder-1.5b"
+sample = None
 style = "grounded"
 strategy = "plain"
 context = 1024
@@ -49,14 +50,15 @@ next(iter(read.values()))[["title", "categories", "value"]].head()
 # %% [markdown]
 # ## From history to prompt
 #
-# A model of half a billion parameters, the default, cannot count genres over a hundred titles. So the counting is
+# A model of 1.5 billion parameters, the default, cannot count genres over a hundred titles. So the counting is
 # done here, and the model is asked to put the facts into words (style `grounded`). A large model reads the raw
 # history instead (styles `short` and `long`); what does not fit its context is cut, or profiled in chunks and merged
-# (`strategy`: `plain`, `agg_after`, `agg_with`, `several`).
+# (`strategy`: `plain`, `agg_after`, `agg_with`, `several`). Where time is short, `sample` users are drawn at random and
+# the others do without.
 
 # %%
 opened = cache(lambda: open_llm(llm, context, parallel))
-dataset, task = profiles.task_of(artifacts, llm, style, strategy, context, opened)
+dataset, task = profiles.task_of(artifacts, llm, style, strategy, context, sample, opened)
 questions = task.first_questions()
 print(questions[0].messages[0]["content"], questions[0].messages[-1]["content"], sep="\n\n")
 
@@ -249,7 +251,7 @@ report.record(home, "02-profiles", {"users": len(users), "covered": texts["user"
 # %% [markdown]
 # ## Limits
 #
-# The default's half-billion-parameter model verbalises facts; it adds little world knowledge of its own, copies the
+# The default's model of 1.5 billion parameters verbalises facts; it adds little world knowledge of its own, copies the
 # wording of its examples, and sometimes reports a trend or a taste the wrong way round: the figures above say how
 # often. The checks read English and know the turns of phrase of these styles; a claim worded otherwise goes unseen.
 # The paper's model has nine billion parameters and reads the raw history.

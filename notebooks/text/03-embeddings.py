@@ -8,6 +8,7 @@
 # %% tags=["parameters"]
 preset = "default"
 teacher = "profile"
+everyone = []
 encoder = "e5-small"
 reducer = "umap"
 components = 64
@@ -49,8 +50,7 @@ key = table_key(artifacts / "events.parquet")
 events, items, profiles = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "profiles"))
 texts = profiles.set_index("user")["text"]
 read = histories(events[events["split"] == "train"], items)
-read = {user: read[user] for user in texts.index.unique()}
-users = np.array(list(read))
+users = np.array(texts.index.unique())
 
 
 # %%
@@ -184,7 +184,9 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after reduction **{aft
 
 # %%
 catalogue = encode(arms.item_texts(items), arms_encoder)
-genres = sorted({name for history in read.values() for names in history["categories"] for name in names})
+genres = sorted(
+    {name for user in users for history in [read[user]] for names in history["categories"] for name in names}
+)
 genre_vectors = encode(genres or ["none"], arms_encoder)
 rivals = {
     arm: arms.arm_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
@@ -248,24 +250,34 @@ Markdown("\n".join(f"* {line}" for line in lines))
 # something, and 05 has to show whether it is a good teacher all the same.
 
 # %% [markdown]
-# Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name. Each
-# file says what it was made from: events, profile texts, encoder, reducer.
+# Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name. Those
+# named in `everyone`, which need no LLM, are made for the users without a profile as well. Each file says what it was
+# made from: events, profile texts, encoder, reducer.
 
 
 # %%
-def teacher_of(space):
+def teacher_of(space, owners=users):
     rows = torch.full((events["user"].max() + 1, space.shape[1]), torch.nan)
-    rows[torch.from_numpy(users)] = reducers.standardised(space)
+    rows[torch.from_numpy(owners)] = reducers.standardised(space)
     return rows
 
 
 # %%
 made = {"events": key, "profiles": content_digest(profiles), "reducer": digest(settings)}
 for arm, found in rivals.items():
+    owners = np.array(list(read)) if arm in everyone else users
+    if len(owners) > len(found):
+        texts_of = pd.Series("", index=owners)
+        found = arms.arm_vectors(arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest)
     space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)
     about = {**made, "arm": arm, "encoder": arms_encoder}
     path = artifacts / f"teacher-{arm}.safetensors"
-    save_with(lambda path, space=space, about=about: save_file({"teacher": teacher_of(space)}, path, about), path)
+    save_with(
+        lambda path, space=space, owners=owners, about=about: save_file(
+            {"teacher": teacher_of(space, owners)}, path, about
+        ),
+        path,
+    )
 
 # %% [markdown]
 # ## Hand over
