@@ -128,6 +128,16 @@ def parse(kind: type, values: dict, where: str):
         raise BookError(f'{where}: "{name}" = {first["input"]!r}: {first["msg"].lower()}.') from None
 
 
+def recommender(values: dict, name: str, where: str) -> Run:
+    """Build the run of "SASRec" or "BERT4Rec" from plain values; the name decides what `causal` is.
+
+    Raises:
+        BookError: as `parse`.
+    """
+    shape = {**values.get("student", {}), "causal": name == "SASRec"}
+    return parse(Run, {**values, "student": shape}, f"{where}, {name}")
+
+
 def plain(config: object) -> dict:
     """Return a config as JSON-able values."""
     return asdict(config)

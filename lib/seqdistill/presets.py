@@ -1,6 +1,7 @@
 """What a preset changes in the notebooks' parameters, checked as a whole before anything runs."""
 
 import ast
+from dataclasses import replace
 
 import jupytext
 import nbformat
@@ -9,7 +10,7 @@ import yaml
 from seqdistill import splits
 from seqdistill.arms import ARMS
 from seqdistill.artifacts import ROOT, BookError
-from seqdistill.config import Distillation, Run, parse, suggestion
+from seqdistill.config import Distillation, parse, recommender, suggestion
 from seqdistill.llm import parts_of
 from seqdistill.prompting import sampling_of
 from seqdistill.reducers import REDUCERS
@@ -86,8 +87,14 @@ def check_preset(preset: str) -> None:
     for name, choice in (("reducer", REDUCERS), ("teacher", ARMS)):
         if texts[name] not in choice:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
-    parse(Run, {"student": run["shape"], **run["training"]}, f"{where}, 04-distillation")
-    parse(Distillation, {"alpha": run["alpha"], "share": run["share"]}, f"{where}, 04-distillation")
+    if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in ARMS]:
+        raise BookError(f"{where}: {bad[0]!r} is not a teacher; choose among {', '.join(ARMS)}.")
+    for name in ("SASRec", "BERT4Rec"):
+        values, taught = run[name.lower()], run[f"{name.lower()}_teacher"]
+        if values:
+            found = recommender(values, name, f"{where}, 04-distillation")
+            for setting in (taught, {**taught, **run["own"]}):
+                replace(found, distillation=parse(Distillation, setting, f"{where}, teacher of {name}"))
 
 
 def profile_values(preset: str) -> dict:

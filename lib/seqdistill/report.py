@@ -42,13 +42,13 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
 
 
-def sentence(table: pd.DataFrame, variant: str) -> str:
-    """Read one row of a comparison aloud."""
-    row = table.set_index("variant").loc[variant]
+def sentence(table: pd.DataFrame, variant: str, against: str = "baseline") -> str:
+    """Read one row of a comparison aloud, against the baseline or against the strongest "control"."""
+    row, prefix = table.set_index("variant").loc[variant], "" if against == "baseline" else f"{against}_"
+    delta, low, high, p = (row[f"{prefix}{name}"] for name in ("delta_ndcg@10", "ci_low", "ci_high", "p_holm"))
     return (
-        f"**{variant}** against {row['baseline']}: NDCG@10 {row['delta_ndcg@10']:+.4f} "
-        f"(95 % interval {row['ci_low']:+.4f} to {row['ci_high']:+.4f}, Holm-adjusted p = {row['p_holm']:.4f}): "
-        f"*{row['verdict']}*."
+        f"**{variant}** against {row[against]}: NDCG@10 {delta:+.4f} "
+        f"(95 % interval {low:+.4f} to {high:+.4f}, Holm-adjusted p = {p:.4f}): *{row[f'{prefix}verdict']}*."
     )
 
 

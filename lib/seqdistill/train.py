@@ -92,21 +92,30 @@ def starting_from(given: Problem, start: Tensor) -> Problem:
     return replace(given, start=start, start_key=tensor_key(start))
 
 
-def load_problem(artifacts: Path) -> Problem:
-    """Read the problem that notebooks 01 and 03 left: events.parquet, items.parquet, teacher.safetensors.
+def load_teacher(path: Path, key: str) -> Tensor:
+    """Read teacher vectors that 03 left, if they were made from the events that `key` stands for.
 
     Raises:
-        BookError: one is missing, or the teacher was made from other events.
+        BookError: they are missing, or were made from other events.
     """
-    key, path = table_key(artifacts / "events.parquet"), artifacts / "teacher.safetensors"
-    events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
     if not path.exists():
         raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.")
     with safe_open(path, "pt") as tensors:
         made, teacher = tensors.metadata(), tensors.get_tensor("teacher")
     if made["events"] != key:
         raise BookError(f"{shown(path)}: stale, made from other events; run 02-profiles and 03-embeddings again.")
-    return problem(events, len(items), teacher)
+    return teacher
+
+
+def load_problem(artifacts: Path) -> Problem:
+    """Read the problem that notebooks 01 and 03 left: events.parquet, items.parquet, teacher.safetensors.
+
+    Raises:
+        BookError: one is missing, or the teacher was made from other events.
+    """
+    key = table_key(artifacts / "events.parquet")
+    events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
+    return problem(events, len(items), load_teacher(artifacts / "teacher.safetensors", key))
 
 
 def run_key(config: Run, given: Problem) -> str:

@@ -130,8 +130,11 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("04-distillation: {shape: {head: 2}}", '"head" is not a setting of Student (did you mean "heads"?)'),
-        ("04-distillation: {training: {epoch: 3}}", '"epoch" is not a setting of Run (did you mean "epochs"?)'),
+        (
+            "04-distillation: {sasrec: {student: {head: 2}}}",
+            '"head" is not a setting of Student (did you mean "heads"?)',
+        ),
+        ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting of Run (did you mean "epochs"?)'),
         ("01-data: {protocol: leave_one}", "leave_one"),
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),

@@ -15,9 +15,9 @@ PRESET = """
 03-embeddings: {components: 4, neighbors: 8, encoder: minilm}
 04-distillation:
   seeds: [0]
-  shape: {dim: 8, blocks: 1, heads: 1, length: 10}
-  share: 0.5
-  training: {epochs: 2, batch: 16, lr: 0.01}
+  sasrec: {student: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
+  sasrec_teacher: {share: 0.5}
+  bert4rec: {}
 05-ablations: {seeds: [0], alphas: [0.4]}
 """
 SETTINGS = """

@@ -217,7 +217,7 @@ Markdown(span if data.dated else "The data gives the order of events only.")
 key = digest([data.key, plain(how)])
 save_table(events, home / "artifacts" / "events.parquet", key)
 save_table(data.items, home / "artifacts" / "items.parquet", key)
-users = data.users.assign(dataset=dataset, domain=data.domain, protocol=how.label)
+users = data.users.assign(dataset=dataset, domain=data.domain, protocol=how.label, dated=data.dated)
 save_table(users, home / "artifacts" / "users.parquet", key)
 report.record(home, "01-data", {**datasets.statistics(data.events), "split": events["split"].value_counts().to_dict()})
 

@@ -9,26 +9,40 @@
 # %% tags=["parameters"]
 preset = "default"
 seeds = [0, 1, 2]
-shape = {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50}
-training = {"epochs": 16, "batch": 16, "lr": 0.001}
-alpha = 0.4
-share = 0.25
+sasrec = {
+    "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
+    "epochs": 16,
+    "batch": 16,
+    "lr": 0.001,
+}
+sasrec_teacher = {"alpha": 0.4, "share": 0.25}
+bert4rec = {
+    "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
+    "epochs": 40,
+    "batch": 16,
+    "lr": 0.001,
+    "masked": 0.3,
+    "last_share": 0.3,
+}
+bert4rec_teacher = {"alpha": 0.4, "share": 0.25}
+own = {"side": "student"}
+arms = []
 recent_days = 90.0
+cluster = "loky"
 
 # %%
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from seqdistill import baselines, report
-from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json
-from seqdistill.config import Distillation, Run, parse, plain
+from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json, table_key
+from seqdistill.config import Distillation, parse, plain, recommender
 from seqdistill.evaluate import rank
 from seqdistill.significance import compare
-from seqdistill.sweep import plan, ranks, results, sweep
-from seqdistill.train import load_problem, probe, run_key, student
+from seqdistill.sweep import Job, home_of, plan, ranks, results, sweep
+from seqdistill.train import load_problem, load_teacher, probe, student, taught_by
 
 home = outputs_dir(preset)
 report.style()
@@ -49,32 +63,47 @@ report.style()
 
 # %%
 problem = load_problem(home / "artifacts")
-config = parse(Run, {"student": shape, **training}, "04-distillation")
-save_json({"run": plain(config), "share": share}, home / "artifacts" / "student.json")
+config = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
+config = {
+    name: (recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
+    for name, (run, taught) in config.items()
+    if run
+}
+chosen = {name: {"run": plain(run), "teacher": plain(taught)} for name, (run, taught) in config.items()}
+save_json({"students": chosen, "own": own}, home / "artifacts" / "student.json")
 
 # %% [markdown]
-# Three students learn from the teacher. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
+# Three students learn from the profiles. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
 # `distilled-student` projects the student instead, so that the target cannot move. `shuffled` is its control:
 # every user gets **somebody else's** profile. Same vectors, same loss, no knowledge.
 
 # %%
-paper_form = Distillation(alpha=alpha, share=share)
-student_side = replace(paper_form, side="student")
-variants = {
-    "plain": config,
-    "distilled": replace(config, distillation=paper_form),
-    "distilled-student": replace(config, distillation=student_side),
-    "shuffled": replace(config, distillation=replace(student_side, shuffled=True)),
-}
+variants = {}
+for name, (run, taught) in config.items():
+    ours = parse(Distillation, {**plain(taught), **own}, "04-distillation, own")
+    forms = {"plain": None, "distilled": taught, "distilled-student": ours, "shuffled": replace(ours, shuffled=True)}
+    variants |= {f"{name} {form}": replace(run, distillation=setting) for form, setting in forms.items()}
+
+# %% [markdown]
+# `arms` names further teachers of chapter 3 that need no LLM, each with a shuffled control of its own.
+
+# %%
+key = table_key(home / "artifacts" / "events.parquet")
+for arm in arms:
+    given = taught_by(problem, load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", key))
+    for name in config:
+        for form in ("distilled-student", "shuffled"):
+            named = f"{name} {arm}" + ("-shuffled" if form == "shuffled" else "")
+            variants[named] = Job(variants[f"{name} {form}"], given)
 
 # %% [markdown]
 # Each is trained with several seeds. A finished run is never trained again; a killed one goes on from its last
-# epoch.
+# epoch. `cluster` says where they run: on the cores of this machine, or on a Ray or Dask cluster.
 
 # %%
-runs = plan(variants, seeds)
-print(f"{len(runs)} runs of {config.epochs} epochs, one thread each")
-sweep(runs, problem, home / "runs")
+jobs = plan(variants, seeds, problem)
+sweep(jobs, home / "runs", cluster)
+print(f"{len(jobs)} runs, one thread each")
 
 # %% [markdown]
 # ## How they learned
@@ -83,69 +112,84 @@ sweep(runs, problem, home / "runs")
 # target; the curve alone would not show it, so the table after it gives the target's variance.
 
 # %%
-found = results(runs, problem, home / "runs")
+found = results(jobs, home / "runs")
 curves = pd.DataFrame(
-    {"variant": variant, "seed": seed, "epoch": epoch, **log}
+    {"model": variant.split()[0], "variant": variant.split()[1], "seed": seed, "epoch": epoch, **log}
     for (variant, seed), run in found.items()
     for epoch, log in enumerate(run["history"], 1)
 )
 
 # %%
-figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.4))
-colors = dict(zip(variants, sns.color_palette(), strict=False))
-for variant, group in curves.groupby("variant", sort=False):
-    for ax, column in zip(axes, ("loss_model", "loss_distil"), strict=True):
-        if column in group and group[column].notna().any():
-            spread = group.groupby("epoch")[column].agg(["mean", "std"]).dropna(subset="mean")
-            ax.errorbar(
-                spread.index, spread["mean"], spread["std"].fillna(0), label=variant, color=colors[variant], capsize=2
-            )
-axes[0].set(xlabel="epoch", ylabel="cross-entropy, nats", title="student's loss")
-axes[1].set(xlabel="epoch", ylabel="mean squared error", title="reconstruction (phase 1)", yscale="log")
-_ = axes[0].legend(fontsize=7)
-report.save_figure(figure, curves, home / "figures" / "learning.png")
+drawn = curves.rename(columns={"loss_model": "cross-entropy, nats", "loss_distil": "reconstruction (phase 1)"})
+drawn = drawn.melt(
+    ["model", "variant", "seed", "epoch"], ["cross-entropy, nats", "reconstruction (phase 1)"], "loss"
+).dropna()
+grid = sns.relplot(
+    drawn,
+    x="epoch",
+    y="value",
+    hue="variant",
+    row="model",
+    col="loss",
+    kind="line",
+    errorbar="sd",
+    height=2.4,
+    aspect=1.4,
+    facet_kws={"sharey": False, "sharex": False},
+)
+_ = grid.set_titles("{row_name}: {col_name}").set_ylabels("mean and deviation over seeds")
+report.save_figure(grid.figure, curves, home / "figures" / "learning.png")
 
 # %% [markdown]
 # `variance_start` and `variance_end` are the mean variance of what the student must match, over the users of a batch,
 # in the first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` says how well a linear probe reads
-# the true teacher off the final student, on users that the probe did not see: 0 is no better than the mean.
+# the teacher off the final student, on users that the probe did not see: 0 is no better than the mean.
 
 # %%
-phase1 = curves.dropna(subset="target_variance").groupby("variant", sort=False)["target_variance"]
-inside = pd.DataFrame({"variance_start": phase1.first(), "variance_end": phase1.last()}).reindex(list(variants))
-homes = {name: home / "runs" / run_key(run, problem) for name, run in runs.items()}
-probes = pd.Series({name: probe(student(folder, problem.items), problem) for name, folder in homes.items()})
-inside["probe_r2"] = probes.groupby(level=0).mean()
-chosen = pd.Series({name: float(run["best_epoch"]) for name, run in found.items()})
-inside["best_epoch"] = chosen.groupby(level=0).mean()
-inside = inside.rename_axis("variant").reset_index()
+inside = pd.DataFrame(
+    {
+        "variant": variant,
+        "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
+        "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
+        "probe_r2": probe(student(home_of(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given),
+        "best_epoch": float(run["best_epoch"]),
+    }
+    for (variant, seed), run in found.items()
+)
+inside = inside.groupby("variant", sort=False).mean().reset_index()
 report.formatted(save_csv(inside, home / "tables" / "inside.csv"), list(inside.columns))
 
 # %%
 told = inside.set_index("variant")
-shrunk = told.loc["distilled", "variance_end"] / told.loc["distilled", "variance_start"]
-read = told["probe_r2"]
-Markdown(
-    f"The paper's target ends with **{shrunk:.1%}** of its variance: a trainable $T$ on that side makes the task easy. "
-    f"A probe reads the teacher off `distilled` with R² {read['distilled']:.4f}, off `distilled-student` with "
-    f"{read['distilled-student']:.4f}, off `plain` with {read['plain']:.4f}."
-)
+lines = []
+for name in config:
+    shrunk = told.loc[f"{name} distilled", "variance_end"] / told.loc[f"{name} distilled", "variance_start"]
+    read = {form: told.loc[f"{name} {form}", "probe_r2"] for form in ("distilled", "distilled-student", "plain")}
+    said = ", ".join(f"off `{form}` with R² {value:.4f}" for form, value in read.items())
+    lines.append(f"* {name}: the paper's target ends with **{shrunk:.1%}** of its variance; a probe reads the teacher {said}.")
+Markdown("\n".join(lines))
 
 # %% [markdown]
+# A trainable $T$ on the teacher's side can make the task easy by shrinking what it projects; a fixed target cannot.
+#
 # ## The main table
 #
-# Two baselines stand beside the students: popularity in training, and popularity in the weeks before each case.
-# Every item is ranked, none is sampled; a tie counts against the target.
+# Three baselines stand beside the students: popularity in training, popularity in the weeks before each case, and
+# item-kNN. Every item is ranked, none is sampled; a tie counts against the target.
 
 # %%
 events = load_table(home / "artifacts" / "events.parquet")
 train = events[events["split"] == "train"]
-recent = baselines.recent_popularity(train, problem.items, problem.test, recent_days)
+dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
+dated = load_table(home / "artifacts" / "users.parquet")["dated"].iloc[0]
 ranked = {
-    "popularity": [rank(problem.test, baselines.popularity(train, problem.items))],
-    "recent-popularity": [rank(problem.test, recent)],
-    **ranks(runs, problem, home / "runs"),
+    "baseline popularity": [rank(problem.test, baselines.popularity(train, problem.items))],
+    "baseline item-kNN": [rank(problem.test, baselines.item_knn(train, problem.items))],
 }
+if dated:
+    recent = baselines.recent_popularity(train, problem.items, problem.test, recent_days)
+    ranked["baseline recent-popularity"] = [rank(problem.test, recent)]
+ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
 # Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as
@@ -154,60 +198,79 @@ ranked = {
 # seeds and over a user's cases.
 
 # %%
-dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
-model = {"popularity": "popularity", "recent-popularity": "popularity"}
+controls = {name: tuple(v for v in ranked if v.startswith(name) and "shuffled" in v) for name in config}
 readings = [("all", "kept"), ("all", "filtered"), ("last", "kept"), ("last", "filtered")]
 
+
 # %%
-parts = []
-for which, seen in readings:
-    part = compare(ranked, "plain", seen, which == "last")
-    part.insert(0, "protocol", f"{protocol}/{which}")
-    part.insert(1, "model", [model.get(name, "SASRec") for name in part["variant"]])
-    parts.append(part)
-main = pd.concat(parts, ignore_index=True)
-main.insert(0, "dataset", dataset)
+def table_of(which, seen):
+    parts = []
+    for name in config:
+        systems = {v: r for v, r in ranked.items() if v.startswith((name, "baseline"))}
+        part = compare(systems, f"{name} plain", seen, which == "last", controls[name])
+        part[["model", "variant"]] = part["variant"].str.split(" ", n=1, expand=True).to_numpy()
+        parts.append(part if not parts else part[part["model"] == name])
+    return pd.concat(parts).assign(dataset=dataset, protocol=f"{protocol}/{which}")
+
+
+# %%
+tables = {reading: table_of(*reading) for reading in readings}
+first = ["dataset", "protocol", "model", "variant"]
+main = pd.concat(tables.values(), ignore_index=True)
+main = main[first + [name for name in main if name not in first]]
 save_csv(main, home / "tables" / "main.csv")
-columns = ["variant", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
-report.formatted(parts[0], columns)
+columns = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+report.formatted(tables["all", "kept"], columns)
 
 # %% [markdown]
 # Above: all targets, seen items kept. Below: all targets, seen items left out.
 
 # %%
-report.formatted(parts[1], columns)
+report.formatted(tables["all", "filtered"], columns)
 
 # %% [markdown]
 # The same two readings for each user's last target alone. One case a user: the intervals are wide.
 
 # %%
-report.formatted(parts[2], columns)
+report.formatted(tables["last", "kept"], columns)
 
 # %%
-report.formatted(parts[3], columns)
+report.formatted(tables["last", "filtered"], columns)
 
 # %% [markdown]
 # ## Reading
 
 # %%
-figure = report.forest(parts[0].query("model == 'SASRec'"), "Gain over the plain student, all targets, seen kept")
-report.save_figure(figure, parts[0].query("model == 'SASRec'"), home / "figures" / "main.png")
+shown = tables["all", "kept"].query("model != 'baseline'")
+labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
+figure = report.forest(labelled, "Gain over the plain student, all targets, seen kept")
+report.save_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
-# A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of rows in the
+# A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
 # table (Holm), is below .05; the interval itself is not adjusted. Both resample users and take the seeds as they are:
 # where ± over seeds is as large as the difference, other seeds could have told another story. `shuffled` carries no
-# knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of the added loss.
+# knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of the added loss. So
+# each taught student is also set beside the best shuffled one:
 
 # %%
-against = compare({name: ranked[name] for name in ("shuffled", "distilled-student")}, "shuffled", "kept", False)
-lines = [report.sentence(parts[0], name) for name in ("distilled", "distilled-student", "shuffled")]
-lines.append("The test that matters, true against shuffled teacher: " + report.sentence(against, "distilled-student"))
+taught = labelled.dropna(subset="control_delta_ndcg@10")
+lines = [report.sentence(labelled, name) for name in labelled["variant"] if not name.endswith("plain")]
+lines += [report.sentence(taught, name, "control") for name in taught["variant"]]
 Markdown("\n".join(f"* {line}" for line in lines))
+
+# %% [markdown]
+# How large must a gain be before this data can show it? With these users and this spread, a true difference is shown
+# four times in five from:
+
+# %%
+least = labelled.dropna(subset="detectable").groupby("model")[["detectable", "ndcg@10"]].mean()
+share = least["detectable"] / labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
+Markdown("\n".join(f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.0%} of the plain student's" for name in least.index))
 
 # %%
 summary = {
-    f"{row['protocol']} {row['seen']} {row['variant']}": {name: row[name] for name in ("recall@10", "ndcg@10")}
+    f"{row['protocol']} {row['seen']} {row['model']} {row['variant']}": {name: row[name] for name in ("recall@10", "ndcg@10")}
     for row in main.to_dict("records")
 }
 report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("variant")["probe_r2"].to_dict()})
