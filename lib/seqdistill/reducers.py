@@ -103,6 +103,18 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
     return torch.where(std > 1e-6, centred / std.clamp_min(1e-6), 0.0)
 
 
+def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
+    """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; rows of the others are NaN."""
+    rows = torch.full((users, space.shape[1]), torch.nan)
+    rows[torch.from_numpy(owners)] = standardised(space)
+    return rows
+
+
+def save_teacher(path: Path, teacher: torch.Tensor, about: dict[str, str]) -> None:
+    """Write a teacher with what it was made from."""
+    save_with(lambda temporary: save_file({"teacher": teacher.numpy()}, temporary, metadata=about), path)
+
+
 def neighbours(vectors: np.ndarray, k: int, metric: str) -> np.ndarray:
     """Indices of the k nearest other rows, [n, k]."""
     from sklearn.neighbors import NearestNeighbors

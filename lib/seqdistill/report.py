@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 import yaml
+from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
@@ -77,6 +78,33 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     save_csv(data, path.with_suffix(".csv"))
     plt.close(figure)
     return figure
+
+
+def caption(table: pd.DataFrame) -> str:
+    """Read a comparison aloud: its best cell, which cells gain or lose, and which of them beat the control, too."""
+    cells = table.dropna(subset="delta_ndcg@10").reset_index(drop=True)
+    best = cells.loc[cells["delta_ndcg@10"].idxmax()]
+    said = [f"Of {len(cells)} rows {best['variant']} is highest: NDCG@10 {best['delta_ndcg@10']:+.4f} "]
+    said[0] += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}], {best['verdict']}"
+    for word in ("gain shown", "loss shown"):
+        names = cells.loc[cells["verdict"] == word, "variant"].tolist()
+        said.append(f"{word}: {', '.join(names) or 'none'}")
+    if "control_verdict" in cells:
+        names = cells.loc[cells["control_verdict"] == "gain shown", "variant"].tolist()
+        said.append(f"above the shuffled teacher as well: {', '.join(names) or 'none'}")
+    return "; ".join(said) + "."
+
+
+def drawn(table: pd.DataFrame, path: Path, title: str) -> None:
+    """Draw a comparison as a forest, write it, and show it with its caption, which is also its alternative text."""
+    save_figure(forest(table, title), table, path)
+    display(Image(path, alt=caption(table)), Markdown(f"*{caption(table)}*"))
+
+
+def training_time(runs: Path) -> str:
+    """Say what the runs of a folder have cost."""
+    costs = [load_json(path)["cpu_seconds"] for path in runs.glob("*/cost.json")]
+    return f"{len(costs)} runs have been trained so far, in {sum(costs) / 60:.0f} CPU minutes."
 
 
 def record(home: Path, chapter: str, values: dict) -> None:

@@ -25,9 +25,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-import torch
 from IPython.display import HTML, Markdown, display
-from safetensors.torch import save_file
 from seqdistill import arms, encoders, reducers, report
 from seqdistill.artifacts import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.facts import histories, shares
@@ -254,15 +252,8 @@ Markdown("\n".join(f"* {line}" for line in lines))
 # named in `everyone`, which need no LLM, are made for the users without a profile as well. Each file says what it was
 # made from: events, profile texts, encoder, reducer.
 
-
 # %%
-def teacher_of(space, owners=users):
-    rows = torch.full((events["user"].max() + 1, space.shape[1]), torch.nan)
-    rows[torch.from_numpy(owners)] = reducers.standardised(space)
-    return rows
-
-
-# %%
+total = events["user"].max() + 1
 made = {"events": key, "profiles": content_digest(profiles), "reducer": digest(settings)}
 for arm, found in rivals.items():
     owners = np.array(list(read)) if arm in everyone else users
@@ -270,14 +261,9 @@ for arm, found in rivals.items():
         texts_of = pd.Series("", index=owners)
         found = arms.arm_vectors(arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest)
     space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)
+    made_teacher = reducers.teacher_rows(space, owners, total)
     about = {**made, "arm": arm, "encoder": arms_encoder}
-    path = artifacts / f"teacher-{arm}.safetensors"
-    save_with(
-        lambda path, space=space, owners=owners, about=about: save_file(
-            {"teacher": teacher_of(space, owners)}, path, about
-        ),
-        path,
-    )
+    reducers.save_teacher(artifacts / f"teacher-{arm}.safetensors", made_teacher, about)
 
 # %% [markdown]
 # ## Hand over
@@ -287,7 +273,7 @@ for arm, found in rivals.items():
 
 # %%
 about = {**made, "arm": teacher, "encoder": encoder}
-save_with(lambda path: save_file({"teacher": teacher_of(reduced)}, path, about), artifacts / "teacher.safetensors")
+reducers.save_teacher(artifacts / "teacher.safetensors", reducers.teacher_rows(reduced, users, total), about)
 numbers = {f"{row['space']} {name}": row[name] for row in kept.to_dict("records") for name in list(kept.columns)[1:3]}
 ranked = carried.dropna(subset="item_percentile")
 numbers |= {f"{row['arm']} item_percentile": row["item_percentile"] for row in ranked.to_dict("records")}

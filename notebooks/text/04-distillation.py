@@ -151,7 +151,9 @@ inside = pd.DataFrame(
         "variant": variant,
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
-        "probe_r2": probe(student(home_of(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given),
+        "probe_r2": probe(
+            student(home_of(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
+        ),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in found.items()
@@ -166,7 +168,9 @@ for name in config:
     shrunk = told.loc[f"{name} distilled", "variance_end"] / told.loc[f"{name} distilled", "variance_start"]
     read = {form: told.loc[f"{name} {form}", "probe_r2"] for form in ("distilled", "distilled-student", "plain")}
     said = ", ".join(f"off `{form}` with R² {value:.4f}" for form, value in read.items())
-    lines.append(f"* {name}: the paper's target ends with **{shrunk:.1%}** of its variance; a probe reads the teacher {said}.")
+    lines.append(
+        f"* {name}: the paper's target ends with **{shrunk:.1%}** of its variance; a probe reads the teacher {said}."
+    )
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -266,11 +270,18 @@ Markdown("\n".join(f"* {line}" for line in lines))
 # %%
 least = labelled.dropna(subset="detectable").groupby("model")[["detectable", "ndcg@10"]].mean()
 share = least["detectable"] / labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
-Markdown("\n".join(f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.0%} of the plain student's" for name in least.index))
+Markdown(
+    "\n".join(
+        f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.0%} of the plain student's"
+        for name in least.index
+    )
+)
 
 # %%
 summary = {
-    f"{row['protocol']} {row['seen']} {row['model']} {row['variant']}": {name: row[name] for name in ("recall@10", "ndcg@10")}
+    f"{row['protocol']} {row['seen']} {row['model']} {row['variant']}": {
+        name: row[name] for name in ("recall@10", "ndcg@10")
+    }
     for row in main.to_dict("records")
 }
 report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("variant")["probe_r2"].to_dict()})
