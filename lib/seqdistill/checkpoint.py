@@ -4,22 +4,23 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from seqdistill.artifacts import BookError, load_json, save_json, save_with, say
+from seqdistill.epochs import AdamW
 
 
-def state_of(model: nn.Module, teacher: nn.Module | None, optimizer: optim.AdamW) -> dict[str, Tensor]:
+def state_of(model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> dict[str, Tensor]:
     """Flatten everything that an epoch changes into named tensors."""
     state = {f"model.{name}": value for name, value in model.state_dict().items()}
     if teacher:
         state |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
+    for index, slots in enumerate(optimizer.state):
         state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
     return {name: value.clone() for name, value in state.items()}
 
 
-def restore(state: dict[str, Tensor], model: nn.Module, teacher: nn.Module | None, optimizer: optim.AdamW) -> None:
+def restore(state: dict[str, Tensor], model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> None:
     """Put back what `state_of` took."""
     parts: dict[str, dict] = {"model": {}, "teacher": {}, "optimizer": {}}
     for name, value in state.items():
@@ -28,11 +29,9 @@ def restore(state: dict[str, Tensor], model: nn.Module, teacher: nn.Module | Non
     model.load_state_dict(parts["model"])
     if teacher:
         teacher.load_state_dict(parts["teacher"])
-    slots: dict[int, dict] = {}
     for name, value in parts["optimizer"].items():
         index, slot = name.split(".")
-        slots.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        optimizer.state[int(index)][slot].copy_(value)
 
 
 def keep(checkpoint: Path, history: list[dict], state: dict[str, Tensor], best: dict[str, Tensor]) -> None:

@@ -11,6 +11,7 @@ from seqdistill.sequences import Cases, Ragged, padded
 
 CUTOFFS = (5, 10, 20)
 HELD = 2**24  # scores held at a time
+GROUP = 16  # columns that one maximum stands for
 
 
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -75,6 +76,22 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
     return pd.DataFrame({**named, "kept": kept, "filtered": filtered})
 
 
+def best(scores: Tensor, k: int) -> Tensor:
+    """Columns of the k highest scores of each row, best first: [B, V] -> [B, k], or [B, V] where there are fewer.
+
+    They lie in the k groups of columns with the highest maxima (or in the rest that fills no group), so the others
+    need no sorting.
+    """
+    groups = scores.shape[1] // GROUP
+    if k >= groups:
+        return scores.topk(min(k, scores.shape[1]), 1).indices
+    leading = scores[:, : GROUP * groups].unflatten(1, (GROUP, groups)).amax(1).topk(k, 1).indices
+    inside = leading[:, :, None] + groups * torch.arange(GROUP, device=scores.device)  # [B, k, GROUP]
+    rest = torch.arange(GROUP * groups, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([inside.flatten(1), rest], 1)
+    return columns.gather(1, scores.gather(1, columns).topk(k, 1).indices)
+
+
 @torch.inference_mode()
 def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
     """Find the k best items of every history, best first.
@@ -95,9 +112,9 @@ def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, 
         if not seen:
             row, column = (ids > 0).nonzero(as_tuple=True)
             scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
-        found.append((chosen, scores.topk(min(k, scores.shape[1]), 1).indices.cpu() + 1))
-    order, best = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return best[np.argsort(order)]
+        found.append((chosen, best(scores, k).cpu() + 1))
+    order, items = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return items[np.argsort(order)]
 
 
 def model_score(model: torch.nn.Module) -> Score:

@@ -34,7 +34,7 @@ from seqdistill.artifacts import (
 from seqdistill.checkpoint import keep, kept, restore, state_of
 from seqdistill.config import Run, parse, plain
 from seqdistill.distill import Teacher, probe_r2, state_of_block, user_vector
-from seqdistill.epochs import epoch, training_rows
+from seqdistill.epochs import AdamW, epoch, training_rows
 from seqdistill.evaluate import block_size, metrics, model_score, rank, recommend
 from seqdistill.models import Encoder
 from seqdistill.sequences import Cases, Ragged, cases, latest, padded, ragged
@@ -167,7 +167,7 @@ def finished(history: list[dict], config: Run) -> bool:
     return len(history) == config.epochs or 0 < config.patience <= min(stale(history), alone)
 
 
-def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.optim.AdamW, PartialState]:
+def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, AdamW, PartialState]:
     """Set up what a run trains, on the device that there is: student, teacher, optimizer, and the machine."""
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
@@ -177,9 +177,7 @@ def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, torch.o
         model.item.weight.data[1 : given.items + 1] = given.start.to(machine.device)
     teacher = Teacher(given.teacher, config.student.dim, setting, config.seed).to(machine.device) if setting else None
     trained = [*model.parameters(), *(teacher.parameters() if teacher else ())]
-    optimizer = torch.optim.AdamW(
-        [p for p in trained if p.requires_grad], lr=config.lr, weight_decay=config.weight_decay, fused=True
-    )
+    optimizer = AdamW([weight for weight in trained if weight.requires_grad], config.lr, config.weight_decay)
     if config.compile:
         model.compile(dynamic=True)
     return model, teacher, optimizer, machine

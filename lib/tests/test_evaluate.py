@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from seqdistill.baselines import item_knn, popularity, recent_popularity
 from seqdistill.config import Student
-from seqdistill.evaluate import block_size, metrics, model_score, rank, ranks_of, recommend
+from seqdistill.evaluate import best, block_size, metrics, model_score, rank, ranks_of, recommend
 from seqdistill.models import Encoder
 from seqdistill.sequences import cases
 from seqdistill.significance import by_user, compare, holm, paired
@@ -145,6 +145,12 @@ def test_recommendations_agree_with_ranks(scored, seen):
             assert best[row, ranks[row] - 1] == target
         if not seen:
             assert not history & set(best[row, : 30 - len(history)])
+
+
+@given(items=st.integers(1, 400), k=st.integers(1, 20), seed=st.integers(0, 2**31))
+def test_the_best_by_groups_are_the_best(items, k, seed):
+    scores = torch.randn(3, items, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(best(scores, k), scores.argsort(1, descending=True)[:, :k])
 
 
 def test_item_knn_equals_its_definition(events):

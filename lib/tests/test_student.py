@@ -92,6 +92,13 @@ def test_chunked_loss_equals_the_plain_definition():
     same_with_gradients(full_softmax(h, items, targets), plain, (h, items))
 
 
+def test_chunked_loss_equals_torchs():
+    h, items, targets = batch()
+    real = targets > 0
+    theirs = F.linear_cross_entropy(h[real], items, targets[real] - 1)
+    same_with_gradients(3 * full_softmax(h, items, targets), 3 * theirs, (h, items))
+
+
 def test_sampled_softmax_over_everything_is_the_full_softmax():
     h, items, targets = batch()
     loss = sampled_softmax(h, items, targets, torch.randperm(30) + 1)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from seqdistill import train as engine
 from seqdistill.artifacts import BookError, load_json, load_table, save_json, save_table
 from seqdistill.config import Distillation, Run, Student, parse, plain
-from seqdistill.epochs import rate, training_rows
+from seqdistill.epochs import AdamW, rate, training_rows
 from seqdistill.splits import leave_last_k
 from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem, probe, problem, run_key, student, train
@@ -52,6 +52,38 @@ def test_the_circle_is_learned(given, tmp_path, setting, least):
 
 def test_bert4rec_learns_the_circle(given, tmp_path):
     assert train(replace(BERT, epochs=80, lr=0.005), given, tmp_path)["test"]["kept"]["recall@5"] > 0.9
+
+
+def test_adamw_is_torchs_and_leaves_alone_what_has_no_gradient():
+    torch.manual_seed(0)
+    ours = [
+        torch.nn.Parameter(torch.randn(3, 2)),
+        torch.nn.Parameter(torch.randn(4)),
+        torch.nn.Parameter(torch.ones(1)),
+    ]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    mine, torchs = AdamW(ours, 0.1, 0.01), torch.optim.AdamW(theirs, weight_decay=0.01, fused=True)
+    for number in range(5):
+        mine.lr = torchs.param_groups[0]["lr"] = 0.1 / (1 + number)
+        for weights, optimizer in ((ours, mine), (theirs, torchs)):
+            (weights[0].square().sum() + (weights[1].exp().sum() if number % 2 else 0)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for mine, theirs_ in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, theirs_)
+    assert ours[2].item() == 1
+
+
+def test_a_run_leaves_the_compiler_alone(tmp_path):
+    code = (
+        "import sys, numpy, pandas; from pathlib import Path; from seqdistill.train import problem, train;"
+        "from seqdistill.config import Run, Student; user = numpy.repeat(range(20), 6);"
+        "split = numpy.tile(['train'] * 4 + ['valid', 'test'], 20); item = 1 + numpy.arange(120) % 7;"
+        "events = pandas.DataFrame({'user': user, 'item': item, 'time': range(120), 'split': split});"
+        "train(Run(student=Student(dim=8), epochs=1), problem(events, 7), Path(sys.argv[1]));"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
 
 
 def test_the_learning_rate_rises_then_falls():
