@@ -1,4 +1,4 @@
-"""One ablation: its cells beside the plain student and the shuffled teacher; and who gains by history, item or taste."""
+"""One ablation: its cells beside the plain student and the shuffled teacher; and who gains: which users, which items."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from seqdistill.config import Run
 
-CHUNK = 128  # positions whose logits stay in cache together; [N, V] is never held
+CHUNK = 128  # positions whose logits stay in a CPU's cache together; [N, V] is never held
+ON_GPU = 2**27  # logits held at a time where there is no such cache to fit, 512 MB
 
 
 class FullSoftmax(torch.autograd.Function):
@@ -22,8 +23,9 @@ class FullSoftmax(torch.autograd.Function):
     def forward(ctx, x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
         """Take the loss and both gradients chunk by chunk."""
         x_grad, catalogue_grad, loss = torch.empty_like(x), torch.zeros_like(catalogue), x.new_zeros(())
-        held = x.new_empty(min(CHUNK, len(x)), len(catalogue))
-        for part, place, grad in zip(x.split(CHUNK), y.split(CHUNK), x_grad.split(CHUNK), strict=True):
+        rows = max(CHUNK, ON_GPU // len(catalogue)) if x.is_cuda else CHUNK
+        held = x.new_empty(min(rows, len(x)), len(catalogue))
+        for part, place, grad in zip(x.split(rows), y.split(rows), x_grad.split(rows), strict=True):
             e = torch.mm(part, catalogue.T, out=held[: len(part)])
             own, top = e.gather(1, place[:, None]), e.amax(1, keepdim=True)
             z = e.sub_(top).exp_().sum(1, keepdim=True)
