@@ -1,4 +1,4 @@
-"""One ablation: its cells beside the plain student and the shuffled teacher; and who gains: which users, which items."""
+"""One ablation: its cells beside the plain student and the shuffled teacher; and which users and items gain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

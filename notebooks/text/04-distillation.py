@@ -41,7 +41,7 @@ from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json, t
 from seqdistill.config import Distillation, parse, plain, recommender
 from seqdistill.evaluate import rank
 from seqdistill.significance import compare
-from seqdistill.sweep import Job, home_of, plan, ranks, results, sweep
+from seqdistill.sweep import Job, plan, ranks, results, run_folder, sweep
 from seqdistill.train import load_problem, load_teacher, probe, student, taught_by
 
 home = outputs_dir(preset)
@@ -152,7 +152,7 @@ inside = pd.DataFrame(
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
         "probe_r2": probe(
-            student(home_of(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
+            student(run_folder(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
         ),
         "best_epoch": float(run["best_epoch"]),
     }

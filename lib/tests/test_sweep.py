@@ -1,0 +1,157 @@
+import os
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+from seqdistill.artifacts import BookError, save_json
+from seqdistill.cluster import kind_of
+from seqdistill.config import Distillation, Run, Student, plain
+from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep
+from seqdistill.train import taught_by, train
+
+SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
+TAUGHT = replace(SMALL, distillation=Distillation())
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
+    return lambda: (tmp_path / "log").read_text()
+
+
+def same(jobs, one, other):
+    equal = (
+        a.equals(b)
+        for name, frames in ranks(jobs, one).items()
+        for a, b in zip(frames, ranks(jobs, other)[name], strict=True)
+    )
+    return all(equal) and results(jobs, one) == results(jobs, other)
+
+
+def test_two_workers_equal_one(given, tmp_path):
+    jobs = plan({"plain": SMALL, "distilled": TAUGHT}, [0, 1], given)
+    sweep(jobs, tmp_path / "two", workers=2)
+    sweep(jobs, tmp_path / "one", workers=1)
+    assert {name: len(frames) for name, frames in ranks(jobs, tmp_path / "one").items()} == {"plain": 2, "distilled": 2}
+    assert same(jobs, tmp_path / "one", tmp_path / "two")
+
+
+def test_a_variant_may_bring_a_teacher_of_its_own(given, tmp_path):
+    other = taught_by(given, torch.randn(40, 6))
+    jobs = plan({"plain": SMALL, "ours": TAUGHT, "theirs": Job(TAUGHT, other), "again": Job(SMALL, other)}, [0], given)
+    assert len({run_folder(job, tmp_path) for job in jobs.values()}) == 3  # without a teacher in it a run is the same
+    assert list(missing(jobs, tmp_path)) == [("again", 0), ("ours", 0), ("theirs", 0)]
+    sweep(jobs, tmp_path, workers=1)
+    assert missing(jobs, tmp_path) == {} and len(list(tmp_path.glob("*/metrics.json"))) == 3
+    found = {variant: run["valid_ndcg@10"] for (variant, _), run in results(jobs, tmp_path).items()}
+    assert found["plain"] == found["again"] and found["ours"] != found["theirs"]
+
+
+def test_a_grid_names_its_cells():
+    cells = grid(Distillation(share=0.25), alpha=[0.4, 1.0], beta=[False, True])
+    assert list(cells) == ["alpha 0.4, beta off", "alpha 1, beta off", "alpha 0.4, beta on", "alpha 1, beta on"]
+    assert cells["alpha 1, beta off"] == Distillation(share=0.25, alpha=1, beta=False)
+    assert grid(SMALL, loss=["bce"], lr=[0.1]) == {"loss bce, lr 0.1": replace(SMALL, loss="bce", lr=0.1)}
+    with pytest.raises(BookError, match='grid: "aplha" is not a setting of Distillation \\(did you mean "alpha"\\?\\)'):
+        grid(Distillation(), aplha=[1])
+
+
+def measured(folder, job, seconds, epochs):
+    save_json({"config": plain(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
+    save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
+
+
+def test_a_sweep_says_what_it_costs(given, tmp_path, told):
+    hourly, wide = replace(SMALL, epochs=10), replace(SMALL, student=replace(SMALL.student, dim=32))
+    jobs = plan({"plain": SMALL, "long": hourly, "wide": wide}, [0, 1], given)
+    assert cost(jobs, tmp_path, 2) == (
+        "6 runs, 6 not finished yet: at most 36 epochs, 2 runs at a time, time unknown (none measured)"
+    )
+    measured(tmp_path, jobs["plain", 0], 2 * 3600, 4)
+    assert cost(jobs, tmp_path, 2) == (
+        "6 runs, 5 not finished yet: at most 32 epochs, 2 runs at a time, about 6.00 h for the 3 whose like was measured"
+    )
+    measured(tmp_path, jobs["wide", 0], 3600, 4)
+    assert cost(jobs, tmp_path, 1).endswith("1 runs at a time, about 13.00 h")
+    sweep({name: jobs[name] for name in [("plain", 0), ("plain", 1)]}, tmp_path, workers=1)
+    assert told().startswith("sweep: 2 runs, 1 not finished yet: at most 4 epochs, 1 runs at a time, about 2.00 h\n")
+
+
+@contextmanager
+def two_processes(monkeypatch):
+    def kill():
+        workers = [child for child in psutil.Process().children() if "popen_loky_posix" in " ".join(child.cmdline())]
+        workers[0].kill()
+
+    yield "loky", kill
+
+
+@contextmanager
+def two_ray_nodes(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # else Ray leaves one in the home folder
+    import ray
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": soon})
+    other = cluster.add_node(**node)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    try:
+        yield "ray", lambda: cluster.remove_node(other, allow_graceful=False)
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@contextmanager
+def two_dask_workers(monkeypatch):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        yield cluster.scheduler_address, lambda: os.kill(cluster.workers[0].pid, 9)
+
+
+@pytest.mark.parametrize("workers", [two_processes, two_ray_nodes, two_dask_workers])
+def test_a_lost_worker_loses_no_run(given, tmp_path, monkeypatch, told, workers):
+    jobs = plan({"distilled": replace(TAUGHT, epochs=25)}, [0, 1, 2], given)
+    left = []
+
+    def when_both_work(kill):
+        while len(list((tmp_path / "runs").glob("*/checkpoint/progress.json"))) < 2:
+            time.sleep(0.01)
+        kill()
+        left.extend(missing(jobs, tmp_path / "runs"))
+
+    with workers(monkeypatch) as (cluster, kill):
+        killer = threading.Thread(target=when_both_work, args=[kill], daemon=True)
+        killer.start()
+        sweep(jobs, tmp_path / "runs", cluster)
+        killer.join()
+    assert len(left) > 1
+    assert ("sweep: a worker was lost (" in told()) == (kind_of(cluster) != "dask")  # Dask tries again by itself
+    for job in jobs.values():
+        train(*job, tmp_path / "alone")
+    assert same(jobs, tmp_path / "runs", tmp_path / "alone")
+    assert len(list((tmp_path / "runs").iterdir())) == len(jobs)
+    assert {len(run["history"]) for run in results(jobs, tmp_path / "runs").values()} == {25}
+
+
+@pytest.mark.parametrize(("cluster", "module"), [("ray", "ray"), ("tcp://localhost:8786", "distributed")])
+def test_a_cluster_that_is_not_installed_names_its_command(given, tmp_path, monkeypatch, cluster, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        BookError, match=rf'cluster: {module} is not installed; run pip install .*"lib\[{kind_of(cluster)}\]"'
+    ):
+        sweep(plan({"plain": SMALL}, [0], given), tmp_path, cluster)
+
+
+def test_an_unknown_cluster_is_refused(given, tmp_path):
+    with pytest.raises(BookError, match='cluster "loki": choose loky, ray, dask'):
+        sweep(plan({"plain": SMALL}, [0], given), tmp_path, "loki")
