@@ -149,7 +149,7 @@ def publish(preset: str) -> None:
             nbformat.write(notebook, temporary)
     main = pd.read_csv(outputs_dir(preset) / "tables" / "main.csv").fillna({"verdict": ""})
     reading = main[main["protocol"].str.endswith("/all") & (main["seen"] == "kept")]
-    columns = ["variant", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+    columns = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
     before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
     _, after = rest.split(MARKS[1])
     table = report.markdown(report.formatted(reading, columns))

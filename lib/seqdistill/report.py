@@ -68,13 +68,17 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
     axes.axvline(0, color="black", linewidth=1)
     axes.set(yticks=rows.index, yticklabels=rows["variant"], xlabel="difference in NDCG@10, 95 % interval over users")
     axes.set(title=title, ylim=(len(rows) - 0.5, -0.5))
+    axes.locator_params(axis="x", nbins=6)
     return figure
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     """Write a figure as PNG and the numbers behind it as CSV beside it; return the figure."""
     figure.tight_layout()
-    save_with(lambda temporary: figure.savefig(temporary, format="png", metadata={"Software": None}), path)
+    save_with(
+        lambda temporary: figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None}),
+        path,
+    )
     save_csv(data, path.with_suffix(".csv"))
     plt.close(figure)
     return figure

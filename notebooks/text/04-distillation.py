@@ -18,7 +18,7 @@ sasrec = {
 sasrec_teacher = {"alpha": 0.4, "share": 0.25}
 bert4rec = {
     "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
-    "epochs": 40,
+    "epochs": 24,
     "batch": 16,
     "lr": 0.001,
     "masked": 0.3,
@@ -137,7 +137,8 @@ grid = sns.relplot(
     aspect=1.4,
     facet_kws={"sharey": False, "sharex": False},
 )
-_ = grid.set_titles("{row_name}: {col_name}").set_ylabels("mean and deviation over seeds")
+_ = grid.set_titles("{row_name}: {col_name}").set_ylabels("mean, deviation")
+sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=4, title="")
 report.save_figure(grid.figure, curves, home / "figures" / "learning.png")
 
 # %% [markdown]
@@ -169,7 +170,7 @@ for name in config:
     read = {form: told.loc[f"{name} {form}", "probe_r2"] for form in ("distilled", "distilled-student", "plain")}
     said = ", ".join(f"off `{form}` with R² {value:.4f}" for form, value in read.items())
     lines.append(
-        f"* {name}: the paper's target ends with **{shrunk:.1%}** of its variance; a probe reads the teacher {said}."
+        f"* {name}: the paper's target ends with **{shrunk:.4f}** of its variance; a probe reads the teacher {said}."
     )
 Markdown("\n".join(lines))
 
@@ -272,7 +273,7 @@ least = labelled.dropna(subset="detectable").groupby("model")[["detectable", "nd
 share = least["detectable"] / labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
 Markdown(
     "\n".join(
-        f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.0%} of the plain student's"
+        f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.4f} of the plain student's"
         for name in least.index
     )
 )

@@ -8,7 +8,7 @@
 # %% tags=["parameters"]
 preset = "default"
 model = "SASRec"
-seeds = [0, 1]
+seeds = [0]
 alphas = [0.4, 0.6, 0.8]
 shares = [0.1, 0.5, 1.0]
 coverage = [0.05, 0.2, 0.5]
@@ -153,6 +153,7 @@ lines = sns.relplot(
     facet_kws={"sharey": False, "sharex": False},
 )
 _ = lines.set_titles("{col_name}")
+sns.move_legend(lines, "lower center", bbox_to_anchor=(0.5, 1), ncol=5)
 report.save_figure(lines.figure, inside, figures / "inside.png")
 
 # %%
@@ -161,7 +162,7 @@ ratio = (shrunk.last() / shrunk.first()).rename("kept").reset_index()
 kept = ratio.groupby("side")["kept"].agg(["min", "max"])
 Markdown(
     "Variance of the target at the end of phase 1, as a share of its start: "
-    + "; ".join(f"`{side}` {row['min']:.0%} to {row['max']:.0%}" for side, row in kept.iterrows())
+    + "; ".join(f"`{side}` {row['min']:.4f} to {row['max']:.4f}" for side, row in kept.iterrows())
     + "."
 )
 
