@@ -16,7 +16,8 @@ STRICT = ConfigDict(extra="forbid")
 class Student:
     """Shape of the recommender; `dim` is d, `length` the most positions it reads; causal is SASRec, else BERT4Rec.
 
-    temperature: scores are cosines divided by it; 0 leaves them inner products.
+    temperature: scores are cosines divided by it; 0 leaves them inner products. item_dropout: chance of an item of the
+    history to be left out of a training step, its place staying.
     """
 
     causal: bool = True
@@ -24,6 +25,7 @@ class Student:
     blocks: int = Field(2, gt=0)
     heads: int = Field(2, gt=0)
     dropout: float = Field(0.2, ge=0, lt=1)
+    item_dropout: float = Field(0.0, ge=0, lt=1)
     length: int = Field(50, gt=2)
     temperature: float = Field(0.0, ge=0)
 

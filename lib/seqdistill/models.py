@@ -109,8 +109,10 @@ class Encoder(nn.Module):
 
     def embed(self, ids: Tensor) -> Tensor:
         """Add item and position vectors: [B, T] -> [B, T, d]."""
-        h = self.item(ids) * self.config.dim**0.5 + self.position.weight[: ids.shape[1]]
-        return F.dropout(h, self.config.dropout, self.training)
+        h = self.item(ids) * self.config.dim**0.5
+        if self.training and self.config.item_dropout:
+            h = h * (torch.rand(ids.shape, device=ids.device) >= self.config.item_dropout)[..., None]
+        return F.dropout(h + self.position.weight[: ids.shape[1]], self.config.dropout, self.training)
 
     def scaled(self, h: Tensor) -> Tensor:
         """Bring the final norm's output to the scale of scores: cosines over the temperature, if there is one."""

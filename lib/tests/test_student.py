@@ -136,6 +136,18 @@ def test_heads_that_do_not_divide_the_width_are_named():
         parse(Student, {"heads": 3}, "test")
 
 
+def test_item_dropout_leaves_places_and_scoring_alone():
+    torch.manual_seed(0)
+    model = Encoder(30, Student(dim=8, blocks=1, heads=1, dropout=0.0, item_dropout=0.25, length=50))
+    ids = torch.arange(1, 31).repeat(200, 1)
+    bare = model.train().embed(ids) - model.position.weight[:30]
+    hidden = (bare == 0).all(2)
+    assert hidden.float().mean().item() == pytest.approx(0.25, abs=0.02)
+    whole = model.item(ids) * 8**0.5
+    torch.testing.assert_close(bare[~hidden], whole[~hidden])
+    torch.testing.assert_close(model.eval().embed(ids), whole + model.position.weight[:30])
+
+
 def test_padding_row_has_no_gradient_and_catalogue_starts_at_item_one():
     model = student()
     ids = torch.tensor([[3, 5, 0, 0]])
