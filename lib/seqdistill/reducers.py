@@ -106,7 +106,7 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
     """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; rows of the others are NaN."""
     rows = torch.full((users, space.shape[1]), torch.nan)
-    rows[torch.from_numpy(owners)] = standardised(space)
+    rows[torch.from_numpy(np.array(owners))] = standardised(space)
     return rows
 
 

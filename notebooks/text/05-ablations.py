@@ -282,7 +282,8 @@ groups = {
 }
 if category is not None:
     common = category.value_counts().index[:6]
-    groups["category"] = lambda cases: cases["item"].map(category).astype(pd.CategoricalDtype(common))
+    usual = category.where(category.isin(common)).astype("category")
+    groups["category"] = lambda cases: cases["item"].map(usual).astype("category")
 
 # %%
 who = pd.concat([gains_by(main["taught"], main["plain"], group).assign(by=name) for name, group in groups.items()])
