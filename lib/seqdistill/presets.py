@@ -9,6 +9,7 @@ import yaml
 from seqdistill import splits
 from seqdistill.arms import ARMS
 from seqdistill.artifacts import ROOT, BookError
+from seqdistill.cluster import kind_of
 from seqdistill.config import Distillation, Run, parse, suggestion
 from seqdistill.llm import parts_of
 from seqdistill.prompting import sampling_of
@@ -88,6 +89,8 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     parse(Run, {"student": run["shape"], **run["training"]}, f"{where}, 04-distillation")
     parse(Distillation, {"alpha": run["alpha"], "share": run["share"]}, f"{where}, 04-distillation")
+    for number in ("04", "05"):
+        kind_of(values[number]["cluster"])
 
 
 def profile_values(preset: str) -> dict:

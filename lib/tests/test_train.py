@@ -18,7 +18,6 @@ from seqdistill.artifacts import BookError, load_json, load_table, save_json, sa
 from seqdistill.config import Distillation, Run, Student, parse, plain
 from seqdistill.epochs import rate, training_rows
 from seqdistill.splits import leave_last_k
-from seqdistill.sweep import plan, ranks, sweep
 from seqdistill.train import load_problem, probe, problem, run_key, student, train
 
 SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
@@ -282,15 +281,6 @@ def test_a_teacher_made_from_other_events_is_refused(given, events, tmp_path):
     save_table(events, tmp_path / "items.parquet", "old")
     with pytest.raises(BookError, match=r"items\.parquet: stale"):
         load_problem(tmp_path)
-
-
-def test_sweep_finishes_every_run_and_two_workers_equal_one(given, tmp_path):
-    runs = plan({"plain": SMALL, "distilled": replace(SMALL, distillation=Distillation())}, [0, 1])
-    sweep(runs, given, tmp_path / "two", workers=2)
-    sweep(runs, given, tmp_path / "one", workers=1)
-    one, two = (ranks(runs, given, tmp_path / name) for name in ("one", "two"))
-    assert [len(frames) for frames in one.values()] == [2, 2]
-    assert all(a.equals(b) for name in one for a, b in zip(one[name], two[name], strict=True))
 
 
 def test_a_config_survives_json():

@@ -14,6 +14,7 @@ training = {"epochs": 16, "batch": 16, "lr": 0.001}
 alpha = 0.4
 share = 0.25
 recent_days = 90.0
+cluster = "loky"
 
 # %%
 from dataclasses import replace
@@ -71,9 +72,9 @@ variants = {
 # epoch.
 
 # %%
-runs = plan(variants, seeds)
+runs = plan(variants, seeds, problem)
 print(f"{len(runs)} runs of {config.epochs} epochs, one thread each")
-sweep(runs, problem, home / "runs")
+sweep(runs, home / "runs", cluster)
 
 # %% [markdown]
 # ## How they learned
@@ -82,7 +83,7 @@ sweep(runs, problem, home / "runs")
 # target; the curve alone would not show it, so the table after it gives the target's variance.
 
 # %%
-found = results(runs, problem, home / "runs")
+found = results(runs, home / "runs")
 curves = pd.DataFrame(
     {"variant": variant, "seed": seed, "epoch": epoch, **log}
     for (variant, seed), run in found.items()
@@ -112,7 +113,7 @@ report.save_figure(figure, curves, home / "figures" / "learning.png")
 # %%
 phase1 = curves.dropna(subset="target_variance").groupby("variant", sort=False)["target_variance"]
 inside = pd.DataFrame({"variance_start": phase1.first(), "variance_end": phase1.last()}).reindex(list(variants))
-homes = {name: home / "runs" / run_key(run, problem) for name, run in runs.items()}
+homes = {name: home / "runs" / run_key(*job) for name, job in runs.items()}
 probes = pd.Series({name: probe(student(folder, problem.items), problem) for name, folder in homes.items()})
 inside["probe_r2"] = probes.groupby(level=0).mean()
 chosen = pd.Series({name: float(run["best_epoch"]) for name, run in found.items()})
@@ -143,7 +144,7 @@ recent = baselines.recent_popularity(train, problem.items, problem.test, recent_
 ranked = {
     "popularity": [rank(problem.test, baselines.popularity(train, problem.items))],
     "recent-popularity": [rank(problem.test, recent)],
-    **ranks(runs, problem, home / "runs"),
+    **ranks(runs, home / "runs"),
 }
 
 # %% [markdown]

@@ -9,6 +9,7 @@
 preset = "default"
 seeds = [0, 1, 2]
 alphas = [0.4, 0.8]
+cluster = "loky"
 
 # %%
 from dataclasses import replace
@@ -17,7 +18,7 @@ from IPython.display import Markdown
 from seqdistill import report
 from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv
 from seqdistill.config import Distillation, Run, parse
-from seqdistill.sweep import plan, ranks, sweep
+from seqdistill.sweep import grid, plan, ranks, sweep
 from seqdistill.train import load_problem
 
 home = outputs_dir(preset)
@@ -30,28 +31,25 @@ report.style()
 problem = load_problem(home / "artifacts")
 chosen = load_json(home / "artifacts" / "student.json")
 config = parse(Run, chosen["run"], "student.json")
-grid = {
-    f"alpha {alpha:g}, beta {'on' if beta else 'off'}": Distillation(alpha=alpha, beta=beta, share=chosen["share"])
-    for beta in (False, True)
-    for alpha in alphas
-}
+cells = grid(Distillation(share=chosen["share"]), alpha=alphas, beta=[False, True])
 
 # %%
-runs = plan({"plain": config} | {name: replace(config, distillation=cell) for name, cell in grid.items()}, seeds)
+taught = {name: replace(config, distillation=cell) for name, cell in cells.items()}
+runs = plan({"plain": config} | taught, seeds, problem)
 print(f"{len(runs)} runs of {config.epochs} epochs")
-sweep(runs, problem, home / "runs")
+sweep(runs, home / "runs", cluster)
 
 # %% [markdown]
 # All test targets, seen items kept, against the plain student with as many updates:
 
 # %%
-table = report.compare(ranks(runs, problem, home / "runs"), "plain", "kept", last=False)
+table = report.compare(ranks(runs, home / "runs"), "plain", "kept", last=False)
 dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
 table.insert(0, "dataset", dataset)
 table.insert(1, "protocol", f"{protocol}/all")
 table.insert(2, "model", "SASRec")
-table["alpha"] = [grid[name].alpha if name in grid else None for name in table["variant"]]
-table["beta"] = [grid[name].beta if name in grid else None for name in table["variant"]]
+table["alpha"] = [cells[name].alpha if name in cells else None for name in table["variant"]]
+table["beta"] = [cells[name].beta if name in cells else None for name in table["variant"]]
 save_csv(table, home / "tables" / "ablation-alpha-beta.csv")
 report.formatted(table, ["variant", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
