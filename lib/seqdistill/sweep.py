@@ -76,13 +76,13 @@ def cost(jobs: Jobs, folder: Path, workers: int) -> str:
         seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
     todo = [job.run for job in missing(jobs, folder).values()]
     known = [run.epochs * median(seconds[kind(plain(run))]) for run in todo if kind(plain(run)) in seconds]
-    hours = sum(known) / min(workers, len(todo)) / 3600 if known else 0
-    time = f"about {hours:.2f} h" if known else "time unknown (none measured)"
-    part = f" for the {len(known)} whose like was measured" if 0 < len(known) < len(todo) else ""
-    runs = len({home(job, folder) for job in jobs.values()})
+    hours, runs = sum(known) / min(workers, len(todo) or 1) / 3600, len({home(job, folder) for job in jobs.values()})
+    time = (
+        f"about {hours:.2f} h for the {len(known)} whose like was measured" if known else "time unknown (none measured)"
+    )
     return (
         f"{runs} runs, {runs - len(todo)} finished already; {len(todo)} to train, at most {workers} at a time: "
-        f"at most {sum(run.epochs for run in todo)} epochs, {time}{part}"
+        f"at most {sum(run.epochs for run in todo)} epochs, {time}"
     )
 
 
@@ -103,9 +103,9 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
     folder, error = folder.resolve(), None
     with connected(cluster) as lost:
         for _ in range(TRIES):
-            todo, cores = missing(jobs, folder), effective_n_jobs(-1)
-            if not todo:
+            if not (todo := missing(jobs, folder)):
                 return
+            cores = effective_n_jobs(-1)
             at_once = min(workers or cores, cores)
             why = f"a worker was lost ({type(error).__name__}), {listed(todo)} go on; " if error else ""
             try:

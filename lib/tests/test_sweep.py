@@ -80,10 +80,13 @@ def test_a_sweep_says_what_it_costs(given, tmp_path, told):
         "about 6.00 h for the 3 whose like was measured"
     )
     measured(tmp_path, jobs["wide", 0], 3600, 4)
-    assert cost(jobs, tmp_path, 1).endswith("4 to train, at most 1 at a time: at most 28 epochs, about 13.00 h")
+    assert cost(jobs, tmp_path, 1).endswith(
+        "4 to train, at most 1 at a time: at most 28 epochs, about 13.00 h for the 4 whose like was measured"
+    )
     sweep({name: jobs[name] for name in [("plain", 0), ("plain", 1)]}, tmp_path, workers=1)
     assert told().startswith(
-        "sweep: 2 runs, 1 finished already; 1 to train, at most 1 at a time: at most 4 epochs, about 2.00 h\n"
+        "sweep: 2 runs, 1 finished already; 1 to train, at most 1 at a time: at most 4 epochs, "
+        "about 2.00 h for the 1 whose like was measured\n"
     )
 
 
