@@ -87,7 +87,7 @@ def cost(jobs: Jobs, folder: Path, workers: int) -> str:
 
 
 def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None = None) -> None:
-    """Finish every run of a plan, one thread a run, and say first what that will cost.
+    """Finish every run of a plan, one thread a run (outputs/bench/sweep.csv says why), and say first what it will cost.
 
     Where a worker is lost, what is missing goes on from its checkpoints on those that are left.
 
