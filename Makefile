@@ -26,7 +26,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep weights reproduce publish profiles lab
 .PHONY: test lint unit nbval clean gone
 .SECONDARY:
 
@@ -92,6 +92,9 @@ build/peers/ready: lib/tests/peers/requirements.txt
 
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
 	@$(python) lib/tests/bench_quality.py
+
+bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
+	@$(python) lib/tests/bench_sweep.py
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
 	$(python) lib/tests/bench_teacher.py umap $(or $(SIZES),600 6000 20000)

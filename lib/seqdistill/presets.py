@@ -10,6 +10,7 @@ import yaml
 from seqdistill import splits
 from seqdistill.arms import ARMS
 from seqdistill.artifacts import ROOT, BookError
+from seqdistill.cluster import kind_of
 from seqdistill.config import Distillation, parse, recommender, suggestion
 from seqdistill.llm import parts_of
 from seqdistill.prompting import sampling_of
@@ -89,10 +90,12 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in ARMS]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher; choose among {', '.join(ARMS)}.")
+    for number in ("04", "05"):
+        kind_of(values[number]["cluster"])
     for name in ("SASRec", "BERT4Rec"):
-        values, taught = run[name.lower()], run[f"{name.lower()}_teacher"]
-        if values:
-            found = recommender(values, name, f"{where}, 04-distillation")
+        settings, taught = run[name.lower()], run[f"{name.lower()}_teacher"]
+        if settings:
+            found = recommender(settings, name, f"{where}, 04-distillation")
             for setting in (taught, {**taught, **run["own"]}):
                 replace(found, distillation=parse(Distillation, setting, f"{where}, teacher of {name}"))
 

@@ -71,21 +71,26 @@ def cost(jobs: Jobs, folder: Path, workers: int) -> str:
         return digest([run["student"], run["batch"], run["loss"], run["windows"]])
 
     seconds: dict[str, list[float]] = {}  # kind of run -> CPU seconds per epoch
-    for path in folder.glob("*/cost.json"):
-        done = load_json(path.with_name("metrics.json"))
-        seconds.setdefault(kind(done["config"]), []).append(load_json(path)["cpu_seconds"] / len(done["history"]))
+    for path in folder.glob("*/metrics.json"):
+        done, spent = load_json(path), load_json(path.with_name("cost.json"))["cpu_seconds"]
+        seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
     todo = [job.run for job in missing(jobs, folder).values()]
     known = [run.epochs * median(seconds[kind(plain(run))]) for run in todo if kind(plain(run)) in seconds]
-    time = f"about {sum(known) / workers / 3600:.2f} h" if known else "time unknown (none measured)"
+    hours, runs = (
+        sum(known) / min(workers, len(todo) or 1) / 3600,
+        len({run_folder(job, folder) for job in jobs.values()}),
+    )
+    time = (
+        f"about {hours:.2f} h for the {len(known)} whose like was measured" if known else "time unknown (none measured)"
+    )
     return (
-        f"{len({run_folder(job, folder) for job in jobs.values()})} runs, {len(todo)} not finished yet: at most "
-        f"{sum(run.epochs for run in todo)} epochs, {workers} runs at a time, {time}"
-        + (f" for the {len(known)} whose like was measured" if 0 < len(known) < len(todo) else "")
+        f"{runs} runs, {runs - len(todo)} finished already; {len(todo)} to train, at most {workers} at a time: "
+        f"at most {sum(run.epochs for run in todo)} epochs, {time}"
     )
 
 
 def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None = None) -> None:
-    """Finish every run of a plan, one thread a run, and say first what that will cost.
+    """Finish every run of a plan, one thread a run (outputs/bench/sweep.csv says why), and say first what it will cost.
 
     Where a worker is lost, what is missing goes on from its checkpoints on those that are left.
 
@@ -96,15 +101,14 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
         workers: runs at a time, by default one a core.
 
     Raises:
-        BookError: as `connected`; or a run failed for a reason that its sentence names; or workers were lost again
-            and again.
+        BookError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
     """
     folder, error = folder.resolve(), None
     with connected(cluster) as lost:
         for _ in range(TRIES):
-            todo, cores = missing(jobs, folder), effective_n_jobs(-1)
-            if not todo:
+            if not (todo := missing(jobs, folder)):
                 return
+            cores = effective_n_jobs(-1)
             at_once = min(workers or cores, cores)
             why = f"a worker was lost ({type(error).__name__}), {listed(todo)} go on; " if error else ""
             try:
@@ -113,15 +117,14 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
                 error = raised
     if todo := missing(jobs, folder):
         raise BookError(
-            f"sweep: {listed(todo)} not finished after {TRIES} tries. Either workers were lost each time, or the nodes "
-            f"do not share {shown(folder)} or this code. What was finished is kept; run it again."
+            f"sweep: {listed(todo)} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
+            f"share {shown(folder)} or this code. Run it again: what was finished is kept."
         ) from error
 
 
 def listed(jobs: Jobs) -> str:
-    """Name the first of some jobs, and how many more there are."""
-    names = [f"{variant} (seed {seed})" for variant, seed in jobs]
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    """Name jobs in a sentence."""
+    return ", ".join(f"{variant} (seed {seed})" for variant, seed in jobs)
 
 
 def train_all(jobs: Jobs, folder: Path, workers: int, line: str) -> None:

@@ -139,6 +139,7 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
+        ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
     ],
 )
 def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):

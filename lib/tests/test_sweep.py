@@ -1,15 +1,17 @@
-import os
+import signal
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
 import torch
+from joblib import Parallel, delayed
 from seqdistill.artifacts import BookError, save_json
-from seqdistill.cluster import kind_of
+from seqdistill.cluster import connected, kind_of
 from seqdistill.config import Distillation, Run, Student, plain
 from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep
 from seqdistill.train import taught_by, train
@@ -70,77 +72,120 @@ def test_a_sweep_says_what_it_costs(given, tmp_path, told):
     hourly, wide = replace(SMALL, epochs=10), replace(SMALL, student=replace(SMALL.student, dim=32))
     jobs = plan({"plain": SMALL, "long": hourly, "wide": wide}, [0, 1], given)
     assert cost(jobs, tmp_path, 2) == (
-        "6 runs, 6 not finished yet: at most 36 epochs, 2 runs at a time, time unknown (none measured)"
+        "6 runs, 0 finished already; 6 to train, at most 2 at a time: at most 36 epochs, time unknown (none measured)"
     )
     measured(tmp_path, jobs["plain", 0], 2 * 3600, 4)
     assert cost(jobs, tmp_path, 2) == (
-        "6 runs, 5 not finished yet: at most 32 epochs, 2 runs at a time, about 6.00 h for the 3 whose like was measured"
+        "6 runs, 1 finished already; 5 to train, at most 2 at a time: at most 32 epochs, "
+        "about 6.00 h for the 3 whose like was measured"
     )
     measured(tmp_path, jobs["wide", 0], 3600, 4)
-    assert cost(jobs, tmp_path, 1).endswith("1 runs at a time, about 13.00 h")
+    assert cost(jobs, tmp_path, 1).endswith(
+        "4 to train, at most 1 at a time: at most 28 epochs, about 13.00 h for the 4 whose like was measured"
+    )
     sweep({name: jobs[name] for name in [("plain", 0), ("plain", 1)]}, tmp_path, workers=1)
-    assert told().startswith("sweep: 2 runs, 1 not finished yet: at most 4 epochs, 1 runs at a time, about 2.00 h\n")
+    assert told().startswith(
+        "sweep: 2 runs, 1 finished already; 1 to train, at most 1 at a time: at most 4 epochs, "
+        "about 2.00 h for the 1 whose like was measured\n"
+    )
 
 
 @contextmanager
-def two_processes(monkeypatch):
-    def kill():
-        workers = [child for child in psutil.Process().children() if "popen_loky_posix" in " ".join(child.cmdline())]
-        workers[0].kill()
+def processes(monkeypatch):
+    def workers():
+        return [child for child in psutil.Process().children() if "popen_loky_posix" in " ".join(child.cmdline())]
 
-    yield "loky", kill
+    yield "loky", workers, lambda worker: worker.kill()
 
 
 @contextmanager
-def two_ray_nodes(monkeypatch):
+def ray_nodes(monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # else Ray leaves one in the home folder
     import ray
     from ray.cluster_utils import Cluster
 
-    node = {"num_cpus": 1, "object_store_memory": 80_000_000}
     soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False, "_system_config": soon})
-    other = cluster.add_node(**node)
+    first = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False, "_system_config": soon}
+    cluster = Cluster(initialize_head=True, head_node_args=first)
+    second = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
     try:
-        yield "ray", lambda: cluster.remove_node(other, allow_graceful=False)
+        yield (
+            "ray",
+            lambda: raylet.children(recursive=True),
+            lambda _: cluster.remove_node(second, allow_graceful=False),
+        )
     finally:
         ray.shutdown()
         cluster.shutdown()
 
 
 @contextmanager
-def two_dask_workers(monkeypatch):
+def dask_workers(monkeypatch):
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address, lambda: os.kill(cluster.workers[0].pid, 9)
+        nannies = list(cluster.workers.values())
+        yield (
+            cluster.scheduler_address,
+            lambda: [psutil.Process(it.pid) for it in nannies],
+            lambda worker: worker.kill(),
+        )
 
 
-@pytest.mark.parametrize("workers", [two_processes, two_ray_nodes, two_dask_workers])
+def resumable(process):
+    """Whether a process holds the lock of a run that has a checkpoint already."""
+    locks = [Path(file.path) for file in process.open_files() if file.path.endswith("/lock")]
+    return any((lock.parent / "checkpoint" / "progress.json").exists() for lock in locks)
+
+
+@pytest.mark.parametrize("workers", [processes, ray_nodes, dask_workers])
 def test_a_lost_worker_loses_no_run(given, tmp_path, monkeypatch, told, workers):
-    jobs = plan({"distilled": replace(TAUGHT, epochs=25)}, [0, 1, 2], given)
-    left = []
+    jobs, folder, killed = plan({"distilled": replace(TAUGHT, epochs=25)}, [0, 1, 2, 3], given), tmp_path / "runs", []
+    homes = sorted(run_folder(job, folder) for job in jobs.values())
 
-    def when_both_work(kill):
-        while len(list((tmp_path / "runs").glob("*/checkpoint/progress.json"))) < 2:
-            time.sleep(0.01)
-        kill()
-        left.extend(missing(jobs, tmp_path / "runs"))
+    def kill_one(there, kill):
+        while not killed and not all((path / "metrics.json").exists() for path in homes):
+            time.sleep(0.02)
+            with suppress(psutil.Error):
+                killed.extend([process for process in there() if resumable(process)][:1])
+        kill(*killed)
 
-    with workers(monkeypatch) as (cluster, kill):
-        killer = threading.Thread(target=when_both_work, args=[kill], daemon=True)
+    with workers(monkeypatch) as (cluster, there, kill):
+        killer = threading.Thread(target=kill_one, args=[there, kill], daemon=True)
         killer.start()
-        sweep(jobs, tmp_path / "runs", cluster)
+        sweep(jobs, folder, cluster)
         killer.join()
-    assert len(left) > 1
+    assert not killed[0].is_running()
     assert ("sweep: a worker was lost (" in told()) == (kind_of(cluster) != "dask")  # Dask tries again by itself
     for job in jobs.values():
         train(*job, tmp_path / "alone")
-    assert same(jobs, tmp_path / "runs", tmp_path / "alone")
-    assert len(list((tmp_path / "runs").iterdir())) == len(jobs)
-    assert {len(run["history"]) for run in results(jobs, tmp_path / "runs").values()} == {25}
+    assert same(jobs, folder, tmp_path / "alone")
+    assert sorted(folder.iterdir()) == homes
+    assert {len(run["history"]) for run in results(jobs, folder).values()} == {25}
+
+
+def test_runs_that_never_end_are_named(given, tmp_path, monkeypatch):
+    monkeypatch.setattr("seqdistill.sweep.train", lambda *_: None)  # as on nodes that write to a folder of their own
+    with pytest.raises(BookError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) not finished after 4 tries"):
+        sweep(plan({"plain": SMALL}, [0, 1], given), tmp_path, workers=1)
+
+
+def test_a_task_that_costs_every_dask_worker_is_told(monkeypatch):
+    with dask_workers(monkeypatch) as (address, *_), connected(address) as lost:
+        with pytest.raises(lost):
+            Parallel(n_jobs=-1)(delayed(signal.raise_signal)(number) for number in (signal.SIGKILL, signal.SIGKILL))
+        assert Parallel(n_jobs=-1)(delayed(abs)(number) for number in (-1, -2)) == [1, 2]
+
+
+def test_dask_workers_of_several_threads_are_refused():
+    from distributed import LocalCluster
+
+    threads = LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
+    with threads, pytest.raises(BookError, match="--nthreads 1"), connected(threads.scheduler_address):
+        pass
 
 
 @pytest.mark.parametrize(("cluster", "module"), [("ray", "ray"), ("tcp://localhost:8786", "distributed")])
