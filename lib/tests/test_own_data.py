@@ -18,7 +18,7 @@ PRESET = """
   sasrec: {student: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
   sasrec_teacher: {share: 0.5}
   bert4rec: {}
-05-ablations: {seeds: [0], alphas: [0.4]}
+05-ablations: {seeds: [0], alphas: [0.4], shares: [0.5], coverage: [0.5], components: [3], neighbors: 8}
 """
 SETTINGS = """
 items: {id: isbn, title: name, categories: shelf, separator: " > "}
