@@ -1,11 +1,13 @@
 """Tables for the page, figures in one style, and the paper's own numbers (as data)."""
 
+import io
 from importlib import resources
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import PIL.Image
 import seaborn as sns
 import yaml
 from IPython.display import Image, Markdown, display
@@ -73,12 +75,12 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
-    """Write a figure as PNG and the numbers behind it as CSV beside it; return the figure."""
+    """Write a figure as PNG of 64 colours and the numbers behind it as CSV beside it; return the figure."""
     figure.tight_layout()
-    save_with(
-        lambda temporary: figure.savefig(temporary, format="png", bbox_inches="tight", metadata={"Software": None}),
-        path,
-    )
+    drawing = io.BytesIO()
+    figure.savefig(drawing, format="png", bbox_inches="tight")
+    few = PIL.Image.open(drawing).convert("RGB").quantize(64)
+    save_with(lambda temporary: few.save(temporary, format="png", optimize=True), path)
     save_csv(data, path.with_suffix(".csv"))
     plt.close(figure)
     return figure
