@@ -10,6 +10,7 @@ from seqdistill.facts import facts_text, histories, history_lines
 from seqdistill.significance import holm, paired
 
 TEXT_ARMS = ("profile", "facts", "raw-history")
+NO_LLM = ("facts", "raw-history", "item-text")
 ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")
 Encode = Callable[[Sequence[str]], np.ndarray]
 

@@ -8,7 +8,7 @@ import nbformat
 import yaml
 
 from seqdistill import splits
-from seqdistill.arms import ARMS
+from seqdistill.arms import ARMS, NO_LLM
 from seqdistill.artifacts import ROOT, BookError
 from seqdistill.cluster import kind_of
 from seqdistill.config import Distillation, parse, recommender, suggestion
@@ -88,8 +88,8 @@ def check_preset(preset: str) -> None:
     for name, choice in (("reducer", REDUCERS), ("teacher", ARMS)):
         if texts[name] not in choice:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
-    if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in ARMS]:
-        raise BookError(f"{where}: {bad[0]!r} is not a teacher; choose among {', '.join(ARMS)}.")
+    if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
+        raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
     for number in ("04", "05"):
         kind_of(values[number]["cluster"])
     for name in ("SASRec", "BERT4Rec"):

@@ -139,6 +139,8 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
+        ("03-embeddings: {everyone: [profile]}", "'profile' is not a teacher without an LLM"),
+        ("04-distillation: {arms: [shuffled]}", "'shuffled' is not a teacher without an LLM"),
         ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
     ],
 )
