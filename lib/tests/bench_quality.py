@@ -36,8 +36,9 @@ SEARCH = {
     "cosine .07, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE), epochs=24),
     "cosine .07, dropout .4, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE, dropout=0.4), epochs=24),
     "cosine .07, dropout .6, d 256": shaped(BEAUTY, temperature=COSINE, dim=256, dropout=0.6),
-    "cosine .07, dropout .4, item dropout .15": shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15),
-    "the same, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15), epochs=24),
+    "cosine .07, dropout .4, item dropout .15, 24 epochs": replace(
+        shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15), epochs=24
+    ),
 }
 BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE), epochs=24, masked=0.3, last_share=0.3)
 SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
