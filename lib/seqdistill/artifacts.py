@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parents[2]
+PARSING = threading.Lock()  # ast.parse of Python 3.11 is not safe in threads
 
 
 class BookError(Exception):
@@ -64,7 +66,8 @@ def code_digest(*modules: str) -> str:
     """SHA-256 of what modules of this package do: comments, docstrings and layout do not count."""
     trees = []
     for name in modules:
-        tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+        with PARSING:
+            tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             first = body[0] if isinstance(body, list) and body else None

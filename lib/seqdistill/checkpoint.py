@@ -34,25 +34,38 @@ def restore(state: dict[str, Tensor], model: nn.Module, teacher: nn.Module | Non
         optimizer.state[int(index)][slot].copy_(value)
 
 
-def keep(checkpoint: Path, history: list[dict], state: dict[str, Tensor], best: dict[str, Tensor]) -> None:
-    """Write a checkpoint so that a kill at any moment leaves a whole one: progress.json names its files."""
+def keep(
+    checkpoint: Path, history: list[dict], spent: float, state: dict[str, Tensor], best: dict[str, Tensor]
+) -> None:
+    """Write a checkpoint so that a kill at any moment leaves a whole one: progress.json names its files.
+
+    Args:
+        checkpoint: its folder.
+        history: what every epoch so far has logged.
+        spent: CPU seconds so far.
+        state: see `state_of`.
+        best: weights of the best epoch.
+    """
     names = {"state": f"state-{len(history)}.safetensors", "best": f"best-{len(history)}.safetensors"}
     for name, tensors in (("state", state), ("best", best)):
         save_with(lambda path, tensors=tensors: save_file(tensors, path), checkpoint / names[name])
-    save_json({"history": history, **names}, checkpoint / "progress.json")
+    save_json({"history": history, "cpu_seconds": spent, **names}, checkpoint / "progress.json")
     for old in checkpoint.glob("*.safetensors"):
         if old.name not in names.values():
             old.unlink(missing_ok=True)
 
 
-def kept(checkpoint: Path) -> tuple[list[dict], dict[str, Tensor], dict[str, Tensor]]:
-    """Read what `keep` wrote: history, state, best weights; a damaged checkpoint is reported and counts as none."""
+def kept(checkpoint: Path) -> tuple[list[dict], float, dict[str, Tensor], dict[str, Tensor]]:
+    """Read what `keep` wrote: history, CPU seconds, state, best weights.
+
+    A damaged checkpoint is reported and counts as none.
+    """
     if not (checkpoint / "progress.json").exists():
-        return [], {}, {}
+        return [], 0.0, {}, {}
     try:
         progress = load_json(checkpoint / "progress.json")
         state, best = (load_file(checkpoint / progress[name]) for name in ("state", "best"))
     except (BookError, KeyError, OSError, SafetensorError) as error:
         say(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
-        return [], {}, {}
-    return progress["history"], state, best
+        return [], 0.0, {}, {}
+    return progress["history"], progress["cpu_seconds"], state, best

@@ -1,7 +1,7 @@
 """What a run is: frozen, strictly parsed, and named by its digest."""
 
 import difflib
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -65,11 +65,22 @@ class Distillation:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ItemText:
+    """What an item's text adds to its vector: see `item_text.TextEncoder`; not part of the paper's method.
+
+    id_dropout: chance of an item's own vector to be left out of a training step, so that its text alone must do.
+    """
+
+    id_dropout: float = Field(0.2, ge=0, lt=1)
+
+
+@dataclass(frozen=True, config=STRICT)
 class Run:
-    """One training run: a student, its loss and optimisation, and a distillation or None for the plain student.
+    """One training run: a student, its loss and optimisation, a distillation or None, item texts or None.
 
     epochs: how many, or at most how many with `patience`, the epochs without a better validation NDCG@10 after which
-    a run ends (0: never; phase 1 does not count). warmup: epochs of linearly rising learning rate.
+    a run ends (0: never; phase 1 does not count, so that a taught run may train longer than a plain one).
+    warmup: epochs of linearly rising learning rate.
     choose: whether items of the history count in the validation NDCG@10 that chooses the epoch.
     windows: "all" cuts long histories so that every event trains, "last" keeps the last `length` as the papers do.
     masked, last_share: BERT4Rec's chance of an item to be hidden, and share of rows that hide the last item alone.
@@ -78,6 +89,7 @@ class Run:
 
     student: Student = Student()
     distillation: Distillation | None = None
+    item_text: ItemText | None = None
     epochs: int = Field(20, gt=0)
     patience: int = Field(0, ge=0)
     batch: int = Field(64, gt=0)
@@ -98,10 +110,12 @@ class Run:
     seed: int = Field(0, ge=0)
 
     def __post_init__(self) -> None:
-        """Refuse a phase 1 that would be empty, and a block that the student does not have."""
-        share = self.distillation and self.distillation.share
-        if self.distillation and self.distillation.block > self.student.blocks:
-            raise BookError(f"block = {self.distillation.block}: the student has {self.student.blocks} blocks.")
+        """Refuse a phase 1 that would be empty, and a block that the student does not have; name the last by number."""
+        share, blocks = self.distillation and self.distillation.share, self.student.blocks
+        if self.distillation and self.distillation.block > blocks:
+            raise BookError(f"block = {self.distillation.block}: the student has {blocks} blocks.")
+        if self.distillation and self.distillation.block == 0:
+            object.__setattr__(self, "distillation", replace(self.distillation, block=blocks))
         if share and round(self.epochs * share) == 0:
             raise BookError(f"share = {share:g} of {self.epochs} epochs rounds to 0: the teacher would never be heard.")
 
@@ -110,6 +124,11 @@ def suggestion(name: str, known: list[str]) -> str:
     """' (did you mean "..."?)' when a known name is close, else nothing."""
     close = difflib.get_close_matches(name, known, 1)
     return f' (did you mean "{close[0]}"?)' if close else ""
+
+
+def named(part: type) -> str:
+    """Name of the field of `Run` that holds a part."""
+    return {ItemText: "item_text"}.get(part, part.__name__.lower())
 
 
 def parse(kind: type, values: dict, where: str):
@@ -123,7 +142,7 @@ def parse(kind: type, values: dict, where: str):
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][-1])
-        kind = next((part for part in (Student, Distillation) if part.__name__.lower() in first["loc"][:-1]), kind)
+        kind = next((part for part in (Student, Distillation, ItemText) if named(part) in first["loc"][:-1]), kind)
         if first["type"] == "unexpected_keyword_argument":
             hint = suggestion(name, [field.name for field in fields(kind)])
             raise BookError(f'{where}: "{name}" is not a setting of {kind.__name__}{hint}.') from None

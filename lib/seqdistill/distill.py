@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqdistill.artifacts import BookError
 from seqdistill.config import Distillation
 
 
@@ -46,31 +47,32 @@ def state_of_block(states: list[Tensor], block: int) -> Tensor:
     return states[-1] if block == -1 else states[(block or len(states) - 1) - 1]
 
 
-def difference(student: Tensor, target: Tensor, users: Tensor, config: Distillation) -> Tensor:
+def difference(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
     """Compare what the student holds with what it should hold: mean over rows, scalar.
 
     `rmse` is still its square here (see `Teacher.finished`). InfoNCE (van den Oord et al., 2018) asks for the own
-    target among those of the batch; other rows of the same user are no negatives.
+    target among those of all users of the batch.
 
     Args:
-        student, target: [n, ·] each.
-        users: whose rows they are, [n].
+        student: one row each, [n, ·].
+        targets: one user each, [m, ·].
+        own: which of the targets is a row's own, [n].
     """
-    if config.loss in ("mse", "rmse"):
-        return F.mse_loss(student, target)
+    if config.loss == "infonce":
+        logits = F.normalize(student, dim=1) @ F.normalize(targets, dim=1).T / config.temperature  # [n, m]
+        return F.cross_entropy(logits, own)
     if config.loss == "cosine":
-        return (1 - F.cosine_similarity(student, target)).mean()
-    logits = F.normalize(student, dim=1) @ F.normalize(target, dim=1).T / config.temperature  # [n, n]
-    same = (users[:, None] == users) & ~torch.eye(len(users), dtype=torch.bool, device=users.device)
-    return F.cross_entropy(logits.masked_fill(same, -torch.inf), torch.arange(len(users), device=users.device))
+        return (1 - F.cosine_similarity(student, targets[own])).mean()
+    return F.mse_loss(student, targets[own])
 
 
 def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
     """Weigh the two losses: alpha · beta · L_distil + (1 - alpha) · L_model (Severin et al., equation of section 3.3).
 
-    beta = sg(L_model / L_distil) gives both losses the same size and carries no gradient; off, it is 1.
+    beta = sg(L_model / L_distil) gives both losses the same size and carries no gradient; off, it is 1. An L_distil
+    below 1e-6, a target that has collapsed, is not blown up any further.
     """
-    scale = (model / distil.clamp_min(1e-12)).detach() if beta else 1.0
+    scale = (model / distil.clamp_min(1e-6)).detach() if beta else 1.0
     return alpha * scale * distil + (1 - alpha) * model
 
 
@@ -85,6 +87,9 @@ class Teacher(nn.Module):
         dim: student width d.
         config: which side is projected, how states are aggregated, which control.
         seed: draws the frozen projection, the start of what is trained, and the shuffle.
+
+    Raises:
+        BookError: no user has a profile, or a single one is to be shuffled.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):
@@ -95,6 +100,9 @@ class Teacher(nn.Module):
         if config.several == "mean":
             vectors = vectors.nanmean(1, keepdim=True)
         there = ~vectors.isnan().any(2)  # [U, P]
+        if there.any(1).sum() < 1 + config.shuffled:
+            least = "two users" if config.shuffled else "one user"
+            raise BookError(f"teacher: at least {least} must have a profile; {int(there.any(1).sum())} has one.")
         if config.shuffled:
             owners = there.any(1).nonzero().squeeze(1)
             others = owners[derangement(len(owners), generator)]
@@ -133,24 +141,26 @@ class Teacher(nn.Module):
             return vectors.squeeze(1)
         return user_vector(vectors, self.there[users], self.choose(vectors).squeeze(2))
 
-    def forward(self, states: list[Tensor], real: Tensor, users: Tensor) -> tuple[Tensor, Tensor]:
-        """Reconstruction loss of a batch, and the variance of its target (a T that collapses shows here).
+    def forward(self, states: list[Tensor], real: Tensor, users: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Reconstruction loss of rows of a batch, and the variance of its targets (a T that collapses shows here).
 
         Args:
             states: hidden states of `Encoder.forward`, K + 1 times [B, T, d].
             real: True where a position holds an event, [B, T].
             users: whose rows they are, [B].
+            batch: users of the whole batch, those of other processes too; InfoNCE's negatives.
 
         Returns:
             `difference` over the rows whose user has a profile (0 if none has), and the mean over dimensions of the
-            target's variance over those rows; both scalars.
+            variance of the targets of all users of the batch; both scalars.
         """
-        has = self.has[users]
-        if not has.any():
-            return states[-1].sum() * 0, states[-1].new_zeros(())
-        h, target = self.aggregated(states, real)[has], self.target(users[has])
-        student, target = (self.project(h), target) if self.config.side == "student" else (h, self.project(target))
-        return difference(student, target, users[has], self.config), target.detach().var(0, correction=0).mean()
+        has, rivals = self.has[users], batch[self.has[batch]].unique()
+        if not has.any():  # all that is trained gets a gradient of 0: other processes wait for it
+            return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
+        h, targets = self.aggregated(states, real)[has], self.target(rivals)
+        student, targets = (self.project(h), targets) if self.config.side == "student" else (h, self.project(targets))
+        variance = targets.detach().var(0, correction=0).mean()
+        return difference(student, targets, torch.searchsorted(rivals, users[has]), self.config), variance
 
     def finished(self, loss: Tensor) -> Tensor:
         """Take the root that RMSE wants, from the mean over the batches of all processes."""

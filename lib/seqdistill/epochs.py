@@ -96,17 +96,18 @@ def step(
         h, states = model(inputs)
         parts = [student_loss(h, model.catalogue(), targets, config) * share]
         if teacher:
-            distil, variance = teacher(states, inputs > 0, users)
-            taught = teacher.has[batch[0].to(machine.device)].sum().clamp_min(1)
-            parts.append(distil * (teacher.has[users].sum() / taught))
+            everyone = batch[0].to(machine.device)
+            distil, variance = teacher(states, inputs > 0, users, everyone)
+            taught = teacher.has[everyone].sum()
+            parts.append(distil * (teacher.has[users].sum() / taught.clamp_min(1)))
     if machine.num_processes > 1:  # values of the whole batch, gradients of this process's share
         parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
     if teacher:
         parts[1] = teacher.finished(parts[1])
-    log = dict(zip(("loss_model", "loss_distil"), (part.item() for part in parts), strict=False))
-    loss = parts[0]
+    log, loss = {"loss_model": parts[0].item()}, parts[0]
     if teacher:
-        log["target_variance"] = variance.item()
+        found = (parts[1].item(), variance.item()) if taught else (math.nan, math.nan)
+        log |= dict(zip(("loss_distil", "target_variance"), found, strict=True))
         loss = combine(*parts, config.distillation.alpha, config.distillation.beta)
     loss.backward()
     if machine.num_processes > 1:
@@ -131,7 +132,7 @@ def epoch(
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
     Returns:
-        Means over batches: loss_model and, in phase 1, loss_distil and target_variance.
+        Means over batches: loss_model and, in phase 1, over those with a taught user: loss_distil and target_variance.
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
@@ -141,4 +142,4 @@ def epoch(
         optimizer.lr = rate(config, number + done / steps)
         for name, value in step(batch, model, teacher, optimizer, config, machine).items():
             sums.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in sums.items()}
+    return {name: float(np.nanmean(values)) for name, values in sums.items()}

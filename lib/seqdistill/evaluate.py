@@ -124,7 +124,7 @@ def model_score(model: torch.nn.Module) -> Score:
         length = (histories > 0).sum(1, keepdim=True)
         columns = (length - model.reads).clamp_min(0) + torch.arange(min(histories.shape[1], model.reads))
         recent = histories.gather(1, columns.clamp_max(histories.shape[1] - 1)) * (columns < length)
-        return model.score(recent.to(model.item.weight.device))
+        return model.score(recent.to(model.position.weight.device))
 
     return score
 

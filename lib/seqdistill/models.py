@@ -123,6 +123,10 @@ class Encoder(nn.Module):
         vectors = self.item.weight[1 : self.items + 1]
         return F.normalize(vectors, dim=-1) if self.config.temperature else vectors
 
+    def folded(self) -> dict[str, Tensor]:
+        """Weights of the student that is saved and served, as they are now."""
+        return {name: value.clone() for name, value in self.state_dict().items()}
+
     @torch.inference_mode()
     def score(self, ids: Tensor) -> Tensor:
         """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `reads`."""

@@ -36,10 +36,11 @@ from seqdistill.config import Run, parse, plain
 from seqdistill.distill import Teacher, probe_r2, state_of_block, user_vector
 from seqdistill.epochs import AdamW, epoch, training_rows
 from seqdistill.evaluate import block_size, metrics, model_score, rank, recommend
+from seqdistill.item_text import with_text
 from seqdistill.models import Encoder
 from seqdistill.sequences import Cases, Ragged, cases, latest, padded, ragged
 
-ENGINE = ("sequences", "models", "losses", "evaluate", "epochs", "train")
+ENGINE = ("sequences", "models", "losses", "evaluate", "epochs", "checkpoint", "train")
 QUIET = 20.0  # seconds between lines of progress
 
 
@@ -49,6 +50,7 @@ class Problem:
 
     teacher: [U, r], or [U, P, r] for several profiles a user, NaN where there is none; or None.
     start: item vectors [V, d] that students start from; None draws them.
+    texts: vectors of the items' texts [V, e], which a student may read (`Run.item_text`); or None.
     The keys are digests of the content.
     """
 
@@ -61,6 +63,8 @@ class Problem:
     teacher_key: str
     start: Tensor | None = None
     start_key: str = ""
+    texts: Tensor | None = None
+    texts_key: str = ""
 
 
 def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> Problem:
@@ -90,6 +94,11 @@ def taught_by(given: Problem, teacher: Tensor) -> Problem:
 def starting_from(given: Problem, start: Tensor) -> Problem:
     """Give the students of a problem item vectors to start from, [V, d]."""
     return replace(given, start=start, start_key=tensor_key(start))
+
+
+def with_texts(given: Problem, texts: Tensor) -> Problem:
+    """Give a problem the vectors of its items' texts, [V, e]."""
+    return replace(given, texts=texts, texts_key=tensor_key(texts))
 
 
 def load_teacher(path: Path, key: str) -> Tensor:
@@ -122,7 +131,8 @@ def run_key(config: Run, given: Problem) -> str:
     """Name of a run: digest of its config, its inputs and the code that it passes through."""
     teacher = [given.teacher_key, code_digest("distill")] if config.distillation else []
     start = [given.start_key] if given.start_key else []
-    return digest([plain(config), given.events_key, *teacher, *start, code_digest(*ENGINE)])[:16]
+    texts = [given.texts_key, code_digest("item_text")] if config.item_text else []
+    return digest([plain(config), given.events_key, *teacher, *start, *texts, code_digest(*ENGINE)])[:16]
 
 
 def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], None] = say) -> dict:
@@ -168,13 +178,22 @@ def finished(history: list[dict], config: Run) -> bool:
 
 
 def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, AdamW, PartialState]:
-    """Set up what a run trains, on the device that there is: student, teacher, optimizer, and the machine."""
+    """Set up what a run trains, on the device that there is: student, teacher, optimizer, and the machine.
+
+    Raises:
+        BookError: the config asks for a teacher or texts, and the problem has none.
+    """
+    if (config.distillation and given.teacher is None) or (config.item_text and given.texts is None):
+        raise BookError("train: the run wants a teacher or item texts, and its problem has none.")
     torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     machine = PartialState(cpu=not torch.cuda.is_available())
-    model, setting = Encoder(given.items, config.student).to(machine.device), config.distillation
+    model, setting = Encoder(given.items, config.student), config.distillation
     if given.start is not None:
-        model.item.weight.data[1 : given.items + 1] = given.start.to(machine.device)
+        model.item.weight.data[1 : given.items + 1] = given.start
+    if config.item_text:
+        model = with_text(model, config.item_text, given.texts, np.unique(given.train.items))
+    model = model.to(machine.device)
     teacher = Teacher(given.teacher, config.student.dim, setting, config.seed).to(machine.device) if setting else None
     trained = [*model.parameters(), *(teacher.parameters() if teacher else ())]
     optimizer = AdamW([weight for weight in trained if weight.requires_grad], config.lr, config.weight_decay)
@@ -186,11 +205,11 @@ def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, AdamW, 
 def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]) -> None:
     """Train one run in its folder, from its last whole checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, given)
-    history, state, best = kept(home / "checkpoint")
+    history, before, state, best = kept(home / "checkpoint")
     if history:
         restore(state, model, teacher, optimizer)
     rows, size = training_rows(given.train, config), block_size(given.items)
-    spent, began, said, first = time.process_time(), time.monotonic(), time.monotonic(), len(history)
+    cpu, began, said, first = time.process_time() - before, time.monotonic(), time.monotonic(), len(history)
     while not finished(history, config):
         log = epoch(rows, model, teacher if taught(history, config) else None, optimizer, config, len(history), machine)
         model.eval()
@@ -199,14 +218,14 @@ def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]
         log["valid_ndcg@10"] = metrics(rank(given.valid, model_score(model), size)[config.choose])["ndcg@10"]
         history.append(log)
         if stale(history) == 0:
-            best = {name: value.clone() for name, value in model.state_dict().items()}
+            best = model.folded()
         if machine.is_main_process:
-            keep(home / "checkpoint", history, state_of(model, teacher, optimizer), best)
+            keep(home / "checkpoint", history, time.process_time() - cpu, state_of(model, teacher, optimizer), best)
         if time.monotonic() - said > QUIET:
             said = time.monotonic()
             progress(f"run {home.name}: " + line(history, config, len(rows), (said - began) / (len(history) - first)))
+    model = Encoder(given.items, config.student).to(machine.device).eval()
     model.load_state_dict(best)
-    model.eval()
     ranks = rank(given.test, model_score(model), size)
     if not machine.is_main_process:
         return
@@ -223,9 +242,9 @@ def fit(config: Run, given: Problem, home: Path, progress: Callable[[str], None]
     save_json(plain(config), home / "config.json")
     save_table(ranks, home / "ranks.parquet")
     save_with(lambda path: save_file(best, path), home / "model.safetensors")
-    save_json({"cpu_seconds": time.process_time() - spent}, home / "cost.json")
+    save_json({"cpu_seconds": time.process_time() - cpu}, home / "cost.json")
     save_json(result, home / "metrics.json")
-    progress(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - spent:.0f} CPU s")
+    progress(f"run {home.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
     shutil.rmtree(home / "checkpoint", ignore_errors=True)
 
 
@@ -256,5 +275,5 @@ def probe(model: Encoder, given: Problem, block: int = 0) -> float:
     owners, found = np.flatnonzero(~vectors.isnan().any(1).numpy()[given.train.users]), []
     for chosen in np.array_split(owners, max(1, len(owners) // 64)):
         ids = padded(latest(given.train, chosen, model.config.length), np.arange(len(chosen)))
-        found.append(user_vector(state_of_block(model(ids.to(model.item.weight.device))[1], block).cpu(), ids > 0))
+        found.append(user_vector(state_of_block(model(ids.to(model.position.weight.device))[1], block).cpu(), ids > 0))
     return probe_r2(torch.cat(found), vectors[given.train.users[owners]])

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from seqdistill.artifacts import BookError
 from seqdistill.config import Distillation
 from seqdistill.distill import Teacher, combine, derangement, difference, exponential, last, probe_r2, user_vector
 
@@ -53,7 +54,7 @@ def test_losses_by_hand(loss, by_hand):
     student, target = torch.tensor([[1.0, 0.0], [0.0, 2.0]]), torch.tensor([[0.8, 0.6], [0.0, 0.0 + 4.145]])
     if loss != "cosine":
         target = student + torch.tensor([[1.0, 0.0], [0.0, 2.0]])
-    found = difference(student, target, torch.arange(2), Distillation(loss=loss))
+    found = difference(student, target.flip(0), torch.tensor([1, 0]), Distillation(loss=loss))
     assert found.item() == pytest.approx(by_hand)
 
 
@@ -62,15 +63,14 @@ def test_rmse_is_the_root_of_the_whole():
     assert teacher.finished(torch.tensor(6.25)).item() == pytest.approx(2.5)
 
 
-def test_infonce_equals_its_definition_and_spares_the_same_user():
-    student, target, users = torch.randn(4, 6), torch.randn(4, 6), torch.tensor([0, 1, 0, 2])
-    terms = []
-    for i in range(4):
-        scores = [F.cosine_similarity(student[i], target[j], dim=0) / 0.2 for j in range(4)]
-        rivals = [scores[j] for j in range(4) if j == i or users[j] != users[i]]
-        terms.append(torch.stack(rivals).logsumexp(0) - scores[i])
-    found = difference(student, target, users, Distillation(loss="infonce", temperature=0.2))
-    torch.testing.assert_close(found, torch.stack(terms).mean())
+def test_infonce_equals_its_definition_over_the_users_of_the_batch():
+    config = Distillation(loss="infonce", temperature=0.2, side="student")
+    teacher, (hidden, real) = Teacher(torch.randn(9, 6), 8, config, 0), states(3)
+    users, batch, terms = torch.tensor([4, 1, 4]), torch.tensor([4, 1, 4, 7, 2]), []
+    for row, user in zip(hidden[1].mean(1), users, strict=True):
+        scores = F.cosine_similarity(teacher.project(row), teacher.vectors[[1, 2, 4, 7], 0]) / 0.2
+        terms.append(scores.logsumexp(0) - scores[[1, 2, 4, 7].index(user)])
+    torch.testing.assert_close(teacher(hidden, real, users, batch)[0], torch.stack(terms).mean())
 
 
 def test_several_profiles_by_hand():
@@ -99,6 +99,12 @@ def test_beta_carries_no_gradient_and_equalises():
     assert distil.grad.item() == pytest.approx(0.4 * 6 / 0.5)
 
 
+def test_beta_does_not_blow_up_a_collapsed_target():
+    model, distil = torch.tensor(6.0), torch.tensor(1e-9, requires_grad=True)
+    combine(model, distil, 0.4, True).backward()
+    assert distil.grad.item() == pytest.approx(0.4 * 6 / 1e-6)
+
+
 def test_without_beta_the_sum_is_plain():
     assert combine(torch.tensor(6.0), torch.tensor(0.5), 0.4, False).item() == pytest.approx(3.8)
 
@@ -115,22 +121,34 @@ def test_users_without_a_profile_give_no_gradient(side, kind):
     vectors[[1, 3]] = torch.nan
     hidden, real = states(4)
     teacher = Teacher(vectors, 8, Distillation(side=side, loss=kind), 0)
-    teacher.finished(teacher(hidden, real, torch.arange(4))[0]).backward()
+    teacher.finished(teacher(hidden, real, torch.arange(4), torch.arange(4))[0]).backward()
     assert hidden[1].grad[[1, 3]].abs().sum() == 0 and hidden[1].grad[[0, 2]].abs().sum() > 0
     assert hidden[0].grad is None and hidden[2].grad is None
 
 
 def test_a_batch_without_profiles_is_zero_and_finite():
     hidden, real = states(2)
-    loss, _ = Teacher(torch.full((2, 5), torch.nan), 8, Distillation(), 0)(hidden, real, torch.arange(2))
+    teacher = Teacher(torch.cat([torch.full((2, 5), torch.nan), torch.ones(1, 5)]), 8, Distillation(), 0)
+    loss, _ = teacher(hidden, real, torch.arange(2), torch.arange(2))
     loss.backward()
     assert loss.item() == 0 and hidden[-1].grad.abs().sum() == 0
+    assert all(weight.grad.abs().sum() == 0 for weight in teacher.parameters())
+
+
+@pytest.mark.parametrize(("owners", "shuffled"), [(0, False), (1, True)])
+def test_a_teacher_of_nobody_and_a_shuffle_of_one_are_refused(owners, shuffled):
+    vectors = torch.full((3, 2), torch.nan)
+    vectors[:owners] = 1.0
+    with pytest.raises(BookError, match=rf"teacher: at least .* must have a profile; {owners} has one"):
+        Teacher(vectors, 4, Distillation(shuffled=shuffled), 0)
 
 
 @pytest.mark.parametrize(("block", "index"), [(1, 0), (2, 1), (0, 1), (-1, 2)])
 def test_blocks_count_from_one_and_the_norm_comes_last(block, index):
     hidden, real = states(2)
-    loss, _ = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)(hidden, real, torch.arange(2))
+    loss, _ = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)(
+        hidden, real, torch.arange(2), torch.arange(2)
+    )
     loss.backward()
     assert [state.grad is not None for state in hidden] == [place == index for place in range(3)]
 

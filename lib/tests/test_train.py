@@ -138,6 +138,7 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
     plan = [
         exact,
         replace(exact, distillation=Distillation(share=0.7)),
+        replace(exact, batch=3, distillation=Distillation(share=0.7, loss="infonce", side="student")),
         replace(exact, student=replace(exact.student, causal=False)),
     ]
     save_json({"runs": [plain(run) for run in plan]}, tmp_path / "plan.json")
@@ -148,14 +149,16 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
         [*launch, Path(__file__).parent / "two_processes.py", tmp_path], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    whole = problem(events, 30, torch.randn(40, 6, generator=torch.Generator().manual_seed(0)))
+    half = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    half[::2] = torch.nan
+    whole = problem(events, 30, half)
     for run in plan:
         two, one = (
             load_json(tmp_path / "runs" / run_key(run, whole) / "metrics.json"),
             train(run, whole, tmp_path / "one"),
         )
         for ours, theirs in zip(two["history"], one["history"], strict=True):
-            losses = ["loss_model"] + ["loss_distil"] * ("loss_distil" in theirs)
+            losses = ["loss_model", *(("loss_distil", "target_variance") if "loss_distil" in theirs else ())]
             assert [ours[name] for name in losses] == pytest.approx([theirs[name] for name in losses], rel=1e-4)
 
 

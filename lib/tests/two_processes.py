@@ -13,6 +13,7 @@ from seqdistill.train import problem, train
 assert PartialState(cpu=True).num_processes == 2
 folder = Path(sys.argv[1])
 teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+teacher[::2] = torch.nan
 given = problem(pd.read_parquet(folder / "events.parquet"), 30, teacher)
 for values in load_json(folder / "plan.json")["runs"]:
     train(parse(Run, values, "plan"), given, folder / "runs")
