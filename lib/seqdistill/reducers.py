@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save_file
@@ -104,10 +105,15 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 
 
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
-    """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; rows of the others are NaN."""
-    rows = torch.full((users, space.shape[1]), torch.nan)
-    rows[torch.from_numpy(np.array(owners))] = standardised(space)
-    return rows
+    """Standardise the vectors [n, r] of some users into the teacher of all; what is not there is NaN.
+
+    Returns:
+        [U, r]; or, where an owner stands in `owners` P times at most for as many profiles, [U, P, r].
+    """
+    place = pd.Series(owners).groupby(owners).cumcount().to_numpy()
+    rows = torch.full((users, place.max() + 1, space.shape[1]), torch.nan)
+    rows[torch.from_numpy(np.array(owners)), torch.from_numpy(place)] = standardised(space)
+    return rows.squeeze(1)
 
 
 def save_teacher(path: Path, teacher: torch.Tensor, about: dict[str, str]) -> None:

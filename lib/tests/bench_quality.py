@@ -1,7 +1,7 @@
 """How good are the students? `make bench-quality`: leave-one-out, every item ranked, tuned on validation alone.
 
-SASRec on Amazon Beauty 5-core is searched with seed 0; the setting with the best validation NDCG@10 (seen items left
-out, as those report whom it stands beside) is trained with more seeds. Finished runs are read, killed ones go on.
+Both students are searched on Amazon Beauty 5-core with seed 0; the settings with the best validation NDCG@10 (seen items
+left out, as those report whom they stand beside) are trained with more seeds. Finished runs are read, killed ones go on.
 """
 
 import sys
@@ -27,20 +27,16 @@ def shaped(run: Run, **changes) -> Run:
     return replace(run, student=replace(run.student, **changes))
 
 
-SEARCH = {
+SASREC = {
     "inner product": BEAUTY,
-    "cosine .05": shaped(BEAUTY, temperature=0.05),
-    "cosine .07": shaped(BEAUTY, temperature=COSINE),
-    "cosine .10": shaped(BEAUTY, temperature=0.1),
-    "cosine .07, dropout .4": shaped(BEAUTY, temperature=COSINE, dropout=0.4),
-    "cosine .07, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE), epochs=24),
-    "cosine .07, dropout .4, 24 epochs": replace(shaped(BEAUTY, temperature=COSINE, dropout=0.4), epochs=24),
-    "cosine .07, dropout .6, d 256": shaped(BEAUTY, temperature=COSINE, dim=256, dropout=0.6),
-    "cosine .07, dropout .4, item dropout .15, 24 epochs": replace(
+    "cosine, dropout .4": shaped(BEAUTY, temperature=COSINE, dropout=0.4),
+    "cosine, dropout .4, item dropout .15, 24 epochs": replace(
         shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15), epochs=24
     ),
 }
-BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE), epochs=24, masked=0.3, last_share=0.3)
+BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE, dropout=0.4), epochs=48, last_share=0.3)
+BERT4REC = {f"cosine, dropout .4, masked {share:g}": replace(BERT, masked=share) for share in (0.3, 0.5)}
+SEARCHES = {"SASRec": SASREC, "BERT4Rec": BERT4REC}
 SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
 SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, masked=0.3, last_share=0.3, patience=30)
 
@@ -55,14 +51,15 @@ def trained(run: Run, given: Problem) -> dict:
     return train(run, given, OUT / "runs", progress=print)
 
 
-def searched(given: Problem) -> str:
+def searched(given: Problem, model: str, settings: dict[str, Run]) -> tuple[pd.DataFrame, Run]:
     rows = []
-    for name, run in SEARCH.items():
+    for name, run in settings.items():
         found = trained(run, given)
         valid = {"valid_ndcg@10": found["valid_ndcg@10"], "best_epoch": found["best_epoch"]}
-        rows.append({"setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
-        save_csv(pd.DataFrame(rows), OUT / "quality-search.csv")
-    return max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
+        rows.append({"model": model, "setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
+    best = max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
+    print(f"{model}: best on validation: {best}")
+    return pd.DataFrame(rows), settings[best]
 
 
 def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run]) -> pd.DataFrame:
@@ -86,12 +83,9 @@ def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
     events, given = prepared("amazon-beauty-5core")
-    best = searched(given)
-    print(f"best on validation: {best}")
-    parts = [table("amazon-beauty-5core", events, given, {"SASRec": SEARCH[best]})]
-    save_csv(pd.concat(parts), OUT / "quality.csv")
-    parts = [table("amazon-beauty-5core", events, given, {"SASRec": SEARCH[best], "BERT4Rec": BERT})]
-    save_csv(pd.concat(parts), OUT / "quality.csv")
+    searches = {name: searched(given, name, settings) for name, settings in SEARCHES.items()}
+    save_csv(pd.concat(rows for rows, _ in searches.values()), OUT / "quality-search.csv")
+    parts = [table("amazon-beauty-5core", events, given, {name: best for name, (_, best) in searches.items()})]
     events, given = prepared("movielens-small")
     parts.append(table("movielens-small", events, given, {"SASRec": SMALL, "BERT4Rec": SMALL_BERT}))
     print(save_csv(pd.concat(parts), OUT / "quality.csv").to_string())

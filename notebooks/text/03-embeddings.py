@@ -74,7 +74,7 @@ vectors = arms.arm_vectors(teacher, texts, read, catalogue, encode, latest, seed
 # stored instead, and fitted again when a reducer is wanted.
 
 # %%
-reduced, _ = reducers.fit(vectors, reducer, components, neighbors, seed, metric)
+reduced, transform = reducers.fit(vectors, reducer, components, neighbors, seed, metric)
 settings = {"kind": reducer, "components": str(components), "neighbors": str(neighbors), "seed": str(seed)}
 settings["metric"] = metric
 reducers.save_reducer(artifacts / "reducer.safetensors", vectors, settings)
@@ -111,8 +111,8 @@ Markdown(
 
 # %%
 late = np.arange(len(users)) % 10 == 9
-early, transform = reducers.fit(vectors[~late], reducer, components, neighbors, seed, metric)
-joined = np.concatenate([early, transform(vectors[late])])
+early, join = reducers.fit(vectors[~late], reducer, components, neighbors, seed, metric)
+joined = np.concatenate([early, join(vectors[late])])
 order = np.concatenate([np.flatnonzero(~late), np.flatnonzero(late)])
 before = reducers.neighbours(vectors[order], 10, "cosine")[len(early) :]
 after = reducers.neighbours(joined, 10, "euclidean")[len(early) :]
@@ -259,7 +259,9 @@ for arm, found in rivals.items():
     owners = np.array(list(read)) if arm in everyone else users
     if len(owners) > len(found):
         texts_of = pd.Series("", index=owners)
-        found = arms.arm_vectors(arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest)
+        found = arms.arm_vectors(
+            arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed
+        )
     space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)
     made_teacher = reducers.teacher_rows(space, owners, total)
     about = {**made, "arm": arm, "encoder": arms_encoder}
@@ -269,11 +271,14 @@ for arm, found in rivals.items():
 # ## Hand over
 #
 # The teacher is standardised per dimension. A user without a profile has a row of NaN and will be left out of the
-# loss.
+# loss. Of several profiles of a user (strategy `several`) each is handed over: the student averages or weighs them.
 
 # %%
 about = {**made, "arm": teacher, "encoder": encoder}
-reducers.save_teacher(artifacts / "teacher.safetensors", reducers.teacher_rows(reduced, users, total), about)
+handed, owners = reduced, users
+if teacher == "profile" and texts.index.has_duplicates:
+    handed, owners = transform(encode(texts.tolist())), texts.index
+reducers.save_teacher(artifacts / "teacher.safetensors", reducers.teacher_rows(handed, owners, total), about)
 numbers = {f"{row['space']} {name}": row[name] for row in kept.to_dict("records") for name in list(kept.columns)[1:3]}
 ranked = carried.dropna(subset="item_percentile")
 numbers |= {f"{row['arm']} item_percentile": row["item_percentile"] for row in ranked.to_dict("records")}
