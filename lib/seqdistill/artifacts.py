@@ -83,12 +83,23 @@ def disk_full(error: Exception) -> bool:
     return full or "No space left" in str(error) or "disk is full" in str(error)
 
 
+def unwritable(error: Exception) -> str:
+    """Why an error kept a file from being written: "the disk is full", "it may not be written to", or nothing known."""
+    if disk_full(error):
+        return "the disk is full"
+    denied = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
+    denied = denied or any(
+        said in str(error) for said in ("Read-only file system", "readonly database", "unable to open")
+    )
+    return "it may not be written to" if denied else ""
+
+
 @contextmanager
 def writing(path: Path):
     """Yield a temporary path beside `path`; on success it replaces `path`, on failure it vanishes.
 
     Raises:
-        BookError: the disk is full. `path` keeps its former content.
+        BookError: the disk is full or may not be written to. `path` keeps its former content.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -96,11 +107,25 @@ def writing(path: Path):
         yield temporary
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        if not disk_full(error):
+        if not (why := unwritable(error)):
             raise
-        raise BookError(f"{shown(path)}: the disk is full; the file was left as it was.") from None
+        raise BookError(f"{shown(path)}: {why}; the file was left as it was.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
+
+
+def unusable(path: Path, why: str) -> BookError:
+    """Make the error of an artifact that cannot be used; one that `make` has made is removed, so that it is made anew.
+
+    Chapters leave stamps among the artifacts. Without stamps all count as not executed; what was trained and asked is
+    kept, so that this costs minutes.
+    """
+    stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
+    for made in [*stamps, path] if stamps else []:
+        made.unlink(missing_ok=True)
+    again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
+    return BookError(f"{shown(path)}: {why}; {again}.")
 
 
 def save_json(value: object, path: Path) -> None:
@@ -118,11 +143,9 @@ def load_json(path: Path) -> dict:
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:
-        raise BookError(
-            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
-        ) from None
+        raise unusable(path, "no such file") from None
     except ValueError as error:
-        raise BookError(f"{shown(path)}: not valid JSON ({error}); delete it and run again.") from None
+        raise unusable(path, f"damaged, not valid JSON ({error})") from None
 
 
 def save_table(frame: pd.DataFrame, path: Path, key: str = "") -> None:
@@ -142,24 +165,26 @@ def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except FileNotFoundError:
-        raise BookError(
-            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
-        ) from None
+        raise unusable(path, "no such file") from None
     except (OSError, pa.ArrowInvalid) as error:
-        raise BookError(f"{shown(path)}: damaged ({str(error)[:80]}); delete it and run again.") from None
+        raise unusable(path, f"damaged ({str(error)[:80]})") from None
     if key is not None and (table.schema.metadata or {}).get(b"seqdistill", b"").decode() != key:
-        raise BookError(f"{shown(path)}: stale, made from other inputs; run the notebook that writes it again.")
+        raise unusable(path, "stale, made from other inputs")
     return table.to_pandas()
 
 
 def table_key(path: Path) -> str:
-    """The digest that `save_table` stored in a Parquet file."""
+    """Read the digest that `save_table` stored in a Parquet file.
+
+    Raises:
+        BookError: the file is missing or damaged.
+    """
     try:
         return (pq.read_schema(path).metadata or {}).get(b"seqdistill", b"").decode()
     except FileNotFoundError:
-        raise BookError(
-            f"{shown(path)}: no such file; run `make reproduce` first, or the notebook that writes it."
-        ) from None
+        raise unusable(path, "no such file") from None
+    except (OSError, pa.ArrowInvalid) as error:
+        raise unusable(path, f"damaged ({str(error)[:80]})") from None
 
 
 def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:

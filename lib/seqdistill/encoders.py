@@ -1,9 +1,7 @@
 """Texts -> unit vectors, kept by text and model so that nothing is encoded twice."""
 
 import re
-import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +11,9 @@ from tqdm import tqdm
 
 from seqdistill.artifacts import BookError, data_dir, digest, say
 from seqdistill.hf import model_folder, transformers_sha256
+from seqdistill.kept import Kept
 
 BATCH = 32
-PART = 500  # keys of one SQL statement
 MARGIN = 8  # tokens of a window left to prefix and special tokens
 
 
@@ -124,38 +122,6 @@ def windows(text: str, room: int, count: Count) -> list[str]:
     return [run.strip() for run in runs]
 
 
-class Cache:
-    """Vectors on disk by the digest of encoder and text (SQLite)."""
-
-    def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        with closing(self.connect()) as connection, connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS vectors (key TEXT PRIMARY KEY, vector BLOB NOT NULL)")
-
-    def connect(self) -> sqlite3.Connection:
-        """Open a connection that waits for other writers."""
-        return sqlite3.connect(self.path, timeout=60)
-
-    def get(self, keys: list[str]) -> dict[str, np.ndarray]:
-        """Return the kept vectors among `keys`."""
-        found = {}
-        with closing(self.connect()) as connection:
-            for start in range(0, len(keys), PART):
-                part = keys[start : start + PART]
-                marks = ",".join("?" * len(part))
-                rows = connection.execute(f"SELECT key, vector FROM vectors WHERE key IN ({marks})", part)
-                found |= {key: np.frombuffer(vector, np.float32) for key, vector in rows}
-        return found
-
-    def put(self, vectors: dict[str, np.ndarray]) -> None:
-        """Keep vectors."""
-        rows = [(key, vector.astype(np.float32).tobytes()) for key, vector in vectors.items()]
-        with closing(self.connect()) as connection, connection:
-            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-
-
 def encode(
     texts: Sequence[str], name: str, kind: str = "passage", path: Path | None = None
 ) -> tuple[np.ndarray, float]:
@@ -178,14 +144,14 @@ def encode(
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
     if blank is not None:
         raise BookError(f"encoders: text {blank} is empty.")
-    encoder, cache = encoder_of(name), Cache(path or data_dir() / "cache" / "vectors.sqlite")
+    encoder, cache = encoder_of(name), Kept(path or data_dir() / "cache" / "vectors.sqlite", "vectors")
     keys = [digest([encoder.key, kind, text]) for text in texts]
-    have = cache.get(list(dict.fromkeys(keys)))
+    have = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in have]
     run, count = encoder.open() if todo else (None, None)
     for start in tqdm(range(0, len(todo), BATCH), desc=name):
         made = encoded(dict(todo[start : start + BATCH]), encoder.window - MARGIN, kind, run, count)
-        cache.put(made)
+        cache.put({key: vector.tobytes() for key, vector in made.items()})
         have |= made
         if start % (20 * BATCH) == 0:
             say(f"{name}: {start} of {len(todo)} texts")

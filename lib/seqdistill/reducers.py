@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from seqdistill.artifacts import BookError, save_with
+from seqdistill.artifacts import BookError, save_with, unusable
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
@@ -87,12 +87,15 @@ def load_reducer(path: Path) -> Transform:
     """Fit a saved reducer again; with a fixed seed it is the same.
 
     Raises:
-        BookError: the file is missing.
+        BookError: the file is missing or damaged.
     """
-    if not path.exists():
-        raise BookError(f"{path.name}: no such file; run `make reproduce` first, or the notebook that writes it.")
-    with safe_open(path, "np") as tensors:
-        vectors, settings = tensors.get_tensor("vectors"), tensors.metadata()
+    try:
+        with safe_open(path, "np") as tensors:
+            vectors, settings = tensors.get_tensor("vectors"), tensors.metadata()
+    except FileNotFoundError:
+        raise unusable(path, "no such file") from None
+    except SafetensorError as error:
+        raise unusable(path, f"damaged ({error})") from None
     numbers = {name: int(settings[name]) for name in ("components", "neighbors", "seed")}
     return fit(vectors, settings["kind"], metric=settings["metric"], **numbers)[1]
 

@@ -1,19 +1,16 @@
 """Questions by content, and their answers on disk: finished ones survive a kill and are never asked twice."""
 
 import json
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
 
-from seqdistill.artifacts import BookError, digest, disk_full, load_table, save_table, shown
+from seqdistill.artifacts import digest, load_table, save_table
 from seqdistill.chat import Answer, Messages, Sampling
-
-PART = 500  # keys of one SQL statement
+from seqdistill.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -37,45 +34,18 @@ class Question:
 
 
 class Store:
-    """Answers on disk by key (SQLite): finished ones survive a kill, and two processes may write at once."""
+    """Answers on disk by key: finished ones survive a kill, and two processes may write at once."""
 
     def __init__(self, path: Path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.path = path
-        with closing(self.connect()) as connection, connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
-
-    def connect(self) -> sqlite3.Connection:
-        """Open a connection that waits for other writers; what it commits survives the death of the process."""
-        connection = sqlite3.connect(self.path, timeout=60)
-        connection.execute("PRAGMA synchronous = NORMAL")
-        return connection
+        self.kept = Kept(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers among `keys`."""
-        wanted, found = list(dict.fromkeys(keys)), {}
-        with closing(self.connect()) as connection:
-            for start in range(0, len(wanted), PART):
-                part = wanted[start : start + PART]
-                marks = ",".join("?" * len(part))
-                rows = connection.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part)
-                found |= {key: Answer(**json.loads(answer)) for key, answer in rows}
-        return found
+        return {key: Answer(**json.loads(answer)) for key, answer in self.kept.get(keys).items()}
 
     def put(self, key: str, answer: Answer) -> None:
-        """Store one answer.
-
-        Raises:
-            BookError: the disk is full; the answers before are kept.
-        """
-        try:
-            with closing(self.connect()) as connection, connection:
-                connection.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, json.dumps(asdict(answer))))
-        except sqlite3.OperationalError as error:
-            if not disk_full(error):
-                raise
-            raise BookError(f"{shown(self.path)}: the disk is full; the answers before this one are kept.") from None
+        """Store one answer."""
+        self.kept.put({key: json.dumps(asdict(answer))})
 
 
 KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]

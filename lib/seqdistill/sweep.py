@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from tqdm import tqdm
 
 from seqdistill.artifacts import BookError, digest, load_json, load_table, say, shown
@@ -64,6 +66,17 @@ def missing(jobs: Jobs, folder: Path) -> Jobs:
     return {name: jobs[name] for path, name in keyed.items() if not (path / "metrics.json").exists()}
 
 
+def drop_damaged(home: Path) -> None:
+    """Name a finished run whose files cannot be read, and have it count as not trained."""
+    for name, read in {"metrics.json": load_json, "ranks.parquet": load_table, "model.safetensors": load_file}.items():
+        try:
+            read(home / name)
+        except (BookError, OSError, SafetensorError):
+            say(f"run {home.name}: {name} is damaged or gone; the run is trained anew")
+            (home / "metrics.json").unlink(missing_ok=True)
+            return
+
+
 def cost(jobs: Jobs, folder: Path, workers: int) -> str:
     """Say what is left of a plan, and the time as far as finished runs with the same student and batch tell it."""
 
@@ -104,6 +117,9 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
         BookError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
     """
     folder, error = folder.resolve(), None
+    for home in {run_folder(job, folder) for job in jobs.values()}:
+        if (home / "metrics.json").exists():
+            drop_damaged(home)
     with connected(cluster) as lost:
         for _ in range(TRIES):
             if not (todo := missing(jobs, folder)):

@@ -1,0 +1,212 @@
+"""Nothing is unpickled or executed, nothing damaged is half used, and no full or read-only disk does harm."""
+
+import ast
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from filelock import FileLock
+from safetensors.numpy import save_file
+from seqdistill import artifacts, book, presets, reducers
+from seqdistill.artifacts import ROOT, BookError, load_json, load_table, save_json, save_table, table_key
+from seqdistill.config import Run, Student
+from seqdistill.kept import Kept
+from seqdistill.sweep import plan, ranks, results, run_folder, sweep
+
+SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
+STORING = {"torch.save", "torch.load", "joblib.dump", "joblib.load", "np.load", "np.save", "numpy.load", "numpy.save"}
+EXECUTING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "pd.eval"}
+
+
+def sources():
+    paths = [*(ROOT / "lib" / "seqdistill").rglob("*.py"), *presets.TEXT.glob("*.py"), *(ROOT / "lib").glob("*.py")]
+    return {path: ast.parse(path.read_text()) for path in [*paths, *(ROOT / "lib" / "site").glob("*.py")]}
+
+
+def named(node):
+    """A dotted name, as it stands in the code; empty for anything else."""
+    if isinstance(node, ast.Name):
+        return node.id
+    return f"{named(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) and named(node.value) else ""
+
+
+def test_no_pickle_is_read_or_written():
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
+            imported += [getattr(node, "module", None) or ""] if isinstance(node, ast.ImportFrom) else []
+            used = {*imported, named(node), getattr(node, "attr", "")}
+            assert not used & (PICKLING | STORING), f"{path.name}, line {getattr(node, 'lineno', 0)}"
+
+
+def test_no_committed_or_computed_file_is_a_pickle():
+    paths = [path for path in (ROOT / "outputs").rglob("*") if path.is_file() and "checkpoint" not in path.parts]
+    assert len(paths) > 50
+    for path in paths:
+        with path.open("rb") as handle:
+            assert handle.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), path
+        assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib"), path
+
+
+def test_no_text_is_executed():
+    """Calls that execute text are not there at all; a query of a table is one that the code itself spells out."""
+    for path, tree in sources().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                where = f"{path.name}, line {node.lineno}"
+                assert named(node.func) not in EXECUTING, where
+                assert not any(given.arg == "shell" for given in node.keywords), where
+                if getattr(node.func, "attr", "") == "query":
+                    assert all(isinstance(given, ast.Constant) for given in node.args), where
+
+
+@pytest.fixture
+def made(tmp_path, events):
+    """A preset's outputs: three artifacts, metrics.json, and the stamps by which `make` takes them for whole."""
+    folder = tmp_path / "artifacts"
+    save_table(events, folder / "events.parquet", "key")
+    reducers.save_reducer(folder / "reducer.safetensors", np.eye(4, dtype=np.float32), {"kind": "none"})
+    save_json({"01-data": {"users": 40}}, tmp_path / "metrics.json")
+    for chapter in ("01-data", "02-profiles"):
+        (folder / f"{chapter}.done").touch()
+    return tmp_path
+
+
+READERS = {
+    "artifacts/events.parquet": [load_table, table_key],
+    "artifacts/reducer.safetensors": [reducers.load_reducer],
+    "metrics.json": [load_json],
+}
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
+@pytest.mark.parametrize(("name", "read"), [(name, read) for name, reads in READERS.items() for read in reads])
+def test_a_damaged_artifact_is_named_and_made_anew(made, name, read, harm):
+    path = made / name
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\x00garbage" * 99, "empty": b""}[harm])
+    with pytest.raises(BookError, match=rf"{path.name}: damaged.*run `make reproduce` again, it is made anew"):
+        read(path)
+    assert not path.exists() and not list(made.rglob("*.done")), "make would take it for whole"
+
+
+@pytest.mark.parametrize("name", ["metrics.json", "ranks.parquet", "model.safetensors"])
+@pytest.mark.parametrize("harm", ["cut", "gone"])
+def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, name, harm):
+    jobs = plan({"plain": SMALL}, [0], given)
+    sweep(jobs, tmp_path, workers=1)
+    first, ranked = results(jobs, tmp_path), ranks(jobs, tmp_path)["plain"][0]
+    path = run_folder(jobs["plain", 0], tmp_path) / name
+    path.write_bytes(path.read_bytes()[:40]) if harm == "cut" else path.unlink()
+    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
+    sweep(jobs, tmp_path, workers=1)
+    assert results(jobs, tmp_path) == first and ranks(jobs, tmp_path)["plain"][0].equals(ranked)
+    said = (tmp_path / "log").read_text()
+    assert (f"{name} is damaged or gone; the run is trained anew" in said) != (
+        name == "metrics.json" and harm == "gone"
+    )
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage"])
+def test_a_damaged_cache_is_named_set_aside_and_made_anew(tmp_path, harm):
+    path = tmp_path / "answers.sqlite"
+    Kept(path, "answers").put({f"key {number}": "a long answer " * 40 for number in range(200)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:6000] if harm == "cut" else b"garbage " * 999)
+    with pytest.raises(BookError, match=r"answers\.sqlite: damaged; set aside as answers\.sqlite\.damaged"):
+        Kept(path, "answers").get([f"key {number}" for number in range(200)])
+    assert path.with_name("answers.sqlite.damaged").exists()
+    again = Kept(path, "answers")
+    again.put({"key": "new"})
+    assert again.get(["key", "key 1"]) == {"key": "new"}
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A file system of a quarter of a megabyte, where this machine lets the test make one."""
+    home = tmp_path / "volume"
+    home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(home)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        done = 1
+    if done:
+        pytest.skip("a small file system can be mounted by root only")
+    yield home
+    subprocess.run(["umount", str(home)], check=True)
+
+
+WRITERS = {
+    "table.parquet": lambda path, size: save_table(pd.DataFrame({"x": np.random.default_rng(0).random(size)}), path),
+    "values.json": lambda path, size: save_json(list(range(size)), path),
+    "vectors.safetensors": lambda path, size: artifacts.save_with(
+        lambda temporary: save_file({"x": np.zeros(size, np.float32)}, temporary), path
+    ),
+    "kept.sqlite": lambda path, size: Kept(path, "kept").put({str(key): b"x" * 1000 for key in range(size // 1000)}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_leaves_every_file_as_it_was(volume, name):
+    path = volume / name
+    WRITERS[name](path, 2000)
+    before = path.read_bytes()
+    with pytest.raises(BookError, match=rf"{name}: the disk is full"):
+        WRITERS[name](path, 2_000_000)
+    if name.endswith("sqlite"):
+        assert Kept(path, "kept").get(["0", "1", "2"]).keys() == {"0", "1"}
+    else:
+        assert path.read_bytes() == before and list(volume.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_read_only_disk_is_one_sentence(volume, name):
+    path = volume / name
+    WRITERS[name](path, 2000)
+    before = path.read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+    with pytest.raises(BookError, match=rf"{name}: it may not be written to"):
+        WRITERS[name](path, 3000)
+    assert path.read_bytes() == before
+
+
+def command(outputs, *arguments):
+    environment = {**os.environ, "SEQDISTILL_OUTPUTS": str(outputs)}
+    call = [sys.executable, "-m", "seqdistill.book", *arguments]
+    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_read_only_outputs_stop_a_chapter_with_one_sentence(volume):
+    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+    done = command(volume, "execute", "01-data", "--preset", "smoke")
+    assert done.returncode and "it may not be written to" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_of_two_makes_at_once_one_gives_way(tmp_path):
+    (tmp_path / "smoke" / "artifacts").mkdir(parents=True)
+    with FileLock(tmp_path / "smoke" / "artifacts" / "lock"):
+        done = command(tmp_path, "execute", "01-data", "--preset", "smoke")
+    assert done.returncode and "another `make` is at work there; run this again when it is done." in done.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
+
+
+def test_the_lock_ends_with_its_holder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    for _ in range(2):
+        with book.alone("smoke"), pytest.raises(BookError, match="at work there"), book.alone("smoke"):
+            pass
+
+
+def test_a_setting_that_changes_leaves_other_runs_alone(given, tmp_path):
+    jobs = plan({"plain": SMALL, "wide": replace(SMALL, student=replace(SMALL.student, dim=16))}, [0], given)
+    sweep({("plain", 0): jobs["plain", 0]}, tmp_path, workers=1)
+    home = run_folder(jobs["plain", 0], tmp_path)
+    before = (home / "metrics.json").stat().st_mtime_ns
+    sweep(jobs, tmp_path, workers=1)
+    assert (home / "metrics.json").stat().st_mtime_ns == before
