@@ -27,7 +27,7 @@ endif
 endif
 
 .PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep weights reproduce publish profiles lab
-.PHONY: test lint unit nbval clean gone
+.PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -35,12 +35,8 @@ help: ## list the targets
 
 env: .venv/ready ## build .venv from the lock file
 
-.venv/ready: lib/requirements.lock lib/pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv .venv
-	$(python) -m pip install -q --disable-pip-version-check -r lib/requirements.lock
-	$(python) -m pip install -q --disable-pip-version-check --no-deps -e lib
-	@touch $@
+.venv/ready: lib/requirements.lock lib/requirements.hashes lib/pyproject.toml
+	$(PYTHON) lib/env.py
 
 data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
 	@$(python) -m seqdistill.datasets convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
@@ -63,6 +59,7 @@ $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(da
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/09-explore.done: $(stamps)/04-distillation.done
 $(stamps)/08-results.done: $(stamps)/05-ablations.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
 # A notebook that is not in outputs/ is executed, whatever its stamp says.
@@ -78,6 +75,12 @@ $(stamps)/%.done: notebooks/text/%.py notebooks/presets/$(PRESET).yaml $(code) .
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 	@$(book) publish --preset $(PRESET)
+
+book: .venv/ready ## render the executed notebooks as a site (PRESET=) into build/book/index.html, offline
+	@$(book) pages --preset $(PRESET)
+
+verify: .venv/ready ## execute a preset anew into build/verify, and say what moved from its committed numbers
+	@$(python) -m seqdistill.verify --preset $(PRESET)
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
@@ -116,7 +119,6 @@ unit: .venv/ready
 	$(python) -m pytest lib/tests
 
 nbval: .venv/ready
-	@rm -rf build/nbval
 	@$(book) weights --preset smoke || echo "The book goes on without them."
 	$(book) nbval --preset smoke
 	$(python) -m pytest lib/tests/regression
