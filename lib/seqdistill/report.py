@@ -1,6 +1,7 @@
 """Tables for the page, figures in one style, and the paper's own numbers (as data)."""
 
 import io
+import re
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import seaborn as sns
 import yaml
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
 
@@ -38,11 +40,16 @@ def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(texts, columns=columns).set_index(columns[0])
 
 
+def escaped(text: str) -> str:
+    """Write a text from outside (a title, a genre, a profile) so that Markdown shows it as it is, on one line."""
+    return re.sub(r"[\\`*_<>&$|~#]|\](?=[(\[:])", r"\\\g<0>", " ".join(str(text).split()))
+
+
 def markdown(table: pd.DataFrame) -> str:
     """Write a formatted table as Markdown."""
     rows = [[table.index.name, *table.columns], ["---"] * (1 + table.shape[1])]
     rows += [[index, *row] for index, row in zip(table.index, table.to_numpy(), strict=True)]
-    return "\n".join("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows)
+    return "\n".join("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
 
 
 def sentence(table: pd.DataFrame, variant: str, against: str = "baseline") -> str:
@@ -75,7 +82,12 @@ def forest(table: pd.DataFrame, title: str) -> Figure:
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
-    """Write a figure as PNG of 64 colours and the numbers behind it as CSV beside it; return the figure."""
+    """Write a figure as PNG of 64 colours and the numbers behind it as CSV beside it; return the figure.
+
+    Dollars in names of the data stand for themselves; the formulas of logarithmic axes stay formulas.
+    """
+    for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
+        text.set_parse_math("\\mathdefault" in text.get_text())
     figure.tight_layout()
     drawing = io.BytesIO()
     figure.savefig(drawing, format="png", bbox_inches="tight")
@@ -104,7 +116,7 @@ def caption(table: pd.DataFrame) -> str:
 def drawn(table: pd.DataFrame, path: Path, title: str) -> None:
     """Draw a comparison as a forest, write it, and show it with its caption, which is also its alternative text."""
     save_figure(forest(table, title), table, path)
-    display(Image(path, alt=caption(table)), Markdown(f"*{caption(table)}*"))
+    display(Image(path, alt=caption(table)), Markdown(f"*{escaped(caption(table))}*"))
 
 
 def training_time(runs: Path) -> str:

@@ -99,7 +99,7 @@ if texts.empty:
     raise BookError("02-profiles: no user has a profile, so that there is nothing to teach.")
 
 # %%
-Markdown("> " + texts["text"].iloc[0])
+Markdown(f"> {report.escaped(texts['text'].iloc[0])}")
 
 # %% [markdown]
 # ## Is it true?
