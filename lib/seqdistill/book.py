@@ -8,19 +8,21 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import jupytext
 import nbformat
-import pandas as pd
 import papermill
+from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import presets, profiles, report, store
-from seqdistill.artifacts import ROOT, BookError, data_dir, digest, disk_full, outputs_dir, shown, writing
+from seqdistill import pages, presets, profiles, report, store
+from seqdistill.artifacts import ROOT, BookError, data_dir, digest, outputs_dir, shown, unwritable, writing
 from seqdistill.chat import Answer, Failure
 from seqdistill.config import suggestion
 from seqdistill.hf import model_folder
@@ -147,12 +149,9 @@ def publish(preset: str) -> None:
     for chapter, notebook in notebooks.items():
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
-    main = pd.read_csv(outputs_dir(preset) / "tables" / "main.csv").fillna({"verdict": ""})
-    reading = main[main["protocol"].str.endswith("/all") & (main["seen"] == "kept")]
-    columns = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
     before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
     _, after = rest.split(MARKS[1])
-    table = report.markdown(report.formatted(reading, columns))
+    table = report.markdown(report.formatted(pages.headline(outputs_dir(preset)), pages.COLUMNS))
     with writing(ROOT / "README.md") as temporary:
         temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
@@ -231,6 +230,7 @@ def write_profiles(preset: str, fresh: bool) -> None:
 
 def nbval(preset: str) -> int:
     """Re-execute a preset's stored notebooks with nbval, strictly, writing into build/nbval; return its exit code."""
+    shutil.rmtree(ROOT / "build" / "nbval", ignore_errors=True)
     notebooks = [str(outputs_dir(preset) / f"{chapter}.ipynb") for chapter in chapters()]
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
     command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg")]
@@ -238,35 +238,63 @@ def nbval(preset: str) -> int:
     return subprocess.run([*command, *notebooks], env=environment, check=False).returncode
 
 
+@contextmanager
+def alone(preset: str) -> Iterator[None]:
+    """Keep a preset's outputs to this process.
+
+    Raises:
+        BookError: another process is at work there.
+    """
+    path = outputs_dir(preset) / "artifacts" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise BookError(
+            f"{shown(path.parents[1])}: another `make` is at work there; run this again when it is done."
+        ) from None
+
+
 def main() -> None:
-    """Command line: execute one chapter of a preset, publish, fetch weights, write profiles, check with nbval."""
+    """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
     parser = argparse.ArgumentParser(prog="python -m seqdistill.book")
-    parser.add_argument("action", choices=["execute", "publish", "weights", "profiles", "nbval"])
+    parser.add_argument("action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval"])
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--fresh", action="store_true")
     given = parser.parse_args()
     try:
-        if given.action == "execute":
-            check_preset(given.preset)
-            start = time.monotonic()
-            print(f"{given.chapter} ({given.preset})", flush=True)
-            execute(given.chapter, given.preset)
-            print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
-        elif given.action == "publish":
-            publish(given.preset)
-        elif given.action == "weights":
-            weights(given.preset)
-        elif given.action == "profiles":
-            write_profiles(given.preset, given.fresh)
-        else:
-            sys.exit(nbval(given.preset))
+        check_preset(given.preset)
+        with alone(given.preset):
+            act(given)
     except BookError as error:
         sys.exit(str(error))
     except OSError as error:
-        if not disk_full(error):
+        if not (why := unwritable(error)):
             raise
-        sys.exit(f"{given.chapter or given.action}: the disk is full; the previous outputs are as they were.")
+        name = shown(Path(error.filename)) if error.filename else given.chapter or given.action
+        sys.exit(f"{name}: {why}; the previous outputs are as they were.")
+
+
+def act(given: argparse.Namespace) -> None:
+    """Do what the command line asks."""
+    if given.action == "execute":
+        start = time.monotonic()
+        print(f"{given.chapter} ({given.preset})", flush=True)
+        execute(given.chapter, given.preset)
+        print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
+    elif given.action == "publish":
+        publish(given.preset)
+    elif given.action == "pages":
+        pages.build(given.preset, ROOT / "build" / "book")
+        print("build/book/index.html", flush=True)
+    elif given.action == "weights":
+        weights(given.preset)
+    elif given.action == "profiles":
+        write_profiles(given.preset, given.fresh)
+    else:
+        sys.exit(nbval(given.preset))
 
 
 if __name__ == "__main__":
