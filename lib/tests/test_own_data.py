@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill import book, presets, store
+from seqdistill import book, pages, presets, store
 from seqdistill.artifacts import load_table
 from seqdistill.chat import Answer
 
@@ -24,7 +24,8 @@ SETTINGS = """
 items: {id: isbn, title: name, categories: shelf, separator: " > "}
 interactions: {user: user_id, item: isbn, time: borrowed, format: iso, rating: stars, best: 10}
 """
-SHELVES = ["Fiction > Crime", "Fiction > Fantasy", "History", "Poetry"]
+PLANTED, KEY = "<script>planted()</script>", "sk-planted-0123456789"
+SHELVES = ["Fiction > Crime", "Fiction > Fantasy", "History", f"Poetry $\\frac${PLANTED}"]
 READERS, BOOKS = 40, 24
 
 
@@ -33,6 +34,8 @@ def library(tmp_path, monkeypatch):
     """Readers who come to a library at different times and keep to two shelves each."""
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, KEY)
     monkeypatch.setattr(presets, "PRESETS", tmp_path / "presets")
     raw = tmp_path / "data" / "books" / "raw"
     raw.mkdir(parents=True), (tmp_path / "presets").mkdir()
@@ -50,7 +53,7 @@ def library(tmp_path, monkeypatch):
     )
     events.to_csv(raw / "interactions.csv.gz", index=False)
     pd.DataFrame({"user_id": [f"r{reader}" for reader in range(READERS)]}).to_csv(raw / "users.csv", index=False)
-    names = [f"The Book of {place}" for place in range(BOOKS)]
+    names = [f"The Book of {place} *a* | $b$ {PLANTED}" for place in range(BOOKS)]
     items = {"isbn": [f"978-{place}" for place in range(BOOKS)], "name": names, "shelf": (SHELVES * BOOKS)[:BOOKS]}
     pd.DataFrame(items).to_csv(raw / "items.csv", index=False)
     return tmp_path / "outputs" / "mine"
@@ -58,7 +61,10 @@ def library(tmp_path, monkeypatch):
 
 def parrot(questions):
     """Answer every question with the facts that it holds: what a model would be asked to put into words."""
-    return {asked.key: Answer(asked.messages[-1]["content"], 50, 20, 0.1, "stop") for asked in questions}
+    return {
+        asked.key: Answer(f"{asked.messages[-1]['content']} # *a* {PLANTED}", 50, 20, 0.1, "stop")
+        for asked in questions
+    }
 
 
 def test_a_data_set_of_books_goes_through_the_whole_book(library):
@@ -82,3 +88,19 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
     assert tested["global_time/last"] == events.loc[events["split"] == "test", "user"].nunique()
     assert main["ndcg@10"].between(0, 1, inclusive="neither").all()
     assert json.loads((library / "metrics.json").read_text()).keys() >= {"01-data", "02-profiles", "04-distillation"}
+    nothing_planted_grows(library, library.parents[1])
+
+
+def nothing_planted_grows(outputs, everything):
+    """A script in titles, categories and profiles stays text on every page, and no file holds the planted key."""
+    pages.build("mine", everything / "book")
+    html = [path for path in everything.rglob("*.html") if "_static" not in path.parts]
+    assert len(html) > 2 * len(presets.chapters())
+    for path in html:
+        assert PLANTED not in path.read_text(), path
+    shown = [path.stem for path in outputs.glob("*.html") if "planted()" in path.read_text()]
+    assert {"02-profiles", "09-explore"} <= set(shown), "it is there, as text"
+    files = [path for path in everything.rglob("*") if path.is_file()]
+    assert len(files) > 100
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path

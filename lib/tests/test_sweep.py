@@ -6,11 +6,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import psutil
 import pytest
 import torch
 from joblib import Parallel, delayed
-from seqdistill.artifacts import BookError, save_json
+from safetensors.torch import save_file
+from seqdistill.artifacts import BookError, save_json, save_table
 from seqdistill.cluster import connected, kind_of
 from seqdistill.config import Distillation, Run, Student, plain
 from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep
@@ -66,6 +68,8 @@ def test_a_grid_names_its_cells():
 def measured(folder, job, seconds, epochs):
     save_json({"config": plain(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
     save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
+    save_table(pd.DataFrame({"kept": [1]}), run_folder(job, folder) / "ranks.parquet")
+    save_file({"weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
 
 
 def test_a_sweep_says_what_it_costs(given, tmp_path, told):
