@@ -68,7 +68,6 @@ $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb
 # The stamp is as old as the start of the execution: what is edited meanwhile counts as newer. Only 01 may write what
 # it reads (the first use of a data set that comes in a package), so its stamp is set at its end.
 $(stamps)/%.done: notebooks/text/%.py notebooks/presets/$(PRESET).yaml $(code) .venv/ready
-	@mkdir -p $(stamps) && touch $(stamps)/started
 	@$(if $(filter 02-%,$*),$(book) weights --preset $(PRESET) || echo "The book goes on without them.")
 	@$(book) execute $* --preset $(PRESET)
 	@touch $(if $(filter-out 01-%,$*),-r $(stamps)/started) $@

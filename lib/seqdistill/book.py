@@ -21,7 +21,7 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 
-from seqdistill import pages, presets, profiles, report, store
+from seqdistill import pages, presets, profiles, store
 from seqdistill.artifacts import ROOT, BookError, data_dir, digest, outputs_dir, shown, unwritable, writing
 from seqdistill.chat import Answer, Failure
 from seqdistill.config import suggestion
@@ -34,7 +34,6 @@ from seqdistill.weights import fetch_weights
 HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
 HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
 
-MARKS = ("<!-- main table -->", "<!-- end of main table -->")
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -128,32 +127,6 @@ class echoed:
             while not self.stop.wait(0.5):
                 for line in lines:
                     print(f"  {line.rstrip()}", flush=True)
-
-
-def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
-
-    Raises:
-        BookError: a chapter was not executed, or its text has changed since.
-    """
-    notebooks = {}
-    for chapter in chapters():
-        path = outputs_dir(preset) / f"{chapter}.ipynb"
-        if not path.exists():
-            raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
-        notebook = nbformat.read(path, as_version=4)
-        text = jupytext.read(presets.TEXT / f"{chapter}.py")
-        if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
-            raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
-        notebooks[chapter] = notebook
-    for chapter, notebook in notebooks.items():
-        with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
-            nbformat.write(notebook, temporary)
-    before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    table = report.markdown(report.formatted(pages.headline(outputs_dir(preset)), pages.COLUMNS))
-    with writing(ROOT / "README.md") as temporary:
-        temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
 
 
 def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
@@ -280,12 +253,13 @@ def main() -> None:
 def act(given: argparse.Namespace) -> None:
     """Do what the command line asks."""
     if given.action == "execute":
+        (outputs_dir(given.preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
         start = time.monotonic()
         print(f"{given.chapter} ({given.preset})", flush=True)
         execute(given.chapter, given.preset)
         print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
     elif given.action == "publish":
-        publish(given.preset)
+        pages.publish(given.preset)
     elif given.action == "pages":
         pages.build(given.preset, ROOT / "build" / "book")
         print("build/book/index.html", flush=True)

@@ -1,4 +1,4 @@
-"""Executed notebooks, tables and docstrings -> the rendered book; nothing is executed and no network is needed."""
+"""Executed notebooks, tables and docstrings -> what is read: published notebooks, and a site that needs no network."""
 
 import ast
 import re
@@ -6,17 +6,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pandas as pd
 from pybtex.database import parse_file
 
 from seqdistill import report
-from seqdistill.artifacts import ROOT, BookError, outputs_dir, shown
-from seqdistill.presets import chapters
+from seqdistill.artifacts import ROOT, BookError, outputs_dir, shown, writing
+from seqdistill.presets import TEXT, chapters
 
 SITE = ROOT / "lib" / "site"
+MARKS = ("<!-- main table -->", "<!-- end of main table -->")
 LONG = 12  # lines beyond which a cell's code is folded
 COLUMNS = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
 SHORT = ["variant", "ndcg@10", "delta_ndcg@10", "verdict"]  # of the front page, which phones open too
@@ -49,20 +52,47 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
     raise BookError(f"{shown(places[0])}: no such file; run `make reproduce PRESET={preset}` first.")
 
 
-def citations() -> list[tuple[re.Pattern, str]]:
-    """How each entry of the bibliography is cited in prose, and its key."""
+def publish(preset: str) -> None:
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
+
+    Raises:
+        BookError: a chapter was not executed, or its text has changed since.
+    """
+    notebooks = {}
+    for chapter in chapters():
+        path = outputs_dir(preset) / f"{chapter}.ipynb"
+        if not path.exists():
+            raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+        notebook = nbformat.read(path, as_version=4)
+        text = jupytext.read(TEXT / f"{chapter}.py")
+        if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
+            raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
+        notebooks[chapter] = notebook
+    for chapter, notebook in notebooks.items():
+        with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
+            nbformat.write(notebook, temporary)
+    before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    table = report.markdown(report.formatted(headline(outputs_dir(preset)), COLUMNS))
+    with writing(ROOT / "README.md") as temporary:
+        temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
+
+
+@cache
+def citations() -> list[re.Pattern]:
+    """How each entry of the bibliography is cited in prose."""
     found = []
-    for key, entry in parse_file(str(SITE / "references.bib")).entries.items():
+    for entry in parse_file(str(SITE / "references.bib")).entries.values():
         names = [" ".join(person.last_names).replace(r"{\'e}", "é") for person in entry.persons["author"]]
         said = {1: names[0], 2: rf"{names[0]}\s+(?:&|and)\s+{names[-1]}"}.get(len(names), rf"{names[0]}\s+et\s+al\.")
         year = entry.fields["year"]
-        found.append((re.compile(rf"{said}(?:\s+\({year}\)|,\s+(?:ECIR\s+)?{year})"), key))
+        found.append(re.compile(rf"{said}(?:\s+\({year}\)|,\s+(?:ECIR\s+)?{year})"))
     return found
 
 
 def cited(text: str) -> str:
     """Link citations in Markdown to the bibliography."""
-    for pattern, _ in citations():
+    for pattern in citations():
         text = pattern.sub(lambda match: f"[{match[0]}](bibliography.md)", text)
     return text
 

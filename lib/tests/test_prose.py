@@ -52,7 +52,7 @@ def typed(notebook, facts):
             for fact in facts:
                 text = re.sub(r"\s+".join(map(re.escape, fact.split())), "", text)
             text = REFERENCE.sub("", CODE.sub("", text))
-            for pattern, _ in pages.citations():
+            for pattern in pages.citations():
                 text = pattern.sub("", text)
             numbers = [number.rstrip(",.") for number in NUMBER.findall(text)]
             found += [number for number in numbers if "%" in number or float(number.replace(",", "")) not in known]
@@ -93,4 +93,4 @@ def test_what_is_cited_stands_in_the_bibliography():
     cited = re.findall(rf"{named}(?:\s+\((?:19|20)\d\d\)|,\s+(?:[A-Z]+\s+)?(?:19|20)\d\d\b)", text)
     cited = [said for said in cited if re.search(r"&| and | et\s+al|^Holm", said)]
     assert len(cited) > 15
-    assert [said for said in cited if not any(pattern.search(said) for pattern, _ in pages.citations())] == []
+    assert [said for said in cited if not any(pattern.search(said) for pattern in pages.citations())] == []
