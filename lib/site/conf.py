@@ -35,6 +35,7 @@ html_favicon = "book.svg"
 html_static_path = ["book.css", str(mathjax)]
 html_css_files = ["book.css"]
 mathjax_path = "tex-svg.js"
+html_domain_indices = False
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False
