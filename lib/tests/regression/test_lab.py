@@ -28,7 +28,7 @@ def lab(tmp_path):
     notebook = jupytext.read(TEXT / "09-explore.py")
     notebook.cells[1].source = notebook.cells[1].source.replace('"default"', '"smoke"')
     notebook.metadata = nbformat.from_dict(METADATA)
-    jupytext.write(notebook, tmp_path / "explore.ipynb")
+    nbformat.write(notebook, tmp_path / "explore.ipynb")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -64,7 +64,7 @@ def test_a_reader_picks_a_user_and_adds_an_event(lab):
         page.set_default_timeout(PATIENCE)
         page.route(re.compile("^(?!http://127.0.0.1|data:|blob:)"), lambda route: route.abort())
         page.goto(lab)
-        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
 
         page.get_by_text("Run All Cells", exact=True).click()
