@@ -15,7 +15,7 @@ import pandas as pd
 from scipy import stats
 
 from seqdistill import book
-from seqdistill.artifacts import ROOT, BookError, load_json, outputs_dir, save_csv
+from seqdistill.artifacts import ROOT, BookError, load_json, outputs_dir, save_csv, shown
 from seqdistill.presets import chapters, check_preset
 
 LEVEL = 0.05  # chance that anything at all is called out where nothing but the seeds differs
@@ -173,12 +173,12 @@ def committed(preset: str, folder: Path) -> Path:
 
 
 def run(preset: str) -> int:
-    """Execute every chapter anew into build/verify and compare; 0 where nothing moved that should not.
+    """Execute every chapter anew and compare; 0 where nothing moved that should not.
 
     A killed run goes on with the students that it has trained; one that has been compared is thrown away.
     """
     home = outputs_dir(preset)
-    stored = committed(preset, ROOT / "build" / "verify" / "committed")
+    stored = committed(preset, home.parent / "committed")
     if (home / "moved.csv").exists():
         shutil.rmtree(home / "runs", ignore_errors=True)
         (home / "moved.csv").unlink()
@@ -191,7 +191,7 @@ def run(preset: str) -> int:
                 print(f"{error} The book goes on without them.", flush=True)
         book.execute(chapter, preset)
     table = save_csv(compared(stored, home), home / "moved.csv")
-    print(*report(table), f"All of it: build/verify/{preset}/moved.csv", sep="\n", flush=True)
+    print(*report(table), f"All of it: {shown(home / 'moved.csv')}", sep="\n", flush=True)
     return int(table["judged"].isin(["changed", "beyond"]).any())
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from seqdistill import verify
 from seqdistill.artifacts import ROOT, BookError
+from seqdistill.presets import chapters
 
 STORED = ROOT / "outputs" / "smoke"
 
@@ -104,3 +105,47 @@ def test_what_git_does_not_hold_cannot_be_verified(tmp_path):
 
 def test_the_committed_outputs_are_read_from_git(tmp_path):
     assert (verify.committed("smoke", tmp_path) / "tables" / "main.csv").exists()
+
+
+@pytest.fixture
+def anew(tmp_path, monkeypatch):
+    """A run of the book that takes no time: every chapter "executed" leaves what is committed, and a trained run."""
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    executed = []
+
+    def execute(chapter, preset):
+        executed.append(chapter)
+        shutil.copytree(verify.committed(preset, tmp_path / "again"), tmp_path / preset, dirs_exist_ok=True)
+        (tmp_path / preset / "runs" / chapter).mkdir(parents=True, exist_ok=True)
+
+    monkeypatch.setattr(verify.book, "execute", execute)
+    monkeypatch.setattr(verify.book, "weights", lambda _: None)
+    return tmp_path / "smoke", executed
+
+
+def test_every_chapter_is_executed_and_nothing_has_moved(anew, capsys):
+    assert verify.run("smoke") == 0
+    assert anew[1] == chapters() and "cells compared, 0 moved." in capsys.readouterr().out
+
+
+def test_what_moved_ends_in_an_error_and_a_list(anew, monkeypatch, capsys):
+    execute = verify.book.execute
+
+    def wrong(chapter, preset):
+        execute(chapter, preset)
+        edited(anew[0], "main.csv", lambda table: table.__setitem__("cases", table["cases"] + 1))
+
+    monkeypatch.setattr(verify.book, "execute", wrong)
+    assert verify.run("smoke") == 1
+    moved = pd.read_csv(anew[0] / "moved.csv")
+    assert set(moved["column"]) == {"cases"} and set(moved["judged"]) == {"changed"}
+    assert "must be equal and is not" in capsys.readouterr().out
+
+
+def test_a_killed_check_keeps_its_runs_and_a_finished_one_is_thrown_away(anew, monkeypatch):
+    home, _ = anew
+    (home / "runs" / "trained").mkdir(parents=True)
+    verify.run("smoke")
+    assert (home / "runs" / "trained").exists(), "the run before was not compared: it was killed"
+    verify.run("smoke")
+    assert not (home / "runs" / "trained").exists(), "the run before was compared: this one is fresh"
