@@ -113,7 +113,7 @@ def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Ten
     Returns:
         [U, r]; or, where an owner stands in `owners` P times at most for as many profiles, [U, P, r].
     """
-    place = pd.Series(owners).groupby(owners).cumcount().to_numpy()
+    place = pd.Series(owners).groupby(owners).cumcount().to_numpy(copy=True)
     rows = torch.full((users, place.max() + 1, space.shape[1]), torch.nan)
     rows[torch.from_numpy(np.array(owners)), torch.from_numpy(place)] = standardised(space)
     return rows.squeeze(1)
