@@ -57,7 +57,8 @@ def allowed(row: dict, column: str, spread: pd.DataFrame, cells: int) -> float:
     known = spread.loc[key]
     size = row[metric] if column == metric else np.hypot(row[metric], row[metric] - row["delta_ndcg@10"])
     quantile = stats.t.ppf(1 - LEVEL / (2 * cells), known["df"])
-    return float(quantile * known[metric] * size * np.sqrt(2 / row["seeds"]))
+    limit = float(quantile * known[metric] * size * np.sqrt(2 / row["seeds"]))
+    return limit if limit < row[metric] else np.nan
 
 
 def same(a: object, b: object) -> bool:

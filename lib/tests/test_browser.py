@@ -40,6 +40,11 @@ def chromium():
         browser.close()
 
 
+def broken(asked):
+    """Say whether a request failed by itself: one that the tab gave up on its way to the next page did not."""
+    return asked.failure != "net::ERR_ABORTED"
+
+
 @pytest.fixture
 def tab(chromium, book):
     """A phone's tab that notes what goes wrong in it; every test ends with nothing noted."""
@@ -49,7 +54,7 @@ def tab(chromium, book):
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: (wrong.append(dialog.message), dialog.dismiss()))
     page.on("response", lambda got: wrong.append(f"{got.status} {got.url}") if got.status >= 400 else None)
-    page.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}"))
+    page.on("requestfailed", lambda asked: wrong.append(f"failed: {asked.url}") if broken(asked) else None)
     context.route("**/*", lambda route: route.continue_() if route.request.url.startswith(book[1]) else outside(route))
 
     def outside(route):
