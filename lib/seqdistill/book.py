@@ -32,6 +32,7 @@ from seqdistill.weights import fetch_weights
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
 HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
+HEADLESS["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # with ipywidgets at hand, a model that loads draws into its cell
 HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
 
 METADATA = {

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from filelock import FileLock
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,6 +30,7 @@ from seqdistill.artifacts import (
     say,
     shown,
     table_key,
+    unusable,
 )
 from seqdistill.checkpoint import keep, kept, restore, state_of
 from seqdistill.config import Run, parse, plain
@@ -105,12 +106,15 @@ def load_teacher(path: Path, key: str) -> Tensor:
     """Read teacher vectors that 03 left, if they were made from the events that `key` stands for.
 
     Raises:
-        BookError: they are missing, or were made from other events.
+        BookError: they are missing or damaged, or were made from other events.
     """
     if not path.exists():
         raise BookError(f"{shown(path)}: no such file; run the notebook that writes it first.")
-    with safe_open(path, "pt") as tensors:
-        made, teacher = tensors.metadata(), tensors.get_tensor("teacher")
+    try:
+        with safe_open(path, "pt") as tensors:
+            made, teacher = tensors.metadata(), tensors.get_tensor("teacher")
+    except SafetensorError as error:
+        raise unusable(path, f"damaged ({str(error)[:80]})") from None
     if made["events"] != key:
         raise BookError(f"{shown(path)}: stale, made from other events; run 02-profiles and 03-embeddings again.")
     return teacher

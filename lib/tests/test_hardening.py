@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from seqdistill.artifacts import ROOT, BookError, load_json, load_table, save_js
 from seqdistill.config import Run, Student
 from seqdistill.kept import Kept
 from seqdistill.sweep import plan, ranks, results, run_folder, sweep
+from seqdistill.train import load_teacher
 
 SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
@@ -67,10 +69,11 @@ def test_no_text_is_executed():
 
 @pytest.fixture
 def made(tmp_path, events):
-    """A preset's outputs: three artifacts, metrics.json, and the stamps by which `make` takes them for whole."""
+    """A preset's outputs: its artifacts, metrics.json, and the stamps by which `make` takes them for whole."""
     folder = tmp_path / "artifacts"
     save_table(events, folder / "events.parquet", "key")
     reducers.save_reducer(folder / "reducer.safetensors", np.eye(4, dtype=np.float32), {"kind": "none"})
+    save_file({"teacher": np.eye(4, dtype=np.float32)}, folder / "teacher.safetensors", {"events": "key"})
     save_json({"01-data": {"users": 40}}, tmp_path / "metrics.json")
     for chapter in ("01-data", "02-profiles"):
         (folder / f"{chapter}.done").touch()
@@ -80,6 +83,7 @@ def made(tmp_path, events):
 READERS = {
     "artifacts/events.parquet": [load_table, table_key],
     "artifacts/reducer.safetensors": [reducers.load_reducer],
+    "artifacts/teacher.safetensors": [partial(load_teacher, key="key")],
     "metrics.json": [load_json],
 }
 
