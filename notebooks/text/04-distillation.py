@@ -20,7 +20,7 @@ bert4rec = {
     "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
     "epochs": 24,
     "batch": 16,
-    "lr": 0.001,
+    "lr": 0.003,
     "masked": 0.3,
     "last_share": 0.3,
 }
@@ -291,7 +291,7 @@ report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("
 # ## Limits
 #
 # One data set; one encoder, one LLM. In the default preset (few users, a small LLM) batch, learning rate and dropout
-# were chosen among six settings of the plain student, the share of phase 1 between a quarter and a half, by
+# were chosen among six settings of the plain SASRec, and among four of BERT4Rec, the share of phase 1 between a quarter and a half, by
 # validation NDCG@10 of one seed; $\alpha$ and $\beta$ are the paper's. The number of epochs is a budget: a
 # `best_epoch` near it says that a student still improves at its end. Intervals resample users with the seeds given.
 # *Not shown* means that this data cannot tell, not that there is no effect.
