@@ -26,6 +26,7 @@ bert4rec = {
 }
 bert4rec_teacher = {"alpha": 0.4, "share": 0.25}
 own = {"side": "student"}
+forms = ["distilled", "distilled-student"]
 arms = []
 recent_days = 90.0
 cluster = "loky"
@@ -75,14 +76,15 @@ save_json({"students": chosen, "own": own}, home / "artifacts" / "student.json")
 # Two students learn from the profiles. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
 # `distilled-student` projects the student instead, so that the target cannot move. Each has a control of its own form,
 # `shuffled-target` and `shuffled`: every user gets **somebody else's** profile. Same vectors, same loss, no knowledge.
+# `forms` says which of the two are trained.
 
 # %%
-variants, controls = {}, {}
+variants, controls, ours = {}, {}, {}
 for name, (run, taught) in config.items():
-    ours = parse(Distillation, {**plain(taught), **own}, "04-distillation, own")
-    forms = {"distilled": ("shuffled-target", taught), "distilled-student": ("shuffled", ours)}
+    ours[name] = parse(Distillation, {**plain(taught), **own}, "04-distillation, own")
+    settings = {"distilled": ("shuffled-target", taught), "distilled-student": ("shuffled", ours[name])}
     variants[f"{name} plain"] = run
-    for form, (control, setting) in forms.items():
+    for form, (control, setting) in ((form, settings[form]) for form in forms):
         variants[f"{name} {form}"] = replace(run, distillation=setting)
         variants[f"{name} {control}"] = replace(run, distillation=replace(setting, shuffled=True))
         controls[f"{name} {form}"] = f"{name} {control}"
@@ -95,9 +97,10 @@ for name, (run, taught) in config.items():
 key = table_key(home / "artifacts" / "events.parquet")
 for arm in arms:
     given = taught_by(problem, load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", key))
-    for name in config:
-        variants[f"{name} {arm}"] = Job(variants[f"{name} distilled-student"], given)
-        variants[f"{name} {arm}-shuffled"] = Job(variants[f"{name} shuffled"], given)
+    for name, (run, _) in config.items():
+        other = replace(ours[name], shuffled=True)
+        variants[f"{name} {arm}"] = Job(replace(run, distillation=ours[name]), given)
+        variants[f"{name} {arm}-shuffled"] = Job(replace(run, distillation=other), given)
         controls[f"{name} {arm}"] = f"{name} {arm}-shuffled"
 
 # %% [markdown]
@@ -154,14 +157,14 @@ report.formatted(save_csv(inside, home / "tables" / "inside.csv"), list(inside.c
 
 # %%
 told = inside.set_index("variant")
-lines = []
-for name in config:
-    shrunk = told.loc[f"{name} distilled", "variance_end"] / told.loc[f"{name} distilled", "variance_start"]
-    read = {form: told.loc[f"{name} {form}", "probe_r2"] for form in ("distilled", "distilled-student", "plain")}
-    said = ", ".join(f"off `{form}` with R² {value:.4f}" for form, value in read.items())
-    lines.append(
-        f"* {name}: the paper's target ends with **{shrunk:.4f}** of its variance; a probe reads the teacher {said}."
-    )
+shares = told["variance_end"] / told["variance_start"]
+lines = [f"* {name}: its target ends with **{shares[name]:.4f}** of its variance" for name in controls]
+lines += [
+    f"* {name}: a probe reads the teacher off it with R² {told.loc[name, 'probe_r2']:.4f}, off its plain form with "
+    f"{told.loc[f'{name.split()[0]} plain', 'probe_r2']:.4f}"
+    for name in controls
+    if jobs[name, seeds[0]].given is problem
+]
 Markdown("\n".join(lines))
 
 # %% [markdown]

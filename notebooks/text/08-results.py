@@ -37,7 +37,7 @@ report.formatted(sizes, list(sizes.columns))
 # %%
 theirs = report.paper("main")
 wide = theirs.pivot_table(index=["model", "dataset"], columns="variant", values="ndcg@10", sort=False).reset_index()
-wide["gain, %"] = (wide["distilled"] / wide["plain"] - 1) * 100
+wide = wide.dropna().assign(**{"gain, %": lambda pairs: (pairs["distilled"] / pairs["plain"] - 1) * 100})
 report.formatted(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
@@ -158,7 +158,7 @@ report.formatted(costs, ["system", "dataset", "train_s_per_epoch", "infer_s", "t
 # %%
 bench = ROOT / "outputs" / "bench"
 search = pd.read_csv(bench / "quality-search.csv")
-report.formatted(search, ["setting", "epochs", "best_epoch", "valid_ndcg@10"])
+report.formatted(search, ["setting", "model", "epochs", "best_epoch", "valid_ndcg@10"])
 
 # %%
 quality = pd.read_csv(bench / "quality.csv").assign(source="ours")
