@@ -190,11 +190,11 @@ if dated:
 ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
-# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as
-# in leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left
-# out. Every user weighs the same: metrics are means over users. The test resamples users, whose cases and seeds are
-# averaged, and, where a system has several, the seeds. Each student is tested against its own `plain`, the baselines against that of the first
-# student; `control_verdict` is the test against the shuffled teacher of the same form.
+# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
+# leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left out.
+# Every user weighs the same: metrics are means over users. The test resamples users, whose cases and seeds are
+# averaged, and, where a system has several, the seeds. Each student is tested against its own `plain`, the baselines
+# against that of the first student; `control_verdict` is the test against the shuffled teacher of the same form.
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -244,8 +244,8 @@ report.drawn(labelled, home / "figures" / "main.png")
 # %% [markdown]
 # A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
 # table (Holm), is below .05; the interval itself is not adjusted. Both count the spread over users and over seeds.
-# `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of the added loss. So
-# each taught student is also set beside the shuffled one of its form:
+# `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of
+# the added loss. So each taught student is also set beside the shuffled one of its form:
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
