@@ -20,6 +20,9 @@ book := $(python) -m seqdistill.book
 ifeq ($(filter $(PRESET),$(presets)),)
 $(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))
 endif
+ifneq ($(preset)$(notebook),)
+$(error the names are written in capitals: PRESET=, NOTEBOOK=)
+endif
 ifneq ($(NOTEBOOK),)
 ifeq ($(filter $(NOTEBOOK),$(chapters)),)
 $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters))
@@ -109,7 +112,7 @@ lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000
 
 test: lint unit nbval ## lint, unit tests, nbval regression checks
 
-lint: .venv/ready
+lint: .venv/ready ## ruff check and format
 	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 

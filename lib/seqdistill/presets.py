@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from typing import get_args
 
 import jupytext
 import nbformat
@@ -82,6 +83,8 @@ def check_preset(preset: str) -> None:
     where = f"preset {preset}.yaml"
     data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
     protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
+    if data["protocol"] not in (names := get_args(splits.Protocol.__annotations__["name"])):
+        raise BookError(f'{where}: "protocol" is {data["protocol"]!r}; choose one of {", ".join(names)}.')
     parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
     parts_of(said["llm"])
     sampling_of(said["style"])

@@ -90,7 +90,7 @@ mine.insert(0, "where", taught["model"] + " " + taught["variant"] + ", " + taugh
 paper = pd.DataFrame({"where": wide["model"] + ", " + wide["dataset"] + " (paper)", "gain": wide["gain, %"]})
 gains = pd.concat([mine, paper], ignore_index=True)
 best = mine.loc[mine["gain"].idxmax()]
-said = f"Ours: highest is {best['where']} with {best['gain']:+.4f} % [{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]. "
+said = f"Ours: highest is {best['where']} with {best['gain']:+.1f} % [{best['ci_low']:+.1f}, {best['ci_high']:+.1f}]. "
 said += f"The paper: {paper['gain'].min():+.1f} % to {paper['gain'].max():+.1f} %, without intervals."
 report.drawn(gains, home / "figures" / "gains.png", said)
 
