@@ -153,17 +153,6 @@ LEAKS = {
 
 
 @pytest.mark.parametrize("leak", LEAKS)
-def test_arrays_in_another_order_or_with_other_ids_are_refused():
-    events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
-    assert leave_last_k(events, 1).value_counts()["test"] == 2
-    for wrong in (events.assign(item=0), events.assign(item="a")):
-        with pytest.raises(BookError, match='column "item" must hold whole numbers from 1'):
-            leave_last_k(wrong, 1)
-    for wrong in (events[::-1], events.sort_values("time")):
-        with pytest.raises(BookError, match="comes too late; sort the events by user, then time"):
-            leave_last_k(wrong, 1)
-
-
 def test_audit_finds_a_leak(leak):
     labels, protocol = LEAKS[leak]
     with pytest.raises(BookError, match=f"split: user 0: .*{leak}"):
@@ -260,3 +249,14 @@ def test_cold_items_draws_other_items_with_another_seed():
     events = timed([(0, item, item) for item in range(1, 40)])
     events = events.assign(split=split(events, Protocol("global_time", targets="all")))
     assert {tuple(cold_items(events, 0.4, seed)[1]) for seed in range(5)} != {tuple(cold_items(events, 0.4, 0)[1])}
+
+
+def test_arrays_in_another_order_or_with_other_ids_are_refused():
+    events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
+    assert leave_last_k(events, 1).value_counts()["test"] == 2
+    for wrong in (events.assign(item=0), events.assign(item="a")):
+        with pytest.raises(BookError, match='column "item" must hold whole numbers from 1'):
+            leave_last_k(wrong, 1)
+    for wrong in (events[::-1], events.sort_values("time")):
+        with pytest.raises(BookError, match="comes too late; sort the events by user, then time"):
+            leave_last_k(wrong, 1)
