@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from seqdistill.artifacts import BookError, save_with
-from seqdistill.evaluate import Score, best
+from seqdistill.evaluate import Score, best, blocks, model_score
 from seqdistill.models import Encoder
+from seqdistill.sequences import Ragged
 
 Run = Callable[[np.ndarray], np.ndarray]  # item ids [B, T], T at most `reads` -> scores [B, V]
 
@@ -107,6 +108,20 @@ def run_score(run: Run, reads: int) -> Score:
         return torch.from_numpy(run(nn.utils.rnn.pad_sequence(recent, batch_first=True).numpy()))
 
     return score
+
+
+def agreement(student: Encoder, run: Run, histories: Ragged) -> tuple[float, float]:
+    """Compare an opened model with its student on histories: largest difference of scores, share of equal top-10.
+
+    Tops are equal where the tenth of the student's scores lies within 1e-4 of all that the model put among its ten.
+    """
+    ours, theirs, worst, same = model_score(student), run_score(run, student.reads), 0.0, []
+    for rows, ids in blocks(histories, 256):
+        scores, other = ours(rows, ids), theirs(rows, ids)
+        worst = max(worst, float((scores - other).abs().max()))
+        least = scores.gather(1, best(other, 10)).amin(1)  # [B]
+        same += (least >= scores.topk(min(10, scores.shape[1]), 1).values[:, -1] - 1e-4).tolist()
+    return worst, sum(same) / len(same)
 
 
 class Served(NamedTuple):

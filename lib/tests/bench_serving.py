@@ -1,8 +1,8 @@
 """What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
 
 CPU seconds are those of one thread (`torch.set_num_threads(1)`); systems are measured in turn, so that a busy machine
-slows all of them; a peak of memory is that of a process of its own. Writes outputs/bench/{overhead,serving,latency,
-catalogue,int8,growth,teacher}.csv.
+slows all of them; a peak of memory is that of a process of its own, which imports what it needs and no more. Writes
+outputs/bench/{overhead,serving,latency,catalogue,int8,growth,teacher}.csv.
 """
 
 import contextlib
@@ -14,24 +14,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pandas as pd
 import torch
-from seqdistill import encoders, serving
 from seqdistill.artifacts import load_table, outputs_dir, save_csv
 from seqdistill.config import Run, Student
 from seqdistill.efficiency import NAMES, chosen
 from seqdistill.epochs import epoch, step, training_rows
 from seqdistill.evaluate import best, block_size, model_score, rank, recommend
-from seqdistill.losses import student_loss
 from seqdistill.models import Encoder
 from seqdistill.sequences import Ragged, batches, padded, windows
 from seqdistill.significance import by_user, compare, paired
 from seqdistill.sweep import ranks, run_folder
-from seqdistill.train import fresh, load_problem, problem, student
+from seqdistill.train import Problem, fresh, load_problem, problem, student
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
@@ -71,9 +69,7 @@ def apart(*arguments: object) -> dict:
 def overhead() -> pd.DataFrame:
     """Train with and without the teacher in turn, who begins changing: seconds of every epoch of phase 1."""
     given, rows = load_problem(HOME / "artifacts"), []
-    for (model, variant), job in chosen(HOME, given, 0).items():
-        if variant != "plain":
-            continue
+    for model in models(given):
         runs = {name: chosen(HOME, given, 0)[model, name].run for name in ("plain", "distilled")}
         sides = {name: (run, *fresh(run, given)) for name, run in runs.items()}
         for number in range(PAIRS):
@@ -87,6 +83,11 @@ def overhead() -> pd.DataFrame:
             rows.append(row)
             print(row, flush=True)
     return pd.DataFrame(rows)
+
+
+def models(given: Problem) -> list[str]:
+    """Names of the students that chapter 4 trained."""
+    return sorted({model for model, _ in chosen(HOME, given, 0)})
 
 
 def trained(model: str, variant: str) -> tuple[Encoder, Ragged]:
@@ -118,7 +119,9 @@ def infer(model: str, variant: str, batch: int) -> dict:
 def one(histories: Ragged, row: int) -> Ragged:
     """A single history."""
     chosen_row = slice(row, row + 1)
-    return Ragged(histories.items, histories.starts[chosen_row], histories.ends[chosen_row], histories.users[chosen_row])
+    return Ragged(
+        histories.items, histories.starts[chosen_row], histories.ends[chosen_row], histories.users[chosen_row]
+    )
 
 
 def serve() -> pd.DataFrame:
@@ -145,19 +148,19 @@ def latency() -> pd.DataFrame:
 
     `plain again` is the same student loaded twice: what a difference without a cause looks like here.
     """
+    from seqdistill import serving
+
     torch.set_num_threads(1)
     rng, rows = np.random.default_rng(0), []
     given, folder = load_problem(HOME / "artifacts"), tempfile.TemporaryDirectory()
-    for model in sorted({model for model, _ in chosen(HOME, given, 0)}):
+    for model in models(given):
         nets = {"plain": trained(model, "plain")[0], "distilled": trained(model, "distilled")[0]}
         nets["plain again"] = trained(model, "plain")[0]
         asked = {name: (lambda ids, net=net: net.score(torch.from_numpy(ids))) for name, net in nets.items()}
         path = serving.save_onnx(nets["plain"], Path(folder.name) / f"{model}.onnx")
         small = serving.quantised(path, Path(folder.name) / f"{model}-int8.onnx")
-        asked |= {
-            name: (lambda ids, run=serving.session(file): torch.from_numpy(run(ids)))
-            for name, file in (("plain, ONNX", path), ("plain, ONNX int8", small))
-        }
+        opened = {"plain, ONNX": serving.session(path), "plain, ONNX int8": serving.session(small)}
+        asked |= {name: (lambda ids, run=run: torch.from_numpy(run(ids))) for name, run in opened.items()}
         spent = {name: np.zeros((REQUESTS, 2)) for name in asked}
         for number in range(-50, REQUESTS):
             length = int(rng.integers(1, nets["plain"].reads + 1))
@@ -181,11 +184,21 @@ def compared(spent: dict[str, np.ndarray], name: str) -> dict:
     if name == "plain":
         return row
     test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
-    return row | {key: float(np.exp(test[of])) for key, of in zip(("ratio", "ci_low", "ci_high"), ("delta", "ci_low", "ci_high"), strict=True)} | {"p": test["p"]}
+    return (
+        row
+        | {
+            key: float(np.exp(test[of]))
+            for key, of in zip(("ratio", "ci_low", "ci_high"), ("delta", "ci_low", "ci_high"), strict=True)
+        }
+        | {"p": test["p"]}
+    )
 
 
 def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Approximate indexes of inner products that a catalogue of this size bears: name -> (query [1, d] -> ids [10])."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
     items, dim = vectors.shape
     lists = int(min(1024, 4 * np.sqrt(items)))
     ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
@@ -196,7 +209,7 @@ def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]
     def probing(count: int) -> Callable[[np.ndarray], np.ndarray]:
         return lambda query: ivf.search(query, 10, params=faiss.SearchParametersIVF(nprobe=count))[1]
 
-    found = {f"IVF, {count} of {lists} lists": probing(count) for count in (8, 64)}
+    found = {f"IVF, {count} of {lists} lists": probing(count) for count in (8, 64, 256) if count < lists}
     if items <= 100_000:
         graph = faiss.IndexHNSWFlat(dim, 16, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efSearch = 64
@@ -240,7 +253,6 @@ def scan(net: Encoder, said: str, histories: list[np.ndarray]) -> list[dict]:
 def catalogue() -> pd.DataFrame:
     """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
     torch.set_num_threads(1)
-    faiss.omp_set_num_threads(1)
     rng, rows = np.random.default_rng(0), []
     lengths = rng.integers(1, 51, QUERIES)
     for variant in ("plain", "distilled"):
@@ -256,6 +268,8 @@ def catalogue() -> pd.DataFrame:
 
 def int8() -> pd.DataFrame:
     """NDCG@10 of the plain students through ONNX, fp32 and int8, paired on the same users; megabytes of the files."""
+    from seqdistill import serving
+
     torch.set_num_threads(1)
     given, scored, size = load_problem(HOME / "artifacts"), {}, {}
     seeds = [0, 1, 2] if PRESET == "default" else [0]
@@ -268,7 +282,9 @@ def int8() -> pd.DataFrame:
                     files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
                     for kind, path in files.items():
                         score = serving.run_score(serving.session(path), net.reads)
-                        scored.setdefault(f"{model} {kind}", []).append(rank(given.test, score, block_size(given.items)))
+                        scored.setdefault(f"{model} {kind}", []).append(
+                            rank(given.test, score, block_size(given.items))
+                        )
                         size[f"{model} {kind}"] = path.stat().st_size / 2**20
     against = {name: name.replace("int8", "fp32") for name in scored if name.endswith("int8")}
     table = compare(scored, against, "kept", last=False)
@@ -286,10 +302,20 @@ def grow(items: int, length: int, loss: str) -> dict:
     given, base = problem(events, items), peak_mb()
     net, _, optimizer, machine = fresh(run, given)
     fed = batches(windows(given.train, length), 64, rng)
-    spent = [timed(lambda batch=batch: step(batch, net.train(), None, optimizer, run, machine))[0] for _, batch in zip(range(3), fed, strict=False)]
+    spent = [
+        timed(lambda batch=batch: step(batch, net.train(), None, optimizer, run, machine))[0]
+        for _, batch in zip(range(3), fed, strict=False)
+    ]
     trained_mb = peak_mb()
     cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=block_size(items)))
-    return {"batch": 64, "step_cpu_s": min(spent[1:]), "step_mb": trained_mb - base, "rank_256_cpu_s": cpu, "peak_rss_mb": peak_mb()}
+    return {
+        "batch": 64,
+        "dim": shape.dim,
+        "step_cpu_s": min(spent[1:]),
+        "step_mb": trained_mb - base,
+        "rank_256_cpu_s": cpu,
+        "peak_rss_mb": peak_mb(),
+    }
 
 
 def grow_users(users: int) -> dict:
@@ -303,7 +329,13 @@ def grow_users(users: int) -> dict:
     spent, _ = timed(lambda: epoch(cut, net, None, optimizer, run, 0, machine))
     trained_mb = peak_mb()
     cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=256))
-    return {"batch": 256, "epoch_cpu_s": spent, "step_mb": trained_mb - base, "rank_all_cpu_s": cpu, "peak_rss_mb": peak_mb()}
+    return {
+        "batch": 256,
+        "epoch_cpu_s": spent,
+        "step_mb": trained_mb - base,
+        "rank_all_cpu_s": cpu,
+        "peak_rss_mb": peak_mb(),
+    }
 
 
 def growth() -> pd.DataFrame:
@@ -311,14 +343,27 @@ def growth() -> pd.DataFrame:
     rows = []
     for of, points in GROWTH.items():
         for items, length, loss in points:
-            rows.append({"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)})
+            rows.append(
+                {"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)}
+            )
     for users in USERS:
-        rows.append({"of": "users", "items": 10_000, "length": 5, "loss": "sampled", "users": users, **apart("grow_users", users)})
+        rows.append(
+            {
+                "of": "users",
+                "items": 10_000,
+                "length": 5,
+                "loss": "sampled",
+                "users": users,
+                **apart("grow_users", users),
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def teacher() -> pd.DataFrame:
     """CPU seconds of the sentence encoder for some of the profiles, its loading aside."""
+    from seqdistill import encoders
+
     texts = load_table(HOME / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
     run, _ = encoders.encoder_of("e5-small").open()
     run(texts[:2], "passage")
@@ -339,8 +384,8 @@ TABLES = {
 
 def main(wanted: list[str]) -> None:
     for name in wanted or TABLES:
-        begun = time.monotonic()
-        table = TABLES[name]()
+        begun, load = time.monotonic(), os.getloadavg()[0]
+        table = TABLES[name]().assign(load=load, date=str(date.today()))
         save_csv(table, OUT / f"{name}.csv")
         print(f"{name}: {time.monotonic() - begun:.0f} s\n{table.to_string()}", flush=True)
 
