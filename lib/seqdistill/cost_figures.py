@@ -39,7 +39,7 @@ def catalogue(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(6.4, 4.2))
     shown = table.assign(
         catalogue=table["items"].map("{:,}".format) + ", " + table["embeddings"],
-        index=table["index"].str.replace(r" of \d+", "", regex=True),
+        index=table["index"].str.replace(r" of \d+ lists", " lists", regex=True),
     )
     sns.scatterplot(shown, x="search_cpu_ms", y="recall@10", hue="catalogue", style="index", s=70, ax=axes)
     axes.set(

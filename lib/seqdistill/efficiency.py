@@ -72,7 +72,8 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
 def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
     """Ratio of CPU time with and without teacher per model: of an epoch of phase 1, with 95 % interval, and of a run.
 
-    The interval is Student's on the logarithm of the ratio of neighbouring epochs.
+    The interval is Student's on the logarithm of the ratio of neighbouring epochs. The aim is judged twice: of an epoch
+    of phase 1, which is what the paper's seconds per epoch compare with, and of a run, in which other epochs dilute it.
     """
     rows = []
     for model, group in pairs.groupby("model", sort=False):
@@ -81,7 +82,8 @@ def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
         row = {"model": model, "pairs": len(logs), "phase_1": np.exp(logs.mean())}
         row |= {"ci_low": np.exp(low), "ci_high": np.exp(high), "share": group["share"].iloc[0]}
         rows.append(row | {"run": 1 + row["share"] * (row["phase_1"] - 1)})
-    return pd.DataFrame(rows).assign(aim=lambda table: np.where(table["run"] <= AIM, "met", "missed"))
+    table = pd.DataFrame(rows)
+    return table.assign(**{f"aim_{of}": np.where(table[of] <= AIM, "met", "missed") for of in ("phase_1", "run")})
 
 
 def ratios(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
@@ -173,8 +175,9 @@ def overhead_sentences(table: pd.DataFrame) -> list[str]:
     """Read `overheads` aloud."""
     return [
         f"{row.model}: an epoch of phase 1 takes **{row.phase_1:.4f}** times the CPU seconds of one without teacher "
-        f"(95 % interval {row.ci_low:.4f} to {row.ci_high:.4f}, {row.pairs} pairs); phase 1 is {row.share:.0%} of a "
-        f"run, which takes {row.run:.4f} times as much. The aim, {AIM - 1:.0%} more at most, is **{row.aim}**."
+        f"(95 % interval {row.ci_low:.4f} to {row.ci_high:.4f}, {row.pairs} pairs): the aim of at most {AIM - 1:.0%} "
+        f"more is **{row.aim_phase_1}**. Phase 1 is {row.share:.0%} of a run, which takes {row.run:.4f} times as much: "
+        f"there it is {row.aim_run}."
         for row in table.itertuples()
     ]
 

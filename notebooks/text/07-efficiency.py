@@ -13,10 +13,10 @@ recall = 0.95
 # %%
 from IPython.display import Markdown
 from seqdistill import efficiency, explore, presets, report, serving
-from seqdistill.artifacts import BookError, load_table, outputs_dir, save_csv, table_key
+from seqdistill.artifacts import ROOT, BookError, load_table, outputs_dir, save_csv, table_key
 from seqdistill.train import load_problem
 
-home, bench = outputs_dir(preset), outputs_dir("bench")
+home, bench = outputs_dir(preset), ROOT / "outputs" / "bench"
 figures = home / "figures"
 report.style()
 
