@@ -4,7 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 
 def efficiency(table: pd.DataFrame) -> Figure:
@@ -58,12 +58,17 @@ def growth(table: pd.DataFrame) -> Figure:
         "length": ("step_cpu_s", "a step"),
         "users": ("epoch_cpu_s", "an epoch"),
     }
+    colors = dict(zip(("full", "sampled"), sns.color_palette(), strict=False))
     for ax, (of, (column, what)) in zip(axes, drawn.items(), strict=True):
-        for loss, group in table[table["of"] == of].groupby("loss"):
-            ax.plot(group[of], group[column], marker="o", markersize=4, label=f"{loss} softmax")
+        rows = table[table["of"] == of]
+        for loss, group in rows.groupby("loss"):
+            ax.plot(group[of], group[column], marker="o", markersize=4, label=f"{loss} softmax", color=colors[loss])
         ax.set(xscale="log", yscale="log", xlabel=of, ylabel=f"CPU seconds of {what}")
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.set_xticks(sizes := rows[of].unique(), [f"{size:,.0f}" for size in sizes], rotation=45, fontsize=8)
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter("{x:g}")
         ax.yaxis.set_minor_formatter(NullFormatter())
-        ax.xaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(fontsize=8)
     figure.suptitle("What grows how")
     return figure

@@ -63,8 +63,9 @@ spent = ["train_cpu_s_per_epoch", "infer_cpu_s", "infer_cpu_s_batch1", "p50_ms",
 report.formatted(systems, ["system", *spent])
 
 # %% [markdown]
-# A distilled student has the weights and the graph of the plain one, so that only chance can tell their seconds apart.
-# Beside the paper's seconds, which were measured on other data and a GPU, only ratios can stand:
+# A distilled student has as many weights as the plain one and the same graph, so that where their seconds differ, the
+# machine was busier. Beside the paper's seconds, which were measured on other data and machines, only ratios can
+# stand:
 
 # %%
 times = save_csv(efficiency.ratios(systems, report.paper("efficiency")), home / "tables" / "efficiency-ratios.csv")
@@ -200,8 +201,8 @@ report.drawn(sizes, figures / "growth.png", "; ".join(efficiency.exponent_senten
 #
 # The measured constants, carried to the users and items of Amazon-M2: hours of one thread, and what takes over where
 # they are too many. Nothing below was run at that size as a whole; `exchange_share` is the time that the gradients of
-# all item vectors take over a network of `bandwidth` bytes per second, as a share of a step: where it is large,
-# further machines bring little.
+# all item vectors take over a network of `bandwidth` bytes per second, as a share of the step measured here (a faster
+# processor makes it larger): where it is large, further machines bring little.
 
 # %%
 bandwidth = 1.25e9
@@ -231,5 +232,5 @@ Markdown("\n".join(f"* {line}" for line in efficiency.overhead_sentences(added) 
 # All seconds are of one kind of processor, which other work shared; ratios within a run are safe, seconds are not.
 # Single requests were timed in the process that serves them: a web server, its queue and its network come on top. An
 # epoch of phase 1 is compared, with the paper's form of the method and one profile a user. Exponents rest on few
-# sizes. Hours for Amazon-M2 assume that cost grows in proportion to users, and the LLM, encoder and processor that
-# were measured here.
+# sizes. An index is picked on the queries that measured it, among the few that were tried. Hours for Amazon-M2 assume
+# that cost grows in proportion to users, and the LLM, encoder and processor that were measured here.
