@@ -182,6 +182,16 @@ def overhead_sentences(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def quality_sentence(table: pd.DataFrame) -> str:
+    """Read quality and cost of every system aloud."""
+    known = table.dropna(subset=["ndcg@10", "infer_cpu_s"]).to_dict("records")
+    said = [
+        f"{row['system']} {row['ndcg@10']:.4f} at {1000 * row['infer_cpu_s'] / row['infer_cases']:.4f} ms"
+        for row in known
+    ]
+    return f"NDCG@10 and CPU time of a case: {'; '.join(said)}. Which qualities differ is shown in chapter 4."
+
+
 def ratio_sentences(table: pd.DataFrame) -> list[str]:
     """Read `ratios` aloud."""
     said = []
