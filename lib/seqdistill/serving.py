@@ -70,10 +70,7 @@ def quiet() -> Iterator[None]:
 
 
 def save_onnx(student: Encoder, path: Path) -> Path:
-    """Write a student as ONNX, input `ids` [B, T], output `scores` [B, V]; return the path.
-
-    The catalogue stands in it twice, once to be read and once, transposed, to be scored against.
-    """
+    """Write a student as ONNX, input `ids` [B, T], output `scores` [B, V]; return the path."""
     with quiet():
         program = torch.onnx.export(
             exported(student), dynamo=True, input_names=["ids"], output_names=["scores"], verbose=False
