@@ -29,7 +29,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep bench bench-serving weights reproduce publish profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -62,6 +62,7 @@ $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(da
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
 $(stamps)/08-results.done: $(stamps)/05-ablations.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
@@ -100,6 +101,11 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
 	@$(python) lib/tests/bench_sweep.py
+
+bench: bench-serving ## measure all that 07-efficiency shows
+
+bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
+	@PRESET=$(PRESET) $(python) lib/tests/bench_serving.py $(ONLY)
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
 	$(python) lib/tests/bench_teacher.py umap $(or $(SIZES),600 6000 20000)

@@ -9,6 +9,8 @@ import seaborn as sns
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from seqdistill import cost_figures
+
 Draw = Callable[[pd.DataFrame], Figure]
 BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
@@ -222,4 +224,15 @@ FIGURES: dict[str, Draw] = {
     "ablation-controls": partial(forest, title="Knowledge, noise, and more time"),
     "ablation-coverage": partial(forest, title="Share of users with a profile"),
     "ablation-who": partial(forest, title="Gain of the taught student within groups"),
+    "efficiency": cost_figures.efficiency,
+    "overhead": cost_figures.overhead,
+    "latency": partial(
+        forest,
+        title="One request, against the plain student",
+        name="system",
+        value="more",
+        xlabel="CPU time over plain, %, 95 % interval over requests",
+    ),
+    "catalogue": cost_figures.catalogue,
+    "growth": cost_figures.growth,
 }
