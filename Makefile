@@ -59,6 +59,7 @@ $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(da
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
 $(stamps)/08-results.done: $(stamps)/05-ablations.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
