@@ -1,4 +1,4 @@
-"""One ablation: its cells beside the plain student and the shuffled teacher; and which users and items gain."""
+"""One ablation: its cells beside the plain student and the shuffled teachers; and which users and items gain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -12,53 +12,86 @@ from torch import Tensor
 from seqdistill.artifacts import load_json, save_csv
 from seqdistill.config import Distillation, Run, parse, plain
 from seqdistill.reducers import teacher_rows
-from seqdistill.significance import by_user, compare, holm, paired, verdict
-from seqdistill.sweep import Job, plan, ranks, sweep
+from seqdistill.significance import by_user, compare, judged, paired
+from seqdistill.sweep import Job, Jobs, plan, ranks, sweep
 from seqdistill.train import Problem, taught_by
 
-CONTROL = "shuffled"
+CONTROLS = {"student": "shuffled", "target": "shuffled-target", "frozen": "shuffled-frozen"}  # by side
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all ablations of a student share; `taught` is its distillation, `label` the first columns of its tables."""
+    """What all ablations of a student share.
+
+    literal: its distillation in the paper's form. taught: in the form that projects the student. label: the first
+    columns of its tables.
+    """
 
     home: Path
     given: Problem
     alone: Run
+    literal: Distillation
     taught: Distillation
     seeds: list[int]
     cluster: str
     label: dict[str, str]
 
 
-def setup(home: Path, given: Problem, model: str, seeds: list[int], cluster: str, label: dict[str, str]) -> Setup:
-    """Take a student and its distillation as 04 left them.
+def setups(home: Path, given: Problem, seeds: list[int], cluster: str, label: dict[str, str]) -> list[Setup]:
+    """Take the students of 04 and their distillations, as 04 left them.
 
     Raises:
         BookError: 04 has not run.
     """
-    chosen = load_json(home / "artifacts" / "student.json")
-    values = chosen["students"][model]
-    taught = parse(Distillation, {**values["teacher"], **chosen["own"]}, "student.json")
-    return Setup(
-        home, given, parse(Run, values["run"], "student.json"), taught, seeds, cluster, {**label, "model": model}
-    )
+    chosen, found = load_json(home / "artifacts" / "student.json"), []
+    for model, values in chosen["students"].items():
+        literal = parse(Distillation, values["teacher"], "student.json")
+        taught = parse(Distillation, {**values["teacher"], **chosen["own"]}, "student.json")
+        alone = parse(Run, values["run"], "student.json")
+        found.append(Setup(home, given, alone, literal, taught, seeds, cluster, {**label, "model": model}))
+    return found
+
+
+def shuffled(given: Setup, side: str) -> Distillation:
+    """Control of a side of the projection: the setting of 04, every user with another user's profile."""
+    setting = given.literal if side == "target" else replace(given.taught, side=side)
+    return replace(setting, shuffled=True)
 
 
 def varied(jobs: dict[str, Job]) -> pd.DataFrame:
-    """Settings in which jobs differ, one column each, by variant."""
+    """Settings in which jobs differ, one column each, by variant; what both a run and its teacher have: distil_*."""
     rows = {}
     for name, job in jobs.items():
         values = plain(job.run)
         taught, shape = values.pop("distillation") or {}, values.pop("student")
-        rows[name] = {**values, **shape, **taught}
+        own = {**values, **shape}
+        rows[name] = own | {f"distil_{key}" if key in own else key: value for key, value in taught.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.loc[:, [len(set(table[name])) > 1 for name in table]]
+    return table.loc[:, [len(set(map(str, table[name]))) > 1 for name in table]]
+
+
+def planned(given: Setup, cells: dict[str, Distillation | Run | Job]) -> tuple[Jobs, dict[str, str]]:
+    """Plan an ablation: the plain student, the cells, a shuffled teacher for each side that a cell has.
+
+    Returns:
+        The runs, and the control of every taught cell.
+    """
+    runs = {
+        name: replace(given.alone, distillation=it) if isinstance(it, Distillation) else it
+        for name, it in cells.items()
+    }
+    sides = {name: (it.run if isinstance(it, Job) else it).distillation for name, it in runs.items()}
+    controls = {name: CONTROLS[setting.side] for name, setting in sides.items() if setting}
+    wanted = {
+        name: replace(given.alone, distillation=shuffled(given, side))
+        for side, name in CONTROLS.items()
+        if name in controls.values()
+    }
+    return plan({"plain": given.alone} | wanted | runs, given.seeds, given.given), controls
 
 
 def ablate(given: Setup, name: str, cells: dict[str, Distillation | Run | Job]) -> pd.DataFrame:
-    """Train the cells, and compare them with the plain student and with the shuffled teacher.
+    """Train the cells, and compare them with the plain student and the shuffled teacher of their side.
 
     Args:
         given: see `Setup`.
@@ -68,17 +101,16 @@ def ablate(given: Setup, name: str, cells: dict[str, Distillation | Run | Job]) 
     Returns:
         `compare` on all targets with seen items kept, with the settings that vary as columns.
     """
-    jobs = {"plain": given.alone, CONTROL: replace(given.taught, shuffled=True)} | cells
-    jobs = {
-        key: replace(given.alone, distillation=it) if isinstance(it, Distillation) else it for key, it in jobs.items()
-    }
-    todo = plan(jobs, given.seeds, given.given)
-    sweep(todo, given.home / "runs", given.cluster)
-    table = compare(ranks(todo, given.home / "runs"), "plain", "kept", False, (CONTROL,))
-    settings = varied({variant: todo[variant, given.seeds[0]] for variant in cells})
+    jobs, controls = planned(given, cells)
+    sweep(jobs, given.home / "runs", given.cluster)
+    found = ranks(jobs, given.home / "runs")
+    against = dict.fromkeys((variant for variant in found if variant != "plain"), "plain")
+    table = compare(found, against, "kept", False, controls)
+    settings = varied({variant: jobs[variant, given.seeds[0]] for variant in cells})
     table = table.merge(settings, "left", left_on="variant", right_index=True)
     for place, (column, value) in enumerate(given.label.items()):
         table.insert(place, column, value)
+    table.attrs["runs"] = jobs
     return save_csv(table, given.home / "tables" / f"ablation-{name}.csv")
 
 
@@ -109,30 +141,38 @@ def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
 
 def quarters(values: pd.Series) -> pd.Series:
     """Cut values into four groups of about the same size, in their order; fewer where values repeat."""
+    if values.min() == values.max():
+        return values.astype(str).astype("category")
     return pd.qcut(values, 4, duplicates="drop").cat.rename_categories(str)
 
 
 def gains_by(
-    variant: list[pd.DataFrame], baseline: list[pd.DataFrame], group: Callable[[pd.DataFrame], pd.Series]
+    variant: list[pd.DataFrame],
+    baseline: list[pd.DataFrame],
+    groupings: dict[str, Callable[[pd.DataFrame], pd.Series]],
 ) -> pd.DataFrame:
     """Say who gains: the difference in NDCG@10 within groups of cases.
 
     Args:
         variant, baseline: per-case ranks, one frame per seed, of the same cases.
-        group: cases -> group of each, a categorical in the order in which the groups are read; NaN is left out.
+        groupings: name -> cases -> group of each, a categorical in the order in which the groups are read; NaN is left
+            out.
 
     Returns:
-        One row per group: group, cases, users, ndcg@10 of the baseline, and delta_ndcg@10 with its test.
+        One row per group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, and
+        delta_ndcg@10 with its test, corrected for all rows.
     """
-    groups, rows = group(baseline[0]), []
-    for name in groups.cat.categories:
-        at = (groups == name).to_numpy()
-        if not at.any():
-            continue
+    cut = [
+        (by, name, (groups == name).to_numpy())
+        for by, group in groupings.items()
+        for groups in [group(baseline[0])]
+        for name in groups.cat.categories
+    ]
+    cut, rows = [(by, name, at) for by, name, at in cut if at.any()], []
+    for by, name, at in cut:
         a, b = ([by_user(frame[at], "kept")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
-        test = paired(a, b)
-        row = {"group": name, "cases": int(at.sum()), "users": len(b[0]), "ndcg@10": np.mean([one.mean() for one in b])}
-        rows.append(row | {"delta_ndcg@10": test.pop("delta"), **test})
-    table = pd.DataFrame(rows)
-    table["p_holm"] = holm(table.pop("p"))
-    return table.assign(verdict=[verdict(row) for row in table.to_dict("records")])
+        row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(at.sum()), "users": len(b[0])}
+        test = paired(a, b, len(cut))
+        row |= {"ndcg@10": np.mean([one.mean() for one in b]), "delta_ndcg@10": test.pop("delta"), **test}
+        rows.append(row | {"once": len(variant) == len(baseline) == 1})
+    return judged(pd.DataFrame(rows), [""])

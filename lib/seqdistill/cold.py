@@ -1,21 +1,23 @@
-"""Cold items: the perturbation and its statistics, teachers that fit it, and comparisons within groups of cases."""
+"""Cold items and new users: what is taken out of training, its statistics, and the runs that are compared on it."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import torch
 
-from seqdistill.artifacts import BookError
+from seqdistill.ablations import Setup
+from seqdistill.config import ItemText, Run
 from seqdistill.encoders import encode
 from seqdistill.facts import clean, facts_text, histories
-from seqdistill.reducers import fit, teacher_rows
-from seqdistill.significance import SHOWN, TESTED, by_user, judged, paired
+from seqdistill.reducers import Transform, fit, teacher_rows
 from seqdistill.splits import places
-from seqdistill.train import Problem, taught_by
+from seqdistill.sweep import Job, Jobs, plan
+from seqdistill.train import Problem, problem, taught_by
 
 GROUPS = ("removed", "reduced", "affected", "unaffected")
-COUNTS = [-1, 0, 2, 5, 9, 20, np.inf]  # upper bounds of groups of training events
-COUNT_NAMES = ["0", "1-2", "3-5", "6-9", "10-20", "more"]
 Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left, items removed, items reduced
-Systems = dict[str, list[pd.DataFrame]]  # system -> per-case ranks, one frame per seed
+Told = tuple[np.ndarray, np.ndarray]  # users [n], vectors of what was written about them [n, e]
 
 
 def cold_items(
@@ -72,23 +74,34 @@ def statistics(drawn: Perturbed) -> dict[str, int]:
         "interactions": len(left),
         "removed": len(removed),
         "reduced": len(reduced),
-        "test_users": test.loc[group_of(test["item"].to_numpy(), drawn) != "unaffected", "user"].nunique(),
+        "test_users_with_cold_items": test.loc[
+            group_of(test["item"].to_numpy(), drawn) != "unaffected", "user"
+        ].nunique(),
     }
 
 
-def expectation(ours: dict[str, float], paper: dict[str, float], within: float = 0.05) -> str:
-    """Say of each of the paper's counts whether ours is within a share of it."""
-    off = {name: ours[name] / paper[name] - 1 for name in ours if name in paper}
-    said = [f"{name} {gap:+.1%}: *{'met' if abs(gap) <= within else 'not met'}*" for name, gap in off.items()]
+def expectation(sizes: pd.DataFrame, dataset: str, within: float = 0.05) -> str:
+    """Say of each of the paper's counts whether ours, of the first seed, is within a share of it.
+
+    Args:
+        sizes: one row per source, with columns dataset, source ("paper", or ours) and those of `statistics`.
+        dataset: ours.
+        within: the share.
+    """
+    ours = sizes[(sizes["dataset"] == dataset) & (sizes["source"] != "paper")].iloc[0]
+    theirs = sizes[(sizes["dataset"] == dataset) & (sizes["source"] == "paper")]
+    if theirs.empty:
+        return f"The paper has no counts for {dataset}."
+    paper = theirs.iloc[0].drop(["dataset", "source"])
+    said = [
+        f"{name} {ours[name] / value - 1:+.1%}: *{'met' if abs(ours[name] / value - 1) <= within else 'not met'}*"
+        for name, value in paper.items()
+    ]
     return f"Against the paper's counts, {within:.0%} allowed: " + "; ".join(said) + "."
 
 
-def told(events: pd.DataFrame, items: pd.DataFrame, encoder: str) -> tuple[np.ndarray, np.ndarray]:
-    """Write a profile without an LLM (`facts_text`) of every user's training events, and encode it.
-
-    Returns:
-        The users who have training events, [n], and their vectors, [n, e].
-    """
+def told(events: pd.DataFrame, items: pd.DataFrame, encoder: str) -> Told:
+    """Write a profile without an LLM (`facts_text`) of every user's training events, and encode it."""
     found = histories(events[events["split"] == "train"], items)
     return np.array(list(found)), encode([facts_text(history, {}) for history in found.values()], encoder)[0]
 
@@ -109,9 +122,52 @@ def named(events: pd.DataFrame, written: pd.DataFrame, items: pd.DataFrame, gone
     )
 
 
-def taught_from(given: Problem, owners: np.ndarray, vectors: np.ndarray, width: int, users: int) -> Problem:
+def taught_from(given: Problem, written: Told, width: int, users: int) -> Problem:
     """Give a problem of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
+    owners, vectors = written
     return taught_by(given, teacher_rows(fit(vectors, "pca", width)[0], owners, users))
+
+
+def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], dict[str, str]]:
+    """Name the runs of one of chapter 4's students, with a share of its epochs; and the control of each taught form.
+
+    Args:
+        setup: student and distillations.
+        budget: share of the epochs.
+        ours: with the form that projects the student, too.
+    """
+    run, model = replace(setup.alone, epochs=max(1, round(budget * setup.alone.epochs))), setup.label["model"]
+    forms = {"distilled": ("shuffled-target", setup.literal)}
+    if ours:
+        forms["distilled-student"] = ("shuffled", setup.taught)
+    runs, controls = {f"{model} plain": run}, {}
+    for form, (control, setting) in forms.items():
+        runs[f"{model} {form}"] = replace(run, distillation=setting)
+        runs[f"{model} {control}"] = replace(run, distillation=replace(setting, shuffled=True))
+        controls[f"{model} {form}"] = f"{model} {control}"
+    return runs, controls
+
+
+def planned(
+    runs: dict[str, Run], lead: str, text: ItemText, seeds: list[int], given: list[Problem], leaked: list[Problem]
+) -> Jobs:
+    """Plan every run for every seed's draw, and for the student `lead` those that leak and those that read texts.
+
+    Args:
+        runs: see `variants`.
+        lead: name of a student.
+        text: how it reads texts.
+        seeds: one for each draw.
+        given: problem of each draw, with the teacher that it leaves, and with texts.
+        leaked: the same with a teacher from the full histories.
+    """
+    alone, taught = runs[f"{lead} plain"], runs[f"{lead} distilled-student"]
+    readers = {"item-side-text": alone, "item-side-text-distilled": taught}
+    runs = runs | {f"{lead} {name}": replace(run, item_text=text) for name, run in readers.items()}
+    jobs: Jobs = {}
+    for seed, own, leaking in zip(seeds, given, leaked, strict=True):
+        jobs |= plan(runs | {f"{lead} leaked": Job(taught, leaking)}, [seed], own)
+    return jobs
 
 
 def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.DataFrame:
@@ -134,107 +190,32 @@ def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.Da
     return events.assign(split=np.where(events["user"].isin(drawn), tested, known))
 
 
-def masks(ranks: list[pd.DataFrame], draws: list[Perturbed], group: str) -> list[np.ndarray]:
-    """Mark, for each seed, the cases whose target its draw put into a group; "affected" is removed or reduced."""
-    found = [group_of(frame["item"].to_numpy(), drawn) for frame, drawn in zip(ranks, draws, strict=True)]
-    return [names != "unaffected" if group == "affected" else names == group for names in found]
-
-
-def by_seed_and_user(ranks: list[pd.DataFrame], marks: list[np.ndarray], column: str) -> pd.DataFrame:
-    """Recall@10 and NDCG@10 of every (seed, user) with a marked case, means over the user's marked cases."""
-    parts = [by_user(frame[mark], column) for frame, mark in zip(ranks, marks, strict=True)]
-    return pd.concat(parts, keys=range(len(parts)), names=["seed", "user"])
-
-
-def compare_within(
-    ranks: Systems, marks: list[np.ndarray], baseline: str, column: str, controls: tuple[str, ...] = ()
-) -> pd.DataFrame:
-    """Set systems beside a baseline on marked cases only, where each seed marks other cases.
-
-    A user counts in the seeds in which a case of theirs is marked. Two systems are compared within (seed, user), the
-    differences are averaged over a user's seeds, and the test resamples users: a difference never mixes two draws.
+def arrivals(
+    events: pd.DataFrame, runs: dict[str, Run], written: Told, width: int, items: int,
+    share: float, most: int, seeds: list[int],
+) -> Jobs:  # fmt: skip
+    """Plan runs that are tested on `newcomers`, other users with every seed; newcomers have no teacher.
 
     Args:
-        ranks: system -> per-case ranks, one frame per seed; the seeds' cases are the same for all systems.
-        marks: which cases count, one mask per seed.
-        baseline, column, controls: as in `significance.compare`.
-
-    Returns:
-        As `significance.compare`, its p not yet corrected: see `significance.judged`.
-
-    Raises:
-        BookError: no case is marked, or systems were not scored on the same cases.
+        events: all events.
+        runs: variant -> run.
+        written: vectors of all users.
+        width: of the teacher.
+        items: catalogue size.
+        share, most, seeds: see `newcomers`.
     """
-    if not any(mark.any() for mark in marks):
-        raise BookError("cold: no case falls into the group.")
-    values = {name: by_seed_and_user(frames, marks, column) for name, frames in ranks.items()}
-    users = {name: table["ndcg@10"].groupby("user").mean() for name, table in values.items()}
-    strongest = max(controls, key=lambda name: users[name].mean(), default="")
-    rows = []
-    for name, table in values.items():
-        if not table.index.equals(values[baseline].index):
-            raise BookError(f"cold: {name} and {baseline} were scored on different cases.")
-        seeds = table.groupby("seed").mean()
-        row = {"variant": name, "seen": column, "seeds": len(seeds), "cases": sum(map(np.sum, marks))}
-        row |= {"users": len(users[name])}
-        for metric in SHOWN:
-            row |= {metric: seeds[metric].mean(), f"{metric}_std": seeds[metric].std(ddof=1)}
-        rivals = {"": baseline if name != baseline else ""}
-        if controls:
-            rivals["control_"] = strongest if name not in (*controls, baseline) else ""
-        for prefix, rival in rivals.items():
-            test = paired([users[name]], [users[rival]]) if rival else dict.fromkeys(TESTED, np.nan)
-            row[prefix.rstrip("_") or "baseline"] = rival
-            row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    jobs: Jobs = {}
+    for seed in seeds:
+        frame = newcomers(events, share, most, seed)
+        known = np.isin(written[0], frame.loc[frame["split"] == "train", "user"])
+        from_known = (written[0][known], written[1][known])
+        given = taught_from(problem(frame, items), from_known, width, int(events["user"].max()) + 1)
+        jobs |= plan(runs, [seed], given)
+    return jobs
 
 
-def compare_groups(
-    ranks: Systems, draws: list[Perturbed], baseline: str, column: str = "kept", controls: tuple[str, ...] = ()
-) -> pd.DataFrame:
-    """`compare_within` for each of `GROUPS`; Holm's correction is for all tests of a group."""
-    found = []
-    for group in GROUPS:
-        table = compare_within(ranks, masks(ranks[baseline], draws, group), baseline, column, controls)
-        found.append(judged(table, ["", "control_"] if controls else [""]).assign(group=group))
-    return pd.concat(found, ignore_index=True)
-
-
-def gains_by_count(ranks: Systems, draws: list[Perturbed], baseline: str, items: int) -> pd.DataFrame:
-    """Gain over a baseline by how many training events the target has in the seed's draw; see `compare_within`."""
-    found = [counts(drawn[0], items) for drawn in draws]
-    groups = [
-        np.asarray(pd.cut(count[frame["item"].to_numpy() - 1], COUNTS, labels=COUNT_NAMES))
-        for count, frame in zip(found, ranks[baseline], strict=True)
-    ]
-    tables = []
-    for name in COUNT_NAMES:
-        marks = [group == name for group in groups]
-        if any(mark.any() for mark in marks):
-            tables.append(compare_within(ranks, marks, baseline, "kept").assign(events=name))
-    return judged(pd.concat(tables, ignore_index=True), [""])
-
-
-def distribution(ranks: Systems, draws: list[Perturbed], items: int, group: str = "removed") -> pd.DataFrame:
-    """Share of a group's targets up to each percentile of the rank (0: on top); by chance they are equal."""
-    steps, parts = np.linspace(0, 1, 101), []
-    for name, frames in ranks.items():
-        marks = masks(frames, draws, group)
-        places = np.concatenate([frame["kept"][mark] / items for frame, mark in zip(frames, marks, strict=True)])
-        share = (places[:, None] <= steps).mean(0)
-        parts.append(pd.DataFrame({"variant": name, "percentile": steps, "share": share, "median": np.median(places)}))
-    return pd.concat(parts, ignore_index=True)
-
-
-def quality_by_length(ranks: Systems) -> pd.DataFrame:
-    """NDCG@10 of `newcomers` by the events that they had so far, with its 95 % interval (normal, over users)."""
-    parts = []
-    for name, frames in ranks.items():
-        whole = pd.concat(frames)
-        gain = pd.Series(np.where(whole["kept"] <= 10, 1 / np.log2(whole["kept"] + 1), 0.0))
-        read = gain.groupby(whole["position"].to_numpy() + 1).agg(["mean", "sem", "size"]).rename_axis("length")
-        low, high = (read["mean"] + sign * 1.96 * read["sem"] for sign in (-1, 1))
-        values = {"variant": name, "ndcg@10": read["mean"], "low": low, "high": high, "cases": read["size"]}
-        parts.append(pd.DataFrame(values).reset_index())
-    return pd.concat(parts, ignore_index=True)
+def item_vectors(texts: np.ndarray, components: int) -> tuple[torch.Tensor, Transform]:
+    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r]; and a function that does so for others."""
+    narrow, squeeze = fit(texts, "pca", components)
+    scale = float(np.linalg.norm(narrow, axis=1).mean())
+    return torch.from_numpy(narrow / scale), lambda more: squeeze(more) / scale

@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 from safetensors.numpy import load_file
 
-from seqdistill import report
+from seqdistill import figures, report
 from seqdistill.artifacts import BookError, load_json, load_table, shown, table_key
 from seqdistill.config import Distillation, Run, parse
 from seqdistill.evaluate import model_score, recommend
@@ -112,16 +111,11 @@ def introduced(world: World, user: int) -> pd.DataFrame:
     return pd.DataFrame({**told, "profile": begin}).set_index("user")
 
 
-def drawn(world: World, user: int) -> Figure:
-    """Draw the map of profiles with a user and the neighbours on it."""
-    near, places = world.places.loc[neighbours(world, user).index], world.places
-    figure, axes = plt.subplots(figsize=(5.4, 4.2))
-    axes.scatter(places["x"], places["y"], s=10, color="lightgrey", label="everybody")
-    axes.scatter(near["x"], near["y"], s=36, label="neighbours")
-    axes.scatter(*places.loc[user, ["x", "y"]], s=90, marker="*", label="the user")
-    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="The user and the nearest profiles")
-    axes.legend(fontsize=8)
-    return figure
+def placed(world: World, user: int) -> pd.DataFrame:
+    """Places of all profiles on the map: x, y, and who it is (everybody, neighbours or the user)."""
+    who = pd.Series("everybody", world.places.index)
+    who[neighbours(world, user).index], who[user] = "neighbours", "the user"
+    return world.places.assign(who=who)
 
 
 def best(model: Encoder, items: np.ndarray) -> list[int]:
@@ -163,7 +157,7 @@ def panel(world: World, user: int) -> ipywidgets.Widget:
 
     def show(user: int, item: int) -> None:
         display(Markdown(f"> {report.escaped(world.texts[user])}"), latest(world, user), introduced(world, user))
-        figure = drawn(world, user)
+        figure = figures.explore(placed(world, user))
         display(figure, side_by_side(world, user))
         plt.close(figure)
         if item:

@@ -22,6 +22,7 @@ SITE = ROOT / "lib" / "site"
 MARKS = ("<!-- main table -->", "<!-- end of main table -->")
 LONG = 12  # lines beyond which a cell's code is folded
 COLUMNS = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+COLUMNS += ["control_verdict"]
 SHORT = ["variant", "verdict", "ndcg@10", "delta_ndcg@10"]  # of the front page, which phones open too
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from seqdistill.artifacts import BookError, data_dir, load_table, say
 from seqdistill.audit import fault
 from seqdistill.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.facts import histories
-from seqdistill.llm import model_sha256
+from seqdistill.llm import model_sha256, open_llm
 from seqdistill.prompting import Prompts, TooLong, prompts_for, sampling_of
 from seqdistill.store import Question, Shipped, Store, shipped
 from seqdistill.strategies import Plan, plans
@@ -223,6 +224,27 @@ def shipped_path(dataset: str, llm: str, style: str) -> Path:
     """Where the profiles that come with the book stand."""
     name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
     return data_dir() / "profiles" / dataset / f"{name}-{style}.parquet"
+
+
+def fitting(path: Path, artifacts: Path, context: int) -> pd.DataFrame:
+    """Shipped profiles of a file that answer what would be asked of the present training events: user, text.
+
+    Others were written from another split, whose training events may be test events now.
+
+    Args:
+        path: its name says which model wrote in which style.
+        context: tokens that a style other than `grounded` may use; its prompts need the model's tokenizer.
+
+    Raises:
+        BookError: the model is not known, or its tokenizer is not at hand.
+    """
+    model, style = path.stem.rsplit("-", 1)
+    _, task = task_of(artifacts, model, style, "plain", context, None, cache(lambda: open_llm(model, context, 1)))
+    asked = {question.prompt_sha256 for question in task.first_questions()}
+    users = {user_id: user for user, user_id in task.ids.items()}
+    told = load_table(path)
+    told = told[told["prompt_sha256"].isin(asked) & told["user_id"].isin(users)].drop_duplicates("user_id", keep="last")
+    return told.assign(user=told["user_id"].map(users))[["user", "text"]].sort_values("user", ignore_index=True)
 
 
 def ask_now(llm: LLM, questions: list[Question]) -> list[str]:

@@ -16,12 +16,20 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from seqdistill.artifacts import load_json, save_csv, save_json, save_with
+from seqdistill.figures import FIGURES
 
 
 def paper(table: str) -> pd.DataFrame:
-    """One of the paper's tables: data, main, loss_balance."""
+    """One of the paper's tables, by its name in paper.yaml."""
     text = resources.files("seqdistill").joinpath("paper.yaml").read_text("utf-8")
     return pd.DataFrame(yaml.safe_load(text)[table])
+
+
+def tables(homes: list[Path], name: str) -> pd.DataFrame:
+    """Put a table of several presets, each in its folder, one under the other; empty where none has it."""
+    paths = [home / "tables" / f"{name}.csv" for home in homes]
+    found = [pd.read_csv(path) for path in paths if path.exists()]
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
 def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
@@ -68,19 +76,6 @@ def style() -> None:
     plt.rcParams.update({"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "svg.hashsalt": "0"})
 
 
-def forest(table: pd.DataFrame, title: str) -> Figure:
-    """Draw the gain over the baseline with its 95 % interval, one line per variant."""
-    rows = table.dropna(subset=["delta_ndcg@10"]).reset_index(drop=True)
-    figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.45 * len(rows)))
-    errors = [rows["delta_ndcg@10"] - rows["ci_low"], rows["ci_high"] - rows["delta_ndcg@10"]]
-    axes.errorbar(rows["delta_ndcg@10"], rows.index, xerr=errors, fmt="o", capsize=3)
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set(yticks=rows.index, yticklabels=rows["variant"], xlabel="difference in NDCG@10, 95 % interval over users")
-    axes.set(title=title, ylim=(len(rows) - 0.5, -0.5))
-    axes.locator_params(axis="x", nbins=6)
-    return figure
-
-
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     """Write a figure as PNG of 64 colours and the numbers behind it as CSV beside it; return the figure.
 
@@ -99,7 +94,7 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Read a comparison aloud: its best cell, which cells gain or lose, and which of them beat the control, too."""
+    """Read a comparison aloud: its highest row, which rows gain or lose, and which gains beat their control, too."""
     cells = table.dropna(subset="delta_ndcg@10").reset_index(drop=True)
     best = cells.loc[cells["delta_ndcg@10"].idxmax()]
     said = [f"Of {len(cells)} rows {best['variant']} is highest: NDCG@10 {best['delta_ndcg@10']:+.4f} "]
@@ -108,21 +103,19 @@ def caption(table: pd.DataFrame) -> str:
         names = cells.loc[cells["verdict"] == word, "variant"].tolist()
         said.append(f"{word}: {', '.join(names) or 'none'}")
     if "control_verdict" in cells:
-        names = cells.loc[cells["control_verdict"] == "gain shown", "variant"].tolist()
-        said.append(f"above the shuffled teacher as well: {', '.join(names) or 'none'}")
+        both = (cells["verdict"] == "gain shown") & (cells["control_verdict"] == "gain shown")
+        said.append(f"a gain over the control as well: {', '.join(cells.loc[both, 'variant']) or 'none'}")
     return "; ".join(said) + "."
 
 
-def drawn(table: pd.DataFrame, path: Path, title: str) -> None:
-    """Draw a comparison as a forest, write it, and show it with its caption, which is also its alternative text."""
-    save_figure(forest(table, title), table, path)
-    display(Image(path, alt=caption(table)), Markdown(f"*{escaped(caption(table))}*"))
+def drawn(table: pd.DataFrame, path: Path, said: str = "") -> None:
+    """Draw the figure that a path names from a table, write both, and show it with its caption.
 
-
-def training_time(runs: Path) -> str:
-    """Say what the runs of a folder have cost."""
-    costs = [load_json(path)["cpu_seconds"] for path in runs.glob("*/cost.json")]
-    return f"{len(costs)} runs have been trained so far, in {sum(costs) / 60:.0f} CPU minutes."
+    The caption, which is also the alternative text, is computed: `said`, or what `caption` reads from a comparison.
+    """
+    save_figure(FIGURES[path.stem](table), table, path)
+    said = said or caption(table)
+    display(Image(path, alt=said), Markdown(f"*{escaped(said)}*"))
 
 
 def record(home: Path, chapter: str, values: dict) -> None:

@@ -24,19 +24,20 @@ def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.DataFrame:
     return gains.groupby(ranks["user"]).mean()
 
 
-def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -> dict[str, float]:
+def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, seed: int = 0) -> dict[str, float]:
     """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users.
 
     Args:
         variant: per-user values, one series per training seed.
         baseline: the same for the baseline.
+        tests: how many are made side by side, which makes each of them stricter (Bonferroni).
         seed: seed of the resampling.
 
     Returns:
         delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users), p (two-sided sign-flip
         randomisation test), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
-        and detectable (the smallest true difference that a test of this size at the 5 % level would show four times in
-        five); a single user leaves nothing to test, and all but delta NaN.
+        and detectable (the smallest true difference that such a test at the 5 % level of all tests together would show
+        four times in five); a single user leaves nothing to test, and all but delta NaN.
 
     Raises:
         BookError: the two were not scored on the same users.
@@ -55,7 +56,7 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], seed: int = 0) -
         (difference,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=rng, batch=500
     )
     mean, spread = difference.mean(), difference.std(ddof=1)
-    normal = stats.norm.ppf(1 - LEVEL / 2) + stats.norm.ppf(POWER)
+    normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
     effect = mean / spread if spread else 0.0
     values = (mean, low, high, test.pvalue, effect, normal * spread / np.sqrt(len(difference)))
     return dict(zip(TESTED, map(float, values), strict=True))
@@ -69,60 +70,66 @@ def holm(p: pd.Series) -> pd.Series:
 
 
 def compare(
-    ranks: dict[str, list[pd.DataFrame]], baseline: str, column: str, last: bool, controls: tuple[str, ...] = ()
+    ranks: dict[str, list[pd.DataFrame]],
+    against: dict[str, str],
+    column: str,
+    last: bool,
+    controls: dict[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Set every system beside the baseline, and beside the strongest control, on the same users.
+    """Set systems beside their baselines, and beside their controls, on the same users.
 
     Args:
         ranks: system -> per-case ranks, one frame per seed.
-        baseline: the system that the others are tested against.
+        against: system -> the system that it is tested against.
         column: "kept" or "filtered": are seen items candidates?
         last: score each user's last target alone, else all of them.
-        controls: systems that are taught without knowledge; what gains must gain over the best of them, too.
+        controls: system -> the same without knowledge; what gains must gain over it, too.
 
     Returns:
         One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
-        users of the means over their cases); against the baseline delta_ndcg@10, ci_low, ci_high, p_holm (Holm over
-        all tests of the table), verdict, effect and detectable; and for systems that are neither baseline nor control
-        the control with the best NDCG@10 and the same figures against it, named control_*.
+        users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high, p_holm (Holm over
+        all tests of the table), verdict, effect and detectable; with controls, control and the same figures against it,
+        named control_*.
     """
     read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
     users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
-    means = {name: pd.DataFrame([seed.mean() for seed in seeds]) for name, seeds in users.items()}
-    strongest = max(controls, key=lambda name: means[name]["ndcg@10"].mean(), default="")
-    rows = []
-    for name, values in means.items():
+    rivals = {"": against} | ({"control_": controls} if controls else {})
+    tests, rows = sum(map(len, rivals.values())), []
+    for name, seeds in users.items():
+        values = pd.DataFrame([seed.mean() for seed in seeds])
         row = {"variant": name, "seen": column, "seeds": len(values), "cases": len(read[name][0])}
         for metric in SHOWN:
             row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
-        against = {"": baseline if name != baseline else ""}
-        if controls:
-            against["control_"] = strongest if name not in (*controls, baseline) else ""
-        for prefix, rival in against.items():
-            test = dict.fromkeys(TESTED, np.nan)
+        for prefix, chosen in rivals.items():
+            rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
             if rival:
-                test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)))
+                test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
             row[prefix.rstrip("_") or "baseline"] = rival
+            row |= {f"{prefix}once": len(seeds) == len(users.get(rival, [])) == 1}
             row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
         rows.append(row)
-    return judged(pd.DataFrame(rows), ["", "control_"] if controls else [""])
+    return judged(pd.DataFrame(rows), list(rivals))
 
 
 def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
-    """Replace the columns p by p_holm, corrected for all tests of the table, and a verdict."""
+    """Replace the columns p and once by p_holm, corrected for all tests of the table, and a verdict."""
     adjusted = holm(pd.concat({prefix: table[f"{prefix}p"] for prefix in prefixes}))
     for prefix in prefixes:
         at = table.columns.get_loc(f"{prefix}p")
-        table = table.drop(columns=f"{prefix}p")
         table.insert(at, f"{prefix}p_holm", adjusted[prefix])
         table.insert(at + 1, f"{prefix}verdict", [verdict(row, prefix) for row in table.to_dict("records")])
-    return table
+    return table.drop(columns=[f"{prefix}{name}" for prefix in prefixes for name in ("p", "once")])
 
 
 def verdict(row: dict, prefix: str = "") -> str:
-    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown"."""
+    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown".
+
+    Two systems of one seed each get no verdict: another seed could tell another story.
+    """
     if np.isnan(row[f"{prefix}delta_ndcg@10"]):
         return ""
+    if row.get(f"{prefix}once"):
+        return "one seed"
     if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
         return "gain shown"
     return "loss shown" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "not shown"

@@ -165,3 +165,10 @@ def ranks(jobs: Jobs, folder: Path) -> dict[str, list[pd.DataFrame]]:
     for (variant, _), job in jobs.items():
         found.setdefault(variant, []).append(load_table(run_folder(job, folder) / "ranks.parquet"))
     return found
+
+
+def spent(jobs: Jobs, folder: Path) -> str:
+    """Say what the runs of a plan took, whenever they were trained."""
+    homes = {run_folder(job, folder) for job in jobs.values()}
+    minutes = sum(load_json(home / "cost.json")["cpu_seconds"] for home in homes) / 60
+    return f"{len(homes)} runs, {minutes:.0f} CPU minutes of training"

@@ -103,7 +103,7 @@ def grid_search(
 
 
 def cheapest(grid: pd.DataFrame, price: float) -> dict[str, float]:
-    """Choose from `grid_search` what ranks removed items best among what costs the unaffected ones little.
+    """Choose the row of `grid_search` that ranks removed items best among those that cost the unaffected ones little.
 
     Args:
         grid: must hold weight 0, lift 0, against which the cost is measured.
@@ -111,21 +111,19 @@ def cheapest(grid: pd.DataFrame, price: float) -> dict[str, float]:
     """
     start = grid[(grid["weight"] == 0) & (grid["lift"] == 0)].iloc[0]
     allowed = grid[grid["unaffected"] >= (1 - price) * start["unaffected"]]
-    best = allowed.sort_values(["removed", "unaffected"], ascending=False, kind="stable").iloc[0]
-    return {"weight": float(best["weight"]), "lift": float(best["lift"])}
-
-
-def row_of(grid: pd.DataFrame, picked: dict[str, float]) -> dict[str, float]:
-    """Row of `grid_search` that was picked."""
-    return grid[(grid["weight"] == picked["weight"]) & (grid["lift"] == picked["lift"])].iloc[0].to_dict()
+    return allowed.sort_values(["removed", "unaffected"], ascending=False, kind="stable").iloc[0].to_dict()
 
 
 def rescored(
-    job: Job, folder: Path, drawn: Perturbed, profile: np.ndarray, texts: np.ndarray, weight: float, lift: float
-) -> pd.DataFrame:
-    """Rank a run's test cases with the score of `with_profile_term`."""
-    model = student(run_folder(job, folder), job.given.items)
-    read = reconstruction(states(model, job.given.train), profile)
-    unseen = counts(drawn[0], job.given.items) == 0
-    vectors, biases = with_profile_term(model, read, texts, unseen, weight, lift)
-    return rank(job.given.test, linear_score(states(model, job.given.test.histories), vectors, biases))
+    jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
+    weight: float, lift: float,
+) -> list[pd.DataFrame]:  # fmt: skip
+    """Rank the test cases of runs, one a seed, with the score of `with_profile_term`."""
+    found = []
+    for job, drawn, profile in zip(jobs, draws, profiles, strict=True):
+        model = student(run_folder(job, folder), job.given.items)
+        read = reconstruction(states(model, job.given.train), profile)
+        unseen = counts(drawn[0], job.given.items) == 0
+        vectors, biases = with_profile_term(model, read, texts, unseen, weight, lift)
+        found.append(rank(job.given.test, linear_score(states(model, job.given.test.histories), vectors, biases)))
+    return found

@@ -19,11 +19,9 @@ valid_share = 0.2
 seed = 0
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from matplotlib.dates import ConciseDateFormatter
 from seqdistill import datasets, report, splits
 from seqdistill.artifacts import digest, outputs_dir, save_csv, save_table
 from seqdistill.config import parse, plain
@@ -104,16 +102,14 @@ splits.audit(events, how).set_index("must not be")
 sizes_by_user = events.groupby("user").size().sort_values(kind="stable")
 some = sizes_by_user.index[np.linspace(0, len(sizes_by_user) // 2, 8).astype(int)]
 drawn = events[events["user"].isin(some)].assign(step=lambda frame: frame.groupby("user").cumcount() + 1)
-drawn["row"] = drawn["user"].map({user: row for row, user in enumerate(some)})
+drawn["user_id"] = drawn["user"].map(data.users.set_index("user")["user_id"])
+drawn = drawn.set_index("user").loc[some].reset_index()[["user", "user_id", "step", "split"]]
 
 # %%
-figure, axes = plt.subplots()
-for split, group in drawn.groupby("split", sort=False):
-    axes.scatter(group["step"], group["row"], s=14, label=split)
-names = data.users.set_index("user")["user_id"][some]
-axes.set(xlabel="event of the user, in time order", ylabel="user", yticks=range(8), yticklabels=names)
-_ = axes.legend(loc="lower right"), axes.set_title(f"{how.label}: who sees what")
-report.save_figure(figure, drawn[["user", "step", "split"]], home / "figures" / "protocol.png")
+said = f"Protocol {how.label}: {len(drawn):,} events of {len(some)} users, " + ", ".join(
+    f"{count:,} {split}" for split, count in drawn["split"].value_counts().items()
+)
+report.drawn(drawn, home / "figures" / "protocol.png", f"{said}.")
 
 # %% [markdown]
 # ## Long tails
@@ -129,19 +125,10 @@ tails = pd.concat(
 tails["rank"] = tails.groupby("of").cumcount() + 1
 
 # %%
-figure, axes = plt.subplots()
-for of, group in tails.groupby("of", sort=False):
-    axes.plot(group["rank"], group["events"], label=f"{of}s")
-axes.set(
-    xscale="log", yscale="log", xlabel="rank (most active first)", ylabel="events", title="Events per user and item"
-)
-_ = axes.legend()
-report.save_figure(figure, tails, home / "figures" / "tails.png")
-
-# %%
 per_item = events.groupby("item").size().sort_values(ascending=False)
 top = per_item.head(len(per_item) // 10).sum() / len(events)
-Markdown(f"The most popular tenth of the items holds **{top:.0%}** of the events.")
+said = f"The most popular tenth of the items holds {top:.0%} of the events."
+report.drawn(tails, home / "figures" / "tails.png", said)
 
 # %% [markdown]
 # ## How long is a history?
@@ -157,16 +144,9 @@ lengths = pd.concat(
 lengths["share"] = (lengths.groupby("of").cumcount() + 1) / lengths.groupby("of")["length"].transform("size")
 
 # %%
-figure, axes = plt.subplots()
-for of, group in lengths.groupby("of", sort=False):
-    axes.step(group["length"], group["share"], where="post", label=of)
-axes.set(xscale="log", xlabel="events of a user", ylabel="share of users with no more")
-_ = axes.legend(), axes.set_title("Lengths of histories")
-report.save_figure(figure, lengths, home / "figures" / "lengths.png")
-
-# %%
 quartiles = lengths[lengths["of"] == "training events"]["length"].quantile([0.25, 0.5, 0.75])
-Markdown("Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles))
+said = "Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles)
+report.drawn(lengths, home / "figures" / "lengths.png", said)
 
 # %% [markdown]
 # ## When did it happen?
@@ -180,19 +160,13 @@ edges = np.linspace(events["time"].min(), events["time"].max() + 1, 41)
 step = np.searchsorted(edges, events["time"], side="right") - 1
 timeline = pd.crosstab(edges[step], events["split"]).reindex(edges, fill_value=0)
 timeline = timeline.rename_axis("from").reset_index()
+timeline = timeline[["from", *(label for label in splits.LABELS if label in timeline)]]
 border = splits.boundary(events, quantile)
 
 # %%
-figure, axes = plt.subplots()
-moment = (lambda time: pd.to_datetime(time, unit="s")) if data.dated else (lambda time: time)
-columns = [name for name in splits.LABELS if name in timeline]
-axes.stackplot(moment(timeline["from"]), *(timeline[name] for name in columns), labels=columns, step="post")
-axes.set(xlabel="time" if data.dated else "place in the user's history", ylabel="events", title="Time line")
-if data.dated:
-    axes.axvline(moment(border), color="black", label=f"{quantile:g} quantile")
-    axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))
-_ = axes.legend(fontsize=8)
-report.save_figure(figure, timeline, home / "figures" / "timeline.png")
+after = float((events["time"] > border).mean())
+said = f"Of {len(events):,} events {after:.0%} lie after the {quantile:g} quantile of time."
+report.drawn(timeline.assign(border=border, dated=data.dated), home / "figures" / "timeline.png", said)
 
 # %% [markdown]
 # "The next event" is the next in the data, not the next in life: on a site of ratings, such as the default's, people

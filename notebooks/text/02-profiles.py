@@ -21,8 +21,6 @@ live_llm = "qwen2.5-coder-0.5b"
 import textwrap
 from functools import cache
 
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import audit, estimate, profiles, report, store
@@ -142,22 +140,20 @@ per_user = pd.DataFrame(
         "titles": checked["titles_seen"] / checked["titles_named"],
     }
 )
-figure, axes = plt.subplots(1, 3, sharey=True, figsize=(7.2, 3))
-for ax, column in zip(axes, per_user, strict=True):
-    ax.hist(per_user[column].dropna(), bins=10, range=(0, 1))
-    ax.set(xlabel=f"share of {column} that is true")
-axes[0].set_ylabel("profiles")
-figure.suptitle("How much of a profile is true?")
-report.save_figure(figure, per_user.assign(user=checked["user"]), home / "figures" / "fidelity.png")
+said = "Means over the profiles that claim any: " + ", ".join(
+    f"{name} {share:.0%}" for name, share in per_user.mean().items()
+)
+report.drawn(per_user.assign(user=checked["user"]), home / "figures" / "fidelity.png", f"{said}.")
 
 # %% [markdown]
 # How long are they?
 
 # %%
-figure, axes = plt.subplots()
-_ = axes.hist(checked["words"], bins=np.arange(checked["words"].min() - 0.5, checked["words"].max() + 1))
-axes.set(xlabel="words of a profile", ylabel="profiles", title=f"Length in style {style}")
-report.save_figure(figure, checked[["user", "words"]], home / "figures" / "length.png")
+middle = checked["words"].quantile([0.05, 0.5, 0.95])
+said = "Words of a profile in style {}: median {:.0f}, 5 to 95 % {:.0f} to {:.0f}.".format(
+    style, *middle[[0.5, 0.05, 0.95]]
+)
+report.drawn(checked[["user", "words"]], home / "figures" / "length.png", said)
 
 # %% [markdown]
 # The five worst of all, by the number of things that are false in them, each with the facts that it should tell:

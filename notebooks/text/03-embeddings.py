@@ -21,14 +21,13 @@ latest = 20
 # %%
 import os
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, Markdown
 from seqdistill import arms, encoders, reducers, report
 from seqdistill.artifacts import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.facts import histories, shares
+from seqdistill.figures import palette
 from seqdistill.hover import hover_map
 from sklearn.cluster import KMeans
 
@@ -136,18 +135,10 @@ drawn["cluster"] = KMeans(6, random_state=seed, n_init=10).fit_predict(flat)
 taste = pd.DataFrame([dict(shares(read[user]["categories"])) for user in users]).fillna(0)
 lift = taste.groupby(drawn["cluster"]).mean() - taste.mean()
 names = lift.apply(lambda row: "\n".join(row.nlargest(2).index), axis=1)
-colors = dict(zip(sorted(drawn["favourite"].unique()), sns.color_palette().as_hex(), strict=False))
-
-# %%
-figure, axes = plt.subplots(figsize=(7.2, 5.6))
-for name, group in drawn.groupby("favourite"):
-    axes.scatter(group["x"], group["y"], s=14, label=name, alpha=0.75, color=colors[name])
-for cluster, group in drawn.groupby("cluster"):
-    box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
-    axes.text(group["x"].median(), group["y"].median(), names[cluster], ha="center", va="center", fontsize=8, bbox=box)
-axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="Profiles, coloured by favourite genre")
-_ = axes.legend(fontsize=7, title="favourite", title_fontsize=7)
-report.save_figure(figure, drawn, home / "figures" / "map.png")
+drawn["label"] = drawn["cluster"].map(names)
+biggest = drawn["favourite"].value_counts(normalize=True)
+said = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the users is {biggest.index[0]}."
+report.drawn(drawn, home / "figures" / "map.png", said)
 
 # %% [markdown]
 # In JupyterLab the next cell shows the same map so that pointing at a dot shows the profile; executed headlessly, it
@@ -155,7 +146,7 @@ report.save_figure(figure, drawn, home / "figures" / "map.png")
 
 # %%
 shown_text = texts.groupby(level=0, sort=False).agg(" ".join).to_numpy()
-page = hover_map(drawn.rename(columns={"favourite": "group"}).assign(text=shown_text), colors)
+page = hover_map(drawn.rename(columns={"favourite": "group"}).assign(text=shown_text), palette(drawn["favourite"]))
 save_with(lambda path: path.write_text(page), home / "map.html")
 HTML(page) if "SEQDISTILL_OUTPUTS" not in os.environ and "TQDM_DISABLE" not in os.environ else print("map.html")
 
@@ -217,13 +208,9 @@ report.formatted(carried, [*columns[:6], "p_holm"])
 # %%
 bars = carried.dropna(subset="delta").reset_index(drop=True)
 if len(bars):
-    figure, axes = plt.subplots()
-    xerr = [bars["delta"] - bars["ci_low"], bars["ci_high"] - bars["delta"]]
-    axes.errorbar(bars["delta"], bars.index, xerr=xerr, fmt="o")
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set(yticks=bars.index, yticklabels=bars["arm"], title="What the vectors say about the next choice")
-    axes.set(xlabel="percentile of the item, gain over a random profile", ylim=(len(bars) - 0.5, -0.5))
-    display(report.save_figure(figure, bars, home / "figures" / "arms.png"))
+    best = bars.loc[bars["delta"].idxmax()]
+    said = "Most is said by {arm}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile.".format(**best)
+    report.drawn(bars, home / "figures" / "arms.png", said)
 
 # %% [markdown]
 # Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the

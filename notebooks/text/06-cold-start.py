@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 6 · Items that nobody has met yet
+# # 6 · Can a teacher help with items that nobody has met yet?
 #
 # The paper's largest gain is about cold items: those with 6 to 9 training events, or none. We repeat its protocol, ask
 # what a teacher that knows *users* can do for an *item* that the student has never seen, and then give the items
@@ -11,7 +11,7 @@ seeds = [0, 1, 2, 3, 4]
 share = 0.4
 removed = 0.5
 kept = [6, 9]
-epochs = {"SASRec": 6, "BERT4Rec": 10}
+budget = 0.4
 encoder = "minilm"
 text_components = 128
 item_text = {"id_dropout": 0.2}
@@ -24,22 +24,20 @@ longest = 20
 cluster = "loky"
 
 # %%
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from seqdistill import arms, baselines, cold, cold_figures, encoders, reducers, report, text_score
-from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv, table_key
-from seqdistill.config import Distillation, ItemText, Run, parse
+from seqdistill import arms, baselines, cold, cold_tables, encoders, report, text_score
+from seqdistill.ablations import setups
+from seqdistill.artifacts import load_table, outputs_dir, save_csv, table_key
+from seqdistill.config import ItemText, parse
 from seqdistill.evaluate import model_score, rank, recommend
-from seqdistill.significance import judged
-from seqdistill.sweep import Job, ranks, run_folder, sweep
+from seqdistill.sweep import ranks, run_folder, spent, sweep
 from seqdistill.train import load_teacher, problem, student, with_texts
 
 home = outputs_dir(preset)
-artifacts = home / "artifacts"
+artifacts, figures, runs = home / "artifacts", home / "figures", home / "runs"
 report.style()
 
 # %% [markdown]
@@ -52,25 +50,28 @@ report.style()
 
 # %%
 key = table_key(artifacts / "events.parquet")
-events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
+events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 dataset, protocol = users[["dataset", "protocol"]].iloc[0]
 draws = [cold.cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
 
+# %% [markdown]
+# Counts are of what is left, in all splits; the users of the last column have a test target that is affected.
+
 # %%
-ours = [{"source": f"ours, seed {seed}", **cold.statistics(draw)} for seed, draw in zip(seeds, draws, strict=True)]
-sizes = pd.DataFrame(ours).assign(dataset=dataset)
-sizes = sizes[["dataset", *sizes.columns[:-1]]]
-theirs = report.paper("cold_data").assign(source="paper")
-sizes = save_csv(pd.concat([sizes, theirs], ignore_index=True), home / "tables" / "data-cold.csv")
+ours = pd.DataFrame([{"source": f"ours, seed {seed}", **cold.statistics(draws[n])} for n, seed in enumerate(seeds)])
+sizes = pd.concat([ours.assign(dataset=dataset), report.paper("cold_data").assign(source="paper")], ignore_index=True)
+sizes = sizes[["dataset", *sizes.columns.drop("dataset")]]
+save_csv(sizes, home / "tables" / "data-cold.csv")
 report.formatted(sizes, list(sizes.columns))
 
 # %% [markdown]
-# Counts are of what is left, in all splits; `test_users` have a test target that is affected. Where the data set is one
-# of the paper's, its counts are an expectation:
+# Where the data set is one of the paper's, its counts are an expectation:
 
 # %%
-same = theirs[theirs["dataset"] == dataset].to_dict("records")
-Markdown(cold.expectation(sizes.iloc[0].to_dict(), same[0]) if same else f"The paper has no counts for {dataset}.")
+theirs = sizes[sizes["source"] == "paper"].set_index("dataset")
+part = (theirs["removed"] + theirs["reduced"]) / (theirs["items"] + theirs["removed"])
+said = ", ".join(f"{name} {value:.1%}" for name, value in part.items())
+Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a share of those left and removed: {said}.")
 
 # %% [markdown]
 # ## The teacher sees what the student sees
@@ -91,8 +92,9 @@ whole = cold.told(events, items, encoder)
 # %%
 leaks = [cold.named(events, frame, items, gone) for left, gone, _ in draws for frame in (events, left)]
 Markdown(
-    f"Events of removed items that the facts name: {sum(leaks[::2]):,} when written from the full history, "
-    f"{sum(leaks[1::2]):,} from what is left (other items may have the same title)."
+    f"Training events of removed items whose title the user's facts name: **{sum(leaks[::2]):,}** when written from "
+    f"the full history, **{sum(leaks[1::2]):,}** from what is left, in all draws together (another item may have the "
+    "same title)."
 )
 
 # %% [markdown]
@@ -100,63 +102,38 @@ Markdown(
 #
 # ## What is trained
 #
-# The students and their distillation are those of chapter 4, with fewer epochs (`epochs`). SASRec comes in all forms,
-# BERT4Rec in the paper's and its control. The last two rows are not the paper's method: an item's vector is its own
-# plus a linear adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and
-# always for an item without events. Text vectors come from the encoder that the profiles came from, by PCA.
+# The students and their distillation are those of chapter 4, with a share of its epochs (`budget`), and the names are
+# chapter 4's, too: `distilled` is the paper's form, `shuffled-target` its control. The form that projects the student
+# stands beside it for SASRec. `item-side-text` is not the paper's method: an item's vector is its own plus a linear
+# adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and always for an
+# item without events. Text vectors come from the encoder that the profiles came from, by PCA.
 
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), encoder)
-narrow, squeeze = reducers.fit(texts, "pca", text_components)
-scale = float(np.linalg.norm(narrow, axis=1).mean())
-catalogue = torch.from_numpy(narrow / scale)
-
-# %%
-chosen = load_json(artifacts / "student.json")
+catalogue, squeeze = cold.item_vectors(texts, text_components)
 given = [with_texts(problem(left, len(items)), catalogue) for left, _, _ in draws]
 total = int(events["user"].max()) + 1
-own = [cold.taught_from(it, *profile, width, total) for it, profile in zip(given, profiles, strict=True)]
-leaked = [cold.taught_from(it, *whole, width, total) for it in given]
+own = [cold.taught_from(it, told, width, total) for it, told in zip(given, profiles, strict=True)]
+leaked = [cold.taught_from(it, whole, width, total) for it in given]
 
 # %%
-base, forms = {}, {}
-for name, values in chosen["students"].items():
-    base[name] = parse(Run, {**values["run"], "epochs": epochs[name]}, "06-cold-start")
-    paper = parse(Distillation, values["teacher"], "06-cold-start")
-    ours = parse(Distillation, {**values["teacher"], **chosen["own"]}, "06-cold-start")
-    lost = replace(paper if name == "BERT4Rec" else ours, shuffled=True)
-    forms[name] = {"plain": None, "distilled": paper, "distilled-student": ours, "shuffled": lost}
-if "BERT4Rec" in forms:
-    del forms["BERT4Rec"]["distilled-student"]
-
-# %%
-jobs = {}
-for place, seed in enumerate(seeds):
-    for name, settings in forms.items():
-        for form, setting in settings.items():
-            jobs[f"{name} {form}", seed] = Job(replace(base[name], distillation=setting, seed=seed), own[place])
-    alone, ours = replace(base["SASRec"], seed=seed), forms["SASRec"]["distilled-student"]
-    knows = replace(alone, item_text=parse(ItemText, item_text, "06-cold-start"))
-    jobs["SASRec leaked", seed] = Job(replace(alone, distillation=ours), leaked[place])
-    jobs["SASRec item-side-text", seed] = Job(knows, own[place])
-    jobs["SASRec item-side-text-distilled", seed] = Job(replace(knows, distillation=ours), own[place])
+students = {it.label["model"]: it for it in setups(home, given[0], seeds, cluster, {})}
+lead = "SASRec" if "SASRec" in students else next(iter(students))
+variants, controls = cold.variants(students.pop(lead), budget, ours=True)
+for other in students.values():
+    more, checks = cold.variants(other, budget, ours=False)
+    variants, controls = variants | more, controls | checks
+jobs = cold.planned(variants, lead, parse(ItemText, item_text, "06-cold-start"), seeds, own, leaked)
 
 # %% [markdown]
 # For the users who come later (last section) some users are taken out of training altogether, without cold items.
 
 # %%
-late = [cold.newcomers(events, new_share, longest, seed) for seed in new_seeds]
-arrivals = {}
-for seed, frame in zip(new_seeds, late, strict=True):
-    told = np.isin(whole[0], frame.loc[frame["split"] == "train", "user"])
-    taught = cold.taught_from(problem(frame, len(items)), whole[0][told], whole[1][told], width, total)
-    for form in ("plain", "distilled", "distilled-student"):
-        run = replace(base["SASRec"], distillation=forms["SASRec"][form], seed=seed)
-        arrivals[f"SASRec {form}", seed] = Job(run, taught)
-
-# %%
-sweep({**jobs, **{(f"new {name}", seed): job for (name, seed), job in arrivals.items()}}, home / "runs", cluster)
-print(f"{len(jobs) + len(arrivals)} runs, one thread each")
+simple = {name: run for name, run in variants.items() if name in (f"{lead} plain", f"{lead} distilled")}
+later = cold.arrivals(events, simple, whole, width, len(items), new_share, longest, new_seeds)
+everything = {**jobs, **{(f"new {name}", seed): job for (name, seed), job in later.items()}}
+sweep(everything, runs, cluster)
+print(f"{len(everything)} runs, one thread each")
 
 # %% [markdown]
 # ## Plain against distilled
@@ -165,8 +142,7 @@ print(f"{len(jobs) + len(arrivals)} runs, one thread each")
 # left, and *text-kNN*: the cosine between an item's text and the mean text of the history, without any training.
 
 # %%
-found = ranks(jobs, home / "runs")
-found = {"baseline popularity": [], "baseline item-kNN": [], "baseline text-kNN": [], **found}
+found = {f"baseline {name}": [] for name in ("popularity", "item-kNN", "text-kNN")} | ranks(jobs, runs)
 for it, (left, _, _) in zip(given, draws, strict=True):
     train = left[left["split"] == "train"]
     found["baseline popularity"].append(rank(it.test, baselines.popularity(train, it.items)))
@@ -176,70 +152,80 @@ for it, (left, _, _) in zip(given, draws, strict=True):
 # %% [markdown]
 # The groups: targets that were *removed*, *reduced*, either (*affected*), and the rest. Each seed has cold items of its
 # own, so that a user counts in a seed only if a target of theirs is in the group there. Systems are compared within
-# (seed, user), the differences averaged over a user's seeds, and users resampled.
-
-
-# %%
-def table_of(systems, seen, names):
-    parts = []
-    for name in names:
-        mine = {v: r for v, r in systems.items() if v.startswith((name, "baseline"))}
-        part = cold.compare_groups(mine, draws, f"{name} plain", seen, (f"{name} shuffled",))
-        part[["model", "variant"]] = part["variant"].str.split(" ", n=1, expand=True).to_numpy()
-        parts.append(part if not parts else part[part["model"] == name])
-    return pd.concat(parts, ignore_index=True).assign(dataset=dataset, protocol=f"{protocol}/all")
-
+# (seed, user), values are averaged over a user's seeds, then over users, and users are resampled; `cases` are those of
+# all seeds together, ± is the spread of the seeds' means. Each table is corrected for its own tests.
 
 # %%
-papers = {name: frames for name, frames in found.items() if "item-side" not in name and "leaked" not in name}
-main = table_of(papers, "kept", base)
+base = [name for name in found if name.startswith("baseline")]
+plain = {name: f"{name.split()[0]} plain" for name in variants if not name.endswith("plain")}
+plain |= dict.fromkeys(base, f"{lead} plain")
+compared = {name: found[name] for name in [*base, *variants]}
+main = cold_tables.compare_groups(compared, draws, plain, "kept", controls)
 columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+columns.append("control_verdict")
+
+# %% [markdown]
+# **Removed** items:
+
+# %%
 report.formatted(main[main["group"] == "removed"], columns)
 
 # %% [markdown]
-# Above: removed items. Below: reduced ones, all affected ones, and the unaffected.
+# **Reduced** items:
 
 # %%
 report.formatted(main[main["group"] == "reduced"], columns)
 
+# %% [markdown]
+# **Affected**: removed or reduced, the paper's cases.
+
 # %%
 report.formatted(main[main["group"] == "affected"], columns)
+
+# %% [markdown]
+# **Unaffected** items:
 
 # %%
 report.formatted(main[main["group"] == "unaffected"], columns)
 
 # %% [markdown]
-# The paper's own rows, on other data:
+# The paper's own rows, affected targets, on other data:
 
 # %%
 report.formatted(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
-# %%
-shown = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
-report.save_figure(cold_figures.by_group(shown), shown, home / "figures" / "cold.png")
+# %% [markdown]
+# The gain over the plain student, group by group. A shuffled teacher has other users' profiles: what it gains as well
+# is no knowledge, and `control_verdict` above is the test against it.
 
 # %%
-told = main.assign(variant=main["model"] + " " + main["variant"])
-lines = []
-for group in cold.GROUPS:
-    part = told[(told["group"] == group) & (told["model"] != "baseline")].dropna(subset="delta_ndcg@10")
-    lines += [f"* {group}: {report.sentence(part, name)}" for name in part["variant"]]
+drawn = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
+report.drawn(drawn, figures / "cold.png", cold_tables.shown(drawn, "group"))
+
+# %%
+taught = drawn.dropna(subset="control_delta_ndcg@10").set_index("group")
+lines = [
+    f"* {group}: {report.sentence(taught.loc[[group]], name, 'control')}"
+    for group in cold.GROUPS
+    for name in taught.loc[[group], "variant"]
+]
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# `shuffled` has other users' profiles: what it gains as well is no knowledge.
-#
 # ## The leak
 #
 # `distilled-student` has a teacher from what is left, `leaked` one from the full history. The difference is what a
 # careless protocol would have reported.
 
 # %%
-pair = {name: found[name] for name in ("SASRec distilled-student", "SASRec leaked")}
-leak = cold.compare_groups(pair, draws, "SASRec distilled-student")
+careful, careless = f"{lead} distilled-student", f"{lead} leaked"
+pair = {name: found[name] for name in (careful, careless)}
+leak = cold_tables.compare_groups(pair, draws, {careless: careful})
 save_csv(leak, home / "tables" / "cold-leak.csv")
-leaking = leak.dropna(subset="delta_ndcg@10")
-report.formatted(leaking, ["group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.formatted(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+
+# %%
+Markdown(f"What the leak would have added: {cold_tables.shown(leak[leak['variant'] == 'leaked'], 'group')}")
 
 # %% [markdown]
 # ## What becomes of an item without events?
@@ -249,14 +235,12 @@ report.formatted(leaking, ["group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm
 # chance. Below it, a student ranks them worse than a lottery would.
 
 # %%
-students = {name: frames for name, frames in found.items() if name.split()[1] in ("plain", "distilled")}
-students |= {name: found[name] for name in ("baseline text-kNN", "SASRec item-side-text")}
-places = cold.distribution(students, draws, len(items))
-report.save_figure(cold_figures.distributions(places), places, home / "figures" / "cold-ranks.png")
-
-# %%
+curves = [name for name in variants if name.split()[1] in ("plain", "distilled")]
+curves = {name: found[name] for name in [*curves, "baseline text-kNN", f"{lead} item-side-text"]}
+places = cold_tables.distribution(curves, draws, len(items))
 medians = places.groupby("variant", sort=False)["median"].first()
-Markdown("\n".join(f"* {name}: median percentile **{value:.4f}** (chance 0.5)" for name, value in medians.items()))
+said = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
+report.drawn(places, figures / "cold-ranks.png", f"Median percentile of removed targets (chance: 0.5): {said}.")
 
 # %% [markdown]
 # ## Items that can be read
@@ -275,74 +259,83 @@ Markdown("\n".join(f"* {name}: median percentile **{value:.4f}** (chance 0.5)" f
 # too. `plain-scored` is a control: the plain student with the same two additions, chosen in the same way.
 
 # %%
-readers = ["SASRec item-side-text", "SASRec item-side-text-distilled", "SASRec plain"]
-centred, grids, picked = arms.centred(texts), {}, {}
-vectors = [arms.centred(vector) for _, vector in profiles]
-for name in readers:
-    mine = [jobs[name, seed] for seed in seeds]
-    grids[name] = text_score.grid_search(mine, home / "runs", draws, vectors, centred, weights, lifts)
-    picked[name] = text_score.cheapest(grids[name], price)
-searched = pd.concat(grids.values(), keys=grids, names=["variant"]).reset_index("variant")
-save_csv(searched, home / "tables" / "cold-search.csv")
-best = pd.DataFrame([{"variant": name, **text_score.row_of(grids[name], picked[name])} for name in readers])
-report.formatted(best, list(best.columns))
+centred, vectors = arms.centred(texts), [arms.centred(told) for _, told in profiles]
+readers = [f"{lead} {name}" for name in ("item-side-text", "item-side-text-distilled", "plain")]
+mine = {name: [jobs[name, seed] for seed in seeds] for name in readers}
+grids = {
+    name: text_score.grid_search(mine[name], runs, draws, vectors, centred, weights, lifts).assign(variant=name)
+    for name in readers
+}
+save_csv(pd.concat(grids.values(), ignore_index=True), home / "tables" / "cold-search.csv")
+
+# %% [markdown]
+# The choice of each student, and its NDCG@10 on validation targets:
+
+# %%
+picked = {name: text_score.cheapest(grid, price) for name, grid in grids.items()}
+best = pd.DataFrame(picked.values())
+report.formatted(best, ["variant", "weight", "lift", "removed", "reduced", "unaffected"])
 
 # %%
 reader = best.set_index("variant")["removed"].loc[readers[:2]].idxmax()
-Markdown(f"Chosen on validation: **{reader}**, weight {picked[reader]['weight']:g}, lift {picked[reader]['lift']:g}.")
+scored, control = f"{lead} item-side-text-scored", f"{lead} plain-scored"
+for name, label in ((reader, scored), (f"{lead} plain", control)):
+    sizes_of = (picked[name]["weight"], picked[name]["lift"])
+    found[label] = text_score.rescored(mine[name], runs, draws, vectors, centred, *sizes_of)
+Markdown(
+    f"Chosen on validation, and called `item-side-text-scored` from here on: **{reader}** with weight "
+    f"{picked[reader]['weight']:g} and lift {picked[reader]['lift']:g}."
+)
+
+# %% [markdown]
+# On the test split, beside what it must beat. `control_verdict` sets the scored student beside `plain-scored`, and
+# `item-side-text-distilled` beside the same student without a teacher.
 
 # %%
-for name, label in ((reader, "SASRec item-side-text-scored"), ("SASRec plain", "SASRec plain-scored")):
-    found[label] = [
-        text_score.rescored(jobs[name, seed], home / "runs", draw, vector, centred, **picked[name])
-        for seed, draw, vector in zip(seeds, draws, vectors, strict=True)
-    ]
-extra = ["item-side-text", "item-side-text-distilled", "item-side-text-scored", "plain-scored"]
-
-# %%
-others = ("plain", "shuffled", "popularity", "text-kNN")
-beyond = {name: found[name] for name in found if name.split()[1] in (*others, *extra)}
-texted = table_of(beyond, "kept", ["SASRec"])
+extra = [*readers[:2], scored, control]
+texted = cold_tables.compare_groups(
+    {name: found[name] for name in ["baseline popularity", "baseline text-kNN", f"{lead} plain", *extra]},
+    draws,
+    dict.fromkeys(["baseline popularity", "baseline text-kNN", *extra], f"{lead} plain"),
+    "kept",
+    {scored: control, readers[1]: readers[0]},
+)
 report.formatted(texted[texted["group"] == "removed"], columns)
 
 # %% [markdown]
-# Above: removed items. Below: reduced, and unaffected ones.
+# Above: removed items. Below: reduced ones.
 
 # %%
 report.formatted(texted[texted["group"] == "reduced"], columns)
+
+# %% [markdown]
+# Unaffected ones, which must not pay for it:
 
 # %%
 report.formatted(texted[texted["group"] == "unaffected"], columns)
 
 # %%
-drawn = texted[texted["variant"].isin(extra)]
-report.save_figure(cold_figures.by_group(drawn), drawn, home / "figures" / "cold-text.png")
+drawn = texted[texted["model"] != "baseline"]
+report.drawn(drawn, figures / "cold-text.png", cold_tables.shown(drawn, "group"))
 
 # %% [markdown]
-# What was aimed at, and whether it was reached. "Above" means that a paired test shows a gain over that baseline.
+# What was aimed at, and whether it was reached. Above a baseline means that a paired test on the removed items says so.
 
 # %%
-scored = "SASRec item-side-text-scored"
-mine = texted.set_index(["group", "variant"])
-removed_now, reduced_now = (mine.loc[group] for group in ("removed", "reduced"))
-rivals = {name: {scored: found[scored], name: found[name]} for name in ("baseline popularity", "baseline text-kNN")}
-above = {name: cold.compare_groups(two, draws, name).query("group == 'removed'") for name, two in rivals.items()}
+rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
+over = cold_tables.compare_groups({name: found[name] for name in [scored, *rivals]}, draws, rivals)
+under = over[(over["group"] == "removed") & (over["verdict"] == "loss shown")]["variant"].tolist()
+at = texted.set_index(["group", "variant"])["ndcg@10"]
+times = {group: at[group, "item-side-text-scored"] / at[group, "plain"] for group in ("removed", "reduced")}
+words = texted.set_index(["group", "variant"])["verdict"]
 goals = {
-    "removed: 5 times the plain student": removed_now["ndcg@10"]["item-side-text-scored"]
-    >= 5 * removed_now["ndcg@10"]["plain"],
-    **{f"removed: above {name}": "gain shown" in table["verdict"].tolist() for name, table in above.items()},
-    "reduced: 30 % above the plain student": reduced_now["ndcg@10"]["item-side-text-scored"]
-    >= 1.3 * reduced_now["ndcg@10"]["plain"],
-    "unaffected: no loss shown": mine.loc[("unaffected", "item-side-text-scored"), "verdict"] != "loss shown",
+    f"removed: 5 times the plain student or more ({times['removed']:.1f} times)": times["removed"] >= 5,
+    "removed: above popularity": "popularity" in under,
+    "removed: above text-kNN": "text-kNN" in under,
+    f"reduced: 30 % above the plain student or more ({times['reduced'] - 1:+.0%})": times["reduced"] >= 1.3,
+    "unaffected: no loss shown": words["unaffected", "item-side-text-scored"] != "loss shown",
 }
 Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in goals.items()))
-
-# %%
-lines = []
-for group in cold.GROUPS:
-    part = texted[(texted["group"] == group) & texted["variant"].isin(extra)]
-    lines += [f"* {group}: {report.sentence(part, name)}" for name in part["variant"]]
-Markdown("\n".join(lines))
 
 # %% [markdown]
 # ## Who gains, by training events of the target
@@ -351,79 +344,84 @@ Markdown("\n".join(lines))
 
 # %%
 names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side-text-scored"]
-several = {f"SASRec {name}": found[f"SASRec {name}"] for name in names}
-by_events = cold.gains_by_count(several, draws, "SASRec plain", len(items))
-save_csv(by_events, home / "tables" / "cold-events.csv")
-report.save_figure(cold_figures.by_count(by_events), by_events, home / "figures" / "cold-events.png")
-
-# %%
-marked = by_events[by_events["verdict"].isin(["gain shown", "loss shown"])]
-lines = [f"* {row['variant']}, {row['events']} events: *{row['verdict']}*" for row in marked.to_dict("records")]
-Markdown("\n".join(lines) or "No difference is shown for any number of events.")
+several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
+versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
+events_of = cold_tables.named(cold_tables.by_count(several, draws, versus, len(items)))
+save_csv(events_of, home / "tables" / "cold-events.csv")
+report.drawn(events_of, figures / "cold-events.png", cold_tables.shown(events_of, "events"))
 
 # %% [markdown]
 # ## An item that arrives after training
 #
 # The saved student is a plain one; the adapter went into its item vectors. But those of items without events are the
-# adapter alone, so that it can be read off them. As an example: the removed item with the most test targets arrives
-# once more, as a new item. Five lines give it a vector and put it among the candidates:
+# adapter alone, so that it can be read off them.
 
 # %%
 left, gone, _ = draws[0]
-home_run = run_folder(jobs["SASRec item-side-text", seeds[0]], home / "runs")
-model, unseen = student(home_run, len(items)), cold.counts(left, len(items)) == 0
-adapter = np.linalg.lstsq(narrow[unseen] / scale, model.catalogue().detach().numpy()[unseen])[0]
-new = int(left.loc[(left["split"] == "test") & left["item"].isin(gone), "item"].mode()[0])
-text, before = arms.item_texts(items)[new - 1], model.item.weight[new].detach()
+first = jobs[f"{lead} item-side-text", seeds[0]]
+model, unseen = student(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
+adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
+
+# %% [markdown]
+# As an example: the removed item with the most test targets arrives once more, as a new item. Five lines give it a
+# vector and put it among the candidates of the saved student:
 
 # %%
-vector = squeeze(encoders.encode([text], encoder)[0]) / scale @ adapter
-model.item.weight.data = torch.cat([model.item.weight.data, torch.from_numpy(vector)])
-model.items += 1
-lift = torch.zeros(model.items).index_fill_(0, torch.tensor([model.items - 1]), picked["SASRec item-side-text"]["lift"])
+example = int(left.loc[(left["split"] == "test") & left["item"].isin(gone), "item"].mode()[0])
+text, before, new = arms.item_texts(items)[example - 1], model.item.weight[example].detach(), len(items) + 1
+
+# %%
+vector = torch.from_numpy(squeeze(encoders.encode([text], encoder)[0]) @ adapter)
+model.item.weight.data = torch.cat([model.item.weight.data[:new], vector, model.item.weight.data[new:]])
+model.items, model.mask_id = new, new + 1
+lift = torch.eye(new)[new - 1] * picked[f"{lead} item-side-text"]["lift"]
 top = recommend(given[0].test.histories, lambda rows, ids: model_score(model)(rows, ids) + lift, 10)
 
 # %%
-gap = float((torch.from_numpy(vector[0]) - before).abs().max())
-cases_with = (top == model.items).any(1)
-owners = np.unique(given[0].test.histories.users[cases_with])
+hits = (top == new).any(1)
+reached = len(np.unique(given[0].test.histories.users[hits]))
 Markdown(
-    f"{report.escaped(text)}: the vector made now differs from that of training by at most {gap:.4f}; the item is "
-    f"among the ten best of {cases_with.sum():,} of {len(top):,} test histories, of {len(owners):,} users."
+    f"{report.escaped(text)}: the vector made now differs from that of training by at most "
+    f"{float((vector[0] - before).abs().max()):.4f}; the item is among the ten best of {hits.sum():,} of {len(top):,} "
+    f"test histories, those of {reached:,} users."
 )
 
 # %% [markdown]
 # ## Users who come later
 #
 # A new user needs no profile: the student reads the sequence. Some users were taken out of training; each is scored
-# after every one of the first events, and neither student has a teacher for them.
+# after every one of the first events, and neither student has had a teacher for them.
 
 # %%
-newer = ranks(arrivals, home / "runs")
-lengths = save_csv(cold.quality_by_length(newer), home / "tables" / "cold-users.csv")
-report.save_figure(cold_figures.by_length(lengths), lengths, home / "figures" / "cold-users.png")
+newer = ranks(later, runs)
+lengths = save_csv(cold_tables.quality_by_length(newer), home / "tables" / "cold-users.csv")
+spans = cold_tables.by_length(newer, {f"{lead} distilled": f"{lead} plain"})
+report.drawn(lengths, figures / "cold-users.png", cold_tables.shown(spans, "events"))
+
+# %% [markdown]
+# The same, by how many events the user has so far, with tests over users:
 
 # %%
-parts = []
-for low, high in ((1, 2), (3, 5), (6, 10), (11, longest)):
-    marks = [
-        ((frame["position"] + 1 >= low) & (frame["position"] + 1 <= high)).to_numpy() for frame in newer["SASRec plain"]
-    ]
-    part = cold.compare_within(newer, marks, "SASRec plain", "kept")
-    parts.append(part.assign(variant=f"{low} to {high} events, " + part["variant"]))
-spans = judged(pd.concat(parts, ignore_index=True), [""])
-report.formatted(spans, ["variant", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.formatted(
+    spans, ["variant", "events", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+)
+
+# %% [markdown]
+# All rows go into one table: the students with seen items kept and left out, and those that read texts.
 
 # %%
-Markdown("\n".join(f"* {report.sentence(spans, name)}" for name in spans.dropna(subset="delta_ndcg@10")["variant"]))
+filtered = cold_tables.compare_groups(compared, draws, plain, "filtered", controls)
+own_rows = texted["variant"].isin([name.split(" ", 1)[1] for name in extra])
+table = pd.concat([main, filtered, texted[own_rows]], ignore_index=True)
+table = table.assign(dataset=dataset, protocol=f"{protocol}/all")
+order = ["dataset", "protocol", "group", "model", "variant"]
+save_csv(table[order + [name for name in table if name not in order]], home / "tables" / "cold.csv")
 
 # %%
-first = ["dataset", "protocol", "group", "model", "variant"]
-both = [main, table_of(papers, "filtered", base), texted[texted["variant"].isin(extra)]]
-whole_table = pd.concat(both, ignore_index=True)
-save_csv(whole_table[first + [name for name in whole_table if name not in first]], home / "tables" / "cold.csv")
-kept_only = whole_table[whole_table["seen"] == "kept"].to_dict("records")
-numbers = {f"{r['group']} {r['model']} {r['variant']}": {m: r[m] for m in ("recall@10", "ndcg@10")} for r in kept_only}
+rows = table[table["seen"] == "kept"].to_dict("records")
+numbers = {
+    f"{row['group']} {row['model']} {row['variant']}": {m: row[m] for m in ("recall@10", "ndcg@10")} for row in rows
+}
 report.record(home, "06-cold-start", numbers | {"median_percentile": medians.to_dict()})
 
 # %% [markdown]
@@ -434,3 +432,6 @@ report.record(home, "06-cold-start", numbers | {"median_percentile": medians.to_
 # all items without events; a service would set it anew as items age. The profile term is fitted after training, on the
 # states of a finished student; a joint training could do better. The item side was tried on a split within the training
 # events, with one draw. Epochs are a budget, smaller than chapter 4's.
+
+# %% tags=["nbval-ignore-output"]
+print(spent(everything, runs))

@@ -57,8 +57,9 @@ explore.introduced(world, user)
 # on the map.
 
 # %%
-near = explore.neighbours(world, user).rename_axis("user").reset_index(name="cosine")
-report.save_figure(explore.drawn(world, user), near, home / "figures" / "explore.png")
+nearest = explore.neighbours(world, user)
+said = f"The {len(nearest)} nearest profiles have cosines from {nearest.min():.4f} to {nearest.max():.4f}."
+report.drawn(explore.placed(world, user), home / "figures" / "explore.png", said)
 
 # %% [markdown]
 # ## Recommendations, side by side

@@ -77,7 +77,7 @@ def test_training_losses_are_close():
         table[table["epoch"] == table["epoch"].max()].groupby(["model", "variant"])["loss_model"].mean()
         for table in (fresh, stored)
     ]
-    assert len(ends[1]) == 8
+    assert len(ends[1]) == 10
     assert ends[0].to_dict() == pytest.approx(ends[1].to_dict(), abs=0.3)
     for model in ("SASRec", "BERT4Rec"):
         assert ends[0][model, "plain"] == pytest.approx(ends[1][model, "plain"], abs=0.01)

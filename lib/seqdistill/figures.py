@@ -1,0 +1,281 @@
+"""Every figure of the book is drawn from the table that lies beside it: name -> function of the table."""
+
+from collections.abc import Callable
+from functools import partial
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
+
+Draw = Callable[[pd.DataFrame], Figure]
+BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
+
+
+def forest(
+    table: pd.DataFrame,
+    title: str,
+    name: str = "variant",
+    value: str = "delta_ndcg@10",
+    xlabel: str = "difference in NDCG@10, 95 % interval over users",
+) -> Figure:
+    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none), one line each."""
+    rows = table.dropna(subset=[value]).reset_index(drop=True)
+    figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.36 * len(rows)))
+    errors = [(rows[value] - rows["ci_low"]).fillna(0), (rows["ci_high"] - rows[value]).fillna(0)]
+    axes.errorbar(rows[value], rows.index, xerr=errors, fmt="o", capsize=3)
+    axes.axvline(0, color="black", linewidth=1)
+    axes.set(yticks=rows.index, yticklabels=rows[name], xlabel=xlabel, title=title, ylim=(len(rows) - 0.5, -0.5))
+    axes.locator_params(axis="x", nbins=6)
+    return figure
+
+
+def protocol(events: pd.DataFrame) -> Figure:
+    """Draw what the events of some users are used for; columns user, user_id, step, split."""
+    figure, axes = plt.subplots()
+    rows = {user: row for row, user in enumerate(events["user"].unique())}
+    for split, group in events.groupby("split", sort=False):
+        axes.scatter(group["step"], group["user"].map(rows), s=14, label=split)
+    names = events.drop_duplicates("user")["user_id"]
+    axes.set(xlabel="event of the user, in time order", ylabel="user", yticks=range(len(rows)), yticklabels=names)
+    axes.set(title="Who sees what")
+    axes.legend(loc="lower right")
+    return figure
+
+
+def tails(table: pd.DataFrame) -> Figure:
+    """Draw events against the rank of users and items; columns of, events, rank."""
+    figure, axes = plt.subplots()
+    for of, group in table.groupby("of", sort=False):
+        axes.plot(group["rank"], group["events"], label=f"{of}s")
+    axes.set(xscale="log", yscale="log", xlabel="rank (most active first)", ylabel="events")
+    axes.set(title="Events per user and item")
+    axes.legend()
+    return figure
+
+
+def lengths(table: pd.DataFrame) -> Figure:
+    """Draw the share of users with at most so many events; columns of, length, share."""
+    figure, axes = plt.subplots()
+    for of, group in table.groupby("of", sort=False):
+        axes.step(group["length"], group["share"], where="post", label=of)
+    axes.set(
+        xscale="log", xlabel="events of a user", ylabel="share of users with no more", title="Lengths of histories"
+    )
+    axes.legend()
+    return figure
+
+
+def timeline(table: pd.DataFrame) -> Figure:
+    """Draw events over time by use; columns from, border, dated and one per label of the split."""
+    figure, axes = plt.subplots()
+    dated, border = bool(table["dated"].iloc[0]), table["border"].iloc[0]
+    time = pd.to_datetime(table["from"], unit="s") if dated else table["from"]
+    columns = [name for name in table if name not in ("from", "border", "dated")]
+    axes.stackplot(time, *(table[name] for name in columns), labels=columns, step="post")
+    axes.set(xlabel="time" if dated else "place in the user's history", ylabel="events", title="Time line")
+    if dated:
+        axes.axvline(pd.to_datetime(border, unit="s"), color="black", label="where global_time cuts")
+        locator = AutoDateLocator()
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+    axes.legend(fontsize=8)
+    return figure
+
+
+def fidelity(table: pd.DataFrame) -> Figure:
+    """Draw how much of a profile is true; columns genres, trends, titles: shares, one row a profile."""
+    figure, axes = plt.subplots(1, 3, sharey=True, figsize=(7.2, 3))
+    for ax, column in zip(axes, ["genres", "trends", "titles"], strict=True):
+        ax.hist(table[column].dropna(), bins=10, range=(0, 1))
+        ax.set(xlabel=f"share of {column} that is true")
+    axes[0].set_ylabel("profiles")
+    figure.suptitle("How much of a profile is true?")
+    return figure
+
+
+def length(table: pd.DataFrame) -> Figure:
+    """Draw the words of the profiles; column words."""
+    figure, axes = plt.subplots()
+    bins = [number - 0.5 for number in range(table["words"].min(), table["words"].max() + 2)]
+    axes.hist(table["words"], bins=bins)
+    axes.set(xlabel="words of a profile", ylabel="profiles", title="Length of the profiles")
+    return figure
+
+
+def palette(groups: pd.Series) -> dict[str, str]:
+    """Colour of each group."""
+    return dict(zip(sorted(groups.unique()), sns.color_palette("colorblind").as_hex(), strict=False))
+
+
+def users_map(table: pd.DataFrame) -> Figure:
+    """Draw users on the map of their profiles; columns x, y, favourite, cluster, label (of the cluster)."""
+    figure, axes = plt.subplots(figsize=(7.2, 5.6))
+    colors = palette(table["favourite"])
+    for name, group in table.groupby("favourite"):
+        axes.scatter(group["x"], group["y"], s=14, label=name, alpha=0.75, color=colors[name])
+    for _, group in table.groupby("cluster"):
+        x, y, label = group["x"].median(), group["y"].median(), group["label"].iloc[0]
+        axes.text(x, y, label, ha="center", va="center", fontsize=8, bbox=BOX)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="Profiles, coloured by favourite genre")
+    axes.legend(fontsize=7, title="favourite", title_fontsize=7)
+    return figure
+
+
+def explore(table: pd.DataFrame) -> Figure:
+    """Draw one user and the nearest profiles on the map; columns x, y, who (everybody, neighbours or the user)."""
+    figure, axes = plt.subplots(figsize=(5.4, 4.2))
+    looks = {
+        "everybody": {"s": 10, "color": "lightgrey"},
+        "neighbours": {"s": 36},
+        "the user": {"s": 90, "marker": "*"},
+    }
+    for who, look in looks.items():
+        places = table[table["who"] == who]
+        axes.scatter(places["x"], places["y"], label=who, **look)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="The user and the nearest profiles")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def learning(table: pd.DataFrame) -> Figure:
+    """Draw both losses over training; columns model, variant, seed, epoch, loss_model, loss_distil."""
+    names = {"loss_model": "cross-entropy, nats", "loss_distil": "reconstruction (phase 1)"}
+    long = table.rename(columns=names).melt(["model", "variant", "seed", "epoch"], list(names.values()), "loss")
+    grid = sns.relplot(
+        long.dropna(),
+        x="epoch",
+        y="value",
+        hue="variant",
+        row="model",
+        col="loss",
+        kind="line",
+        errorbar="sd",
+        height=2.4,
+        aspect=1.4,
+        facet_kws={"sharey": False, "sharex": False},
+    )
+    grid.set_titles("{row_name}: {col_name}").set_ylabels("mean, deviation")
+    sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=3, title="")
+    return grid.figure
+
+
+def inside(table: pd.DataFrame) -> Figure:
+    """Draw the target's variance and the probe over training; columns loss, side, epoch, target_variance, probe_r2."""
+    long = table.melt(["loss", "side", "epoch"], ["target_variance", "probe_r2"], "what").dropna()
+    grid = sns.relplot(
+        long,
+        x="epoch",
+        y="value",
+        hue="loss",
+        style="side",
+        col="what",
+        kind="line",
+        height=3,
+        facet_kws={"sharey": False, "sharex": False},
+    )
+    grid.set_titles("{col_name}")
+    sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=5)
+    return grid.figure
+
+
+def by_group(table: pd.DataFrame) -> Figure:
+    """Draw differences with their 95 % intervals, one panel per group of targets; columns as `forest`, and group."""
+    rows = table.dropna(subset="delta_ndcg@10")
+    names, groups = list(rows["variant"].unique()), list(rows["group"].unique())
+    figure, panels = plt.subplots(1, len(groups), sharey=True, squeeze=False, figsize=(9, 1 + 0.34 * len(names)))
+    for axes, group in zip(panels[0], groups, strict=True):
+        part = rows[rows["group"] == group].set_index("variant").reindex(names)
+        errors = [part["delta_ndcg@10"] - part["ci_low"], part["ci_high"] - part["delta_ndcg@10"]]
+        axes.errorbar(part["delta_ndcg@10"], range(len(names)), xerr=errors, fmt="o", capsize=3)
+        axes.axvline(0, color="black", linewidth=1)
+        axes.set(title=group, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        axes.locator_params(axis="x", nbins=4)
+    figure.supxlabel("difference in NDCG@10 from the plain student, 95 % interval over users", fontsize="medium")
+    return figure
+
+
+def by_events(table: pd.DataFrame) -> Figure:
+    """Draw differences with their 95 % intervals against the target's training events; as `forest`, and events."""
+    rows = table.dropna(subset="delta_ndcg@10")
+    names, events = list(rows["variant"].unique()), list(rows["events"].unique())
+    figure, axes = plt.subplots(figsize=(7.2, 3.8))
+    for row, name in enumerate(names):
+        part = rows[rows["variant"] == name].set_index("events").reindex(events)
+        errors = [part["delta_ndcg@10"] - part["ci_low"], part["ci_high"] - part["delta_ndcg@10"]]
+        at = [place + 0.6 * (row + 0.5) / len(names) - 0.3 for place in range(len(events))]
+        axes.errorbar(at, part["delta_ndcg@10"], yerr=errors, fmt="o", capsize=2, label=name)
+    axes.axhline(0, color="black", linewidth=1)
+    axes.set(xticks=range(len(events)), xticklabels=events, xlabel="training events of the target")
+    axes.set(ylabel="difference in NDCG@10", title="Who gains over the plain student")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def distributions(table: pd.DataFrame) -> Figure:
+    """Draw the share of targets at or above a percentile of the rank; columns variant, percentile, share."""
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
+    for name, part in table.groupby("variant", sort=False):
+        axes.plot(part["percentile"], part["share"], label=name)
+    axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="chance")
+    axes.set(xlabel="percentile of the rank (0: on top)", ylabel="share of targets up to there")
+    axes.set(title="Where removed items are ranked")
+    axes.legend(fontsize=8)
+    return figure
+
+
+def by_length(table: pd.DataFrame) -> Figure:
+    """Draw NDCG@10 against the events read, with a band of 95 %; columns variant, length, ndcg@10, low, high."""
+    figure, axes = plt.subplots()
+    for name, part in table.groupby("variant", sort=False):
+        axes.plot(part["length"], part["ndcg@10"], marker="o", markersize=3, label=name)
+        axes.fill_between(part["length"], part["low"], part["high"], alpha=0.15)
+    axes.set(xlabel="events of the new user so far", ylabel="NDCG@10 of the next", title="Users who come later")
+    axes.legend(fontsize=8)
+    return figure
+
+
+FIGURES: dict[str, Draw] = {
+    "protocol": protocol,
+    "tails": tails,
+    "lengths": lengths,
+    "timeline": timeline,
+    "fidelity": fidelity,
+    "length": length,
+    "map": users_map,
+    "arms": partial(
+        forest,
+        title="What the vectors say about the next choice",
+        name="arm",
+        value="delta",
+        xlabel="percentile of the item, gain over a random profile",
+    ),
+    "learning": learning,
+    "inside": inside,
+    "explore": explore,
+    "main": partial(forest, title="Gain over the plain student, all targets, seen kept"),
+    "gains": partial(
+        forest,
+        title="Other data, other protocol: compare directions",
+        name="where",
+        value="gain",
+        xlabel="gain in NDCG@10 of distilled over plain, %",
+    ),
+    "ablation-alpha-beta": partial(forest, title="Weight of the teacher (the paper's form)"),
+    "ablation-aggregation": partial(forest, title="Aggregation of the states"),
+    "ablation-aggregation-other": partial(forest, title="Aggregation of the states, the other student"),
+    "ablation-block": partial(forest, title="Block whose states are compared"),
+    "ablation-schedule": partial(forest, title="Length of phase 1"),
+    "ablation-side-loss": partial(forest, title="Side of the projection and loss"),
+    "ablation-reducer": partial(forest, title="Reduction of the teacher"),
+    "ablation-profiles": partial(forest, title="Model and style of the profiles"),
+    "ablation-controls": partial(forest, title="Knowledge, noise, and more time"),
+    "ablation-coverage": partial(forest, title="Share of users with a profile"),
+    "ablation-who": partial(forest, title="Gain of the taught student within groups"),
+    "cold": by_group,
+    "cold-text": by_group,
+    "cold-ranks": distributions,
+    "cold-events": by_events,
+    "cold-users": by_length,
+}
