@@ -125,8 +125,8 @@ def shown(table: pd.DataFrame, by: str) -> str:
     parts = []
     for group, rows in table.groupby(by, sort=False):
         words = {word: rows.loc[rows["verdict"] == f"{word} shown", "variant"].tolist() for word in ("gain", "loss")}
-        said = "; ".join(f"{word} shown: {', '.join(names)}" for word, names in words.items() if names)
-        parts.append(f"{by} {group}: {said or 'nothing shown'}")
+        said = "; ".join(f"{word} shown for {', '.join(names)}" for word, names in words.items() if names)
+        parts.append(f"{group}{' events' * (by == 'events')}: {said or 'nothing shown'}")
     return ". ".join(parts) + "."
 
 

@@ -266,7 +266,7 @@ grids = {
     name: text_score.grid_search(mine[name], runs, draws, vectors, centred, weights, lifts).assign(variant=name)
     for name in readers
 }
-save_csv(pd.concat(grids.values(), ignore_index=True), home / "tables" / "cold-search.csv")
+_ = save_csv(pd.concat(grids.values(), ignore_index=True), home / "tables" / "cold-search.csv")
 
 # %% [markdown]
 # The choice of each student, and its NDCG@10 on validation targets:
@@ -415,7 +415,7 @@ own_rows = texted["variant"].isin([name.split(" ", 1)[1] for name in extra])
 table = pd.concat([main, filtered, texted[own_rows]], ignore_index=True)
 table = table.assign(dataset=dataset, protocol=f"{protocol}/all")
 order = ["dataset", "protocol", "group", "model", "variant"]
-save_csv(table[order + [name for name in table if name not in order]], home / "tables" / "cold.csv")
+_ = save_csv(table[order + [name for name in table if name not in order]], home / "tables" / "cold.csv")
 
 # %%
 rows = table[table["seen"] == "kept"].to_dict("records")
