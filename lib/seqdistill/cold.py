@@ -100,31 +100,35 @@ def expectation(sizes: pd.DataFrame, dataset: str, within: float = 0.05) -> str:
     return f"Against the paper's counts, {within:.0%} allowed: " + "; ".join(said) + "."
 
 
-def told(events: pd.DataFrame, items: pd.DataFrame, encoder: str) -> Told:
-    """Write a profile without an LLM (`facts_text`) of every user's training events, and encode it."""
+def written(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
+    """Write a profile without an LLM (`facts_text`) of every user's training events: user -> text."""
     found = histories(events[events["split"] == "train"], items)
-    return np.array(list(found)), encode([facts_text(history, {}) for history in found.values()], encoder)[0]
+    return {user: facts_text(history, {}) for user, history in found.items()}
 
 
-def named(events: pd.DataFrame, written: pd.DataFrame, items: pd.DataFrame, gone: np.ndarray) -> int:
-    """Count the events of items in `gone` whose titles the facts of their users name.
+def told(texts: dict[int, str], encoder: str) -> Told:
+    """Encode a text of each user."""
+    return np.array(list(texts)), encode(list(texts.values()), encoder)[0]
+
+
+def named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, gone: np.ndarray) -> int:
+    """Count the training events of items in `gone` whose titles the texts of their users name.
 
     Args:
-        events: all events, as they were.
-        written: the events that the facts are written from.
+        events: all events, as they were before anything was taken away.
+        texts: user -> facts.
         items: texts of the catalogue.
         gone: items that a profile should not know.
     """
-    texts = {u: facts_text(h, {}) for u, h in histories(written[written["split"] == "train"], items).items()}
     lost = events[(events["split"] == "train") & events["item"].isin(gone)].merge(items[["item", "title"]], on="item")
     return sum(
         f'"{clean(title, 80)}"' in texts.get(user, "") for user, title in zip(lost["user"], lost["title"], strict=True)
     )
 
 
-def taught_from(given: Problem, written: Told, width: int, users: int) -> Problem:
+def taught_from(given: Problem, about: Told, width: int, users: int) -> Problem:
     """Give a problem of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
-    owners, vectors = written
+    owners, vectors = about
     return taught_by(given, teacher_rows(fit(vectors, "pca", width)[0], owners, users))
 
 
@@ -191,7 +195,7 @@ def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.Da
 
 
 def arrivals(
-    events: pd.DataFrame, runs: dict[str, Run], written: Told, width: int, items: int,
+    events: pd.DataFrame, runs: dict[str, Run], about: Told, width: int, items: int,
     share: float, most: int, seeds: list[int],
 ) -> Jobs:  # fmt: skip
     """Plan runs that are tested on `newcomers`, other users with every seed; newcomers have no teacher.
@@ -199,7 +203,7 @@ def arrivals(
     Args:
         events: all events.
         runs: variant -> run.
-        written: vectors of all users.
+        about: vectors of all users.
         width: of the teacher.
         items: catalogue size.
         share, most, seeds: see `newcomers`.
@@ -207,8 +211,8 @@ def arrivals(
     jobs: Jobs = {}
     for seed in seeds:
         frame = newcomers(events, share, most, seed)
-        known = np.isin(written[0], frame.loc[frame["split"] == "train", "user"])
-        from_known = (written[0][known], written[1][known])
+        known = np.isin(about[0], frame.loc[frame["split"] == "train", "user"])
+        from_known = (about[0][known], about[1][known])
         given = taught_from(problem(frame, items), from_known, width, int(events["user"].max()) + 1)
         jobs |= plan(runs, [seed], given)
     return jobs

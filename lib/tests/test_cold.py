@@ -12,7 +12,7 @@ from seqdistill.baselines import text_knn
 from seqdistill.cold import cold_items
 from seqdistill.config import Student
 from seqdistill.evaluate import model_score, rank
-from seqdistill.facts import facts_text, histories, history_lines
+from seqdistill.facts import histories, history_lines
 from seqdistill.models import Encoder
 from seqdistill.sequences import cases
 from seqdistill.splits import Protocol, split
@@ -67,10 +67,10 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     items = pd.DataFrame({"item": range(1, 13), "title": [f"Title {i}." for i in range(1, 13)], "categories": "a|b"})
     left, removed, _ = drawn = cold_items(events, 0.6, seed=seed)
     assert not np.isin(problem(left, 12).train.items, removed).any()
-    found = histories(left[left["split"] == "train"], items)
-    texts = " ".join(facts_text(one, {}) + " ".join(history_lines(one)) for one in found.values())
+    found, facts = histories(left[left["split"] == "train"], items), cold.written(left, items)
+    texts = " ".join([*facts.values(), *(line for one in found.values() for line in history_lines(one))])
     assert not [item for item in removed if f"Title {item}." in texts]
-    assert cold.named(events, left, items, removed) == 0
+    assert cold.named(events, facts, items, removed) == 0
     test = left.loc[left["split"] == "test"]
     affected = test[np.isin(test["item"], np.concatenate(drawn[1:]))]
     assert cold.statistics(drawn) == {
@@ -88,8 +88,8 @@ def test_the_leak_is_counted():
     events["split"] = ["train"] * 6 + ["test"]
     items = pd.DataFrame({"item": range(1, 8), "title": [f"Title {i}." for i in range(1, 8)]})
     left = events[~events["item"].isin([2, 6])]
-    assert cold.named(events, events, items, np.array([2, 6])) == 1  # of the three latest, 4 5 6
-    assert cold.named(events, left, items, np.array([2, 6])) == 0
+    assert cold.named(events, cold.written(events, items), items, np.array([2, 6])) == 1  # of the three latest, 4 5 6
+    assert cold.named(events, cold.written(left, items), items, np.array([2, 6])) == 0
 
 
 def test_the_papers_counts_are_an_expectation():

@@ -83,18 +83,24 @@ Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a sh
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
-profiles = [cold.told(left, items, encoder) for left, _, _ in draws]
-whole = cold.told(events, items, encoder)
+written = [cold.written(left, items) for left, _, _ in draws]
+careless = cold.written(events, items)
+profiles = [cold.told(texts, encoder) for texts in written]
+whole = cold.told(careless, encoder)
 
 # %% [markdown]
 # How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:
 
 # %%
-leaks = [cold.named(events, frame, items, gone) for left, gone, _ in draws for frame in (events, left)]
+ways = {"the full history": [careless] * len(draws), "what is left": written}
+leaks = {
+    way: sum(cold.named(events, text, items, draw[1]) for text, draw in zip(told, draws, strict=True))
+    for way, told in ways.items()
+}
 Markdown(
-    f"Training events of removed items whose title the user's facts name: **{sum(leaks[::2]):,}** when written from "
-    f"the full history, **{sum(leaks[1::2]):,}** from what is left, in all draws together (another item may have the "
-    "same title)."
+    "Training events of removed items whose title the user's facts name: "
+    + ", ".join(f"**{number:,}** when written from {way}" for way, number in leaks.items())
+    + f", in all {len(draws)} draws together (another item may have the same title)."
 )
 
 # %% [markdown]
@@ -218,9 +224,8 @@ Markdown("\n".join(lines))
 # careless protocol would have reported.
 
 # %%
-careful, careless = f"{lead} distilled-student", f"{lead} leaked"
-pair = {name: found[name] for name in (careful, careless)}
-leak = cold_tables.compare_groups(pair, draws, {careless: careful})
+pair = {name: found[name] for name in (f"{lead} distilled-student", f"{lead} leaked")}
+leak = cold_tables.compare_groups(pair, draws, {f"{lead} leaked": f"{lead} distilled-student"})
 save_csv(leak, home / "tables" / "cold-leak.csv")
 report.formatted(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
