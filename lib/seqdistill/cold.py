@@ -219,7 +219,10 @@ def arrivals(
 
 
 def item_vectors(texts: np.ndarray, components: int) -> tuple[torch.Tensor, Transform]:
-    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r]; and a function that does so for others."""
-    narrow, squeeze = fit(texts, "pca", components)
+    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r], and a function that does so for others.
+
+    r is `components`, or less where there are fewer items.
+    """
+    narrow, squeeze = fit(texts, "pca", min(components, len(texts) - 1, texts.shape[1]))
     scale = float(np.linalg.norm(narrow, axis=1).mean())
     return torch.from_numpy(narrow / scale), lambda more: squeeze(more) / scale
