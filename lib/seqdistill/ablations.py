@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from seqdistill.artifacts import load_json, save_csv
+from seqdistill.artifacts import BookError, load_json, save_csv
 from seqdistill.config import Distillation, Run, parse, plain
 from seqdistill.reducers import teacher_rows
 from seqdistill.significance import by_user, compare, judged, paired
@@ -37,14 +37,19 @@ class Setup:
     label: dict[str, str]
 
 
-def setups(home: Path, given: Problem, seeds: list[int], cluster: str, label: dict[str, str]) -> list[Setup]:
-    """Take the students of 04 and their distillations, as 04 left them.
+def setups(
+    home: Path, given: Problem, first: str, seeds: list[int], cluster: str, label: dict[str, str]
+) -> list[Setup]:
+    """Take the students of 04 and their distillations, as 04 left them; the student named `first` comes first.
 
     Raises:
-        BookError: 04 has not run.
+        BookError: 04 has not run, or not with that student.
     """
     chosen, found = load_json(home / "artifacts" / "student.json"), []
-    for model, values in chosen["students"].items():
+    if first not in chosen["students"]:
+        raise BookError(f'05-ablations: "student" is {first!r}; 04 has trained {", ".join(chosen["students"])}.')
+    for model in sorted(chosen["students"], key=lambda name: name != first):
+        values = chosen["students"][model]
         literal = parse(Distillation, values["teacher"], "student.json")
         taught = parse(Distillation, {**values["teacher"], **chosen["own"]}, "student.json")
         alone = parse(Run, values["run"], "student.json")
@@ -70,8 +75,14 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
     return table.loc[:, [len(set(map(str, table[name]))) > 1 for name in table]]
 
 
-def planned(given: Setup, cells: dict[str, Distillation | Run | Job]) -> tuple[Jobs, dict[str, str]]:
+def planned(
+    given: Setup, cells: dict[str, Distillation | Run | Job], own: list[str] | None = None
+) -> tuple[Jobs, dict[str, str]]:
     """Plan an ablation: the plain student, the cells, a shuffled teacher for each side that a cell has.
+
+    Args:
+        given, cells: see `ablate`.
+        own: cells with a teacher of another kind, whose control is that teacher, shuffled: "<cell>-shuffled".
 
     Returns:
         The runs, and the control of every taught cell.
@@ -82,6 +93,10 @@ def planned(given: Setup, cells: dict[str, Distillation | Run | Job]) -> tuple[J
     }
     sides = {name: (it.run if isinstance(it, Job) else it).distillation for name, it in runs.items()}
     controls = {name: CONTROLS[setting.side] for name, setting in sides.items() if setting}
+    for name in own or []:
+        setting = replace(sides[name], shuffled=True)
+        controls[name] = f"{name}-shuffled"
+        runs[controls[name]] = replace(runs[name], run=replace(runs[name].run, distillation=setting))
     wanted = {
         name: replace(given.alone, distillation=shuffled(given, side))
         for side, name in CONTROLS.items()
@@ -90,18 +105,21 @@ def planned(given: Setup, cells: dict[str, Distillation | Run | Job]) -> tuple[J
     return plan({"plain": given.alone} | wanted | runs, given.seeds, given.given), controls
 
 
-def ablate(given: Setup, name: str, cells: dict[str, Distillation | Run | Job]) -> pd.DataFrame:
+def ablate(
+    given: Setup, name: str, cells: dict[str, Distillation | Run | Job], own: list[str] | None = None
+) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their side.
 
     Args:
         given: see `Setup`.
         name: of the table that is written, tables/ablation-<name>.csv.
         cells: variant -> what is trained; a distillation stands for the plain run with it.
+        own: cells that are tested against their own teacher, shuffled; the others against that of their side.
 
     Returns:
         `compare` on all targets with seen items kept, with the settings that vary as columns.
     """
-    jobs, controls = planned(given, cells)
+    jobs, controls = planned(given, cells, own)
     sweep(jobs, given.home / "runs", given.cluster)
     found = ranks(jobs, given.home / "runs")
     against = dict.fromkeys((variant for variant in found if variant != "plain"), "plain")

@@ -13,7 +13,7 @@ from joblib.parallel import ParallelBackendBase
 
 from seqdistill.artifacts import BookError
 
-KINDS = {"loky": "loky", "ray": "ray", "dask": "dask", "tcp": "dask", "tls": "dask"}
+KINDS = {"loky": "loky", "ray": "ray", "ray://": "ray", "dask": "dask", "tcp://": "dask", "tls://": "dask"}
 
 
 def kind_of(cluster: str) -> str:
@@ -22,7 +22,7 @@ def kind_of(cluster: str) -> str:
     Raises:
         BookError: none.
     """
-    kind = KINDS.get(cluster.split("://")[0])
+    kind = KINDS.get("".join(cluster.partition("://")[:2]))
     if kind is None:
         raise BookError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
     return kind

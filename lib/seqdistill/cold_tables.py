@@ -28,6 +28,16 @@ def by_seed_and_user(ranks: list[pd.DataFrame], marks: list[np.ndarray], column:
     return pd.concat(parts, keys=range(len(parts)), names=["seed", "user"])
 
 
+def by_seed(difference: pd.Series) -> list[pd.Series]:
+    """Write differences by (seed, user) as one series a seed of the same users, for `significance.paired`.
+
+    Each is the user's mean over the seeds in which the user counts, moved to where the seed's own mean stands: so their
+    mean is the user's, and their spread that of the seeds.
+    """
+    users, seeds = (difference.groupby(level).mean() for level in ("user", "seed"))
+    return [users + gap for gap in seeds - seeds.mean()]
+
+
 def compare_within(
     ranks: Systems, marks: list[np.ndarray], against: Rivals, column: str = "kept", controls: Rivals | None = None
 ) -> pd.DataFrame:
@@ -35,7 +45,7 @@ def compare_within(
 
     A user counts in the seeds in which a case of theirs is marked. Values are means over a user's seeds, then over
     users; two systems are compared within (seed, user), so that a difference never mixes two draws, and the test
-    resamples users. What ± shows is the spread of the seeds' own means.
+    resamples users and seeds. What ± shows is the spread of the seeds' own means.
 
     Args:
         ranks: system -> per-case ranks, one frame per seed; the seeds' cases are the same for all systems.
@@ -68,7 +78,8 @@ def compare_within(
         for prefix, chosen in rivals.items():
             rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
             if rival:
-                test = paired(*([users[it]["ndcg@10"]] for it in (name, rival)), tests)
+                difference = table["ndcg@10"] - values[rival]["ndcg@10"]
+                test = paired(by_seed(difference), [0 * users[name]["ndcg@10"]], tests)
             row[prefix.rstrip("_") or "baseline"] = rival
             row |= {f"{prefix}once": len(seeds) == 1}
             row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}

@@ -20,8 +20,13 @@ def forest(
     value: str = "delta_ndcg@10",
     xlabel: str = "difference in NDCG@10, 95 % interval over users",
 ) -> Figure:
-    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none), one line each."""
+    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none), one line each.
+
+    A column `model` that names one model alone goes into the title.
+    """
     rows = table.dropna(subset=[value]).reset_index(drop=True)
+    if "model" in rows and len(models := set(rows["model"])) == 1:
+        title = f"{title}, {models.pop()}"
     figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.36 * len(rows)))
     errors = [(rows[value] - rows["ci_low"]).fillna(0), (rows["ci_high"] - rows[value]).fillna(0)]
     axes.errorbar(rows[value], rows.index, xerr=errors, fmt="o", capsize=3)

@@ -19,15 +19,15 @@ from seqdistill.artifacts import ROOT, BookError, outputs_dir, shown, writing
 from seqdistill.presets import TEXT, chapters
 
 SITE = ROOT / "lib" / "site"
-MARKS = ("<!-- main table -->", "<!-- end of main table -->")
+BESIDE = "amazon-beauty-5core"  # the preset whose table README.md shows as well
 LONG = 12  # lines beyond which a cell's code is folded
 COLUMNS = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
 COLUMNS += ["control_verdict"]
 SHORT = ["variant", "verdict", "ndcg@10", "delta_ndcg@10"]  # of the front page, which phones open too
 
 
-def headline(home: Path) -> pd.DataFrame:
-    """Take the rows of main.csv that the book is about: all targets, seen items kept.
+def headline(home: Path, seen: str = "kept") -> pd.DataFrame:
+    """Take the rows of main.csv that the book is about: all targets, seen items kept (or "filtered").
 
     Raises:
         BookError: there is no such table.
@@ -36,7 +36,7 @@ def headline(home: Path) -> pd.DataFrame:
     if not path.exists():
         raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={home.name}` first.")
     main = pd.read_csv(path).fillna({"verdict": ""})
-    return main[main["protocol"].str.endswith("/all") & (main["seen"] == "kept")]
+    return main[main["protocol"].str.endswith("/all") & (main["seen"] == seen)]
 
 
 def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
@@ -56,6 +56,8 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
 def publish(preset: str) -> None:
     """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
 
+    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out.
+
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
     """
@@ -72,11 +74,16 @@ def publish(preset: str) -> None:
     for chapter, notebook in notebooks.items():
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
-    before, rest = (ROOT / "README.md").read_text().split(MARKS[0])
-    _, after = rest.split(MARKS[1])
-    table = report.markdown(report.formatted(headline(outputs_dir(preset)), COLUMNS))
+    readme = (ROOT / "README.md").read_text()
+    for name, rows in {
+        "main": headline(outputs_dir(preset)),
+        "Beauty": headline(outputs_dir(BESIDE), "filtered"),
+    }.items():
+        mark, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
+        before, rest = readme.split(mark)
+        readme = f"{before}{mark}\n{report.markdown(report.formatted(rows, COLUMNS))}\n{end}{rest.split(end)[1]}"
     with writing(ROOT / "README.md") as temporary:
-        temporary.write_text(f"{before}{MARKS[0]}\n{table}\n{MARKS[1]}{after}")
+        temporary.write_text(readme)
 
 
 @cache

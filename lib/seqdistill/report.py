@@ -61,7 +61,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def sentence(table: pd.DataFrame, variant: str, against: str = "baseline") -> str:
-    """Read one row of a comparison aloud, against the baseline or against the strongest "control"."""
+    """Read one row of a comparison aloud, against the baseline or against the row's own "control"."""
     row, prefix = table.set_index("variant").loc[variant], "" if against == "baseline" else f"{against}_"
     delta, low, high, p = (row[f"{prefix}{name}"] for name in ("delta_ndcg@10", "ci_low", "ci_high", "p_holm"))
     return (
@@ -97,8 +97,12 @@ def caption(table: pd.DataFrame) -> str:
     """Read a comparison aloud: its highest row, which rows gain or lose, and which gains beat their control, too."""
     cells = table.dropna(subset="delta_ndcg@10").reset_index(drop=True)
     best = cells.loc[cells["delta_ndcg@10"].idxmax()]
-    said = [f"Of {len(cells)} rows {best['variant']} is highest: NDCG@10 {best['delta_ndcg@10']:+.4f} "]
+    models = set(cells["model"]) if "model" in cells else set()
+    whose = f"{models.pop()}: of" if len(models) == 1 else "Of"
+    said = [f"{whose} {len(cells)} rows {best['variant']} is highest: NDCG@10 {best['delta_ndcg@10']:+.4f} "]
     said[0] += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}], {best['verdict']}"
+    if (cells["verdict"] == "one seed").all():
+        return f"{said[0]}; one seed a row, so that no row has a verdict."
     for word in ("gain shown", "loss shown"):
         names = cells.loc[cells["verdict"] == word, "variant"].tolist()
         said.append(f"{word}: {', '.join(names) or 'none'}")

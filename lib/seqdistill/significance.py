@@ -25,7 +25,10 @@ def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.DataFrame:
 
 
 def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, seed: int = 0) -> dict[str, float]:
-    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users.
+    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users and seeds.
+
+    Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
+    n / (n - 1) in variance); the two add up. A system of one seed adds nothing: its seeds' spread is not known.
 
     Args:
         variant: per-user values, one series per training seed.
@@ -34,8 +37,9 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
         seed: seed of the resampling.
 
     Returns:
-        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users), p (two-sided sign-flip
-        randomisation test), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
+        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users and seeds), p (two-sided: the
+        larger of a sign-flip randomisation test over users and, where there are several seeds, a Wald test with the
+        bootstrap's deviation), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
         and detectable (the smallest true difference that such a test at the 5 % level of all tests together would show
         four times in five); a single user leaves nothing to test, and all but delta NaN.
 
@@ -48,17 +52,24 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
     difference = (a - b).to_numpy()
     if len(difference) < 2:
         return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
-    rng = np.random.default_rng(seed)
-    low, high = stats.bootstrap(
-        (difference,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=rng, batch=500
-    ).confidence_interval
+    rng, resampling = np.random.default_rng(seed), {"n_resamples": RESAMPLES, "batch": 500}
+    drawn = stats.bootstrap((difference,), np.mean, method="percentile", rng=rng, **resampling).bootstrap_distribution
     test = stats.permutation_test(
-        (difference,), np.mean, permutation_type="samples", n_resamples=RESAMPLES, vectorized=True, rng=rng, batch=500
+        (difference,), np.mean, permutation_type="samples", vectorized=True, rng=rng, **resampling
     )
     mean, spread = difference.mean(), difference.std(ddof=1)
+    variance, p = spread**2 / len(difference), test.pvalue
+    for sign, values in ((1, variant), (-1, baseline)):
+        if (n := len(values)) > 1:
+            means = np.array([one.mean() for one in values])
+            again = rng.choice(means, (RESAMPLES, n)).mean(1) - means.mean()
+            drawn = drawn + sign * again * np.sqrt(n / (n - 1))
+            variance += means.var(ddof=1) / n
+    if max(len(variant), len(baseline)) > 1 and mean:
+        p = max(p, 2 * stats.norm.sf(abs(mean) / drawn.std()))
+    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
-    effect = mean / spread if spread else 0.0
-    values = (mean, low, high, test.pvalue, effect, normal * spread / np.sqrt(len(difference)))
+    values = (mean, low, high, p, mean / spread if spread else 0.0, normal * np.sqrt(variance))
     return dict(zip(TESTED, map(float, values), strict=True))
 
 

@@ -68,7 +68,8 @@ def missing(jobs: Jobs, folder: Path) -> Jobs:
 
 def drop_damaged(home: Path) -> None:
     """Name a finished run whose files cannot be read, and have it count as not trained."""
-    for name, read in {"metrics.json": load_json, "ranks.parquet": load_table, "model.safetensors": load_file}.items():
+    files = {"metrics.json": load_json, "cost.json": load_json, "ranks.parquet": load_table}
+    for name, read in {**files, "model.safetensors": load_file}.items():
         try:
             read(home / name)
         except (BookError, OSError, SafetensorError):

@@ -87,7 +87,7 @@ def run(step, name):
 
 
 def rendered(table):
-    """The measured table as it stands in README.md."""
+    """The measured table as it stands in data/README.md."""
     steps = table[table["cpu_s"].notna()]
     lines = ["| data | step | rows | CPU s | peak memory, MB |", "|---|---|---|---|---|"]
     lines += [
@@ -100,7 +100,7 @@ def rendered(table):
 
 
 def into_readme(table):
-    readme = ROOT / "README.md"
+    readme = ROOT / "data" / "README.md"
     before, rest = readme.read_text().split(MARKS[0])
     readme.write_text(f"{before}{MARKS[0]}\n{rendered(table)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
 

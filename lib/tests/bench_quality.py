@@ -1,7 +1,7 @@
 """How good are the students? `make bench-quality`: leave-one-out, every item ranked, tuned on validation alone.
 
 Both students are searched on Amazon Beauty 5-core with seed 0; the settings with the best validation NDCG@10 (seen items
-left out, as those report whom they stand beside) are trained with more seeds. Finished runs are read, killed ones go on.
+left out, as those report whom they stand beside) are trained with more seeds. On MovieLens one setting each is trained. Finished runs are read, killed ones go on.
 """
 
 import sys

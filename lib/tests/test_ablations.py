@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -37,7 +39,9 @@ def setup(given, tmp_path):
 def test_noise_has_the_covariance_of_the_teacher_and_no_more(teacher):
     noise, has = noise_like(teacher, 0), ~teacher.isnan().any(1)
     assert torch.equal(noise.isnan(), teacher.isnan())
-    torch.testing.assert_close(torch.cov(noise[has].T), torch.cov(teacher[has].T), atol=0.4, rtol=0.1)
+    scale = teacher[has].std(0)
+    ours, true = (torch.cov((vectors[has] / scale).T) for vectors in (noise, teacher))
+    torch.testing.assert_close(ours, true, atol=0.12, rtol=0)
     both = np.corrcoef(noise[has].T, teacher[has].T)[:3, 3:]
     assert abs(both).max() < 0.1
     assert not torch.equal(noise[has], noise_like(teacher, 1)[has])
@@ -83,6 +87,11 @@ def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
         setting = jobs[control, 0].run.distillation
         assert setting.side == side and setting.shuffled
     assert ("plain", 0) in jobs and jobs["plain", 0].run.distillation is None
+    other = Job(Run(distillation=cells["student"]), setup.given)
+    jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
+    assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
+    assert jobs["facts-shuffled", 0].run.distillation == replace(cells["student"], shuffled=True)
+    assert jobs["facts-shuffled", 0].given is other.given
     assert {variant for variant, _ in planned(setup, {"longer": Run(epochs=3)})[0]} == {"plain", "longer"}
 
 

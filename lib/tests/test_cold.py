@@ -130,6 +130,13 @@ def test_a_comparison_within_groups_by_hand():
     assert table.loc["x a", "ndcg@10_std"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
 
 
+def test_a_user_counts_in_the_seeds_that_have_them_and_seeds_keep_their_spread():
+    index = pd.MultiIndex.from_tuples([(0, 0), (0, 1), (1, 0)], names=["seed", "user"])
+    first, second = cold_tables.by_seed(pd.Series([1.0, 4.0, 3.0], index=index))
+    assert ((first + second) / 2).tolist() == [2.0, 4.0]
+    assert second.mean() - first.mean() == pytest.approx(3.0 - 2.5)
+
+
 def test_a_comparison_within_groups_needs_cases_and_the_same_ones():
     with pytest.raises(BookError, match="no case"):
         cold_tables.compare_within({"x a": [ranked([1, 1, 1])]}, [np.zeros(3, bool)], {})

@@ -75,7 +75,8 @@ def test_recent_popularity_counts_only_the_window_before_the_case():
 
 def test_paired_finds_a_planted_gain_and_not_a_null_one():
     rng = np.random.default_rng(0)
-    base = [pd.Series(rng.random(300)) for _ in range(3)]
+    users = pd.Series(rng.random(300))
+    base = [users + 0.01 * rng.standard_normal(300) for _ in range(3)]
     better = [values + 0.05 + 0.01 * rng.standard_normal(300) for values in base]
     found = paired(better, base)
     assert found["ci_low"] > 0.048 and found["p"] < 0.001 and found["delta"] == pytest.approx(0.05, abs=0.002)
@@ -86,7 +87,20 @@ def test_paired_finds_a_planted_gain_and_not_a_null_one():
 def test_paired_p_is_near_the_t_test():
     rng = np.random.default_rng(3)
     a, b = pd.Series(rng.normal(0.03, 0.2, 200)), pd.Series(np.zeros(200))
-    assert paired([a], [b])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue, abs=0.02)
+    assert paired([a], [b])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue, abs=0.002)
+
+
+def test_seeds_that_differ_widen_the_interval_and_the_p():
+    rng = np.random.default_rng(0)
+    noise, base = pd.Series(rng.normal(0, 0.05, 400)), pd.Series(np.zeros(400))
+    calm, wild = ([base + 0.02 + noise + shift for shift in shifts] for shifts in ([0, 0, 0], [-0.03, 0, 0.03]))
+    narrow, wide = paired(calm, [base] * 3), paired(wild, [base] * 3)
+    assert narrow["delta"] == pytest.approx(wide["delta"]) and narrow["p"] < 0.001 < 0.05 < wide["p"]
+    users, seeds = 0.05**2 / 400, 0.03**2 / 3
+    assert (wide["ci_high"] - wide["ci_low"]) / 2 == pytest.approx(1.96 * np.sqrt(users + seeds), rel=0.15)
+    assert wide["ci_low"] < 0 < narrow["ci_low"]
+    assert wide["detectable"] / narrow["detectable"] == pytest.approx(np.sqrt(1 + seeds / users), rel=0.1)
+    assert paired(wild[:1], [base])["ci_high"] < 0, "one seed says nothing of the spread over seeds"
 
 
 def test_holm_by_hand():

@@ -251,9 +251,9 @@ def test_the_synthetic_files_have_the_sizes_that_are_asked(home):
         assert [found["users"], found["items"], found["interactions"] + dropped] == sizes
 
 
-def test_the_readme_shows_what_was_measured():
+def test_the_page_on_data_shows_what_was_measured():
     table = pd.read_csv(ROOT / "outputs" / "bench" / "data.csv")
-    assert bench_data.rendered(table) in (ROOT / "README.md").read_text()
+    assert bench_data.rendered(table) in (ROOT / "data" / "README.md").read_text()
     prepared = table[table["step"] == "raw files to filtered table and split"].set_index("data")
     assert (prepared["cpu_s"] < 60).all() and prepared.loc["ml-20m", "peak_rss_mb"] < 4096
     assert table["times_the_student"].dropna().min() >= 20

@@ -22,6 +22,8 @@ FACTS = {
         "22,363 users, 12,101 items": "size of Beauty 5-core",
         "d 64, 2 blocks, 2 heads, length 100": "setting of make bench-student",
         "6,000 users": "size of its synthetic data",
+        "and 6 on": "epochs of make bench-student",
+        "and 3): the": "epochs of make bench-student",
         "top 10": "cut-off",
         "reaches .20 on `synth` and .05 on `ml`": "setting of make bench-student",
         "334,060 items": "size of Amazon-M2",

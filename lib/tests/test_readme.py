@@ -1,4 +1,4 @@
-"""What the README tells its reader to type works."""
+"""What the README, and the pages that it sends to, tell their reader to type works."""
 
 import re
 import shlex
@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from seqdistill.artifacts import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", ROOT / "lib" / "site" / "servers.md"]
+README = "\n".join(page.read_text() for page in PAGES)
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.S)
 TYPED = [line for kind, block in BLOCKS if not kind for line in block.splitlines()]
 TYPED += re.findall(r"`(make [^`]+)`", README)

@@ -202,5 +202,8 @@ def test_a_cluster_that_is_not_installed_names_its_command(given, tmp_path, monk
 
 
 def test_an_unknown_cluster_is_refused(given, tmp_path):
+    for wrong in ("tcp", "loky://here", "dask://here:1"):
+        with pytest.raises(BookError, match=f'cluster "{wrong}": choose loky, ray, dask'):
+            kind_of(wrong)
     with pytest.raises(BookError, match='cluster "loki": choose loky, ray, dask'):
         sweep(plan({"plain": SMALL}, [0], given), tmp_path, "loki")

@@ -70,7 +70,7 @@ config = {
     if run
 }
 chosen = {name: {"run": plain(run), "teacher": plain(taught)} for name, (run, taught) in config.items()}
-save_json({"students": chosen, "own": own}, home / "artifacts" / "student.json")
+save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" / "student.json")
 
 # %% [markdown]
 # Two students learn from the profiles. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
@@ -190,11 +190,11 @@ if dated:
 ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
-# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as
-# in leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left
-# out. Every user weighs the same: metrics are means over users, and the test resamples *users*, after averaging over
-# seeds and over a user's cases. Each student is tested against its own `plain`, the baselines against that of the first
-# student; `control_verdict` is the test against the shuffled teacher of the same form.
+# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
+# leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left out.
+# Every user weighs the same: metrics are means over users. The test resamples users, whose cases and seeds are
+# averaged, and, where a system has several, the seeds. Each student is tested against its own `plain`, the baselines
+# against that of the first student; `control_verdict` is the test against the shuffled teacher of the same form.
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -243,10 +243,9 @@ report.drawn(labelled, home / "figures" / "main.png")
 
 # %% [markdown]
 # A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
-# table (Holm), is below .05; the interval itself is not adjusted. Both resample users and take the seeds as they are:
-# where ± over seeds is as large as the difference, other seeds could have told another story. `shuffled` carries no
-# knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of the added loss. So
-# each taught student is also set beside the shuffled one of its form:
+# table (Holm), is below .05; the interval itself is not adjusted. Both count the spread over users and over seeds.
+# `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of
+# the added loss. So each taught student is also set beside the shuffled one of its form:
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
@@ -281,10 +280,9 @@ report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("
 # ## Limits
 #
 # One data set; one encoder, one LLM. In the default preset (few users, a small LLM) batch, learning rate and dropout
-# were chosen among six settings of the plain SASRec, and the learning rate of BERT4Rec among two, the share of phase 1
-# between a quarter and a half, by validation NDCG@10 of one seed; $\alpha$ and $\beta$ are the paper's. The number of
-# epochs is a budget: a `best_epoch` near it says that a student still improves at its end. Intervals resample users
-# with the seeds given. *Not shown* means that this data cannot tell, not that there is no effect.
+# of the plain students and the share of phase 1 were chosen by hand, among few settings, by validation NDCG@10 of one
+# seed; $\alpha$ and $\beta$ are the paper's. The number of epochs is a budget: a `best_epoch` near it says that a
+# student still improves at its end. *Not shown* means that this data cannot tell, not that there is no effect.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(jobs, home / "runs"))

@@ -7,6 +7,7 @@
 
 # %% tags=["parameters"]
 preset = "default"
+lead = "SASRec"
 seeds = [0, 1, 2, 3, 4]
 share = 0.4
 removed = 0.5
@@ -110,7 +111,7 @@ Markdown(
 #
 # The students and their distillation are those of chapter 4, with a share of its epochs (`budget`), and the names are
 # chapter 4's, too: `distilled` is the paper's form, `shuffled-target` its control. The form that projects the student
-# stands beside it for SASRec. `item-side-text` is not the paper's method: an item's vector is its own plus a linear
+# stands beside it for the student named `lead`. `item-side-text` is not the paper's method: an item's vector is its own plus a linear
 # adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and always for an
 # item without events. Text vectors come from the encoder that the profiles came from, by PCA.
 
@@ -123,10 +124,9 @@ own = [cold.taught_from(it, told, width, total) for it, told in zip(given, profi
 leaked = [cold.taught_from(it, whole, width, total) for it in given]
 
 # %%
-students = {it.label["model"]: it for it in setups(home, given[0], seeds, cluster, {})}
-lead = "SASRec" if "SASRec" in students else next(iter(students))
-variants, controls = cold.variants(students.pop(lead), budget, ours=True)
-for other in students.values():
+leading, *others = setups(home, given[0], lead, seeds, cluster, {})
+variants, controls = cold.variants(leading, budget, ours=True)
+for other in others:
     more, checks = cold.variants(other, budget, ours=False)
     variants, controls = variants | more, controls | checks
 jobs = cold.planned(variants, lead, parse(ItemText, item_text, "06-cold-start"), seeds, own, leaked)
@@ -158,8 +158,8 @@ for it, (left, _, _) in zip(given, draws, strict=True):
 # %% [markdown]
 # The groups: targets that were *removed*, *reduced*, either (*affected*), and the rest. Each seed has cold items of its
 # own, so that a user counts in a seed only if a target of theirs is in the group there. Systems are compared within
-# (seed, user), values are averaged over a user's seeds, then over users, and users are resampled; `cases` are those of
-# all seeds together, ± is the spread of the seeds' means. Each table is corrected for its own tests.
+# (seed, user), values are averaged over a user's seeds, then over users; tests resample users and seeds. `cases` are
+# those of all seeds together, ± is the spread of the seeds' means. Each table is corrected for its own tests.
 
 # %%
 base = [name for name in found if name.startswith("baseline")]
