@@ -110,10 +110,10 @@ Markdown(
 # ## What is trained
 #
 # The students and their distillation are those of chapter 4, with a share of its epochs (`budget`), and the names are
-# chapter 4's, too: `distilled` is the paper's form, `shuffled-target` its control. The form that projects the student
-# stands beside it for the student named `lead`. `item-side-text` is not the paper's method: an item's vector is its own plus a linear
-# adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and always for an
-# item without events. Text vectors come from the encoder that the profiles came from, by PCA.
+# chapter 4's, too: `distilled` is the paper's form, `shuffled-target` its control. The student named `lead` has the
+# form that projects the student as well. `item-side-text` is not the paper's method: an item's vector is its own plus
+# a linear adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and always
+# for an item without events. Text vectors come from the encoder that the profiles came from, by PCA.
 
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), encoder)
