@@ -7,6 +7,7 @@ import pandas as pd
 
 from seqdistill.artifacts import BookError
 from seqdistill.cold import GROUPS, Perturbed, counts, group_of
+from seqdistill.sequences import Cases
 from seqdistill.significance import SHOWN, TESTED, by_user, judged, paired
 
 COUNTS = [-1, 0, 2, 5, 9, 20, np.inf]  # upper bounds of groups of training events
@@ -163,3 +164,21 @@ def quality_by_length(ranks: Systems) -> pd.DataFrame:
         values = {"variant": name, "ndcg@10": read["mean"], "low": low, "high": high, "cases": read["size"]}
         parts.append(pd.DataFrame(values).reset_index())
     return pd.concat(parts, ignore_index=True)
+
+
+def top_half(frames: list[pd.DataFrame], tests: list[Cases], draws: list[Perturbed], items: int) -> dict[str, float]:
+    """Share of removed targets in the upper half of the ranking, by the last item of the history: "known" in training?
+
+    Args:
+        frames: per-case ranks of a system, one frame per seed.
+        tests: the cases that they rank.
+        draws: see `cold.cold_items`.
+        items: catalogue size.
+    """
+    parts = []
+    for frame, cases, drawn, mark in zip(frames, tests, draws, masks(frames, draws, "removed"), strict=True):
+        last = cases.histories.items[cases.histories.ends - 1]
+        known = counts(drawn[0], items)[last - 1] > 0
+        parts.append(pd.DataFrame({"known": known, "top": frame["kept"] <= items / 2})[mark])
+    shares = pd.concat(parts).groupby("known")["top"].mean()
+    return {"known": float(shares.get(True, np.nan)), "unknown": float(shares.get(False, np.nan))}

@@ -160,6 +160,15 @@ def test_groups_and_distribution_by_hand():
     assert curve["share"].iloc[[0, 10, 49, 50, 100]].tolist() == [0, 0.5, 0.5, 1, 1]
 
 
+def test_removed_targets_are_told_apart_by_the_last_item_of_the_history():
+    splits = ["train", "train", "test", "test"]
+    events = pd.DataFrame({"user": 0, "item": [3, 4, 1, 1], "time": range(4), "split": splits})
+    drawn = (events, np.array([1]), np.array([], int))  # item 1 never trained: the second history ends in it
+    ranks = pd.DataFrame({"user": 0, "item": [1, 1], "position": [0, 1], "kept": [4, 1], "filtered": [4, 1]})
+    shares = cold_tables.top_half([ranks], [cases(events, "test")], [drawn], 4)
+    assert shares == {"known": 0.0, "unknown": 1.0}
+
+
 def test_counts_of_training_events_are_grouped_at_the_named_bounds():
     numbers = np.array([0, 1, 2, 3, 5, 6, 9, 10, 20, 21])
     names = np.asarray(pd.cut(numbers, cold_tables.COUNTS, labels=cold_tables.COUNT_NAMES))

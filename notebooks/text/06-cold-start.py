@@ -248,6 +248,18 @@ said = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
 report.drawn(places, figures / "cold-ranks.png", f"Median percentile of removed targets (chance: 0.5): {said}.")
 
 # %% [markdown]
+# Removed items are still in test histories. A history that ends in one leaves the student with a state near that
+# item's vector, which is near those of all items without events: they were pushed away together. So the curves of the
+# plain student may have two parts:
+
+# %%
+shares = cold_tables.top_half(found[f"{lead} plain"], [it.test for it in given], draws, len(items))
+Markdown(
+    f"In the upper half of the ranking of {lead} plain: **{shares['known']:.4f}** of the removed targets where the "
+    f"history ends in an item with training events, **{shares['unknown']:.4f}** where it ends in one without."
+)
+
+# %% [markdown]
 # ## Items that can be read
 #
 # `item-side-text` gives an item a vector before its first event, and that vector is *like* those of similar items. But
