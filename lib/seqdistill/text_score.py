@@ -102,15 +102,14 @@ def grid_search(
     return pd.DataFrame(rows).groupby(["weight", "lift"], sort=False).mean().reset_index()
 
 
-def cheapest(grid: pd.DataFrame, price: float) -> dict[str, float]:
-    """Choose the row of `grid_search` that ranks removed items best among those that cost the unaffected ones little.
+def cheapest(grid: pd.DataFrame, least: float) -> dict[str, float]:
+    """Choose the row of `grid_search` that ranks removed items best among those that leave the unaffected ones enough.
 
     Args:
-        grid: must hold weight 0, lift 0, against which the cost is measured.
-        price: the most that NDCG@10 of the unaffected cases may lose, as a share.
+        grid: see `grid_search`.
+        least: NDCG@10 of the unaffected cases that a row must reach; where none does, the best of them is chosen.
     """
-    start = grid[(grid["weight"] == 0) & (grid["lift"] == 0)].iloc[0]
-    allowed = grid[grid["unaffected"] >= (1 - price) * start["unaffected"]]
+    allowed = grid[grid["unaffected"] >= min(least, grid["unaffected"].max())]
     return allowed.sort_values(["removed", "unaffected"], ascending=False, kind="stable").iloc[0].to_dict()
 
 

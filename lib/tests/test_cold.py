@@ -207,5 +207,5 @@ def test_a_profile_that_is_linear_in_the_state_is_reconstructed():
 def test_the_choice_is_the_best_on_removed_items_that_costs_little():
     rows = [(0, 0, 0.0, 0.10), (1, 0, 0.2, 0.099), (1, 1, 0.3, 0.097), (2, 0, 0.2, 0.0995)]
     grid = pd.DataFrame(rows, columns=["weight", "lift", "removed", "unaffected"])
-    assert [text_score.cheapest(grid, price)["weight"] for price in (0.0, 0.02)] == [0, 2]
-    assert text_score.cheapest(grid, 0.05)["lift"] == 1
+    assert [text_score.cheapest(grid, least)["weight"] for least in (0.1, 0.0985, 0.5)] == [0, 2, 0]
+    assert text_score.cheapest(grid, 0.09)["lift"] == 1
