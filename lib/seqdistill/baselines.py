@@ -6,6 +6,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from seqdistill.arms import centred
 from seqdistill.evaluate import Score
 from seqdistill.sequences import Cases
 
@@ -54,5 +55,15 @@ def item_knn(train: pd.DataFrame, items: int, shrinkage: float = 10.0) -> Score:
             shape=(len(histories), items),
         )
         return torch.from_numpy((seen @ similar).toarray())
+
+    return score
+
+
+def text_knn(texts: np.ndarray) -> Score:
+    """Score an item by the cosine between its text's vector and the mean over the history's; texts [V, e]."""
+    table = torch.from_numpy(np.concatenate([np.zeros((1, texts.shape[1])), centred(texts)])).float()
+
+    def score(_: np.ndarray, histories: Tensor) -> Tensor:
+        return table[histories].sum(1) / (histories > 0).sum(1, keepdim=True) @ table[1:].T
 
     return score

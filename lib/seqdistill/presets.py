@@ -93,7 +93,7 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
-    for number in ("04", "05"):
+    for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
     for name in ("SASRec", "BERT4Rec"):
         settings, taught = run[name.lower()], run[f"{name.lower()}_teacher"]

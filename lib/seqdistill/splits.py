@@ -20,7 +20,6 @@ from seqdistill.config import STRICT
 
 LABELS = np.array(["train", "valid", "test", "input", "unused"])
 TRAIN, VALID, TEST, INPUT, UNUSED = range(5)
-FEWEST, MOST = 6, 9  # training events that a starved item keeps
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -223,32 +222,3 @@ def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
     first = np.full(user.max() + 1, len(user))
     np.minimum.at(first, user[marked], np.flatnonzero(marked))
     return np.arange(len(user)) > first[user]
-
-
-def cold_items(events: pd.DataFrame, share: float = 0.4, seed: int = 0) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Make items cold: take a share of the items that are test targets out of training, or starve them.
-
-    Half of the chosen items lose all training events; each of the others keeps 6 to 9 of them, as many and which ones
-    drawn with the seed (all, where it has no more). Other events stay as they are. As in Severin et al. (2026).
-
-    Args:
-        events: columns user, item, split; sorted by user, then time.
-        share: of the items that occur as test targets.
-        seed: draws items and events.
-
-    Returns:
-        The events that are left, the items removed and the items reduced (sorted).
-    """
-    rng = np.random.default_rng(seed)
-    targets = np.unique(events.loc[events["split"] == "test", "item"])
-    chosen = rng.permutation(targets)[: round(share * len(targets))]
-    removed, reduced = np.sort(chosen[: len(chosen) // 2]), np.sort(chosen[len(chosen) // 2 :])
-    item, train = events["item"].to_numpy(), (events["split"] == "train").to_numpy()
-    most = np.full(item.max() + 1, len(events))
-    most[removed] = 0
-    most[reduced] = rng.integers(FEWEST, MOST + 1, len(reduced))
-    rows = rng.permutation(np.flatnonzero(train))
-    place = pd.Series(item[rows]).groupby(item[rows]).cumcount().to_numpy()
-    keep = ~train
-    keep[rows] = place < most[item[rows]]
-    return events[keep].reset_index(drop=True), removed, reduced

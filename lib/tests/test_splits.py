@@ -11,7 +11,6 @@ from seqdistill.splits import (
     Protocol,
     audit,
     boundary,
-    cold_items,
     global_time,
     leave_last_k,
     leave_one_out,
@@ -220,35 +219,6 @@ def test_windows_make_every_event_but_the_first_a_target_once(lengths, length):
 def test_padding_is_on_the_right():
     rows = ragged(table([1, 3]))
     assert padded(rows, np.array([0, 1])).tolist() == [[1, 0, 0], [2, 3, 4]]
-
-
-@given(EVENTS, st.sampled_from(PROTOCOLS), st.floats(0.1, 1), st.integers(0, 3))
-def test_cold_items_lose_training_events_and_nothing_else(events, protocol, share, seed):
-    events = events.assign(split=split(events, protocol))
-    left, removed, reduced = cold_items(events, share, seed)
-    targets = set(events.loc[events["split"] == "test", "item"])
-    assert len(removed) + len(reduced) == round(share * len(targets)) and 0 <= len(reduced) - len(removed) <= 1
-    assert set(removed) | set(reduced) <= targets and not set(removed) & set(reduced)
-    before, after = (frame[frame["split"] == "train"].groupby("item").size() for frame in (events, left))
-    for item, count in before.items():
-        now = after.get(item, 0)
-        if item in removed:
-            assert now == 0
-        elif item in reduced:
-            assert min(count, 6) <= now <= min(count, 9)
-        else:
-            assert now == count
-    others = [frame[frame["split"] != "train"].reset_index(drop=True) for frame in (events, left)]
-    assert others[0].equals(others[1])
-    assert left.equals(left.sort_values(["user", "time"], kind="stable"))
-    again = cold_items(events, share, seed)
-    assert again[0].equals(left) and (again[1] == removed).all() and (again[2] == reduced).all()
-
-
-def test_cold_items_draws_other_items_with_another_seed():
-    events = timed([(0, item, item) for item in range(1, 40)])
-    events = events.assign(split=split(events, Protocol("global_time", targets="all")))
-    assert {tuple(cold_items(events, 0.4, seed)[1]) for seed in range(5)} != {tuple(cold_items(events, 0.4, 0)[1])}
 
 
 def test_arrays_in_another_order_or_with_other_ids_are_refused():
