@@ -7,8 +7,6 @@ id is written from a beginning of the history, anew whenever the history has dou
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass as bundle
-from functools import cache
-from importlib import resources
 from typing import Literal
 
 import numpy as np
@@ -23,10 +21,24 @@ from seqdistill.artifacts import BookError
 from seqdistill.config import STRICT
 from seqdistill.epochs import AdamW
 from seqdistill.hf import model_folder
-from seqdistill.textids import allowed, cut, diverse, keywords, stacked, tokens_of, trained_tokenizer, unique, words, write_ids
+from seqdistill.textids import (
+    allowed,
+    cut,
+    diverse,
+    keywords,
+    pieces,
+    stacked,
+    templates,
+    tokens_of,
+    unique,
+    word_tokenizer,
+    words,
+    write_ids,
+)
 from seqdistill.train import Problem
 
-USER_READ = 128  # tokens of the concatenated item ids that a user id is written from
+USER_READ = 64  # tokens of the concatenated item ids that a user id is written from
+TAG_LR = 3e-3
 Source = tuple[int, int]  # a user, and from how many events of that user a user id is written
 Sample = tuple[int, int]  # a user, and the events before the target
 
@@ -36,7 +48,7 @@ class IDGenRec:
     """Settings of IDGenRec.
 
     recommender, generator: names on the hub or folders of a T5, the generator one that writes tags, both with one
-    vocabulary; "" trains them from scratch, with a tokenizer of `vocabulary` tokens and keywords as the first ids.
+    vocabulary; "" trains them from scratch, with words as tokens and keywords as the first ids.
     layers, width, heads: of both, from scratch. tag_epochs: how often a generator from scratch reads the items to
     learn their keywords.
     rounds: recommender, then generator, then new ids; the last round ends with its recommender.
@@ -50,7 +62,6 @@ class IDGenRec:
     layers: int = Field(2, gt=0)
     width: int = Field(64, gt=0)
     heads: int = Field(2, gt=0)
-    vocabulary: int = Field(8192, gt=3)
     tag_epochs: int = Field(10, ge=0)
     rounds: int = Field(3, gt=0)
     recommender_epochs: int = Field(10, gt=0)
@@ -108,11 +119,6 @@ class Batch:
     texts: Tensor
 
 
-def templates() -> list[str]:
-    """Ten prompts to train with and, last, one to test with."""
-    return resources.files("seqdistill").joinpath("prompts", "idgenrec.txt").read_text("utf-8").splitlines()
-
-
 def start(config: IDGenRec, given: Problem, texts: Sequence[str]) -> System:
     """Set up both models, the tokenizer and the first ids.
 
@@ -131,7 +137,7 @@ def start(config: IDGenRec, given: Problem, texts: Sequence[str]) -> System:
         models = [T5ForConditionalGeneration.from_pretrained(model_folder(name)) for name in
                   (config.recommender, config.generator)]  # fmt: skip
     else:
-        tokenizer = trained_tokenizer([*texts, *prose], config.vocabulary)
+        tokenizer = word_tokenizer([*texts, *prose])
         models = [scratch(config, len(tokenizer)) for _ in range(2)]
     whole, known = events_of(given)
     read = tokens_of(tokenizer, [" ".join(words(text)) for text in texts])
@@ -177,7 +183,7 @@ def rewrite(system: System) -> None:
 def learn_tags(system: System, tags: list[list[int]]) -> None:
     """Teach a generator from scratch to write the items' keywords."""
     config, model = system.config, system.generator.train()
-    optimizer, rng = AdamW(list(model.parameters()), 1e-3, 0.0), np.random.default_rng(config.seed)
+    optimizer, rng = AdamW(list(model.parameters()), TAG_LR, 0.0), np.random.default_rng(config.seed)
     end = system.tokenizer.eos_token_id
     for _ in range(config.tag_epochs):
         for rows in np.array_split(rng.permutation(len(tags)), -(-len(tags) // config.batch)):
@@ -222,15 +228,6 @@ def write_users(system: System, samples: Sequence[Sample]) -> None:
         texts = stacked([read_for(system, it) for it in part])
         made = diverse(system.generator.eval(), texts, 0.0, 1, config.id_tokens, 1, not config.generator)[:, 0]
         system.users |= {it: [token for token in row if token] for it, row in zip(part, made.tolist(), strict=True)}
-
-
-@cache
-def pieces(tokenizer: PreTrainedTokenizerBase) -> list[list[str | list[int]]]:
-    """Templates as tokens, with "{user}" and "{history}" between them."""
-    cuts = [[part.strip() for part in re.split(r"(\{\w+\})", line)] for line in templates()]
-    return [
-        [part if part[0] == "{" else tokens_of(tokenizer, [part])[0] for part in parts if part] for parts in cuts
-    ]
 
 
 def batch(system: System, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:

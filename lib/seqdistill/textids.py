@@ -3,15 +3,16 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
 from itertools import count
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5ForConditionalGeneration
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 WORD = re.compile(r"\w+")
 READ = 256  # tokens of a text that the generator reads
@@ -19,14 +20,13 @@ GROUPS = 10
 EFFORTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # diversity penalty, fewest tokens
 
 
-def trained_tokenizer(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
-    """Train a lower-case byte-pair tokenizer with T5's special tokens on the texts."""
-    found = Tokenizer(BPE(unk_token="<unk>"))
-    found.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    found.pre_tokenizer = pre_tokenizers.Metaspace()
-    found.decoder = decoders.Metaspace()
-    special = ["<pad>", "</s>", "<unk>"]
-    found.train_from_iterator(texts, BpeTrainer(vocab_size=size, special_tokens=special, show_progress=False))
+def word_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Make a lower-case tokenizer whose tokens are the words, marks and digits of the texts, and T5's special ones."""
+    normal, split = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]), pre_tokenizers.Whitespace()
+    known = {word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text))}
+    tokens = ["<pad>", "</s>", "<unk>", *sorted(known | set(map(str, range(10))))]
+    found = Tokenizer(WordLevel({token: place for place, token in enumerate(tokens)}, unk_token="<unk>"))
+    found.normalizer, found.pre_tokenizer = normal, split
     return PreTrainedTokenizerFast(tokenizer_object=found, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
@@ -39,6 +39,18 @@ def stacked(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
     """Stack token rows into [B, T], padded on the right."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+
+
+def templates() -> list[str]:
+    """Ten prompts to train with and, last, one to test with."""
+    return resources.files("seqdistill").joinpath("prompts", "idgenrec.txt").read_text("utf-8").splitlines()
+
+
+@cache
+def pieces(tokenizer: PreTrainedTokenizerBase) -> list[list[str | list[int]]]:
+    """Templates as tokens, with "{user}" and "{history}" between them."""
+    cuts = [[part.strip() for part in re.split(r"(\{\w+\})", line)] for line in templates()]
+    return [[part if part[0] == "{" else tokens_of(tokenizer, [part])[0] for part in parts if part] for parts in cuts]
 
 
 def words(text: str) -> list[str]:
@@ -78,8 +90,8 @@ def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFa
 
 
 def numbered(text: str) -> Iterable[str]:
-    """Yield a text with 2, 3, ... behind it."""
-    return (f"{text or 'item'} {number}" for number in count(2))
+    """Yield a text with 2, 3, ... behind it, digit by digit."""
+    return (f"{text} {' '.join(str(number))}".strip() for number in count(2))
 
 
 @torch.inference_mode()

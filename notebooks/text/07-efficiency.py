@@ -16,11 +16,10 @@ idgenrec = {
     "layers": 2,
     "width": 64,
     "heads": 2,
-    "vocabulary": 8192,
     "tag_epochs": 4,
     "rounds": 2,
     "recommender_epochs": 3,
-    "samples": 8000,
+    "samples": 6000,
     "generator_samples": 256,
     "batch": 32,
     "recommender_lr": 0.002,
@@ -32,7 +31,7 @@ idgenrec = {
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import arms as teachers
-from seqdistill import idgenrun, report, trie
+from seqdistill import idgenrun, report, rivals, trie
 from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.significance import compare
 from seqdistill.train import load_problem
@@ -49,7 +48,7 @@ report.style()
 problem, events = load_problem(artifacts), table_key(artifacts / "events.parquet")
 items, users = (load_table(artifacts / f"{name}.parquet", events) for name in ("items", "users"))
 texts = teachers.item_texts(items)
-chosen = idgenrun.last_cases(problem.test, cases, draw)
+chosen = rivals.last_cases(problem.test, cases, draw)
 print(f"{len(chosen):,} of {len(problem.test):,} cases, {len(items):,} items")
 
 # %% [markdown]
@@ -70,7 +69,7 @@ print(f"{len(chosen):,} of {len(problem.test):,} cases, {len(items):,} items")
 # text, the generator first learns to write those, and may write no words that it does not read.
 
 # %%
-jobs = idgenrun.variants(idgenrec, idgenrec_seeds, "07-efficiency")
+jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency")
 runs = idgenrun.sweep(jobs, problem, texts, chosen, home / "runs")
 found = runs["IDGenRec", idgenrec_seeds[0]]
 print(f"{len(runs)} runs, {found['parameters']:,} parameters each")
@@ -114,7 +113,7 @@ curve = curve.groupby(["step", "trained"])["loss"].mean().reset_index()
 report.formatted(curve, list(curve.columns))
 
 # %% tags=["nbval-ignore-output"]
-Markdown("\n".join(f"* {name}: {idgenrun.spending(run)}" for (name, _), run in runs.items()))
+Markdown("\n".join(f"* {name}: {rivals.spending(run)}" for (name, _), run in runs.items()))
 
 # %% [markdown]
 # ## Beside the students
@@ -124,7 +123,7 @@ Markdown("\n".join(f"* {name}: {idgenrun.spending(run)}" for (name, _), run in r
 # not refilled. Every system is tested against `IDGenRec` on the same cases.
 
 # %%
-ranked = idgenrun.students(home, problem, seeds, arms, events)
+ranked = rivals.students(home, problem, seeds, arms, events)
 ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] for name, frames in ranked.items()}
 for (name, _), run in runs.items():
     ranked.setdefault(name, []).append(load_table(run["folder"] / "ranks.parquet"))
@@ -136,7 +135,7 @@ dataset, protocol = users[["dataset", "protocol"]].iloc[0]
 words = both["variant"].str.split(" ", n=1, expand=True)
 table = both.assign(dataset=dataset, protocol=f"{protocol}/last", model=words[0])
 table["variant"] = words[1].where(table["model"] != "IDGenRec", both["variant"])
-table["weights"] = [idgenrun.weights(idgenrec) if model == "IDGenRec" else "" for model in table["model"]]
+table["weights"] = [rivals.weights(idgenrec) if model == "IDGenRec" else "" for model in table["model"]]
 first = ["dataset", "protocol", "model", "variant"]
 table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], home / "tables" / "idgenrec.csv")
 
