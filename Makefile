@@ -59,8 +59,9 @@ $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(da
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/07-efficiency.done: $(stamps)/04-distillation.done
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
-$(stamps)/08-results.done: $(stamps)/05-ablations.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
+$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/07-efficiency.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
 # A notebook that is not in outputs/ is executed, whatever its stamp says.
 $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb),,$(stamps)/$(chapter).done)): gone

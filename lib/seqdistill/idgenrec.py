@@ -120,12 +120,7 @@ class Batch:
 
 
 def start(config: IDGenRec, given: Problem, texts: Sequence[str]) -> System:
-    """Set up both models, the tokenizer and the first ids.
-
-    Args:
-        config: settings.
-        given: the data and its split.
-        texts: of the items.
+    """Set up both models, the tokenizer and the first ids of the items, from their texts.
 
     Raises:
         BookError: the hub does not give the weights.
@@ -231,13 +226,7 @@ def write_users(system: System, samples: Sequence[Sample]) -> None:
 
 
 def batch(system: System, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:
-    """Write the prompts of samples, whose user ids are written.
-
-    Args:
-        system: the pair and what it has written.
-        samples: user, and events before the target.
-        chosen: template of each sample.
-    """
+    """Write the prompts of samples, whose user ids are written; `chosen` numbers the template of each."""
     units: dict[tuple, int] = {}  # ("user", source) or ("item", item) -> row of `ids`
     comma, end = tokens_of(system.tokenizer, [";"])[0], system.tokenizer.eos_token_id
     rows, labels = [], []

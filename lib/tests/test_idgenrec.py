@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +8,7 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from seqdistill import idgenrun, rivals
+from seqdistill import idgenrun, presets, rivals
 from seqdistill.artifacts import BookError, load_json, load_table
 from seqdistill.epochs import AdamW
 from seqdistill.idgenrec import (
@@ -15,6 +18,7 @@ from seqdistill.idgenrec import (
     events_of,
     generator_loss,
     recommender_loss,
+    rewrite,
     scratch,
     source,
     start,
@@ -119,8 +123,6 @@ def test_a_written_id_has_only_words_of_its_text_and_groups_differ():
 
 
 def test_a_rewritten_catalogue_has_a_name_for_every_item(system):
-    from seqdistill.idgenrec import rewrite
-
     rewrite(system)
     assert len({tuple(row) for row in system.ids}) == len(TEXTS) and all(system.ids)
 
@@ -150,8 +152,6 @@ def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, us
 
 
 def test_the_leaking_variant_reads_the_target(given, events):
-    from dataclasses import replace
-
     leaking = start(replace(TINY, user_ids="leaking", tag_epochs=0), given, TEXTS)
     user, before = 0, 3
     assert source(leaking, (user, before)) == (user, (events["user"] == user).sum())
@@ -262,6 +262,32 @@ def test_cases_are_each_users_last(given):
     some = rivals.last_cases(given.test, 7, 0)
     assert len(some) == 7 and set(some) <= set(last) and some.tolist() == sorted(some)
     assert some.tolist() == rivals.last_cases(given.test, 7, 0).tolist()
+
+
+@pytest.mark.parametrize("preset", ["default", "smoke", "beauty", "amazon-beauty-5core"])
+def test_presets_name_settings_that_there_are(preset):
+    defaults = presets.parameters(jupytext.read(presets.TEXT / "07-efficiency.py"))
+    values = (defaults | presets.preset_values(preset, "07-efficiency", defaults))["idgenrec"]
+    found = rivals.variants(values, [0, 1], preset)
+    assert {(name, run.user_ids, run.seed) for (name, _), run in found.items()} == {
+        (name, how, seed)
+        for name, how in {
+            "IDGenRec": "prefix",
+            "IDGenRec without user ids": "none",
+            "IDGenRec leaking": "leaking",
+        }.items()
+        for seed in (0, 1)
+    }
+    full = {
+        "recommender": "google-t5/t5-small",
+        "rounds": 3,
+        "recommender_epochs": 10,
+        "samples": 0,
+        "generator_lr": 1e-8,
+    }
+    if preset == "beauty":
+        run = found["IDGenRec", 0]
+        assert {name: getattr(run, name) for name in full} == full and run.history == 20 and run.generator_epochs == 1
 
 
 @pytest.mark.parametrize(
