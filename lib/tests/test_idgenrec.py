@@ -9,7 +9,8 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 from seqdistill import idgenrun, presets, rivals
-from seqdistill.artifacts import BookError, load_json, load_table
+from seqdistill.artifacts import BookError, load_json, load_table, save_json
+from seqdistill.config import Distillation, Run, Student, plain
 from seqdistill.epochs import AdamW
 from seqdistill.idgenrec import (
     IDGenRec,
@@ -24,6 +25,7 @@ from seqdistill.idgenrec import (
     start,
     write_users,
 )
+from seqdistill.sweep import cost, plan, run_folder, sweep
 from seqdistill.textids import diverse, keywords, pieces, templates, unique, word_tokenizer
 from seqdistill.train import problem
 from seqdistill.trie import top_items, trie
@@ -36,6 +38,7 @@ TINY = IDGenRec(
 TEXTS = [f'"{first} {second}"; {kind}' for kind in ("Drama", "War") for first in ("Red", "Blue", "Old") for second in
          ("Sea", "Road", "House", "Sky", "Song")]  # fmt: skip
 END = 1
+SMALL = Run(student=Student(dim=16, blocks=1, heads=2, length=10), epochs=1, batch=32)
 
 
 @pytest.fixture
@@ -233,6 +236,7 @@ def test_a_rerun_reads_the_finished_run(given, tmp_path):
     told = rivals.cost(home)
     assert told["infer_cases"] == 6 and told["train_cpu_s_per_epoch"] > 0 and told["prefixes_per_epoch"] == 24
     assert len(set(load_json(home / "ids.json")["ids"])) == 30
+    assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 
 
 def test_two_trainings_are_one(given, tmp_path):
@@ -253,6 +257,19 @@ def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
     system = start(IDGenRec(**named, id_tokens=4), given, TEXTS)
     assert len({tuple(row) for row in system.ids}) == len(TEXTS)
     assert rivals.weights(named) == f"{named['recommender']}, {named['generator']}"
+
+
+def test_students_are_those_that_04_has_trained(given, tmp_path):
+    taught = {"run": plain(SMALL), "teacher": plain(Distillation())}
+    save_json({"students": {"SASRec": taught}, "own": {"side": "student"}}, tmp_path / "artifacts" / "student.json")
+    jobs = plan({"plain": SMALL, "distilled": replace(SMALL, distillation=Distillation())}, [0, 1], given)
+    sweep(jobs, tmp_path / "runs", workers=1)
+    found = rivals.students(tmp_path, given, [0, 1], [], "")
+    assert {name: len(frames) for name, frames in found.items()} == {"SASRec plain": 2, "SASRec distilled": 2}
+    expected = load_table(run_folder(jobs["plain", 1], tmp_path / "runs") / "ranks.parquet")
+    assert found["SASRec plain"][1].equals(expected)
+    with pytest.raises(BookError, match="run 04-distillation first"):
+        rivals.students(tmp_path, given, [2], [], "")
 
 
 def test_cases_are_each_users_last(given):

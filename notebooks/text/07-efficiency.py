@@ -171,6 +171,7 @@ Markdown("\n".join(f"* {line}" for line in lines))
 # %%
 scores = kept.set_index("variant")["ndcg@10"]
 clean, leaking = scores["IDGenRec"], scores["IDGenRec leaking"]
+report.record(home, "07-idgenrec", labelled.set_index("variant")[["recall@10", "ndcg@10"]].to_dict("index"))
 Markdown(f"NDCG@10 **{leaking:.4f}** with the leak, **{clean:.4f}** without: a difference of {leaking - clean:+.4f}.")
 
 # %% [markdown]
