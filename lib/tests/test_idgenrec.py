@@ -38,7 +38,7 @@ TINY = IDGenRec(
 TEXTS = [f'"{first} {second}"; {kind}' for kind in ("Drama", "War") for first in ("Red", "Blue", "Old") for second in
          ("Sea", "Road", "House", "Sky", "Song")]  # fmt: skip
 END = 1
-SMALL = Run(student=Student(dim=16, blocks=1, heads=2, length=10), epochs=1, batch=32)
+SMALL = Run(student=Student(dim=16, blocks=1, heads=2, length=10), epochs=2, batch=32)
 
 
 @pytest.fixture
