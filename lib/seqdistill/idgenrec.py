@@ -128,7 +128,7 @@ def start(config: IDGenRec, given: Problem, texts: Sequence[str]) -> System:
     torch.manual_seed(config.seed)
     prose = [re.sub(r"\{\w+\}", "", line) for line in templates()] + [";"]
     if config.recommender:
-        tokenizer = AutoTokenizer.from_pretrained(model_folder(config.generator))
+        tokenizer = AutoTokenizer.from_pretrained(model_folder(config.recommender))
         models = [T5ForConditionalGeneration.from_pretrained(model_folder(name)) for name in
                   (config.recommender, config.generator)]  # fmt: skip
     else:

@@ -105,7 +105,7 @@ def fit(
 ) -> None:
     """Alternate recommender and generator, decode the cases, and keep it all."""
     torch.set_num_threads(1)
-    begun, rng, history = clock(), np.random.default_rng(config.seed), []
+    begun, rng = clock(), np.random.default_rng(config.seed)
     system = start(config, given, texts)
     prefixes = np.array([(user, before) for user, known in system.known.items() for before in range(1, known)])
     learners = {
@@ -115,7 +115,9 @@ def fit(
     states = {name: AdamW(list(getattr(system, name).parameters()), it[2], 0.01) for name, it in learners.items()}
     steps = [name for name, it in learners.items() for _ in range(it[1])]
     steps = (steps * config.rounds)[: config.rounds * len(steps) - config.generator_epochs]
-    for step, name in enumerate(steps):
+    history, spent = restored(home / "checkpoint.pt", system, states, rng)
+    begun = clock() if history else begun
+    for step, name in list(enumerate(steps))[len(history) :]:
         loss, _, _, most = learners[name]
         size, at = config.batch // (1 if name == "recommender" else 8), clock()
         value = epoch(system, drawn(prefixes, most, rng), loss, states[name], size, rng)
@@ -123,16 +125,48 @@ def fit(
             rewrite(system)
         cpu, wall = since(at)
         history.append({"trained": name, "loss": value, "cpu_s": cpu, "wall_s": wall})
-        left = since(begun)[1] / (step + 1) * (len(steps) - step - 1) / 60
+        total = sums(since(begun), spent)
+        checkpoint(home / "checkpoint.pt", system, states, rng, history, total)
+        left = total[1] / (step + 1) * (len(steps) - step - 1) / 60
         progress(f"run {home.name}: epoch {step + 1} of {len(steps)} ({name}), loss {value:.3f}, {left:.1f} min left")
-    keep(system, home, history, since(begun), len(prefixes), given, chosen)
+    keep(system, home, history, sums(since(begun), spent), len(prefixes), given, chosen)
+    (home / "checkpoint.pt").unlink()
+
+
+def sums(one: Sequence[float], other: Sequence[float]) -> list[float]:
+    """Add pairs of CPU and wall seconds."""
+    return [a + b for a, b in zip(one, other, strict=True)]
+
+
+def checkpoint(
+    path: Path, system: System, states: dict, rng: np.random.Generator, history: list[dict], spent: list[float]
+) -> None:
+    """Write everything that an epoch changes, whole or not at all."""
+    named = {name: (getattr(system, name).state_dict(), state.state) for name, state in states.items()}
+    random = (rng.bit_generator.state, torch.get_rng_state())
+    whole = {"named": named, "ids": system.ids, "users": system.users, "random": random}
+    save_with(lambda temporary: torch.save(whole | {"history": history, "spent": spent}, temporary), path)
+
+
+def restored(path: Path, system: System, states: dict, rng: np.random.Generator) -> tuple[list[dict], list[float]]:
+    """Go on from a checkpoint, if there is one: put back what it holds, and return its epochs and seconds."""
+    if not path.exists():
+        return [], [0.0, 0.0]
+    found = torch.load(path, weights_only=False)  # the run's own file
+    for name, (weights, slots) in found["named"].items():
+        getattr(system, name).load_state_dict(weights)
+        states[name].state = slots
+    system.ids, system.users = found["ids"], found["users"]
+    rng.bit_generator.state, state = found["random"]
+    torch.set_rng_state(state)
+    return found["history"], found["spent"]
 
 
 def keep(
     system: System,
     home: Path,
     history: list[dict],
-    trained: tuple[float, float],
+    trained: list[float],
     prefixes: int,
     given: Problem,
     chosen: np.ndarray,

@@ -248,6 +248,26 @@ def test_two_trainings_are_one(given, tmp_path):
     assert one["test"] == two["test"] and [a["loss"] for a in one["history"]] == [b["loss"] for b in two["history"]]
 
 
+def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
+    chosen, lines = rivals.last_cases(given.test, 6, 0), []
+
+    def killed(line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", killed)
+    cut = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", lines.append)
+    whole = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "whole", str)
+    assert [line.split(":")[1][:14] for line in lines] == [" epoch 1 of 3 ", " epoch 2 of 3 ", " epoch 3 of 3 "]
+    assert [log["loss"] for log in cut["history"]] == [log["loss"] for log in whole["history"]]
+    key = idgenrun.key(TINY, given, TEXTS, chosen)
+    cut, whole = (tmp_path / name / key for name in ("cut", "whole"))
+    assert load_table(cut / "ranks.parquet").equals(load_table(whole / "ranks.parquet"))
+    assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint.pt").exists()
+
+
 def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
     tokenizer = word_tokenizer([*TEXTS, *templates()])
     for name in ("recommender", "generator"):
