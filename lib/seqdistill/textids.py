@@ -69,14 +69,11 @@ def keywords(texts: Sequence[str], most: int) -> list[list[str]]:
     ]
 
 
-def first_unused(
-    candidates: Iterable[str], tokenizer: PreTrainedTokenizerFast, taken: set[tuple[int, ...]]
-) -> str | None:
-    """Take the first candidate whose tokens are no item's yet, and note them; None where all are taken."""
-    for candidate in candidates:
-        tokens = tuple(tokens_of(tokenizer, [candidate])[0]) if candidate else ()
-        if tokens and tokens not in taken:
-            taken.add(tokens)
+def first_unused(candidates: Iterable[tuple[str, list[int]]], taken: set[tuple[int, ...]]) -> str | None:
+    """Take the first candidate (text, tokens) that is no item's yet, and note it; None where all are taken."""
+    for candidate, tokens in candidates:
+        if tokens and tuple(tokens) not in taken:
+            taken.add(tuple(tokens))
             return candidate
     return None
 
@@ -85,13 +82,16 @@ def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFa
     """Give every item the first of its candidates that no earlier item has; the last resort is a number behind it."""
     taken: set[tuple[int, ...]] = set()
     return [
-        first_unused(row, tokenizer, taken) or first_unused(numbered(row[-1]), tokenizer, taken) for row in candidates
+        first_unused(zip(row, tokens_of(tokenizer, row), strict=True), taken)
+        or first_unused(numbered(row[-1], tokenizer), taken)
+        for row in candidates
     ]
 
 
-def numbered(text: str) -> Iterable[str]:
-    """Yield a text with 2, 3, ... behind it, digit by digit."""
-    return (f"{text} {' '.join(str(number))}".strip() for number in count(2))
+def numbered(text: str, tokenizer: PreTrainedTokenizerFast) -> Iterable[tuple[str, list[int]]]:
+    """Yield a text with 2, 3, ... behind it, digit by digit, and its tokens."""
+    texts = (f"{text} {' '.join(str(number))}".strip() for number in count(2))
+    return ((found, tokens_of(tokenizer, [found])[0]) for found in texts)
 
 
 @torch.inference_mode()
@@ -179,7 +179,9 @@ def write_ids(
             read = cut([texts[row] for row in part], tokenizer.eos_token_id)
             written = diverse(model, read, penalty, least, most, GROUPS, own)
             decoded = tokenizer.batch_decode(written.flatten(0, 1), skip_special_tokens=True)
+            kept = [" ".join(WORD.findall(text)) for text in decoded]
+            pairs = list(zip(kept, tokens_of(tokenizer, kept), strict=True))
             for place, row in enumerate(part):
-                candidates = [" ".join(WORD.findall(text)) for text in decoded[GROUPS * place : GROUPS * (place + 1)]]
-                found[row], last[row] = first_unused(candidates, tokenizer, taken), candidates[-1]
-    return [text or first_unused(numbered(last[row]), tokenizer, taken) for row, text in enumerate(found)]
+                candidates = pairs[GROUPS * place : GROUPS * (place + 1)]
+                found[row], last[row] = first_unused(candidates, taken), candidates[-1][0]
+    return [text or first_unused(numbered(last[row], tokenizer), taken) for row, text in enumerate(found)]
