@@ -65,7 +65,7 @@ $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
-$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
+$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(stamps)/07-efficiency.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
 # A notebook that is not in outputs/ is executed, whatever its stamp says.
 $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb),,$(stamps)/$(chapter).done)): gone

@@ -49,7 +49,8 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
             infer_wall_s, infer_cases, parameters.
 
     Returns:
-        infer_* and peak_rss_mb are those of batches of 256, *_batch1 those of single requests; ndcg@10 is chapter 4's.
+        infer_* and peak_rss_mb are those of batches of 256, *_batch1 those of single requests; ndcg@10 is that of the
+        students that were measured, on all test cases.
     """
     rows = []
     for system, rounds in serving.groupby("system", sort=False):
@@ -189,7 +190,7 @@ def quality_sentence(table: pd.DataFrame) -> str:
         f"{row['system']} {row['ndcg@10']:.4f} at {1000 * row['infer_cpu_s'] / row['infer_cases']:.4f} ms"
         for row in known
     ]
-    return f"NDCG@10 and CPU time of a case: {'; '.join(said)}. Which qualities differ is shown in chapter 4."
+    return f"NDCG@10 and CPU time of a case: {'; '.join(said)}. Which qualities differ is shown by tests, not by this figure."
 
 
 def ratio_sentences(table: pd.DataFrame) -> list[str]:

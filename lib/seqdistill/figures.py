@@ -262,6 +262,7 @@ FIGURES: dict[str, Draw] = {
     "inside": inside,
     "explore": explore,
     "main": partial(forest, title="Gain over the plain student, all targets, seen kept"),
+    "idgenrec": partial(forest, title="Gain over IDGenRec, last target of each user, seen kept"),
     "gains": partial(
         forest,
         title="Other data, other protocol: compare directions",

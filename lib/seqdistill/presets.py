@@ -76,6 +76,8 @@ def check_preset(preset: str) -> None:
     Raises:
         BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
     """
+    from seqdistill.idgenrec import IDGenRec  # imports T5, which takes seconds
+
     values: dict[str, dict] = {}
     for chapter in chapters():
         defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
@@ -93,6 +95,7 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
+    parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
     for name in ("SASRec", "BERT4Rec"):
