@@ -52,7 +52,7 @@ def students(home: Path, given: Problem, seeds: list[int], arms: list[str], even
         BookError: 04 has not trained the plain students with these seeds.
     """
     found: dict[str, list] = {}
-    for setup in setups(home, given, seeds, "loky", {}):
+    for setup in setups(home, given, "", seeds, "loky", {}):
         runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
         taught = replace(setup.alone, distillation=setup.taught)
         runs["distilled-student"] = taught

@@ -234,7 +234,9 @@ def test_a_rerun_reads_the_finished_run(given, tmp_path):
     assert load_table(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
     assert {path.name for path in home.iterdir()} >= {"config.json", "ids.json", "model.safetensors", "cost.json"}
     told = rivals.cost(home)
-    assert told["infer_cases"] == 6 and told["train_cpu_s_per_epoch"] > 0 and told["prefixes_per_epoch"] == 24
+    run = load_json(home / "metrics.json")
+    assert told["infer_cases"] == 6 and run["prefixes_per_epoch"] == 24 < run["prefixes"]
+    assert told["train_cpu_s_per_epoch"] == pytest.approx(run["train_cpu_s_per_epoch"] / 24 * run["prefixes"])
     assert len(set(load_json(home / "ids.json")["ids"])) == 30
     assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 
