@@ -1,5 +1,4 @@
 import collections
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +10,7 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 from seqdistill import serving
-from seqdistill.artifacts import ROOT, BookError
+from seqdistill.artifacts import BookError
 from seqdistill.config import Distillation, Run, Student
 from seqdistill.evaluate import model_score, rank
 from seqdistill.sweep import Job, run_folder
@@ -131,14 +130,3 @@ def test_bad_requests_are_refused_by_name(shop):
         serving.top(model, ["B1", "X2", "X1"])
     with pytest.raises(BookError, match="history is empty"):
         serving.top(model, [])
-
-
-def test_the_readme_serves(shop, tmp_path, monkeypatch):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    code = next(block for block in blocks if "serving.served" in block)
-    net, model = shop
-    ids = dict(zip(["B1", "B2", "B3"], ["318", "296", "593"], strict=True))
-    monkeypatch.chdir(tmp_path)
-    names = {"model": net, "catalogue": model.items.replace({"item_id": ids})}
-    exec(code.replace("serving.top", "found = serving.top"), names)
-    assert len(names["found"]) == 10 and not set(names["found"]["item_id"]) & {"318", "296", "593"}
