@@ -190,7 +190,7 @@ def quality_sentence(table: pd.DataFrame) -> str:
         f"{row['system']} {row['ndcg@10']:.4f} at {1000 * row['infer_cpu_s'] / row['infer_cases']:.4f} ms"
         for row in known
     ]
-    return f"NDCG@10 and CPU time of a case: {'; '.join(said)}. Which qualities differ is shown by tests, not by this figure."
+    return f"NDCG@10 and CPU time of a case: {'; '.join(said)}. Tests say which differ in quality, not this figure."
 
 
 def ratio_sentences(table: pd.DataFrame) -> list[str]:
