@@ -85,7 +85,7 @@ print(f"{len(runs)} runs, {found['parameters']:,} parameters each")
 #
 # The names after the last round, for the items chosen most often in training.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 names = load_json(found["folder"] / "ids.json")["ids"]
 often = pd.Series(problem.train.items).value_counts().sort_index().sort_values(ascending=False, kind="stable")
 common = often.index[:10].to_numpy()
@@ -98,7 +98,7 @@ pd.DataFrame({"text": [texts[item - 1] for item in common], "id": [names[item - 
 # search ends in the catalogue, whatever the model would rather have said. $K$ beams give the list of $K$ items, the
 # most probable name first; the score of a name is the sum of its tokens' log-probabilities.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 lengths = pd.Series([len(name.split()) for name in names])
 following, _ = trie.trie([name.split() for name in names], "end")
 print(f"{len(set(names)):,} names of {lengths.mean():.2f} words; {len(following[()]):,} words can begin one")
@@ -225,7 +225,7 @@ named = kept[kept["variant"].isin(efficiency.NAMES)].to_dict("records")
 quality = {efficiency.NAMES[row["variant"]].format(row["model"]): row["ndcg@10"] for row in named}
 quality |= {name: rated[name]["ndcg@10"] for name in others}
 systems["ndcg@10"] = systems["system"].map(quality)
-save_csv(systems, home / "tables" / "efficiency.csv")
+_ = save_csv(systems, home / "tables" / "efficiency.csv")
 
 # %%
 spent = ["train_cpu_s_per_epoch", "infer_cpu_s", "infer_cpu_s_batch1", "p50_ms", "p99_ms", "peak_rss_mb", "parameters"]
