@@ -96,7 +96,7 @@ def planned(
     for name in own or []:
         setting = replace(sides[name], shuffled=True)
         controls[name] = f"{name}-shuffled"
-        runs[controls[name]] = replace(runs[name], run=replace(runs[name].run, distillation=setting))
+        runs[controls[name]] = runs[name]._replace(run=replace(runs[name].run, distillation=setting))
     wanted = {
         name: replace(given.alone, distillation=shuffled(given, side))
         for side, name in CONTROLS.items()
