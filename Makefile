@@ -20,13 +20,16 @@ book := $(python) -m seqdistill.book
 ifeq ($(filter $(PRESET),$(presets)),)
 $(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))
 endif
+ifneq ($(preset)$(notebook),)
+$(error the names are written in capitals: PRESET=, NOTEBOOK=)
+endif
 ifneq ($(NOTEBOOK),)
 ifeq ($(filter $(NOTEBOOK),$(chapters)),)
 $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters))
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep bench bench-serving weights reproduce publish profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -60,8 +63,9 @@ $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
 $(stamps)/05-ablations.done: $(stamps)/04-distillation.done
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
+$(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
-$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
+$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(stamps)/07-efficiency.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
 
 # A notebook that is not in outputs/ is executed, whatever its stamp says.
 $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb),,$(stamps)/$(chapter).done)): gone
@@ -99,6 +103,11 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
 	@$(python) lib/tests/bench_sweep.py
 
+bench: bench-serving ## measure all that 07-efficiency shows
+
+bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
+	@PRESET=$(PRESET) $(python) lib/tests/bench_serving.py $(ONLY)
+
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
 	$(python) lib/tests/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
 
@@ -110,7 +119,7 @@ lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000
 
 test: lint unit nbval ## lint, unit tests, nbval regression checks
 
-lint: .venv/ready
+lint: .venv/ready ## ruff check and format
 	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 

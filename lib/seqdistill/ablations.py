@@ -40,13 +40,13 @@ class Setup:
 def setups(
     home: Path, given: Problem, first: str, seeds: list[int], cluster: str, label: dict[str, str]
 ) -> list[Setup]:
-    """Take the students of 04 and their distillations, as 04 left them; the student named `first` comes first.
+    """Take the students of 04 and their distillations, as 04 left them; the student named `first`, if any, comes first.
 
     Raises:
         BookError: 04 has not run, or not with that student.
     """
     chosen, found = load_json(home / "artifacts" / "student.json"), []
-    if first not in chosen["students"]:
+    if first and first not in chosen["students"]:
         raise BookError(f'05-ablations: "student" is {first!r}; 04 has trained {", ".join(chosen["students"])}.')
     for model in sorted(chosen["students"], key=lambda name: name != first):
         values = chosen["students"][model]

@@ -101,7 +101,8 @@ def execute(chapter: str, preset: str) -> None:
     with writing(target) as temporary:
         nbformat.write(done, temporary)
     with writing(target.with_suffix(".html")) as temporary:
-        temporary.write_text(HTMLExporter().from_notebook_node(done)[0])
+        resources = {"metadata": {"name": done.cells[0].source.splitlines()[0].lstrip("# ")}}
+        temporary.write_text(HTMLExporter().from_notebook_node(done, resources)[0])
     failed.unlink(missing_ok=True)
 
 
@@ -244,6 +245,8 @@ def main() -> None:
             act(given)
     except BookError as error:
         sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. What is finished is kept: the same command goes on from there.")
     except OSError as error:
         if not (why := unwritable(error)):
             raise

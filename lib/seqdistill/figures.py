@@ -9,6 +9,8 @@ import seaborn as sns
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
+from seqdistill import cost_figures
+
 Draw = Callable[[pd.DataFrame], Figure]
 BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 
@@ -260,6 +262,7 @@ FIGURES: dict[str, Draw] = {
     "inside": inside,
     "explore": explore,
     "main": partial(forest, title="Gain over the plain student, all targets, seen kept"),
+    "idgenrec": partial(forest, title="Gain over IDGenRec, last target of each user, seen kept"),
     "gains": partial(
         forest,
         title="Other data, other protocol: compare directions",
@@ -283,4 +286,15 @@ FIGURES: dict[str, Draw] = {
     "cold-ranks": distributions,
     "cold-events": by_events,
     "cold-users": by_length,
+    "efficiency": cost_figures.efficiency,
+    "overhead": cost_figures.overhead,
+    "latency": partial(
+        forest,
+        title="One request, against the plain student",
+        name="system",
+        value="more",
+        xlabel="CPU time over plain, %, 95 % interval over requests",
+    ),
+    "catalogue": cost_figures.catalogue,
+    "growth": cost_figures.growth,
 }

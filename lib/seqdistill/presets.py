@@ -2,6 +2,7 @@
 
 import ast
 from dataclasses import replace
+from typing import get_args
 
 import jupytext
 import nbformat
@@ -75,6 +76,8 @@ def check_preset(preset: str) -> None:
     Raises:
         BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
     """
+    from seqdistill.idgenrec import IDGenRec  # imports T5, which takes seconds
+
     values: dict[str, dict] = {}
     for chapter in chapters():
         defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
@@ -82,6 +85,8 @@ def check_preset(preset: str) -> None:
     where = f"preset {preset}.yaml"
     data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
     protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
+    if data["protocol"] not in (names := get_args(splits.Protocol.__annotations__["name"])):
+        raise BookError(f'{where}: "protocol" is {data["protocol"]!r}; choose one of {", ".join(names)}.')
     parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
     parts_of(said["llm"])
     sampling_of(said["style"])
@@ -90,6 +95,7 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
+    parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
     for name in ("SASRec", "BERT4Rec"):

@@ -60,15 +60,24 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     A user with fewer than k + 3 events would keep no pair to learn from: all of it trains, none of it tests.
 
     Args:
-        events: columns user, time; sorted by user, then time.
+        events: columns user (from 0), item (from 1), time; sorted by user, then time.
         k: test events per user; k = 1 is leave-one-out.
 
     Returns:
         "train", "valid" or "test" per event.
 
     Raises:
-        BookError: no user is long enough to be tested.
+        BookError: an id is not a whole number or begins below, the rows are in another order, or no user is long enough
+            to be tested.
     """
+    for name, first in (("user", 0), ("item", 1)):
+        if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
+            raise BookError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
+    user, time = events["user"].to_numpy(), events["time"].to_numpy()
+    wrong = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
+    if wrong.any():
+        place = int(wrong.argmax()) + 1
+        raise BookError(f"leave_last_k: row {place} comes too late; sort the events by user, then time.")
     before, after = places(events)
     short = before + after + 1 < k + 3
     codes = np.select([short, after < k, after == k], [TRAIN, TEST, VALID], TRAIN)

@@ -87,7 +87,8 @@ def cost(jobs: Jobs, folder: Path, workers: int) -> str:
     seconds: dict[str, list[float]] = {}  # kind of run -> CPU seconds per epoch
     for path in folder.glob("*/metrics.json"):
         done, spent = load_json(path), load_json(path.with_name("cost.json"))["cpu_seconds"]
-        seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
+        if "student" in done["config"]:  # IDGenRec's runs lie beside the students'
+            seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
     todo = [job.run for job in missing(jobs, folder).values()]
     known = [run.epochs * median(seconds[kind(plain(run))]) for run in todo if kind(plain(run)) in seconds]
     hours, runs = (

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import numpy as np
+import pandas as pd
 import pytest
 from seqdistill.artifacts import ROOT
 
@@ -52,19 +53,23 @@ def test_every_make_command_is_one(house, line):
     assert done.returncode == 0, done.stderr
 
 
-def test_a_student_is_trained_on_ones_own_arrays_in_five_lines(tmp_path, monkeypatch):
-    code = next(block for kind, block in BLOCKS if kind == "python")
-    assert len([line for line in code.splitlines() if line and not line.startswith(("import", "from"))]) == 5
+def test_a_student_is_trained_on_ones_own_arrays_in_five_lines_and_served_in_four(tmp_path, monkeypatch):
+    train, serve = (block for kind, block in BLOCKS if kind == "python")
+    for code, lines in ((train, 5), (serve, 4)):
+        assert len([line for line in code.splitlines() if line and not line.startswith(("import", "from"))]) == lines
     rng = np.random.default_rng(0)
+    ids = ["318", "296", "593", *"abcdefghijk"]
     given = {
         "users": np.repeat(np.arange(30), 8),
-        "items": rng.integers(1, 13, 240),
+        "items": rng.integers(1, 15, 240),
         "times": np.tile(np.arange(8), 30),
+        "catalogue": pd.DataFrame({"item": range(1, 15), "item_id": ids, "title": [f"title {one}" for one in ids]}),
     }
     monkeypatch.chdir(tmp_path)
-    names = {**given, "catalogue": range(12)}
-    exec(code.replace("epochs=20", "epochs=1"), names)
-    assert 0 <= names["found"]["test"]["filtered"]["ndcg@10"] <= 1
+    exec(train.replace("epochs=20", "epochs=1"), given)
+    assert 0 <= given["found"]["test"]["filtered"]["ndcg@10"] <= 1
+    exec(serve.replace("serving.top", "found = serving.top"), given)
+    assert len(given["found"]) == 10 and not set(given["found"]["item_id"]) & {"318", "296", "593"}
 
 
 @pytest.mark.parametrize("line", [line for line in TYPED if line.startswith("accelerate launch")])

@@ -219,3 +219,14 @@ def test_windows_make_every_event_but_the_first_a_target_once(lengths, length):
 def test_padding_is_on_the_right():
     rows = ragged(table([1, 3]))
     assert padded(rows, np.array([0, 1])).tolist() == [[1, 0, 0], [2, 3, 4]]
+
+
+def test_arrays_in_another_order_or_with_other_ids_are_refused():
+    events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
+    assert leave_last_k(events, 1).value_counts()["test"] == 2
+    for wrong in (events.assign(item=0), events.assign(item="a")):
+        with pytest.raises(BookError, match='column "item" must hold whole numbers from 1'):
+            leave_last_k(wrong, 1)
+    for wrong in (events[::-1], events.sort_values("time")):
+        with pytest.raises(BookError, match="comes too late; sort the events by user, then time"):
+            leave_last_k(wrong, 1)

@@ -156,10 +156,12 @@ said = "Words of a profile in style {}: median {:.0f}, 5 to 95 % {:.0f} to {:.0f
 report.drawn(checked[["user", "words"]], home / "figures" / "length.png", said)
 
 # %% [markdown]
-# The five worst of all, by the number of things that are false in them, each with the facts that it should tell:
+# The worst of all, at most five, by the number of things that the checks find false in them, each with the facts that
+# it should tell. The checks read genres, trends and titles, not who is said to be *best* without a fact: a reader finds
+# more.
 
 # %%
-worst = checked.sort_values("wrong", ascending=False, kind="stable").head(5)
+worst = checked[checked["wrong"] > 0].sort_values("wrong", ascending=False, kind="stable").head(5)
 for row in worst.itertuples():
     print(f"user {users['user_id'][row.user]}, {row.wrong} false:")
     print(textwrap.fill(texts["text"][row.Index], 110))

@@ -1,0 +1,95 @@
+"""What stands beside the students of chapter 4: which cases, which variants of IDGenRec, and what a run has cost."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from seqdistill.ablations import setups
+from seqdistill.artifacts import BookError, load_json, load_table, shown
+from seqdistill.config import parse
+from seqdistill.idgenrec import IDGenRec
+from seqdistill.sequences import Cases
+from seqdistill.sweep import Job, plan, run_folder
+from seqdistill.train import Problem, load_teacher, taught_by
+
+
+def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
+    """Choose each user's last case; with `most`, of so many users drawn at random.
+
+    Returns:
+        Places among the cases, ascending.
+    """
+    last = np.flatnonzero(np.append(cases.histories.users[1:] != cases.histories.users[:-1], True))
+    return np.sort(np.random.default_rng(seed).permutation(last)[:most]) if most else last
+
+
+def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int], IDGenRec]:
+    """Cross the three ways of writing a user id with seeds: (variant, seed) -> settings.
+
+    Raises:
+        BookError: a setting does not exist or does not fit.
+    """
+    base = parse(IDGenRec, values, where)
+    names = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}
+    return {(name, seed): replace(base, user_ids=it, seed=seed) for name, it in names.items() for seed in seeds}
+
+
+def students(home: Path, given: Problem, seeds: list[int], arms: list[str], events: str) -> dict[str, list]:
+    """Read the ranks of the students that 04 has trained: plain, distilled in either form, and by other teachers.
+
+    Args:
+        home: a preset's folder.
+        given: its problem.
+        seeds: of the runs.
+        arms: further teachers of 03.
+        events: key of the events.
+
+    Returns:
+        System -> per-case ranks, one frame per seed.
+
+    Raises:
+        BookError: 04 has not trained the plain students with these seeds.
+    """
+    found: dict[str, list] = {}
+    for setup in setups(home, given, "", seeds, "loky", {}):
+        runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
+        taught = replace(setup.alone, distillation=setup.taught)
+        runs["distilled-student"] = taught
+        for arm in arms:
+            teacher = load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", events)
+            runs[arm] = Job(taught, taught_by(given, teacher))
+        for (name, _), job in plan(runs, seeds, given).items():
+            folder = run_folder(job, home / "runs")
+            if (folder / "metrics.json").exists():
+                found.setdefault(f"{setup.label['model']} {name}", []).append(load_table(folder / "ranks.parquet"))
+            elif name == "plain":
+                raise BookError(f"{shown(folder)}: not trained; run 04-distillation first.")
+    return found
+
+
+def weights(values: dict) -> str:
+    """Say what the models of some settings start from."""
+    config = parse(IDGenRec, values, "idgenrec")
+    return f"{config.recommender}, {config.generator}" if config.recommender else "trained from scratch"
+
+
+def cost(home: Path) -> dict[str, float]:
+    """What a finished run took, from its folder, as `efficiency.table` reads it.
+
+    An epoch is one of all training prefixes: what the drawn ones took, times all over drawn.
+    """
+    run = load_json(home / "metrics.json")
+    scale = run["prefixes"] / run["prefixes_per_epoch"]
+    epoch = {name: scale * run[name] for name in ("train_cpu_s_per_epoch", "train_wall_s_per_epoch")}
+    rest = {name: run[name] for name in ("infer_cpu_s", "infer_wall_s", "infer_cases", "parameters")}
+    return {**epoch, **rest, "p50_ms": 1000 * run["request_s"]}
+
+
+def spending(run: dict) -> str:
+    """Read aloud what a run took."""
+    return (
+        f"{run['train_cpu_s_per_epoch']:.0f} CPU seconds a pass over {run['prefixes_per_epoch']:,} of "
+        f"{run['prefixes']:,} prefixes, {run['infer_cpu_s']:.0f} to decode {run['infer_cases']:,} cases, "
+        f"{run['request_s']:.2f} s for one request alone"
+    )

@@ -1,0 +1,408 @@
+"""What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
+
+CPU seconds are those of one thread (`torch.set_num_threads(1)`); systems are measured in turn, so that a busy machine
+slows all of them; a peak of memory is that of a process of its own, which imports what it needs and no more. Writes
+outputs/bench/{overhead,serving,latency,catalogue,int8,growth,teacher}.csv.
+"""
+
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from seqdistill.artifacts import load_table, outputs_dir, save_csv
+from seqdistill.config import Run, Student
+from seqdistill.efficiency import NAMES, chosen
+from seqdistill.epochs import epoch, step, training_rows
+from seqdistill.evaluate import best, block_size, model_score, rank, recommend
+from seqdistill.models import Encoder
+from seqdistill.sequences import Ragged, batches, windows
+from seqdistill.significance import by_user, compare, paired
+from seqdistill.sweep import ranks, run_folder
+from seqdistill.train import Problem, fresh, load_problem, problem, student
+
+PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
+HOME = outputs_dir(PRESET)
+PAIRS, ROUNDS, PASSES, REQUESTS = 8, 2, 5, 2_000
+SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
+SHAPE = Student(dim=64, blocks=2, heads=2, length=50)
+GROWTH = {
+    "items": [(items, 50, loss) for loss in ("full", "sampled") for items in (10_000, 33_000, 100_000, 334_060)],
+    "length": [(10_000, length, "sampled") for length in (12, 25, 50, 100, 200)],
+    "amazon-m2": [(334_060, 5, loss) for loss in ("full", "sampled")],
+}
+USERS = (2_000, 6_000, 20_000, 60_000)
+
+
+def peak_mb() -> float:
+    """Peak memory of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """CPU and wall seconds of some work."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def apart(*arguments: object) -> dict:
+    """Measure in a process of its own."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[2:])}: failed\n{done.stderr[-2000:]}")
+    print(*arguments, done.stdout.strip(), flush=True)
+    return json.loads(done.stdout)
+
+
+def overhead() -> pd.DataFrame:
+    """Train with and without the teacher in turn, who begins changing: seconds of every epoch of phase 1."""
+    given, rows = load_problem(HOME / "artifacts"), []
+    for model in models(given):
+        runs = {name: chosen(HOME, given, 0)[model, name].run for name in ("plain", "distilled")}
+        sides = {name: (run, *fresh(run, given)) for name, run in runs.items()}
+        for number in range(PAIRS):
+            row = {"model": model, "share": runs["distilled"].distillation.share, "pair": number}
+            for name in sorted(sides, reverse=number % 2 == 0):
+                run, net, teacher, optimizer, machine = sides[name]
+                cut = training_rows(given.train, run)
+                row[f"{name}_cpu_s"], row[f"{name}_wall_s"] = timed(
+                    lambda a=(cut, net, teacher, optimizer, run, number, machine): epoch(*a)
+                )
+            rows.append(row)
+            print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def models(given: Problem) -> list[str]:
+    """Names of the students that chapter 4 trained."""
+    return sorted({model for model, _ in chosen(HOME, given, 0)})
+
+
+def trained(model: str, variant: str) -> tuple[Encoder, Ragged]:
+    """The student of seed 0, and the histories of the test set."""
+    given = load_problem(HOME / "artifacts")
+    return student(run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs"), given.items), given.test.histories
+
+
+def infer(model: str, variant: str, batch: int) -> dict:
+    """Recommend ten items for every test case, `batch` at a time: median seconds of several passes."""
+    torch.set_num_threads(1)
+    net, histories = trained(model, variant)
+    before, score, walls = peak_mb(), model_score(net), []
+
+    def each() -> None:
+        for row in range(len(histories)):
+            begun = time.perf_counter()
+            recommend(one(histories, row), score)
+            walls.append(1000 * (time.perf_counter() - begun))
+
+    def together() -> None:
+        recommend(histories, score, size=batch)
+
+    recommend(one(histories, 0), score)
+    passes = [timed(each)] if batch == 1 else [timed(together) for _ in range(PASSES)]
+    cpu, wall = np.median(passes, 0).tolist()
+    found = {"cpu_s": cpu, "wall_s": wall, "cases": len(histories), "start_rss_mb": before, "peak_rss_mb": peak_mb()}
+    if walls:
+        found |= dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
+    return found | {"parameters": sum(weight.numel() for weight in net.parameters())}
+
+
+def one(histories: Ragged, row: int) -> Ragged:
+    """A single history."""
+    chosen_row = slice(row, row + 1)
+    return Ragged(
+        histories.items, histories.starts[chosen_row], histories.ends[chosen_row], histories.users[chosen_row]
+    )
+
+
+def serve() -> pd.DataFrame:
+    """Inference for the test set, the systems in turn, each time in a fresh process; quality from chapter 4's runs."""
+    given, rows = load_problem(HOME / "artifacts"), []
+    dataset = load_table(HOME / "artifacts" / "users.parquet")["dataset"].iloc[0]
+    seeds = [0, 1, 2, 3, 4] if PRESET == "default" else [0]
+    quality = {
+        name: np.mean([by_user(frame, "kept")["ndcg@10"].mean() for frame in frames])
+        for name, frames in ranks(
+            {(system, seed): job for seed in seeds for system, job in chosen(HOME, given, seed).items()}, HOME / "runs"
+        ).items()
+    }
+    for number in range(ROUNDS):
+        for model, variant in quality:
+            for batch in (256, 1) if number == 0 else (256,):
+                row = {"dataset": dataset, "system": NAMES[variant].format(model), "round": number, "batch": batch}
+                rows.append(row | apart("infer", model, variant, batch) | {"ndcg@10": quality[model, variant]})
+    return pd.DataFrame(rows)
+
+
+def latency() -> pd.DataFrame:
+    """One request at a time, every system in turn in random order; each against `plain`, paired by request.
+
+    `plain again` is the same student loaded twice: what a difference without a cause looks like here.
+    """
+    from seqdistill import serving
+
+    torch.set_num_threads(1)
+    rng, rows = np.random.default_rng(0), []
+    given, folder = load_problem(HOME / "artifacts"), tempfile.TemporaryDirectory()
+    for model in models(given):
+        nets = {"plain": trained(model, "plain")[0], "distilled": trained(model, "distilled")[0]}
+        nets["plain again"] = trained(model, "plain")[0]
+        asked = {name: (lambda ids, net=net: net.score(torch.from_numpy(ids))) for name, net in nets.items()}
+        path = serving.save_onnx(nets["plain"], Path(folder.name) / f"{model}.onnx")
+        small = serving.quantised(path, Path(folder.name) / f"{model}-int8.onnx")
+        opened = {"plain, ONNX": serving.session(path), "plain, ONNX int8": serving.session(small)}
+        asked |= {name: (lambda ids, run=run: torch.from_numpy(run(ids))) for name, run in opened.items()}
+        spent = {name: np.zeros((REQUESTS, 2)) for name in asked}
+        for number in range(-50, REQUESTS):
+            length = int(rng.integers(1, nets["plain"].reads + 1))
+            ids = rng.integers(1, given.items + 1, (1, length))
+            for name in rng.permutation(list(asked)):
+                spent_now = timed(lambda ids=ids, ask=asked[name]: best(ask(ids), 10))
+                if number >= 0:
+                    spent[name][number] = spent_now
+        rows += [{"model": model, "system": name, **compared(spent, name)} for name in asked]
+        print(pd.DataFrame(rows), flush=True)
+    folder.cleanup()
+    return pd.DataFrame(rows)
+
+
+def compared(spent: dict[str, np.ndarray], name: str) -> dict:
+    """Percentiles of a system's milliseconds, and its CPU time over that of `plain`: the geometric mean ratio."""
+    cpu, wall = (1000 * spent[name]).T
+    row = {"requests": REQUESTS}
+    for kind, values in (("wall", wall), ("cpu", cpu)):
+        row |= {f"{kind}_p{q}_ms": float(np.percentile(values, q)) for q in (50, 95, 99)}
+    if name == "plain":
+        return row
+    test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
+    return (
+        row
+        | {
+            key: float(np.exp(test[of]))
+            for key, of in zip(("ratio", "ci_low", "ci_high"), ("delta", "ci_low", "ci_high"), strict=True)
+        }
+        | {"p": test["p"]}
+    )
+
+
+def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Approximate indexes of inner products that a catalogue of this size bears: name -> (query [1, d] -> ids [10])."""
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+    items, dim = vectors.shape
+    lists = int(min(1024, 4 * np.sqrt(items)))
+    ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
+    ivf.cp.niter, ivf.cp.max_points_per_centroid, ivf.cp.min_points_per_centroid = 10, 64, 1
+    ivf.train(vectors)
+    ivf.add(vectors)
+
+    def probing(count: int) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda query: ivf.search(query, 10, params=faiss.SearchParametersIVF(nprobe=count))[1]
+
+    found = {f"IVF, {count} of {lists} lists": probing(count) for count in (8, 64, 256) if count < lists}
+    if items <= 100_000:  # a graph of a million takes minutes to build
+        graph = faiss.IndexHNSWFlat(dim, 16, faiss.METRIC_INNER_PRODUCT)
+        graph.add(vectors)
+
+        def walking(beam: int) -> Callable[[np.ndarray], np.ndarray]:
+            return lambda query: graph.search(query, 10, params=faiss.SearchParametersHNSW(efSearch=beam))[1]
+
+        found |= {f"HNSW, 16 neighbours, beam of {beam}": walking(beam) for beam in (64, 256)}
+    return found
+
+
+def scan(net: Encoder, said: str, histories: list[np.ndarray]) -> list[dict]:
+    """Encode one history, then find ten items: all of the catalogue, or an index of it; CPU ms and recall of the ten."""
+    vectors = net.catalogue().detach().contiguous()
+    encode, queries = [], []
+    with torch.inference_mode():
+        for ids in histories:
+            begun = time.process_time()
+            queries.append(net.after(torch.from_numpy(ids)).numpy())
+            encode.append(1000 * (time.process_time() - begun))
+    exact = {"exact": lambda query: best(torch.from_numpy(query) @ vectors.T, 10).numpy()}
+    begun = time.process_time()
+    others = indexes(vectors.numpy())
+    built, rows, truth = time.process_time() - begun, [], None
+    for name, search in (exact | others).items():
+        search(queries[0])
+        spent, hits = [], []
+        for query in queries:
+            begun = time.perf_counter(), time.process_time()
+            found = search(query)
+            spent.append((1000 * (time.perf_counter() - begun[0]), 1000 * (time.process_time() - begun[1])))
+            hits.append(set(found[0].tolist()))
+        truth = truth or hits
+        recall = np.mean([len(mine & own) / 10 for mine, own in zip(hits, truth, strict=True)])
+        wall, cpu = np.array(spent).T
+        row = {"items": len(vectors), "embeddings": said, "index": name, "encode_cpu_ms": float(np.median(encode))}
+        row |= {f"search_p{q}_ms": float(np.percentile(wall, q)) for q in (50, 95, 99)}
+        rows.append(row | {"search_cpu_ms": float(np.median(cpu)), "recall@10": float(recall)})
+        print(rows[-1], flush=True)
+    print("indexes built in", built, flush=True)
+    return rows
+
+
+def catalogue() -> pd.DataFrame:
+    """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
+    torch.set_num_threads(1)
+    rng, rows = np.random.default_rng(0), []
+    lengths = rng.integers(1, 51, QUERIES)
+    for variant in ("plain", "distilled"):
+        net, histories = trained("SASRec", variant)
+        drawn = rng.choice(len(histories), QUERIES, replace=False)
+        known = [histories.row(row)[None, -length:] for row, length in zip(drawn, lengths, strict=True)]
+        rows += scan(net, f"trained, {variant}", known)
+    for items in SIZES:
+        net = Encoder(items, SHAPE).eval()
+        rows += scan(net, "random", [rng.integers(1, items + 1, (1, length)) for length in lengths])
+    return pd.DataFrame(rows)
+
+
+def int8() -> pd.DataFrame:
+    """NDCG@10 of the plain students through ONNX, fp32 and int8, paired on the same users; megabytes of the files."""
+    from seqdistill import serving
+
+    torch.set_num_threads(1)
+    given, scored, size = load_problem(HOME / "artifacts"), {}, {}
+    seeds = [0, 1, 2] if PRESET == "default" else [0]
+    with tempfile.TemporaryDirectory() as folder:
+        for seed in seeds:
+            for (model, variant), job in chosen(HOME, given, seed).items():
+                if variant == "plain":
+                    net = student(run_folder(job, HOME / "runs"), given.items)
+                    whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
+                    files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
+                    for kind, path in files.items():
+                        score = serving.run_score(serving.session(path), net.reads)
+                        scored.setdefault(f"{model} {kind}", []).append(
+                            rank(given.test, score, block_size(given.items))
+                        )
+                        size[f"{model} {kind}"] = path.stat().st_size / 2**20
+    against = {name: name.replace("int8", "fp32") for name in scored if name.endswith("int8")}
+    table = compare(scored, against, "kept", last=False)
+    return table.assign(file_mb=table["variant"].map(size))
+
+
+def grow(items: int, length: int, loss: str) -> dict:
+    """One training step of 64 histories, optimizer included, and the ranking of 256."""
+    torch.set_num_threads(1)
+    shape = Student(dim=64, blocks=2, heads=2, length=max(length, 3))
+    rng, run = np.random.default_rng(0), Run(student=shape, loss=loss, negatives=1024)
+    width = length + 1
+    events = pd.DataFrame({"user": np.repeat(np.arange(256), width), "item": rng.integers(1, items + 1, 256 * width)})
+    events = events.assign(time=np.tile(np.arange(width), 256), split="train")
+    given, base = problem(events, items), peak_mb()
+    net, _, optimizer, machine = fresh(run, given)
+    fed = batches(windows(given.train, length), 64, rng)
+    spent = [
+        timed(lambda batch=batch: step(batch, net.train(), None, optimizer, run, machine))[0]
+        for _, batch in zip(range(3), fed, strict=False)
+    ]
+    trained_mb = peak_mb()
+    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=block_size(items)))
+    return {
+        "batch": 64,
+        "dim": shape.dim,
+        "step_cpu_s": min(spent[1:]),
+        "step_mb": trained_mb - base,
+        "rank_256_cpu_s": cpu,
+        "peak_rss_mb": peak_mb(),
+    }
+
+
+def grow_users(users: int) -> dict:
+    """One epoch on sessions of six events, 10,000 items, and a ranking of all of them."""
+    torch.set_num_threads(1)
+    rng, run = np.random.default_rng(0), Run(student=SHAPE, loss="sampled", batch=256, negatives=1024)
+    events = pd.DataFrame({"user": np.repeat(np.arange(users), 6), "item": rng.integers(1, 10_001, 6 * users)})
+    given, base = problem(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
+    net, _, optimizer, machine = fresh(run, given)
+    cut = training_rows(given.train, run)
+    spent, _ = timed(lambda: epoch(cut, net, None, optimizer, run, 0, machine))
+    trained_mb = peak_mb()
+    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=256))
+    return {
+        "batch": 256,
+        "epoch_cpu_s": spent,
+        "step_mb": trained_mb - base,
+        "rank_all_cpu_s": cpu,
+        "peak_rss_mb": peak_mb(),
+    }
+
+
+def growth() -> pd.DataFrame:
+    """Time and memory by size of the catalogue, length of the histories, and number of users."""
+    rows = []
+    for of, points in GROWTH.items():
+        for items, length, loss in points:
+            rows.append(
+                {"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)}
+            )
+    for users in USERS:
+        rows.append(
+            {
+                "of": "users",
+                "items": 10_000,
+                "length": 5,
+                "loss": "sampled",
+                "users": users,
+                **apart("grow_users", users),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def teacher() -> pd.DataFrame:
+    """CPU seconds of the sentence encoder for some of the profiles, its loading aside."""
+    from seqdistill import encoders
+
+    texts = load_table(HOME / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
+    run, _ = encoders.encoder_of("e5-small").open()
+    run(texts[:2], "passage")
+    cpu, wall = timed(lambda: run(texts, "passage"))
+    return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
+
+
+TABLES = {
+    "overhead": overhead,
+    "serving": serve,
+    "latency": latency,
+    "catalogue": catalogue,
+    "int8": int8,
+    "growth": growth,
+    "teacher": teacher,
+}
+
+
+def main(wanted: list[str]) -> None:
+    for name in wanted or TABLES:
+        begun, load = time.monotonic(), os.getloadavg()[0]
+        table = TABLES[name]().assign(load=load, date=str(date.today()))
+        save_csv(table, OUT / f"{name}.csv")
+        print(f"{name}: {time.monotonic() - begun:.0f} s\n{table.to_string()}", flush=True)
+
+
+if __name__ == "__main__":
+    action, *values = sys.argv[1:] or [""]
+    if action in ("infer", "grow", "grow_users"):
+        values = [int(value) if value.isdigit() else value for value in values]
+        with contextlib.redirect_stdout(sys.stderr):
+            result = {"infer": infer, "grow": grow, "grow_users": grow_users}[action](*values)
+        print(json.dumps(result))
+    else:
+        main([action, *values] if action else [])

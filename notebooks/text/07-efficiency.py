@@ -1,0 +1,413 @@
+# %% [markdown]
+# # 7 · What does it cost, and what is served?
+#
+# The paper's rival, IDGenRec (Tan et al., 2024), takes a language model along: it names every item in words and
+# recommends by writing a name. The students of chapter 4 leave theirs behind: the teacher must be paid for once, and
+# while the student trains. Who ranks better, what does each cost, how long does a request take, and where does one
+# machine end?
+
+# %% tags=["parameters"]
+preset = "default"
+model = "SASRec"
+seed = 0
+recall = 0.95
+seeds = [0, 1, 2, 3, 4]
+arms = []
+cases = 0
+draw = 0
+idgenrec_seeds = [0]
+idgenrec = {
+    "layers": 2,
+    "width": 64,
+    "heads": 2,
+    "tag_epochs": 4,
+    "rounds": 2,
+    "recommender_epochs": 3,
+    "samples": 6000,
+    "generator_samples": 256,
+    "batch": 32,
+    "recommender_lr": 0.002,
+    "generator_lr": 0.0001,
+    "beams": 20,
+}
+
+# %%
+import pandas as pd
+from IPython.display import Markdown
+from seqdistill import arms as teachers
+from seqdistill import efficiency, explore, idgenrun, presets, report, rivals, serving, trie
+from seqdistill.artifacts import ROOT, BookError, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.significance import compare
+from seqdistill.train import load_problem
+
+home, bench = outputs_dir(preset), ROOT / "outputs" / "bench"
+artifacts, figures = home / "artifacts", home / "figures"
+report.style()
+
+# %% [markdown]
+# ## The rival
+#
+# Data, split and test cases are those of chapter 4. Writing a list takes long, so one case a user is decoded: the last
+# target. `cases` above 0 draws so many users. Every system is compared on these cases alone.
+
+# %%
+problem, events = load_problem(artifacts), table_key(artifacts / "events.parquet")
+items, users = (load_table(artifacts / f"{name}.parquet", events) for name in ("items", "users"))
+texts = teachers.item_texts(items)
+chosen = rivals.last_cases(problem.test, cases, draw)
+print(f"{len(chosen):,} of {len(problem.test):,} cases, {len(items):,} items")
+
+# %% [markdown]
+# ## How it names and learns
+#
+# A *generator*, a T5 that writes tags, names every item by a few words; no two items share a name. The *recommender*,
+# another T5, reads a prompt with a user id and the names of the latest items, and writes the name of the next. The two
+# are trained in turn: the recommender on all names as they are; then the generator, through the recommender, whose
+# weights rest, and which reads the generator's *distribution* over tokens times its own embedding matrix; then the
+# generator names all items anew.
+#
+# The user id is written by the generator from the names of the user's training events before the target, and from no
+# others. The released version writes it from all events of the user, so that the answer may stand in the question.
+# That is trained here, too, as `IDGenRec leaking`; and a third without user ids.
+#
+# There are ten prompts to train with. Testing uses an eleventh, which training has not seen. Where `recommender` and
+# `generator` name no weights of the hub, both start from nothing: the first names are the rarest words of an item's
+# text, the generator first learns to write those, and may write no words that it does not read.
+
+# %%
+jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency")
+runs = idgenrun.sweep(jobs, problem, texts, chosen, home / "runs")
+found = runs["IDGenRec", idgenrec_seeds[0]]
+print(f"{len(runs)} runs, {found['parameters']:,} parameters each")
+
+# %% [markdown]
+# ## What items are called
+#
+# The names after the last round, for the items chosen most often in training.
+
+# %% tags=["nbval-ignore-output"]
+names = load_json(found["folder"] / "ids.json")["ids"]
+often = pd.Series(problem.train.items).value_counts().sort_index().sort_values(ascending=False, kind="stable")
+common = often.index[:10].to_numpy()
+pd.DataFrame({"text": [texts[item - 1] for item in common], "id": [names[item - 1] for item in common]})
+
+# %% [markdown]
+# ## Only items can be written
+#
+# A trie of all names says which tokens may follow those already written. Each of its leaves is one item, so that beam
+# search ends in the catalogue, whatever the model would rather have said. $K$ beams give the list of $K$ items, the
+# most probable name first; the score of a name is the sum of its tokens' log-probabilities.
+
+# %% tags=["nbval-ignore-output"]
+lengths = pd.Series([len(name.split()) for name in names])
+following, _ = trie.trie([name.split() for name in names], "end")
+print(f"{len(set(names)):,} names of {lengths.mean():.2f} words; {len(following[()]):,} words can begin one")
+
+# %% [markdown]
+# ## What it learned
+#
+# The loss after every pass, a mean over the variants, in nats a token. A recommender's pass takes the prefixes drawn
+# for it, not all there are.
+
+# %%
+curve = pd.DataFrame(
+    {"step": step, **{name: log[name] for name in ("trained", "loss")}}
+    for run in runs.values()
+    for step, log in enumerate(run["history"], 1)
+)
+curve = curve.groupby(["step", "trained"])["loss"].mean().reset_index()
+report.formatted(curve, list(curve.columns))
+
+# %% tags=["nbval-ignore-output"]
+Markdown("\n".join(f"* {name}: {rivals.spending(run)}" for (name, _), run in runs.items()))
+
+# %% [markdown]
+# ## Beside the students
+#
+# The rank of the target is its place in the list; a target that the list leaves out has the last rank of the catalogue,
+# which counts nothing for Recall@10 and NDCG@10. Where seen items are left out, they are struck from the list, which is
+# not refilled. Every system is tested against `IDGenRec` on the same cases.
+
+# %%
+ranked = rivals.students(home, problem, seeds, arms, events)
+ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] for name, frames in ranked.items()}
+for (name, _), run in runs.items():
+    ranked.setdefault(name, []).append(load_table(run["folder"] / "ranks.parquet"))
+against = {name: "IDGenRec" for name in ranked if name != "IDGenRec"}
+both = pd.concat([compare(ranked, against, seen, last=False) for seen in ("kept", "filtered")])
+
+# %%
+dataset, protocol = users[["dataset", "protocol"]].iloc[0]
+words = both["variant"].str.split(" ", n=1, expand=True)
+table = both.assign(dataset=dataset, protocol=f"{protocol}/last", model=words[0])
+table["variant"] = words[1].where(table["model"] != "IDGenRec", both["variant"])
+table["weights"] = [rivals.weights(idgenrec) if model == "IDGenRec" else "" for model in table["model"]]
+first = ["dataset", "protocol", "model", "variant"]
+table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], home / "tables" / "idgenrec.csv")
+
+# %% [markdown]
+# Seen items kept as candidates:
+
+# %%
+columns = ["variant", "model", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm"]
+columns.append("verdict")
+kept = table[table["seen"] == "kept"]
+report.formatted(kept, columns)
+
+# %% [markdown]
+# Seen items left out:
+
+# %%
+report.formatted(table[table["seen"] == "filtered"], columns)
+
+# %%
+labelled = kept.assign(variant=kept["model"].where(kept["model"] != "IDGenRec", "") + " " + kept["variant"])
+labelled["variant"] = labelled["variant"].str.strip()
+report.drawn(labelled, figures / "idgenrec.png")
+
+# %%
+lines = [report.sentence(labelled, name) for name in labelled["variant"] if name != "IDGenRec"]
+Markdown("\n".join(f"* {line}" for line in lines))
+
+# %% [markdown]
+# ## What the leak is worth
+#
+# The same model, the same training, the same cases; only the user id may have read the answer.
+
+# %%
+scores = kept.set_index("variant")["ndcg@10"]
+rated = labelled.set_index("variant")[["recall@10", "ndcg@10"]].to_dict("index")
+clean, leaking = scores["IDGenRec"], scores["IDGenRec leaking"]
+Markdown(f"NDCG@10 **{leaking:.4f}** with the leak, **{clean:.4f}** without: a difference of {leaking - clean:+.4f}.")
+
+# %% [markdown]
+# ## What does the teacher add to training?
+#
+# What is measured here is measured by `make bench-serving`, on the students of the default preset, and only read: CPU
+# seconds of one thread, on two shared cores, so that ratios count and seconds are those of this machine. Epochs with
+# and without teacher take turns, and who begins changes; every pair of neighbours gives a ratio.
+
+# %%
+pairs = efficiency.bench(bench, "overhead")
+added = save_csv(efficiency.overheads(pairs), home / "tables" / "overhead.csv")
+report.formatted(added, list(added.columns))
+
+# %%
+report.drawn(pairs, figures / "overhead.png", " ".join(efficiency.overhead_sentences(added)).replace("**", ""))
+
+# %% [markdown]
+# ## What does the teacher cost once?
+#
+# The LLM reads facts or histories and writes, the encoder reads what it wrote, UMAP reduces: none of it is repeated
+# when a student trains again, and none of it is needed to serve. UMAP's seconds are those of the largest size that
+# `make bench-umap` fits.
+
+# %%
+said = presets.profile_values(preset)
+written = report.tables([home], "profiles").set_index(["llm", "style"]).loc[(said["llm"], said["style"])]
+written["llm"] = said["llm"]
+umap = efficiency.bench(bench, "umap")
+once = efficiency.teacher_cost(written, said["parallel"], efficiency.bench(bench, "teacher").iloc[0], umap)
+report.formatted(save_csv(once, home / "tables" / "teacher-cost.csv"), list(once.columns))
+
+# %% [markdown]
+# ## What does inference cost?
+#
+# Ten items for every case of the test set, in batches of 256 and one at a time, each student in a process of its own,
+# the students in turn. The memory is the process's peak, libraries included. IDGenRec's seconds are those of the runs
+# above, an epoch scaled from the drawn prefixes to all of them; NDCG@10 is that of the cases above, for all systems.
+
+# %%
+rounds = efficiency.bench(bench, "serving")
+others = {name: rivals.cost(run["folder"]) for (name, one), run in runs.items() if one == idgenrec_seeds[0]}
+systems = efficiency.table(pairs, rounds, others)
+named = kept[kept["variant"].isin(efficiency.NAMES)].to_dict("records")
+quality = {efficiency.NAMES[row["variant"]].format(row["model"]): row["ndcg@10"] for row in named}
+quality |= {name: rated[name]["ndcg@10"] for name in others}
+systems["ndcg@10"] = systems["system"].map(quality)
+_ = save_csv(systems, home / "tables" / "efficiency.csv")
+
+# %%
+spent = ["train_cpu_s_per_epoch", "infer_cpu_s", "infer_cpu_s_batch1", "p50_ms", "p99_ms", "peak_rss_mb", "parameters"]
+report.formatted(systems, ["system", *spent])
+
+# %%
+Markdown(
+    f"Other work shared the two cores (load average **{rounds['load'].max():.4f}**): the 99th percentiles are those of "
+    "waiting for a core, not of the student; CPU seconds leave waiting out."
+)
+
+# %% [markdown]
+# A distilled student has as many weights as the plain one and the same graph, so that where their seconds differ, the
+# machine was busier: the paired comparison of single requests below tells them apart better. Beside the paper's
+# seconds, which were measured on other data and machines, only ratios can stand:
+
+# %%
+times = save_csv(efficiency.ratios(systems, report.paper("efficiency")), home / "tables" / "efficiency-ratios.csv")
+report.formatted(times, list(times.columns))
+
+# %%
+Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times)))
+
+# %%
+report.drawn(systems, figures / "efficiency.png", efficiency.quality_sentence(systems))
+
+# %% [markdown]
+# ## What is served?
+#
+# The distilled student of one seed, exported with `torch.export` and written as ONNX, which runs where no PyTorch is:
+# item ids in, scores of the whole catalogue out, any number of histories of any length that the student reads.
+
+# %%
+net = explore.students(home, model, seed)["distilled"]
+run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"))
+
+# %% [markdown]
+# It must say what PyTorch says. On every test history:
+
+# %%
+worst, same = serving.agreement(net, run, problem.test.histories)
+print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {same:.0%} of the cases")
+
+# %% [markdown]
+# A request names items by the data set's own ids; what the user has seen is left out. Here the history of the first
+# test case.
+
+# %%
+shop = serving.served(run, net.reads, items)
+history = shop.items.set_index("item").loc[problem.test.histories.row(0)]
+print(", ".join(history["title"].tail(5)))
+
+# %% tags=["nbval-ignore-output"]
+serving.top(shop, history["item_id"].tolist()).set_index("item_id")
+
+# %% [markdown]
+# Ids that the catalogue does not have are refused by name, and so is an empty history.
+
+# %%
+for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
+    try:
+        serving.top(shop, wrong)
+    except BookError as error:
+        print(error)
+
+# %% [markdown]
+# ## Do eight bits suffice?
+#
+# ONNX Runtime's dynamic quantisation stores weights as int8. The plain students of chapter 4, the same weights, ranked
+# the whole test set through both files; the test pairs users.
+
+# %%
+bits = efficiency.bench(bench, "int8")
+save_csv(bits, home / "tables" / "int8.csv")
+report.formatted(bits, ["variant", "seeds", "cases", "file_mb", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+
+# %%
+Markdown("\n".join(f"* {report.sentence(bits, name)}" for name in bits.dropna(subset="delta_ndcg@10")["variant"]))
+
+# %% [markdown]
+# ## How long does a request take?
+#
+# One history at a time, of random length, ten items out. Every system answers the same requests, in random order, and
+# is compared with `plain` request by request, by CPU time: other work on the machine makes wall time long in its tail.
+# `plain again` is the plain student loaded twice; it shows what a difference without a cause looks like.
+
+# %%
+asked = efficiency.bench(bench, "latency")
+save_csv(asked, home / "tables" / "latency.csv")
+quantiles = [f"{kind}_p{part}_ms" for kind in ("cpu", "wall") for part in (50, 95, 99)]
+report.formatted(asked, ["system", "model", "requests", *quantiles])
+
+# %%
+percent = asked.dropna(subset="ratio").assign(system=asked["model"] + " " + asked["system"])
+percent = percent.assign(more=100 * (percent["ratio"] - 1))
+percent[["ci_low", "ci_high"]] = 100 * (percent[["ci_low", "ci_high"]] - 1)
+report.drawn(percent, figures / "latency.png", " ".join(efficiency.latency_sentences(asked)).replace("**", ""))
+
+# %% [markdown]
+# ## When does an index pay?
+#
+# Exact scoring reads the whole catalogue. FAISS's inverted lists (IVF) and graphs (HNSW) read a part of it, and miss
+# some of the ten best. Where there are trained item vectors they are used; larger catalogues have random vectors of
+# the same width, which cost the same to score but have no structure that an index could use: the worst case for
+# recall.
+
+# %%
+found = efficiency.bench(bench, "catalogue")
+save_csv(found, home / "tables" / "catalogue.csv")
+columns = [
+    "index",
+    "items",
+    "embeddings",
+    "encode_cpu_ms",
+    "search_cpu_ms",
+    "search_p50_ms",
+    "search_p99_ms",
+    "recall@10",
+]
+report.formatted(found, columns)
+
+# %%
+lines = efficiency.index_sentences(found, recall)
+report.drawn(found, figures / "catalogue.png", f"At {recall:.0%} recall: " + " ".join(lines))
+
+# %% [markdown]
+# ## What grows how?
+#
+# A training step, and a ranking, with one size varied up to that of Amazon-M2 and the others fixed; synthetic
+# histories, since cost does not depend on what they hold. The exponent $b$ of $\text{cost} = a \cdot \text{size}^b$ is
+# the slope on logarithmic axes: 1 is proportional, below 1 something fixed still dominates.
+
+# %%
+sizes = efficiency.bench(bench, "growth")
+save_csv(sizes, home / "tables" / "growth.csv")
+slopes = save_csv(efficiency.exponents(sizes), home / "tables" / "growth-exponents.csv")
+report.formatted(slopes, ["cost", "size", "loss", "points", "exponent", "ci_low", "ci_high"])
+
+# %%
+report.drawn(sizes, figures / "growth.png", "; ".join(efficiency.exponent_sentences(slopes)).replace("**", "") + ".")
+
+# %% [markdown]
+# ## Where does one machine end?
+#
+# The measured constants, carried to the users and items of Amazon-M2: hours of one thread, and what takes over where
+# they are too many. Nothing below was run at that size as a whole; `exchange_share` is the time that the gradients of
+# all item vectors take over a network of `bandwidth` bytes per second, as a share of the step measured here (a faster
+# processor makes it larger): where it is large, further machines bring little.
+
+# %%
+bandwidth = 1.25e9
+theirs = report.paper("data").set_index("dataset").loc["amazon-m2"]
+far = save_csv(efficiency.reach(sizes, once, int(theirs["users"]), bandwidth), home / "tables" / "reach.csv")
+report.formatted(far, list(far.columns))
+
+# %%
+Markdown("\n".join(f"* {line}" for line in efficiency.reach_sentences(far)))
+
+# %% [markdown]
+# Runs are independent, so that variants and seeds spread over a cluster with Ray (`cluster` of chapter 4) without
+# loss; one run spreads over GPUs with `accelerate launch`, which trains the model that one process would. Profiles are
+# the bulk: they want vLLM servers behind one address, and are asked once.
+#
+# ## What it says
+
+# %%
+summary = {"idgenrec": rated, "overhead": added.set_index("model")["phase_1"].to_dict()}
+summary |= {"latency": {row.system: row.ratio for row in percent.itertuples()}}
+report.record(home, "07-efficiency", summary)
+Markdown("\n".join(f"* {line}" for line in efficiency.overhead_sentences(added) + efficiency.latency_sentences(asked)))
+
+# %% [markdown]
+# ## Limits
+#
+# All seconds are of one kind of processor, which other work shared; ratios within a run are safe, seconds are not.
+# Single requests were timed in the process that serves them: a web server, its queue and its network come on top. An
+# epoch of phase 1 is compared, with the paper's form of the method and one profile a user. Exponents rest on few
+# sizes. An index is picked on the queries that measured it, among the few that were tried. Hours for Amazon-M2 assume
+# that cost grows in proportion to users, and the LLM, encoder and processor that were measured here.
+#
+# The weights of the published IDGenRec know English before they see an item; a pair trained from scratch does not, and
+# it is smaller and trained for less: its row says what this much computation buys, not what IDGenRec can reach. The
+# last epoch is scored, none is chosen by validation. The students were trained on the same events, with as many epochs
+# as chapter 4 gave them. The user id is written anew only when the history has doubled; the released version writes one
+# for each user. One seed of each variant, where `idgenrec_seeds` has one, gives no verdict between them.
