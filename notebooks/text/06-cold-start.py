@@ -446,11 +446,12 @@ report.record(home, "06-cold-start", numbers | {"median_percentile": medians.to_
 # %% [markdown]
 # ## Limits
 #
-# The teacher of this chapter is computed facts, not an LLM's text. Removed items keep their test and validation events,
-# so that a history may hold one whose vector was never trained, or knows its text alone. The lift is one number for
-# all items without events; a service would set it anew as items age. The profile term is fitted after training, on the
-# states of a finished student; a joint training could do better. The item side was tried on a split within the training
-# events, with one draw. Epochs are a budget, smaller than chapter 4's.
+# The teacher of this chapter is computed facts, not an LLM's text. Removed items keep their test and validation
+# events, so that a history may hold one whose vector was never trained, or knows its text alone. The lift is one
+# number for all items without events; a service would set it anew as items age. `price` counts from the plain
+# student, so that what the texts gain on unaffected items may be spent on the removed ones. The profile term is
+# fitted after training, on the states of a finished student; a joint training could do better. The item side was
+# tried on a split within the training events, with one draw. Epochs are a budget, smaller than chapter 4's.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(everything, runs))
