@@ -65,8 +65,8 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
             again = rng.choice(means, (RESAMPLES, n)).mean(1) - means.mean()
             drawn = drawn + sign * again * np.sqrt(n / (n - 1))
             variance += means.var(ddof=1) / n
-    if max(len(variant), len(baseline)) > 1 and mean:
-        p = max(p, 2 * stats.norm.sf(abs(mean) / drawn.std()))
+    if max(len(variant), len(baseline)) > 1 and (width := drawn.std()):
+        p = max(p, 2 * stats.norm.sf(abs(mean) / width))
     low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
     normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
     values = (mean, low, high, p, mean / spread if spread else 0.0, normal * np.sqrt(variance))

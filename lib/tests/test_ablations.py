@@ -90,7 +90,7 @@ def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
     other = Job(Run(distillation=cells["student"]), setup.given)
     jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
     assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
-    assert jobs["facts-shuffled", 0].run.distillation == replace(cells["student"], shuffled=True)
+    assert jobs["facts-shuffled", 0].run.distillation == replace(other.run.distillation, shuffled=True)
     assert jobs["facts-shuffled", 0].given is other.given
     assert {variant for variant, _ in planned(setup, {"longer": Run(epochs=3)})[0]} == {"plain", "longer"}
 
