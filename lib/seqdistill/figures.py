@@ -198,7 +198,7 @@ def by_group(table: pd.DataFrame) -> Figure:
         axes.errorbar(part["delta_ndcg@10"], range(len(names)), xerr=errors, fmt="o", capsize=3)
         axes.axvline(0, color="black", linewidth=1)
         axes.set(title=group, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-        axes.locator_params(axis="x", nbins=3)
+        axes.ticklabel_format(axis="x", scilimits=(-1, 1))
     figure.supxlabel("difference in NDCG@10 from the plain student, 95 % interval", fontsize="medium")
     return figure
 
