@@ -111,7 +111,7 @@ def told(texts: dict[int, str], encoder: str) -> Told:
     return np.array(list(texts)), encode(list(texts.values()), encoder)[0]
 
 
-def named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, gone: np.ndarray) -> int:
+def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, gone: np.ndarray) -> int:
     """Count the training events of items in `gone` whose titles the texts of their users name.
 
     Args:

@@ -40,8 +40,9 @@ def by_seed(difference: pd.Series) -> list[pd.Series]:
 
 
 def compare_within(
-    ranks: Systems, marks: list[np.ndarray], against: Rivals, column: str = "kept", controls: Rivals | None = None
-) -> pd.DataFrame:
+    ranks: Systems, marks: list[np.ndarray], against: Rivals, column: str = "kept", controls: Rivals | None = None,
+    groups: int = 1,
+) -> pd.DataFrame:  # fmt: skip
     """Set systems beside their baselines on marked cases only, where each seed marks other cases.
 
     A user counts in the seeds in which a case of theirs is marked. Values are means over a user's seeds, then over
@@ -52,6 +53,7 @@ def compare_within(
         ranks: system -> per-case ranks, one frame per seed; the seeds' cases are the same for all systems.
         marks: which cases count, one mask per seed.
         against, column, controls: as in `significance.compare`.
+        groups: how many such comparisons are judged together.
 
     Returns:
         As `significance.compare`, with `cases` the sum over seeds and the number of users, before
@@ -69,7 +71,7 @@ def compare_within(
             raise BookError(f"cold: {name} and {first} were scored on different cases.")
     users = {name: table.groupby("user").mean() for name, table in values.items()}
     rivals = {"": against} | ({"control_": controls} if controls else {})
-    tests, rows = sum(map(len, rivals.values())), []
+    tests, rows = groups * sum(map(len, rivals.values())), []
     for name, table in values.items():
         seeds = table.groupby("seed").mean()
         row = {"variant": name, "seen": column, "seeds": len(seeds), "cases": sum(int(mark.sum()) for mark in marks)}
@@ -88,7 +90,7 @@ def compare_within(
     return pd.DataFrame(rows)
 
 
-def named(table: pd.DataFrame) -> pd.DataFrame:
+def split_names(table: pd.DataFrame) -> pd.DataFrame:
     """Cut "model variant" into two columns."""
     table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
     return table
@@ -102,34 +104,39 @@ def compare_groups(
     for group in GROUPS:
         table = compare_within(ranks, masks(frames, draws, group), against, column, controls)
         table = judged(table, ["", "control_"] if controls else [""])
-        found.append(named(table.assign(group=group)))
+        found.append(split_names(table.assign(group=group)))
     return pd.concat(found, ignore_index=True)
 
 
 def by_count(ranks: Systems, draws: list[Perturbed], against: Rivals, items: int) -> pd.DataFrame:
     """Compare by how many training events the target has in the seed's draw; column events, see `compare_within`."""
-    frames, tables = next(iter(ranks.values())), []
+    frames = next(iter(ranks.values()))
     found = [
         np.asarray(pd.cut(counts(drawn[0], items)[frame["item"].to_numpy() - 1], COUNTS, labels=COUNT_NAMES))
         for drawn, frame in zip(draws, frames, strict=True)
     ]
-    for name in COUNT_NAMES:
-        marks = [group == name for group in found]
-        if any(mark.any() for mark in marks):
-            tables.append(compare_within(ranks, marks, against).assign(events=name))
-    return judged(pd.concat(tables, ignore_index=True), [""])
+    groups = {name: [group == name for group in found] for name in COUNT_NAMES}
+    return within_all(ranks, {name: marks for name, marks in groups.items() if any(map(np.any, marks))}, against)
+
+
+def within_all(ranks: Systems, groups: dict[str, list[np.ndarray]], against: Rivals) -> pd.DataFrame:
+    """`compare_within` for each group, judged together; the group's name is in the column events."""
+    found = [
+        compare_within(ranks, marks, against, groups=len(groups)).assign(events=name) for name, marks in groups.items()
+    ]
+    return judged(pd.concat(found, ignore_index=True), [""])
 
 
 def by_length(ranks: Systems, against: Rivals) -> pd.DataFrame:
     """Compare by how many events the new user has so far; column events, see `compare_within`."""
-    frames, tables = next(iter(ranks.values())), []
+    frames = next(iter(ranks.values()))
+    so_far = [frame["position"].to_numpy() + 1 for frame in frames]
+    most, groups = max(number.max() for number in so_far), {}
     for low, high in pairwise(LENGTHS):
-        so_far = [frame["position"].to_numpy() + 1 for frame in frames]
         marks = [(low < number) & (number <= high) for number in so_far]
-        if any(mark.any() for mark in marks):
-            last = min(high, max(number.max() for number in so_far))
-            tables.append(compare_within(ranks, marks, against).assign(events=f"{low + 1}-{last:.0f}"))
-    return judged(pd.concat(tables, ignore_index=True), [""])
+        if any(map(np.any, marks)):
+            groups[f"{low + 1}-{min(high, most):.0f}"] = marks
+    return within_all(ranks, groups, against)
 
 
 def shown(table: pd.DataFrame, by: str) -> str:

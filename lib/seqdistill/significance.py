@@ -1,5 +1,7 @@
 """Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict in words."""
 
+from collections.abc import Collection
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -28,7 +30,8 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
     """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users and seeds.
 
     Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
-    n / (n - 1) in variance); the two add up. A system of one seed adds nothing: its seeds' spread is not known.
+    n / (n - 1) in variance); the two add up, and are widened once more for the few seeds that the spread was read from
+    (Student's t with Welch-Satterthwaite degrees of freedom over the normal). A system of one seed adds nothing.
 
     Args:
         variant: per-user values, one series per training seed.
@@ -38,8 +41,8 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
 
     Returns:
         delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users and seeds), p (two-sided: the
-        larger of a sign-flip randomisation test over users and, where there are several seeds, a Wald test with the
-        bootstrap's deviation), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
+        larger of a sign-flip randomisation test over users and, where there are several seeds, a t-test over users and
+        seeds), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
         and detectable (the smallest true difference that such a test at the 5 % level of all tests together would show
         four times in five); a single user leaves nothing to test, and all but delta NaN.
 
@@ -58,18 +61,22 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
         (difference,), np.mean, permutation_type="samples", vectorized=True, rng=rng, **resampling
     )
     mean, spread = difference.mean(), difference.std(ddof=1)
-    variance, p = spread**2 / len(difference), test.pvalue
+    variances, freedom, p = [spread**2 / len(difference)], [len(difference) - 1], test.pvalue
     for sign, values in ((1, variant), (-1, baseline)):
         if (n := len(values)) > 1:
             means = np.array([one.mean() for one in values])
             again = rng.choice(means, (RESAMPLES, n)).mean(1) - means.mean()
             drawn = drawn + sign * again * np.sqrt(n / (n - 1))
-            variance += means.var(ddof=1) / n
-    if max(len(variant), len(baseline)) > 1 and (width := drawn.std()):
-        p = max(p, 2 * stats.norm.sf(abs(mean) / width))
-    low, high = np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2])
+            variances.append(means.var(ddof=1) / n)
+            freedom.append(n - 1)
+    error, few = np.sqrt(sum(variances)), 1.0
+    if len(variances) > 1 and error:
+        df = sum(variances) ** 2 / sum(part**2 / one for part, one in zip(variances, freedom, strict=True))
+        few = stats.t.ppf(1 - LEVEL / 2, df) / stats.norm.ppf(1 - LEVEL / 2)
+        p = max(p, 2 * stats.t.sf(abs(mean) / error, df))
+    low, high = mean + few * (np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]) - mean)
     normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
-    values = (mean, low, high, p, mean / spread if spread else 0.0, normal * np.sqrt(variance))
+    values = (mean, low, high, p, mean / spread if spread else 0.0, few * normal * error)
     return dict(zip(TESTED, map(float, values), strict=True))
 
 
@@ -86,6 +93,7 @@ def compare(
     column: str,
     last: bool,
     controls: dict[str, str] | None = None,
+    fixed: Collection[str] = (),
 ) -> pd.DataFrame:
     """Set systems beside their baselines, and beside their controls, on the same users.
 
@@ -95,6 +103,7 @@ def compare(
         column: "kept" or "filtered": are seen items candidates?
         last: score each user's last target alone, else all of them.
         controls: system -> the same without knowledge; what gains must gain over it, too.
+        fixed: systems that no seed changes, so that one run of them says all.
 
     Returns:
         One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
@@ -116,7 +125,7 @@ def compare(
             if rival:
                 test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
             row[prefix.rstrip("_") or "baseline"] = rival
-            row |= {f"{prefix}once": len(seeds) == len(users.get(rival, [])) == 1}
+            row |= {f"{prefix}once": any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed})}
             row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
         rows.append(row)
     return judged(pd.DataFrame(rows), list(rivals))
@@ -135,7 +144,7 @@ def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
 def verdict(row: dict, prefix: str = "") -> str:
     """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown".
 
-    Two systems of one seed each get no verdict: another seed could tell another story.
+    A system that was trained with one seed gets no verdict: another seed could tell another story.
     """
     if np.isnan(row[f"{prefix}delta_ndcg@10"]):
         return ""

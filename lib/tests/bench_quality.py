@@ -74,7 +74,9 @@ def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run
             trained(one, given)
         systems[model] = [load_table(OUT / "runs" / run_key(one, given) / "ranks.parquet") for one in runs]
     against = dict.fromkeys((system for system in systems if system != "SASRec"), "SASRec")
-    parts = [compare(systems, against, seen, last=True) for seen in ("filtered", "kept")]
+    parts = [
+        compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN")) for seen in ("filtered", "kept")
+    ]
     found = pd.concat(parts, ignore_index=True).rename(columns={"variant": "model"})
     found.insert(0, "dataset", name)
     found.insert(1, "protocol", "leave_one_out")

@@ -18,7 +18,7 @@ FACTS = {
     "02-profiles": {"1.5 billion parameters": "size of the default model"},
     "03-embeddings": {"95 % interval": "level", "600, 6,000 and 20,000 users": "sizes of make bench-umap"},
     "04-distillation": {"below .05": "level"},
-    "07-efficiency": {"batches of 256": "setting of make bench-serving"},
+    "07-efficiency": {"batches of 256": "setting of make bench-serving", "100,000 items": "size of its catalogues"},
     "08-results": {
         "22,363 users, 12,101 items": "size of Beauty 5-core",
         "d 64, 2 blocks, 2 heads, length 100": "setting of make bench-student",

@@ -95,8 +95,11 @@ def test_int8_moves_scores_a_little_and_ranks_less(house, model, tmp_path):
     ids = torch.randint(1, ITEMS + 1, (8, 20)).numpy()
     moved, whole = serving.session(small)(ids), run(ids)
     assert 0 < np.abs(moved - whole).max() < 0.25 * whole.std()
-    ours, theirs = rank(given.test, model_score(net)), rank(given.test, serving.run_score(run, net.reads))
-    assert (ours["kept"] == theirs["kept"]).mean() > 0.95
+    ours, theirs = (
+        rank(given.test, score) for score in (model_score(net), serving.run_score(serving.session(small), net.reads))
+    )
+    assert 0 < (ours["kept"] != theirs["kept"]).mean() < 0.9
+    assert np.corrcoef(ours["kept"], theirs["kept"])[0, 1] > 0.95
     types = {weight.data_type for weight in onnx.load(small).graph.initializer if len(weight.dims) == 2}
     assert onnx.TensorProto.INT8 in types
 

@@ -198,14 +198,14 @@ ranked |= ranks(jobs, home / "runs")
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
-strongest = next(iter(config))
-against |= {system: f"{strongest} plain" for system in ranked if system.startswith("baseline")}
+strongest, fixed = next(iter(config)), [system for system in ranked if system.startswith("baseline")]
+against |= dict.fromkeys(fixed, f"{strongest} plain")
 readings = [("all", "kept"), ("all", "filtered"), ("last", "kept"), ("last", "filtered")]
 
 # %%
 tables = {}
 for which, seen in readings:
-    table = compare(ranked, against, seen, which == "last", controls)
+    table = compare(ranked, against, seen, which == "last", controls, fixed)
     table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
     tables[which, seen] = table.assign(dataset=dataset, protocol=f"{protocol}/{which}")
 

@@ -95,7 +95,7 @@ whole = cold.told(careless, encoder)
 # %%
 ways = {"the full history": [careless] * len(draws), "what is left": written}
 leaks = {
-    way: sum(cold.named(events, text, items, draw[1]) for text, draw in zip(told, draws, strict=True))
+    way: sum(cold.titles_named(events, text, items, draw[1]) for text, draw in zip(told, draws, strict=True))
     for way, told in ways.items()
 }
 Markdown(
@@ -267,8 +267,8 @@ Markdown(
 # Two things are added to the score, after training and without an encoder at serving time:
 #
 # * a **term** between the user's reconstructed profile (a linear map of the student's state, fitted on the training
-#   users' encoded profiles) and the item's text: profiles and item texts live in one encoder space. It is linear in the
-#   state, so it is part of the item's vector;
+#   users' encoded profiles, with a ridge penalty that was not tuned) and the item's text: profiles and item texts live
+#   in one encoder space. It is linear in the state, so it is part of the item's vector;
 # * a **lift**, the same for every item without training events: a logit adjustment (Menon et al., 2021).
 #
 # Their sizes are chosen on validation targets, which hold cold items as well: what ranks removed items best among all
@@ -337,7 +337,8 @@ drawn = texted[texted["model"] != "baseline"]
 report.drawn(drawn, figures / "cold-text.png", cold_tables.shown(drawn, "group"))
 
 # %% [markdown]
-# What was aimed at, and whether it was reached. Above a baseline means that a paired test on the removed items says so.
+# What was aimed at, and whether it was reached. Above a baseline means that a paired test on the removed items says so;
+# popularity and item-kNN cannot rank an item without events, so that the goal that counts there is text-kNN.
 
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
@@ -347,11 +348,13 @@ at, words = (texted.set_index(["group", "variant"])[name] for name in ("ndcg@10"
 pairs = {group: (at[group, "item-side-text-scored"], at[group, "plain"]) for group in ("removed", "reduced")}
 said = {group: f"NDCG@10 {ours:.4f} against {alone:.4f}" for group, (ours, alone) in pairs.items()}
 enough = {group: pairs[group][0] >= times * pairs[group][1] for group, times in {"removed": 5, "reduced": 1.3}.items()}
+gains = {group: words[group, "item-side-text-scored"] == "gain shown" for group in pairs}
 goals = {
-    f"removed: 5 times the plain student or more ({said['removed']})": enough["removed"],
+    f"removed: 5 times the plain student or more, and shown ({said['removed']})": enough["removed"]
+    and gains["removed"],
     "removed: above popularity": "popularity" in under,
     "removed: above text-kNN": "text-kNN" in under,
-    f"reduced: 30 % above the plain student or more ({said['reduced']})": enough["reduced"],
+    f"reduced: 30 % above the plain student, and shown ({said['reduced']})": enough["reduced"] and gains["reduced"],
     "unaffected: no loss shown": words["unaffected", "item-side-text-scored"] != "loss shown",
 }
 Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in goals.items()))
@@ -365,7 +368,7 @@ Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in
 names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side-text-scored"]
 several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
 versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
-events_of = cold_tables.named(cold_tables.by_count(several, draws, versus, len(items)))
+events_of = cold_tables.split_names(cold_tables.by_count(several, draws, versus, len(items)))
 save_csv(events_of, home / "tables" / "cold-events.csv")
 report.drawn(events_of, figures / "cold-events.png", cold_tables.shown(events_of, "events"))
 
