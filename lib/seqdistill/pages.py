@@ -54,7 +54,7 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
 
 
 def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table, read aloud, to README.md.
 
     README.md also shows the main table that stands in outputs/ for Beauty, seen items left out.
 
@@ -75,13 +75,13 @@ def publish(preset: str) -> None:
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     readme = (ROOT / "README.md").read_text()
-    for name, rows in {
-        "main": headline(outputs_dir(preset)),
-        "Beauty": headline(outputs_dir(BESIDE), "filtered"),
-    }.items():
+    tables = {"main": headline(outputs_dir(preset)), "Beauty": headline(outputs_dir(BESIDE), "filtered")}
+    for name, rows in tables.items():
         mark, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
         before, rest = readme.split(mark)
-        readme = f"{before}{mark}\n{report.markdown(report.formatted(rows, COLUMNS))}\n{end}{rest.split(end)[1]}"
+        said = answer(rows.assign(variant=rows["model"] + " " + rows["variant"]))
+        table = report.markdown(report.formatted(rows, COLUMNS))
+        readme = f"{before}{mark}\n{said}\n\n{table}\n{end}{rest.split(end)[1]}"
     with writing(ROOT / "README.md") as temporary:
         temporary.write_text(readme)
 
