@@ -54,7 +54,7 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
 
 
 def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table, read aloud, to README.md.
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md, read aloud.
 
     README.md also shows the main table that stands in outputs/ for Beauty, seen items left out.
 
