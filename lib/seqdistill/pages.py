@@ -54,9 +54,9 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
 
 
 def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md, read aloud.
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
 
-    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out.
+    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out, and reads both aloud.
 
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
