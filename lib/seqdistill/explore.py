@@ -62,8 +62,8 @@ def load(home: Path, model: str, seed: int) -> World:
     return World(events, titles, names, texts, places.set_axis(texts.index), vectors, students(home, model, seed))
 
 
-def students(home: Path, model: str, seed: int) -> dict[str, Encoder]:
-    """Load the plain and the distilled student that 04 trained.
+def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ("plain", "distilled")) -> dict[str, Encoder]:
+    """Load the plain and the distilled student that 04 trained, or one of them.
 
     Raises:
         BookError: 04 trained no such model, or not with this seed.
@@ -75,7 +75,7 @@ def students(home: Path, model: str, seed: int) -> dict[str, Encoder]:
     taught = replace(run, distillation=parse(Distillation, chosen[model]["teacher"], "student.json"))
     given = load_problem(home / "artifacts")
     jobs = {"plain": Job(run, given), "distilled": Job(taught, given)}
-    return {name: student(run_folder(job, home / "runs"), given.items) for name, job in jobs.items()}
+    return {form: student(run_folder(jobs[form], home / "runs"), given.items) for form in forms}
 
 
 def history(world: World, user: int) -> pd.DataFrame:

@@ -9,6 +9,7 @@
 # %% tags=["parameters"]
 preset = "default"
 model = "SASRec"
+form = "distilled"
 seed = 0
 recall = 0.95
 seeds = [0, 1, 2, 3, 4]
@@ -261,11 +262,12 @@ report.drawn(systems, figures / "efficiency.png", efficiency.quality_sentence(sy
 # %% [markdown]
 # ## What is served?
 #
-# The distilled student of one seed, exported with `torch.export` and written as ONNX, which runs where no PyTorch is:
-# item ids in, scores of the whole catalogue out, any number of histories of any length that the student reads.
+# The student of one seed, distilled (`form`), exported with `torch.export` and written as ONNX, which runs where no
+# PyTorch is: item ids in, scores of the whole catalogue out, any number of histories of any length that the student
+# reads.
 
 # %%
-net = explore.students(home, model, seed)["distilled"]
+net = explore.students(home, model, seed, (form,))[form]
 run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"))
 
 # %% [markdown]
