@@ -251,7 +251,7 @@ def batch(system: System, samples: Sequence[Sample], chosen: Sequence[int]) -> B
         target = system.whole[user][before]
         labels.append([*system.ids[target - 1], end])
     ids = [[*system.users[it], end] if kind == "user" else [*system.ids[it - 1], end] for kind, it in units]
-    texts = [read_for(system, it) if kind == "user" else system.texts[it - 1] for kind, it in units]
+    texts = [read_for(system, it)[:-1] if kind == "user" else system.texts[it - 1] for kind, it in units]
     width = max(map(len, ids))
     slots = [[unit * width + place + 1 if unit >= 0 else 0 for _, unit, place in row] for row in rows]
     prompts = stacked([[token for token, _, _ in row] for row in rows])

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shutil import rmtree
 from statistics import median
 
 import numpy as np
@@ -12,7 +13,9 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from safetensors.torch import save_file
 
+from seqdistill import checkpoint
 from seqdistill.artifacts import code_digest, digest, load_json, save_json, save_table, save_with, say
+from seqdistill.checkpoint import restore, state_of
 from seqdistill.config import plain
 from seqdistill.epochs import AdamW
 from seqdistill.evaluate import metrics
@@ -32,7 +35,7 @@ from seqdistill.textids import templates
 from seqdistill.train import Problem
 from seqdistill.trie import top_items
 
-CODE = ("sequences", "textids", "trie", "idgenrec", "idgenrun")
+CODE = ("sequences", "epochs", "checkpoint", "textids", "trie", "idgenrec", "idgenrun")
 DECODED = 32  # cases decoded together
 ALONE = 5  # requests timed one by one
 
@@ -115,7 +118,7 @@ def fit(
     states = {name: AdamW(list(getattr(system, name).parameters()), it[2], 0.01) for name, it in learners.items()}
     steps = [name for name, it in learners.items() for _ in range(it[1])]
     steps = (steps * config.rounds)[: config.rounds * len(steps) - config.generator_epochs]
-    history, spent = restored(home / "checkpoint.pt", system, states, rng)
+    history, spent = left_off(home / "checkpoint", system, states, rng)
     begun = clock() if history else begun
     for step, name in list(enumerate(steps))[len(history) :]:
         loss, _, _, most = learners[name]
@@ -126,11 +129,11 @@ def fit(
         cpu, wall = since(at)
         history.append({"trained": name, "loss": value, "cpu_s": cpu, "wall_s": wall})
         total = sums(since(begun), spent)
-        checkpoint(home / "checkpoint.pt", system, states, rng, history, total)
+        leave_off(home / "checkpoint", system, states, rng, history, total)
         left = total[1] / (step + 1) * (len(steps) - step - 1) / 60
         progress(f"run {home.name}: epoch {step + 1} of {len(steps)} ({name}), loss {value:.3f}, {left:.1f} min left")
     keep(system, home, history, sums(since(begun), spent), len(prefixes), given, chosen)
-    (home / "checkpoint.pt").unlink()
+    rmtree(home / "checkpoint")
 
 
 def sums(one: Sequence[float], other: Sequence[float]) -> list[float]:
@@ -138,28 +141,33 @@ def sums(one: Sequence[float], other: Sequence[float]) -> list[float]:
     return [a + b for a, b in zip(one, other, strict=True)]
 
 
-def checkpoint(
+def leave_off(
     path: Path, system: System, states: dict, rng: np.random.Generator, history: list[dict], spent: list[float]
 ) -> None:
-    """Write everything that an epoch changes, whole or not at all."""
-    named = {name: (getattr(system, name).state_dict(), state.state) for name, state in states.items()}
-    random = (rng.bit_generator.state, torch.get_rng_state())
-    whole = {"named": named, "ids": system.ids, "users": system.users, "random": random}
-    save_with(lambda temporary: torch.save(whole | {"history": history, "spent": spent}, temporary), path)
+    """Write everything that an epoch changes, as `checkpoint.keep` does; what is no tensor goes with the last epoch."""
+    tensors = {
+        f"{name}/{key}": value
+        for name, optimizer in states.items()
+        for key, value in state_of(getattr(system, name), None, optimizer).items()
+    }
+    written = {"ids": system.ids, "users": list(system.users.items()), "random": rng.bit_generator.state}
+    logs = [*history[:-1], {**history[-1], "written": written}]
+    checkpoint.keep(path, logs, spent, tensors | {"random": torch.get_rng_state()}, {})
 
 
-def restored(path: Path, system: System, states: dict, rng: np.random.Generator) -> tuple[list[dict], list[float]]:
-    """Go on from a checkpoint, if there is one: put back what it holds, and return its epochs and seconds."""
-    if not path.exists():
+def left_off(path: Path, system: System, states: dict, rng: np.random.Generator) -> tuple[list[dict], list[float]]:
+    """Go on from what `leave_off` wrote, if there is any: put it back, and return its epochs and seconds."""
+    history, spent, tensors, _ = checkpoint.kept(path)
+    if not history:
         return [], [0.0, 0.0]
-    found = torch.load(path, weights_only=False)  # the run's own file
-    for name, (weights, slots) in found["named"].items():
-        getattr(system, name).load_state_dict(weights)
-        states[name].state = slots
-    system.ids, system.users = found["ids"], found["users"]
-    rng.bit_generator.state, state = found["random"]
-    torch.set_rng_state(state)
-    return found["history"], found["spent"]
+    for name, optimizer in states.items():
+        own = {key.split("/", 1)[1]: value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        restore(own, getattr(system, name), None, optimizer)
+    written = history[-1].pop("written")
+    system.ids, system.users = written["ids"], {tuple(it): tokens for it, tokens in written["users"]}
+    rng.bit_generator.state = written["random"]
+    torch.set_rng_state(tensors["random"])
+    return history, spent
 
 
 def keep(

@@ -269,7 +269,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
     key = idgenrun.key(TINY, given, TEXTS, chosen)
     cut, whole = (tmp_path / name / key for name in ("cut", "whole"))
     assert load_table(cut / "ranks.parquet").equals(load_table(whole / "ranks.parquet"))
-    assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint.pt").exists()
+    assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint").exists()
 
 
 def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
