@@ -137,10 +137,12 @@ def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], d
 
     Args:
         setup: student and distillations.
-        budget: share of the epochs.
+        budget: share of the epochs; there are more where phase 1 would have none.
         ours: with the form that projects the student, too.
     """
-    run, model = replace(setup.alone, epochs=max(1, round(budget * setup.alone.epochs))), setup.label["model"]
+    full, share = setup.alone.epochs, min(setup.literal.share, setup.taught.share)
+    enough = (number for number in range(round(budget * full), full) if round(number * share))
+    run, model = replace(setup.alone, epochs=next(enough, full)), setup.label["model"]
     forms = {"distilled": ("shuffled-target", setup.literal)}
     if ours:
         forms["distilled-student"] = ("shuffled", setup.taught)

@@ -24,7 +24,16 @@ from functools import cache
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import audit, estimate, profiles, report, store
-from seqdistill.artifacts import BookError, data_dir, load_table, outputs_dir, save_csv, save_table, table_key
+from seqdistill.artifacts import (
+    BookError,
+    data_dir,
+    load_table,
+    outputs_dir,
+    save_csv,
+    save_json,
+    save_table,
+    table_key,
+)
 from seqdistill.facts import facts_text, histories
 from seqdistill.llamacpp import LlamaCpp
 from seqdistill.llm import open_llm
@@ -243,6 +252,7 @@ for question, text in zip(asked, live, strict=False):
 
 # %%
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)
+save_json({"llm": llm, "style": style, "parallel": parallel}, artifacts / "llm.json")
 counts = {name: int(value) for name, value in totals.items()}
 report.record(home, "02-profiles", {"users": len(users), "covered": texts["user"].nunique(), **counts})
 

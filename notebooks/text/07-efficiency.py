@@ -12,7 +12,6 @@ model = "SASRec"
 form = "distilled"
 seed = 0
 recall = 0.95
-seeds = [0, 1, 2, 3, 4]
 arms = []
 cases = 0
 draw = 0
@@ -36,7 +35,7 @@ idgenrec = {
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import arms as teachers
-from seqdistill import efficiency, explore, idgenrun, presets, report, rivals, serving, trie
+from seqdistill import efficiency, explore, idgenrun, report, rivals, serving, trie
 from seqdistill.artifacts import ROOT, BookError, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.significance import compare
 from seqdistill.train import load_problem
@@ -130,6 +129,7 @@ Markdown("\n".join(f"* {name}: {rivals.spending(run)}" for (name, _), run in run
 # not refilled. Every system is tested against `IDGenRec` on the same cases.
 
 # %%
+seeds = load_json(artifacts / "student.json")["seeds"]
 ranked = rivals.students(home, problem, seeds, arms, events)
 ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] for name, frames in ranked.items()}
 for (name, _), run in runs.items():
@@ -206,7 +206,7 @@ report.drawn(pairs, figures / "overhead.png", " ".join(efficiency.overhead_sente
 # `make bench-umap` fits.
 
 # %%
-said = presets.profile_values(preset)
+said = load_json(artifacts / "llm.json")
 written = report.tables([home], "profiles").set_index(["llm", "style"]).loc[(said["llm"], said["style"])]
 written["llm"] = said["llm"]
 umap = efficiency.bench(bench, "umap")
