@@ -212,7 +212,7 @@ for path in sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
         print(f"{path.stem} is left out: {error}")
 print(", ".join(f"{name}: {len(texts)} users" for name, texts in told.items()))
 
-# %%
+# %% tags=["nbval-ignore-output"]
 written = {}
 for name, texts in told.items():
     if len(texts) <= width:
