@@ -27,7 +27,7 @@ from seqdistill.chat import Answer, Failure
 from seqdistill.config import suggestion
 from seqdistill.hf import model_folder
 from seqdistill.llm import open_llm, parts_of
-from seqdistill.presets import chapters, check_preset, parameters, preset_values, profile_values
+from seqdistill.presets import chapters, check_preset, parameters, preset_values, values_of
 from seqdistill.weights import fetch_weights
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
@@ -147,7 +147,7 @@ def weights(preset: str) -> None:
     Raises:
         BookError: no source gave them.
     """
-    values = profile_values(preset)
+    values = values_of(preset, "02-profiles")
     kind, model = parts_of(values["llm"])
     if kind == "transformers":
         print(f"{values['llm']}: {shown(model_folder(model))}", flush=True)
@@ -178,7 +178,7 @@ def write_profiles(preset: str, fresh: bool) -> None:
     Raises:
         BookError: the weights are not here.
     """
-    values = profile_values(preset)
+    values = values_of(preset, "02-profiles")
     if parts_of(values["llm"])[0] == "gguf":
         fetch_weights(values["llm"])
     target, task = profile_task(preset, values)

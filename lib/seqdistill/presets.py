@@ -70,6 +70,16 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+def values_of(preset: str, chapter: str) -> dict:
+    """Parameters of a chapter in a preset.
+
+    Raises:
+        BookError: as `preset_values`.
+    """
+    defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
+    return defaults | preset_values(preset, chapter, defaults)
+
+
 def check_preset(preset: str) -> None:
     """Check all that a preset says before the first notebook runs, so that no typo is found after an LLM was asked.
 
@@ -78,10 +88,7 @@ def check_preset(preset: str) -> None:
     """
     from seqdistill.idgenrec import IDGenRec  # imports T5, which takes seconds
 
-    values: dict[str, dict] = {}
-    for chapter in chapters():
-        defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
-        values[chapter[:2]] = defaults | preset_values(preset, chapter, defaults)
+    values = {chapter[:2]: values_of(preset, chapter) for chapter in chapters()}
     where = f"preset {preset}.yaml"
     data, said, texts, run = (values[number] for number in ("01", "02", "03", "04"))
     protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
@@ -104,9 +111,3 @@ def check_preset(preset: str) -> None:
             found = recommender(settings, name, f"{where}, 04-distillation")
             for setting in (taught, {**taught, **run["own"]}):
                 replace(found, distillation=parse(Distillation, setting, f"{where}, teacher of {name}"))
-
-
-def profile_values(preset: str) -> dict:
-    """Parameters of 02-profiles in a preset."""
-    defaults = parameters(jupytext.read(TEXT / "02-profiles.py"))
-    return defaults | preset_values(preset, "02-profiles", defaults)

@@ -76,7 +76,7 @@ def weights(values: dict) -> str:
 
 
 def cost(home: Path) -> dict[str, float]:
-    """What a finished run took, from its folder, as `efficiency.table` reads it.
+    """What an epoch of a finished run took, from its folder, and its parameters, as `efficiency.table` reads them.
 
     An epoch is one of the recommender over all training prefixes: what a pass over the drawn ones took, times all over
     drawn. Naming the items and training the generator come on top.
@@ -85,8 +85,7 @@ def cost(home: Path) -> dict[str, float]:
     scale = run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]
     epoch = {f"train_{of}_per_epoch": scale * mean(log[of] for log in passes) for of in ("cpu_s", "wall_s")}
-    rest = {name: run[name] for name in ("infer_cpu_s", "infer_wall_s", "infer_cases", "parameters")}
-    return {**epoch, **rest, "p50_ms": 1000 * run["request_s"]}
+    return epoch | {"parameters": run["parameters"]}
 
 
 def spending(run: dict) -> str:

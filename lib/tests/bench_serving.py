@@ -2,72 +2,40 @@
 
 CPU seconds are those of one thread (`torch.set_num_threads(1)`); systems are measured in turn, so that a busy machine
 slows all of them; a peak of memory is that of a process of its own, which imports what it needs and no more. Writes
-outputs/bench/{overhead,serving,latency,catalogue,int8,growth,teacher}.csv.
+outputs/bench/{overhead,serving,rival,latency,catalogue,int8,growth,teacher}.csv.
 """
 
 import contextlib
 import json
 import os
-import re
-import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
-from seqdistill.artifacts import load_table, outputs_dir, save_csv
-from seqdistill.config import Run, Student
+from bench_growth import SHAPE, grow, grow_users, growth, scan
+from measuring import apart, peak_mb, timed
+from seqdistill.arms import item_texts
+from seqdistill.artifacts import load_json, load_table, outputs_dir, save_csv
+from seqdistill.config import parse
 from seqdistill.efficiency import NAMES, chosen
-from seqdistill.epochs import epoch, step, training_rows
+from seqdistill.epochs import epoch, training_rows
 from seqdistill.evaluate import best, block_size, model_score, rank, recommend
 from seqdistill.models import Encoder
-from seqdistill.sequences import Ragged, batches, windows
+from seqdistill.sequences import Ragged
 from seqdistill.significance import by_user, compare, paired
 from seqdistill.sweep import ranks, run_folder
-from seqdistill.train import Problem, fresh, load_problem, problem, student
+from seqdistill.train import Problem, fresh, load_problem, student
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
 PAIRS, ROUNDS, PASSES, REQUESTS = 8, 2, 5, 2_000
 SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
-SHAPE = Student(dim=64, blocks=2, heads=2, length=50)
-GROWTH = {
-    "items": [(items, 50, loss) for loss in ("full", "sampled") for items in (10_000, 33_000, 100_000, 334_060)],
-    "length": [(10_000, length, "sampled") for length in (12, 25, 50, 100, 200)],
-    "amazon-m2": [(334_060, 5, loss) for loss in ("full", "sampled")],
-}
-USERS = (2_000, 6_000, 20_000, 60_000)
-
-
-def peak_mb() -> float:
-    """Peak memory of this process so far; on Linux without that of the process that started it, which getrusage keeps."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """CPU and wall seconds of some work."""
-    cpu, wall = time.process_time(), time.perf_counter()
-    work()
-    return time.process_time() - cpu, time.perf_counter() - wall
-
-
-def apart(*arguments: object) -> dict:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[2:])}: failed\n{done.stderr[-2000:]}")
-    print(*arguments, done.stdout.strip(), flush=True)
-    return json.loads(done.stdout)
+ASKED = 50  # requests of IDGenRec timed one by one
 
 
 def overhead() -> pd.DataFrame:
@@ -151,6 +119,40 @@ def serve() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def rival(folder: str) -> dict:
+    """Decode each user's last case with a finished run of IDGenRec: seconds, of single requests too, peak memory."""
+    from safetensors.torch import load_file
+    from seqdistill import idgenrec, idgenrun, rivals
+
+    torch.set_num_threads(1)
+    given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    home, cases = Path(folder), rivals.last_cases(given.test, 0, 0)
+    settings = {**load_json(home / "config.json"), "tag_epochs": 0}
+    system = idgenrec.start(parse(idgenrec.IDGenRec, settings, folder), given, item_texts(items))
+    weights = load_file(home / "model.safetensors")
+    for name in ("recommender", "generator"):
+        own = {key.split(".", 1)[1]: value for key, value in weights.items() if key.startswith(name)}
+        getattr(system, name).eval().load_state_dict(own, strict=False)
+    idgenrec.renamed(system, load_json(home / "ids.json")["ids"])
+    cpu, wall = timed(lambda: idgenrun.decode(system, given.test, cases))
+    found = {"infer_cpu_s": cpu, "infer_wall_s": wall, "infer_cases": len(cases)}
+    found["peak_rss_mb"] = peak_mb()
+    walls = [1000 * idgenrun.requested(system, given.test, place) for place in cases[:ASKED]]
+    return found | dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
+
+
+def rival_rows() -> pd.DataFrame:
+    """IDGenRec as chapter 7 trains it, each variant in a process of its own."""
+    from seqdistill import idgenrun, presets, rivals
+
+    given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    values = presets.values_of(PRESET, "07-efficiency")
+    jobs = rivals.variants(values["idgenrec"], values["idgenrec_seeds"][:1], "07-efficiency")
+    cases = rivals.last_cases(given.test, 0, 0)
+    runs = idgenrun.sweep(jobs, given, item_texts(items), cases, HOME / "runs")
+    return pd.DataFrame([{"system": name} | apart("rival", run["folder"]) for (name, _), run in runs.items()])
+
+
 def latency() -> pd.DataFrame:
     """One request at a time, every system in turn in random order; each against `plain`, paired by request.
 
@@ -202,65 +204,6 @@ def compared(spent: dict[str, np.ndarray], name: str) -> dict:
     )
 
 
-def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Approximate indexes of inner products that a catalogue of this size bears: name -> (query [1, d] -> ids [10])."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-    items, dim = vectors.shape
-    lists = int(min(1024, 4 * np.sqrt(items)))
-    ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-    ivf.cp.niter, ivf.cp.max_points_per_centroid, ivf.cp.min_points_per_centroid = 10, 64, 1
-    ivf.train(vectors)
-    ivf.add(vectors)
-
-    def probing(count: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda query: ivf.search(query, 10, params=faiss.SearchParametersIVF(nprobe=count))[1]
-
-    found = {f"IVF, {count} of {lists} lists": probing(count) for count in (8, 64, 256) if count < lists}
-    if items <= 100_000:  # a graph of a million takes minutes to build
-        graph = faiss.IndexHNSWFlat(dim, 16, faiss.METRIC_INNER_PRODUCT)
-        graph.add(vectors)
-
-        def walking(beam: int) -> Callable[[np.ndarray], np.ndarray]:
-            return lambda query: graph.search(query, 10, params=faiss.SearchParametersHNSW(efSearch=beam))[1]
-
-        found |= {f"HNSW, 16 neighbours, beam of {beam}": walking(beam) for beam in (64, 256)}
-    return found
-
-
-def scan(net: Encoder, said: str, histories: list[np.ndarray]) -> list[dict]:
-    """Encode one history, then find ten items: all of the catalogue, or an index of it; CPU ms and recall of the ten."""
-    vectors = net.catalogue().detach().contiguous()
-    encode, queries = [], []
-    with torch.inference_mode():
-        for ids in histories:
-            begun = time.process_time()
-            queries.append(net.after(torch.from_numpy(ids)).numpy())
-            encode.append(1000 * (time.process_time() - begun))
-    exact = {"exact": lambda query: best(torch.from_numpy(query) @ vectors.T, 10).numpy()}
-    begun = time.process_time()
-    others = indexes(vectors.numpy())
-    built, rows, truth = time.process_time() - begun, [], None
-    for name, search in (exact | others).items():
-        search(queries[0])
-        spent, hits = [], []
-        for query in queries:
-            begun = time.perf_counter(), time.process_time()
-            found = search(query)
-            spent.append((1000 * (time.perf_counter() - begun[0]), 1000 * (time.process_time() - begun[1])))
-            hits.append(set(found[0].tolist()))
-        truth = truth or hits
-        recall = np.mean([len(mine & own) / 10 for mine, own in zip(hits, truth, strict=True)])
-        wall, cpu = np.array(spent).T
-        row = {"items": len(vectors), "embeddings": said, "index": name, "encode_cpu_ms": float(np.median(encode))}
-        row |= {f"search_p{q}_ms": float(np.percentile(wall, q)) for q in (50, 95, 99)}
-        rows.append(row | {"search_cpu_ms": float(np.median(cpu)), "recall@10": float(recall)})
-        print(rows[-1], flush=True)
-    print("indexes built in", built, flush=True)
-    return rows
-
-
 def catalogue() -> pd.DataFrame:
     """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
     torch.set_num_threads(1)
@@ -306,75 +249,6 @@ def int8() -> pd.DataFrame:
     return table.assign(file_mb=table["variant"].map(size))
 
 
-def grow(items: int, length: int, loss: str) -> dict:
-    """One training step of 64 histories, optimizer included, and the ranking of 256."""
-    torch.set_num_threads(1)
-    shape = Student(dim=64, blocks=2, heads=2, length=max(length, 3))
-    rng, run = np.random.default_rng(0), Run(student=shape, loss=loss, negatives=1024)
-    width = length + 1
-    events = pd.DataFrame({"user": np.repeat(np.arange(256), width), "item": rng.integers(1, items + 1, 256 * width)})
-    events = events.assign(time=np.tile(np.arange(width), 256), split="train")
-    given, base = problem(events, items), peak_mb()
-    net, _, optimizer, machine = fresh(run, given)
-    fed = batches(windows(given.train, length), 64, rng)
-    spent = [
-        timed(lambda batch=batch: step(batch, net.train(), None, optimizer, run, machine))[0]
-        for _, batch in zip(range(3), fed, strict=False)
-    ]
-    trained_mb = peak_mb()
-    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=block_size(items)))
-    return {
-        "batch": 64,
-        "dim": shape.dim,
-        "step_cpu_s": min(spent[1:]),
-        "step_mb": trained_mb - base,
-        "rank_256_cpu_s": cpu,
-        "peak_rss_mb": peak_mb(),
-    }
-
-
-def grow_users(users: int) -> dict:
-    """One epoch on sessions of six events, 10,000 items, and a ranking of all of them."""
-    torch.set_num_threads(1)
-    rng, run = np.random.default_rng(0), Run(student=SHAPE, loss="sampled", batch=256, negatives=1024)
-    events = pd.DataFrame({"user": np.repeat(np.arange(users), 6), "item": rng.integers(1, 10_001, 6 * users)})
-    given, base = problem(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
-    net, _, optimizer, machine = fresh(run, given)
-    cut = training_rows(given.train, run)
-    spent, _ = timed(lambda: epoch(cut, net, None, optimizer, run, 0, machine))
-    trained_mb = peak_mb()
-    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=256))
-    return {
-        "batch": 256,
-        "epoch_cpu_s": spent,
-        "step_mb": trained_mb - base,
-        "rank_all_cpu_s": cpu,
-        "peak_rss_mb": peak_mb(),
-    }
-
-
-def growth() -> pd.DataFrame:
-    """Time and memory by size of the catalogue, length of the histories, and number of users."""
-    rows = []
-    for of, points in GROWTH.items():
-        for items, length, loss in points:
-            rows.append(
-                {"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)}
-            )
-    for users in USERS:
-        rows.append(
-            {
-                "of": "users",
-                "items": 10_000,
-                "length": 5,
-                "loss": "sampled",
-                "users": users,
-                **apart("grow_users", users),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def teacher() -> pd.DataFrame:
     """CPU seconds of the sentence encoder for some of the profiles, its loading aside."""
     from seqdistill import encoders
@@ -389,6 +263,7 @@ def teacher() -> pd.DataFrame:
 TABLES = {
     "overhead": overhead,
     "serving": serve,
+    "rival": rival_rows,
     "latency": latency,
     "catalogue": catalogue,
     "int8": int8,
@@ -407,10 +282,11 @@ def main(wanted: list[str]) -> None:
 
 if __name__ == "__main__":
     action, *values = sys.argv[1:] or [""]
-    if action in ("infer", "grow", "grow_users"):
+    single = {"infer": infer, "rival": rival, "grow": grow, "grow_users": grow_users}
+    if action in single:
         values = [int(value) if value.isdigit() else value for value in values]
         with contextlib.redirect_stdout(sys.stderr):
-            result = {"infer": infer, "grow": grow, "grow_users": grow_users}[action](*values)
+            result = single[action](*values)
         print(json.dumps(result))
     else:
         main([action, *values] if action else [])

@@ -6,7 +6,6 @@ threads, the peak of its memory is the kernel's. Peers live in an environment of
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import torch
+from measuring import peak_mb
 from seqdistill.artifacts import ROOT, outputs_dir, save_csv
 from seqdistill.config import Run, Student
 from seqdistill.epochs import epoch, training_rows
@@ -65,11 +65,6 @@ def prepare() -> None:
         events = events.apply(lambda codes: codes.astype("category").cat.codes.astype(int) + 1)
         events["time"] = events.groupby("user").cumcount()
         events.assign(split=leave_last_k(events, 1)).to_csv(FOLDER / f"{name}.csv", index=False)
-
-
-def peak_mb() -> float:
-    """Peak memory of this process."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def ours(name: str) -> dict:

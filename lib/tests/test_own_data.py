@@ -73,7 +73,7 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
     for chapter in presets.chapters():
         book.execute(chapter, "mine")
         if chapter.startswith("01"):
-            path, task = book.profile_task("mine", presets.profile_values("mine"))
+            path, task = book.profile_task("mine", presets.values_of("mine", "02-profiles"))
             questions = task.first_questions()
             store.ship(path, questions, parrot(questions))
     events = load_table(library / "artifacts" / "events.parquet")

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import jupytext
 import numpy as np
 import pytest
 import synthetic
@@ -23,17 +22,12 @@ FILES = {
 NAMES = sorted(path.stem for path in presets.PRESETS.glob("*.yaml"))
 
 
-def values(preset: str, chapter: str) -> dict:
-    defaults = presets.parameters(jupytext.read(presets.TEXT / f"{chapter}.py"))
-    return defaults | presets.preset_values(preset, chapter, defaults)
-
-
 @pytest.fixture
 def solved(tmp_path, monkeypatch):
     """A preset's problem: its data set's layout filled with few rows, its split, and any teacher of its width."""
 
     def found(preset: str):
-        data, width = values(preset, "01-data"), values(preset, "03-embeddings")["components"]
+        data, width = presets.values_of(preset, "01-data"), presets.values_of(preset, "03-embeddings")["components"]
         if fill := FILES.get(data["dataset"]):
             monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
             fill(tmp_path / data["dataset"] / "raw")
@@ -50,7 +44,7 @@ def solved(tmp_path, monkeypatch):
 @pytest.mark.parametrize("preset", NAMES)
 def test_every_preset_trains(preset, name, solved):
     presets.check_preset(preset)
-    given, chosen = solved(preset), values(preset, "04-distillation")
+    given, chosen = solved(preset), presets.values_of(preset, "04-distillation")
     assert len(given.test) and len(given.valid)
     run = recommender(chosen[name.lower()], name, preset)
     taught = parse(Distillation, chosen[f"{name.lower()}_teacher"], preset)

@@ -103,7 +103,7 @@ def test_wrong_parts_are_named_and_nothing_is_left(toy, home, part, says):
 
 def test_a_model_of_the_hub_is_fetched_before_the_notebook_goes_offline(home, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(book, "profile_values", lambda _: {"llm": "transformers:a/b", "live_users": 0, "live_llm": ""})
+    monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "transformers:a/b", "live_users": 0, "live_llm": ""})
     monkeypatch.setattr(book, "model_folder", lambda name: asked.append(name) or home / "snapshot")
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(home))
     book.weights("mine")

@@ -186,7 +186,7 @@ Markdown(
 # %% [markdown]
 # ## What does the teacher add to training?
 #
-# What is measured here is measured by `make bench-serving`, on the students of the default preset, and only read: CPU
+# What is measured here is measured by `make bench`, on the students of the default preset, and only read: CPU
 # seconds of one thread, on two shared cores, so that ratios count and seconds are those of this machine. Epochs with
 # and without teacher take turns, and who begins changes; every pair of neighbours gives a ratio.
 
@@ -218,14 +218,16 @@ report.formatted(save_csv(once, home / "tables" / "teacher-cost.csv"), list(once
 #
 # Ten items for every case of the test set, in batches of 256 and one at a time, each student in a process of its own,
 # the students in turn. The memory is the process's peak, libraries included. In the default preset, whose students
-# these are, IDGenRec stands beside them: its seconds are those of the runs above, an epoch scaled from the drawn
-# prefixes to all of them, a request the median of five; and NDCG@10 is that of the cases above, for all systems.
+# these are, IDGenRec stands beside them: an epoch is one of the runs above, scaled from the drawn prefixes to all of
+# them; its inference is measured like theirs, 32 cases at a time; and NDCG@10 is that of the cases above, for all
+# systems.
 
 # %%
 rounds = efficiency.bench(bench, "serving")
 here = (rounds["cases"] == len(problem.test)).all()
 first = {name: run["folder"] for (name, one), run in runs.items() if one == idgenrec_seeds[0] and here}
-systems = efficiency.table(pairs, rounds, {name: rivals.cost(folder) for name, folder in first.items()})
+decoded = efficiency.bench(bench, "rival").set_index("system").drop(columns=["load", "date"]).to_dict("index")
+systems = efficiency.table(pairs, rounds, {name: rivals.cost(first[name]) | decoded[name] for name in first})
 named = kept[kept["variant"].isin(efficiency.NAMES) & here].to_dict("records")
 quality = {efficiency.NAMES[row["variant"]].format(row["model"]): row["ndcg@10"] for row in named}
 quality |= {name: rated[name]["ndcg@10"] for name in first}
@@ -240,8 +242,8 @@ report.formatted(systems, ["system", *spent])
 
 # %%
 Markdown(
-    f"Other work shared the two cores (load average **{rounds['load'].max():.4f}**): the 99th percentiles are those of "
-    "waiting for a core, not of the student; CPU seconds leave waiting out."
+    f"Load average of the two cores at the start: **{rounds['load'].max():.4f}**. Where other work shares them, the 99th "
+    "percentiles are those of waiting for a core, not of the student; CPU seconds leave waiting out."
 )
 
 # %% [markdown]

@@ -1,0 +1,35 @@
+"""Seconds, a peak of memory, and a measurement in a process of its own: what the benchmarks share."""
+
+import json
+import re
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def peak_mb() -> float:
+    """Peak memory of this process so far; on Linux without that of the process that started it, which getrusage keeps."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s+(\d+)", status.read_text())[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """CPU and wall seconds of some work."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def apart(*arguments: object) -> dict:
+    """Run this benchmark with arguments in a process of its own, and read the JSON that it prints."""
+    command = [sys.executable, sys.argv[0], *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(command[2:])}: failed\n{done.stderr[-2000:]}")
+    print(*arguments, done.stdout.strip(), flush=True)
+    return json.loads(done.stdout)
