@@ -6,7 +6,6 @@ threads, the peak of its memory is the kernel's. Peers live in an environment of
 
 import json
 import os
-import subprocess
 import sys
 import time
 from datetime import date
@@ -15,7 +14,7 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 import torch
-from measuring import peak_mb
+from measuring import apart, measured, peak_mb
 from seqdistill.artifacts import ROOT, outputs_dir, save_csv
 from seqdistill.config import Run, Student
 from seqdistill.epochs import epoch, training_rows
@@ -142,20 +141,6 @@ def cost(items: int, length: int, loss: str) -> dict:
     return {"cpu_s_per_step": min(seconds)}
 
 
-def measured(*command: str) -> dict:
-    """Run one measurement in a process of its own and read the last line that it prints."""
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=FOLDER)
-    if done.returncode:
-        sys.exit(f"{' '.join(command[1:])}: failed\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    print(" ".join(command[2:]), {key: value for key, value in found.items() if key != "curve"}, flush=True)
-    return found
-
-
-def here(*arguments: object) -> dict:
-    return measured(sys.executable, __file__, *map(str, arguments))
-
-
 def figures(table: pd.DataFrame, curves: pd.DataFrame, costs: pd.DataFrame) -> None:
     import matplotlib.pyplot as plt
     from seqdistill import report
@@ -184,7 +169,7 @@ def main() -> None:
     rows, curves = [], []
     mine = f"seqdistill, torch {version('torch')}"
     for name in RUNS:
-        found = here("ours", name)
+        found = apart("ours", name)
         curves += [{"data": name, "system": "seqdistill", **point} for point in found.pop("curve")]
         rows.append({"data": name, "system": mine, **found})
         if os.environ.get("PEERS"):
@@ -192,7 +177,7 @@ def main() -> None:
             found = measured(
                 str(peer),
                 str(ROOT / "lib" / "tests" / "peers" / "rectools_student.py"),
-                f"{name}.csv",
+                str(FOLDER / f"{name}.csv"),
                 str(RUNS[name].batch),
             )
             curves += [{"data": name, "system": found["system"], **point} for point in found.pop("curve")]
@@ -203,11 +188,11 @@ def main() -> None:
             ]
             rows.append({"data": name, **found, "cpu_s_to_quality": reached[0] if reached else None})
     for loss in ("full", "sampled"):
-        rows.append({"data": "amazon-m2 size", "system": f"{mine}, {loss} softmax", **here("large", loss)})
+        rows.append({"data": "amazon-m2 size", "system": f"{mine}, {loss} softmax", **apart("large", loss)})
     table = pd.DataFrame(rows).assign(date=str(date.today()))
     pairs = {(items, 50) for items in (1_000, 10_000, 100_000)} | {(10_000, length) for length in (25, 50, 100, 200)}
     costs = pd.DataFrame(
-        {"items": items, "length": length, "loss": loss, **here("cost", items, length, loss)}
+        {"items": items, "length": length, "loss": loss, **apart("cost", items, length, loss)}
         for items, length in sorted(pairs)
         for loss in ("full", "sampled")
     )

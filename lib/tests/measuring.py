@@ -25,11 +25,16 @@ def timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
-def apart(*arguments: object) -> dict:
-    """Run this benchmark with arguments in a process of its own, and read the JSON that it prints."""
-    command = [sys.executable, sys.argv[0], *map(str, arguments)]
+def measured(*command: str) -> dict:
+    """Run a measurement in a process of its own, and read the JSON in the last line that it prints."""
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        sys.exit(f"{' '.join(command[2:])}: failed\n{done.stderr[-2000:]}")
-    print(*arguments, done.stdout.strip(), flush=True)
-    return json.loads(done.stdout)
+        sys.exit(f"{' '.join(command[1:])}: failed\n{done.stderr[-2000:]}")
+    found = json.loads(done.stdout.strip().splitlines()[-1])
+    print(*command[2:], {name: value for name, value in found.items() if not isinstance(value, list)}, flush=True)
+    return found
+
+
+def apart(*arguments: object) -> dict:
+    """Run this very benchmark with arguments in a process of its own."""
+    return measured(sys.executable, sys.argv[0], *map(str, arguments))

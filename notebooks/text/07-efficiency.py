@@ -242,8 +242,8 @@ report.formatted(systems, ["system", *spent])
 
 # %%
 Markdown(
-    f"Load average of the two cores at the start: **{rounds['load'].max():.4f}**. Where other work shares them, the 99th "
-    "percentiles are those of waiting for a core, not of the student; CPU seconds leave waiting out."
+    f"Load average of the two cores at the start: **{rounds['load'].max():.4f}**. Where other work shares them, the "
+    "99th percentiles are those of waiting for a core, not of the student; CPU seconds leave waiting out."
 )
 
 # %% [markdown]
