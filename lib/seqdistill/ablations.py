@@ -47,7 +47,7 @@ def setups(
     """
     chosen, found = load_json(home / "artifacts" / "student.json"), []
     if first and first not in chosen["students"]:
-        raise BookError(f'04: "student" is {first!r}; 04 has trained {", ".join(chosen["students"])}.')
+        raise BookError(f"04 has trained no {first!r}; there is {', '.join(chosen['students'])}.")
     for model in sorted(chosen["students"], key=lambda name: name != first):
         values = chosen["students"][model]
         literal = parse(Distillation, values["teacher"], "student.json")

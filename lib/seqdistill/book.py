@@ -182,7 +182,8 @@ def write_profiles(preset: str, fresh: bool) -> None:
     if parts_of(values["llm"])[0] == "gguf":
         fetch_weights(values["llm"])
     target, task = profile_task(preset, values)
-    folder, opened = data_dir() / "cache", lambda: open_llm(values["llm"], values["context"], values["parallel"])
+    folder = data_dir() / "cache"
+    opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
     own = folder / f"fresh-{digest([question.key for question in task.first_questions()])[:16]}.sqlite"
     kept, known = store.Store(own if fresh else folder / "answers.sqlite"), {} if fresh else store.read_shipped(target)
     ask, asked = profiles.asker(opened, kept, known), {}

@@ -8,7 +8,7 @@ import pandas as pd
 from seqdistill.artifacts import BookError
 from seqdistill.cold import GROUPS, Perturbed, counts, group_of
 from seqdistill.sequences import Cases
-from seqdistill.significance import SHOWN, TESTED, by_user, judged, paired
+from seqdistill.significance import SHOWN, TESTED, by_user, columns_of, judged, paired
 
 COUNTS = [-1, 0, 2, 5, 9, 20, np.inf]  # upper bounds of groups of training events
 COUNT_NAMES = ["0", "1-2", "3-5", "6-9", "10-20", "more"]
@@ -63,7 +63,7 @@ def compare_within(
         BookError: no case is marked, or systems were not scored on the same cases.
     """
     if not any(mark.any() for mark in marks):
-        raise BookError("cold: no case falls into the group.")
+        raise BookError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")
     values = {name: by_seed_and_user(frames, marks, column) for name, frames in ranks.items()}
     first = next(iter(values))
     for name, table in values.items():
@@ -83,9 +83,7 @@ def compare_within(
             if rival:
                 difference = table["ndcg@10"] - values[rival]["ndcg@10"]
                 test = paired(by_seed(difference), [0 * users[name]["ndcg@10"]], tests)
-            row[prefix.rstrip("_") or "baseline"] = rival
-            row |= {f"{prefix}once": len(seeds) == 1}
-            row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+            row |= columns_of(prefix, rival, len(seeds) == 1, test)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -155,7 +155,10 @@ def recommender(values: dict, name: str, where: str) -> Run:
     Raises:
         BookError: as `parse`.
     """
-    shape = {**values.get("student", {}), "causal": name == "SASRec"}
+    given = values.get("student", {})
+    if not isinstance(given, dict):
+        raise BookError(f'{where}, {name}: "student" = {given!r}: settings are expected, like {{dim: 64}}.')
+    shape = {**given, "causal": name == "SASRec"}
     return parse(Run, {**values, "student": shape}, f"{where}, {name}")
 
 

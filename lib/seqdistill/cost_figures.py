@@ -12,8 +12,8 @@ def efficiency(table: pd.DataFrame) -> Figure:
     rows = table.dropna(subset=["ndcg@10", "infer_cpu_s"])
     figure, axes = plt.subplots()
     spent = 1000 * rows["infer_cpu_s"] / rows["infer_cases"]
-    for cost, row in zip(spent, rows.to_dict("records"), strict=True):
-        axes.scatter(cost, row["ndcg@10"], s=60, label=row["system"])
+    for cost, row, mark in zip(spent, rows.to_dict("records"), "osD^vPX*<>"[: len(rows)], strict=True):
+        axes.scatter(cost, row["ndcg@10"], s=60, marker=mark, label=row["system"])
     axes.set(xscale="log", xlim=(spent.min() / 3, 3 * spent.max()), ylim=(0, 1.25 * rows["ndcg@10"].max()))
     axes.set(
         xlabel="CPU milliseconds per case, decoded in batches", ylabel="NDCG@10", title="Quality and cost of inference"
@@ -30,7 +30,8 @@ def overhead(table: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots()
     for model, group in table.groupby("model", sort=False):
         more = 100 * (group["distilled_cpu_s"] / group["plain_cpu_s"] - 1)
-        axes.plot(group["pair"], more, marker="o", linestyle="", label=model)
+        dots = axes.plot(group["pair"], more, marker="o", linestyle="", label=model)
+        axes.axhline(more.mean(), color=dots[0].get_color(), linestyle="--", label=f"{model}, mean")
     axes.axhline(0, color="black", linewidth=1)
     axes.set(
         xlabel="pair of epochs", ylabel="CPU time over plain, %", title="What the teacher adds to an epoch of phase 1"

@@ -1,4 +1,4 @@
-"""What the method costs: tables of `make bench-serving` read, set beside the paper's, and carried to its sizes."""
+"""What the method costs: tables of `make bench` read, set beside the paper's, and carried to its sizes."""
 
 from dataclasses import replace
 from math import ceil
@@ -28,14 +28,15 @@ def chosen(home: Path, given: Problem, seed: int) -> dict[tuple[str, str], Job]:
 
 
 def bench(folder: Path, name: str) -> pd.DataFrame:
-    """Read a table of `make bench-serving`.
+    """Read a table of `make bench` or `make bench-umap`.
 
     Raises:
         BookError: it was not measured.
     """
     path = folder / f"{name}.csv"
     if not path.exists():
-        raise BookError(f"{shown(path)}: no such file; `make bench-serving` measures it.")
+        target = "bench-umap" if name == "umap" else "bench"
+        raise BookError(f"{shown(path)}: no such file; `make {target}` measures it.")
     return pd.read_csv(path)
 
 
@@ -163,14 +164,15 @@ def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: fl
         users: of the data set, a training sequence each.
         bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
     """
-    rows = []
-    for step in growth[growth["of"] == "amazon-m2"].to_dict("records"):
+    rows, measured = [], growth[growth["of"] == "amazon-m2"].to_dict("records")
+    for step in measured:
         steps, weights = ceil(users / step["batch"]), 4 * step["items"] * step["dim"]
         row = {"what": f"an epoch, {step['loss']} softmax", "hours": steps * step["step_cpu_s"] / 3600}
         row |= {"memory_mb": step["peak_rss_mb"], "exchange_share": 2 * weights / bandwidth / step["step_cpu_s"]}
         rows.append(row | {"takes_over": "accelerate, several GPUs"})
-    rows.append({"what": "ranking of all users", "hours": users / 256 * step["rank_256_cpu_s"] / 3600})
-    rows[-1] |= {"memory_mb": step["peak_rss_mb"], "takes_over": "Ray, a shard of users a node"}
+    last = measured[-1]
+    rows.append({"what": "ranking of all users", "hours": users / 256 * last["rank_256_cpu_s"] / 3600})
+    rows[-1] |= {"memory_mb": last["peak_rss_mb"], "takes_over": "Ray, a shard of users a node"}
     taken = ("vLLM, several servers", "a GPU, users sharded", "UMAP fitted to a sample, the others transformed")
     for (_, one), over in zip(teacher.iterrows(), taken, strict=True):
         rows.append({"what": one["step"], "hours": users * one["seconds_per_user"] / 3600, "takes_over": over})

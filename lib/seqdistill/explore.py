@@ -8,13 +8,13 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
-from safetensors.numpy import load_file
 
 from seqdistill import figures, report
 from seqdistill.artifacts import BookError, load_json, load_table, shown, table_key
 from seqdistill.config import Distillation, Run, parse
 from seqdistill.evaluate import model_score, recommend
 from seqdistill.models import Encoder
+from seqdistill.reducers import load_reducer
 from seqdistill.sequences import Ragged
 from seqdistill.sweep import Job, run_folder
 from seqdistill.train import load_problem, student
@@ -41,7 +41,7 @@ class World:
 
 
 def load(home: Path, model: str, seed: int) -> World:
-    """Read what 01 to 04 left in a preset's folder, and the plain and the distilled student of one seed.
+    """Read what 01 to 04 left in a preset's folder, and the students of one seed: plain and, if trained, distilled.
 
     Raises:
         BookError: a table or a run is missing or stale, or 04 trained no such model.
@@ -52,7 +52,8 @@ def load(home: Path, model: str, seed: int) -> World:
         load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users", "profiles")
     )
     texts = profiles.groupby("user", sort=False)["text"].agg("\n".join)
-    vectors = load_file(artifacts / "reducer.safetensors")["vectors"]
+    vectors, _ = load_reducer(artifacts / "reducer.safetensors")
+    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     places = pd.read_csv(home / "figures" / "map.csv")[["x", "y"]]
     if not len(places) == len(vectors) == len(texts):
         raise BookError(f"{shown(home / 'figures' / 'map.csv')}: stale, made for other users; run 03-embeddings again.")
@@ -62,20 +63,24 @@ def load(home: Path, model: str, seed: int) -> World:
     return World(events, titles, names, texts, places.set_axis(texts.index), vectors, students(home, model, seed))
 
 
-def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ("plain", "distilled")) -> dict[str, Encoder]:
-    """Load the plain and the distilled student that 04 trained, or one of them.
+def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> dict[str, Encoder]:
+    """Load the students that 04 trained, or one of them; the plain one is always there.
 
     Raises:
-        BookError: 04 trained no such model, or not with this seed.
+        BookError: 04 trained no such model, not in a form, or not with this seed.
     """
     chosen = load_json(home / "artifacts" / "student.json")["students"]
     if model not in chosen:
-        raise BookError(f'09-explore: 04 trained no "{model}"; there is {", ".join(chosen)}.')
+        raise BookError(f'04 trained no "{model}"; there is {", ".join(chosen)}.')
     run = replace(parse(Run, chosen[model]["run"], "student.json"), seed=seed)
     taught = replace(run, distillation=parse(Distillation, chosen[model]["teacher"], "student.json"))
     given = load_problem(home / "artifacts")
     jobs = {"plain": Job(run, given), "distilled": Job(taught, given)}
-    return {form: student(run_folder(jobs[form], home / "runs"), given.items) for form in forms}
+    folders = {form: run_folder(job, home / "runs") for form, job in jobs.items()}
+    there = [form for form, folder in folders.items() if (folder / "metrics.json").exists()]
+    if wrong := [form for form in forms or ["plain"] if form not in there]:
+        raise BookError(f'04 trained no {model} "{wrong[0]}" with seed {seed}; there is {", ".join(there) or "none"}.')
+    return {form: student(folders[form], given.items) for form in forms or there}
 
 
 def history(world: World, user: int) -> pd.DataFrame:

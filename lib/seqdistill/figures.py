@@ -9,7 +9,7 @@ import seaborn as sns
 from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 from matplotlib.figure import Figure
 
-from seqdistill import cost_figures
+from seqdistill import cold_figures, cost_figures
 
 Draw = Callable[[pd.DataFrame], Figure]
 BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
@@ -20,13 +20,15 @@ def forest(
     title: str,
     name: str = "variant",
     value: str = "delta_ndcg@10",
-    xlabel: str = "difference in NDCG@10, 95 % interval over users",
+    xlabel: str = "difference in NDCG@10, 95 % interval",
 ) -> Figure:
     """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none), one line each.
 
-    A column `model` that names one model alone goes into the title.
+    A column `model` that names one model alone goes into the title; a column `seeds` says what the interval counts.
     """
     rows = table.dropna(subset=[value]).reset_index(drop=True)
+    if "seeds" in rows and value == "delta_ndcg@10":
+        xlabel += " over users" + " and seeds" * (rows["seeds"].max() > 1)
     if "model" in rows and len(models := set(rows["model"])) == 1:
         title = f"{title}, {models.pop()}"
     figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.36 * len(rows)))
@@ -155,6 +157,7 @@ def learning(table: pd.DataFrame) -> Figure:
         x="epoch",
         y="value",
         hue="variant",
+        style="variant",
         row="model",
         col="loss",
         kind="line",
@@ -163,14 +166,17 @@ def learning(table: pd.DataFrame) -> Figure:
         aspect=1.4,
         facet_kws={"sharey": False, "sharex": False},
     )
-    grid.set_titles("{row_name}: {col_name}").set_ylabels("mean, deviation")
+    grid.set_titles("{row_name}: {col_name}").set_ylabels("mean over seeds, ± 1 std")
+    for axes in grid.axes.flat:
+        axes.set_xlabel("epoch", visible=True)
     sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=3, title="")
     return grid.figure
 
 
 def inside(table: pd.DataFrame) -> Figure:
     """Draw the target's variance and the probe over training; columns loss, side, epoch, target_variance, probe_r2."""
-    long = table.melt(["loss", "side", "epoch"], ["target_variance", "probe_r2"], "what").dropna()
+    names = {"target_variance": "variance of the target", "probe_r2": "R² of the probe"}
+    long = table.rename(columns=names).melt(["loss", "side", "epoch"], list(names.values()), "what").dropna()
     grid = sns.relplot(
         long,
         x="epoch",
@@ -182,65 +188,9 @@ def inside(table: pd.DataFrame) -> Figure:
         height=3,
         facet_kws={"sharey": False, "sharex": False},
     )
-    grid.set_titles("{col_name}")
+    grid.set_titles("{col_name}").set_ylabels("")
     sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=5)
     return grid.figure
-
-
-def by_group(table: pd.DataFrame) -> Figure:
-    """Draw differences with their 95 % intervals, one panel per group of targets; columns as `forest`, and group."""
-    rows = table.dropna(subset="delta_ndcg@10")
-    names, groups = list(rows["variant"].unique()), list(rows["group"].unique())
-    figure, panels = plt.subplots(1, len(groups), sharey=True, squeeze=False, figsize=(9, 1 + 0.34 * len(names)))
-    for axes, group in zip(panels[0], groups, strict=True):
-        part = rows[rows["group"] == group].set_index("variant").reindex(names)
-        errors = [part["delta_ndcg@10"] - part["ci_low"], part["ci_high"] - part["delta_ndcg@10"]]
-        axes.errorbar(part["delta_ndcg@10"], range(len(names)), xerr=errors, fmt="o", capsize=3)
-        axes.axvline(0, color="black", linewidth=1)
-        axes.set(title=group, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-        axes.ticklabel_format(axis="x", scilimits=(-1, 1))
-    figure.supxlabel("difference in NDCG@10 from the plain student, 95 % interval", fontsize="medium")
-    return figure
-
-
-def by_events(table: pd.DataFrame) -> Figure:
-    """Draw differences with their 95 % intervals against the target's training events; as `forest`, and events."""
-    rows = table.dropna(subset="delta_ndcg@10")
-    names, events = list(rows["variant"].unique()), list(rows["events"].unique())
-    figure, axes = plt.subplots(figsize=(7.2, 3.8))
-    for row, name in enumerate(names):
-        part = rows[rows["variant"] == name].set_index("events").reindex(events)
-        errors = [part["delta_ndcg@10"] - part["ci_low"], part["ci_high"] - part["delta_ndcg@10"]]
-        at = [place + 0.6 * (row + 0.5) / len(names) - 0.3 for place in range(len(events))]
-        axes.errorbar(at, part["delta_ndcg@10"], yerr=errors, fmt="o", capsize=2, label=name)
-    axes.axhline(0, color="black", linewidth=1)
-    axes.set(xticks=range(len(events)), xticklabels=events, xlabel="training events of the target")
-    axes.set(ylabel="difference in NDCG@10", title="Who gains over the plain student")
-    axes.legend(fontsize=8)
-    return figure
-
-
-def distributions(table: pd.DataFrame) -> Figure:
-    """Draw the share of targets at or above a percentile of the rank; columns variant, percentile, share."""
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
-    for name, part in table.groupby("variant", sort=False):
-        axes.plot(part["percentile"], part["share"], label=name)
-    axes.plot([0, 1], [0, 1], color="black", linestyle="--", linewidth=1, label="chance")
-    axes.set(xlabel="percentile of the rank (0: on top)", ylabel="share of targets up to there")
-    axes.set(title="Where removed items are ranked")
-    axes.legend(fontsize=8)
-    return figure
-
-
-def by_length(table: pd.DataFrame) -> Figure:
-    """Draw NDCG@10 against the events read, with a band of 95 %; columns variant, length, ndcg@10, low, high."""
-    figure, axes = plt.subplots()
-    for name, part in table.groupby("variant", sort=False):
-        axes.plot(part["length"], part["ndcg@10"], marker="o", markersize=3, label=name)
-        axes.fill_between(part["length"], part["low"], part["high"], alpha=0.15)
-    axes.set(xlabel="events of the new user so far", ylabel="NDCG@10 of the next", title="Users who come later")
-    axes.legend(fontsize=8)
-    return figure
 
 
 FIGURES: dict[str, Draw] = {
@@ -268,7 +218,7 @@ FIGURES: dict[str, Draw] = {
         title="Other data, other protocol: compare directions",
         name="where",
         value="gain",
-        xlabel="gain in NDCG@10 of distilled over plain, %",
+        xlabel="gain in NDCG@10 over plain, %, 95 % interval where ours",
     ),
     "ablation-alpha-beta": partial(forest, title="Weight of the teacher (the paper's form)"),
     "ablation-aggregation": partial(forest, title="Aggregation of the states"),
@@ -281,11 +231,11 @@ FIGURES: dict[str, Draw] = {
     "ablation-controls": partial(forest, title="Knowledge, noise, and more time"),
     "ablation-coverage": partial(forest, title="Share of users with a profile"),
     "ablation-who": partial(forest, title="Gain of the taught student within groups"),
-    "cold": by_group,
-    "cold-text": by_group,
-    "cold-ranks": distributions,
-    "cold-events": by_events,
-    "cold-users": by_length,
+    "cold": cold_figures.by_group,
+    "cold-text": cold_figures.by_group,
+    "cold-ranks": cold_figures.distributions,
+    "cold-events": cold_figures.by_events,
+    "cold-users": cold_figures.by_length,
     "efficiency": cost_figures.efficiency,
     "overhead": cost_figures.overhead,
     "latency": partial(

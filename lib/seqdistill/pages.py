@@ -1,6 +1,5 @@
 """Executed notebooks, tables and docstrings -> what is read: published notebooks, and a site that needs no network."""
 
-import ast
 import re
 import shutil
 import subprocess
@@ -21,9 +20,14 @@ from seqdistill.presets import TEXT, chapters
 SITE = ROOT / "lib" / "site"
 BESIDE = "amazon-beauty-5core"  # the preset whose table README.md shows as well
 LONG = 12  # lines beyond which a cell's code is folded
-COLUMNS = ["variant", "model", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
-COLUMNS += ["control_verdict"]
+COLUMNS = ["variant", "model", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
+COLUMNS += ["control_delta_ndcg@10", "control_verdict"]
 SHORT = ["variant", "verdict", "ndcg@10", "delta_ndcg@10"]  # of the front page, which phones open too
+
+
+def not_executed(path: Path, preset: str) -> BookError:
+    """Name a file that a preset has not left yet."""
+    return BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
 
 
 def headline(home: Path, seen: str = "kept") -> pd.DataFrame:
@@ -34,7 +38,7 @@ def headline(home: Path, seen: str = "kept") -> pd.DataFrame:
     """
     path = home / "tables" / "main.csv"
     if not path.exists():
-        raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={home.name}` first.")
+        raise not_executed(path, home.name)
     main = pd.read_csv(path).fillna({"verdict": ""})
     return main[main["protocol"].str.endswith("/all") & (main["seen"] == seen)]
 
@@ -50,13 +54,13 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
     for path in places:
         if path.exists():
             return nbformat.read(path, as_version=4)
-    raise BookError(f"{shown(places[0])}: no such file; run `make reproduce PRESET={preset}` first.")
+    raise not_executed(places[0], preset)
 
 
 def publish(preset: str) -> None:
     """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
 
-    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out, and reads both aloud.
+    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out. Both are read aloud.
 
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
@@ -75,11 +79,12 @@ def publish(preset: str) -> None:
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     readme = (ROOT / "README.md").read_text()
-    tables = {"main": headline(outputs_dir(preset)), "Beauty": headline(outputs_dir(BESIDE), "filtered")}
-    for name, rows in tables.items():
+    shown_here = {"main": (outputs_dir(preset), "kept"), "Beauty": (outputs_dir(BESIDE), "filtered")}
+    for name, (home, seen) in shown_here.items():
+        rows = headline(home, seen)
         mark, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
         before, rest = readme.split(mark)
-        said = answer(rows.assign(variant=rows["model"] + " " + rows["variant"]))
+        said = answer(home, rows["seen"].iloc[0])
         table = report.markdown(report.formatted(rows, COLUMNS))
         readme = f"{before}{mark}\n{said}\n\n{table}\n{end}{rest.split(end)[1]}"
     with writing(ROOT / "README.md") as temporary:
@@ -105,40 +110,12 @@ def cited(text: str) -> str:
     return text
 
 
-def drawing(source: str) -> tuple[str, dict[str, str]]:
-    """Read off the code of a figure its title and the labels of its axes, as far as they are written there."""
-    title, labels = "", {}
-    for call in (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)):
-        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
-        words = [item.value for item in call.args if isinstance(item, ast.Constant) and isinstance(item.value, str)]
-        if name in ("set_title", "suptitle", "forest", "drawn") and words:
-            title = words[-1]
-        if name in ("set_xlabel", "set_ylabel") and words:
-            labels[name[4:]] = words[0]
-        for given in call.keywords:
-            if isinstance(given.value, ast.Constant) and isinstance(given.value.value, str):
-                if given.arg == "title" and given.value.value:
-                    title = given.value.value
-                elif given.arg in ("xlabel", "ylabel"):
-                    labels[given.arg] = given.value.value
-    return title, labels
-
-
-def prose(markdown: str) -> str:
-    """Take the marks of Markdown off a text: it becomes an alternative text."""
-    return " ".join(re.sub(r"[`*$\\]|^#+ ", "", markdown, flags=re.M).split())
-
-
-def numbered(cell: nbformat.NotebookNode, name: str, heading: str, before: str) -> None:
+def numbered(cell: nbformat.NotebookNode, name: str, heading: str) -> None:
     """Make the image that a cell shows a numbered figure with a caption and an alternative text."""
     image = next(output for output in cell.outputs if "image/png" in output.get("data", {}))
     told = image.metadata.get("image/png", {}).get("alt", "")
-    title, labels = drawing(cell.source)
-    title = title or heading
-    axes = {"xlabel": "horizontal axis", "ylabel": "vertical axis"}
-    seen = "; ".join(f"{axes[side]}: {label}" for side, label in sorted(labels.items()))
-    alt = ". ".join(part for part in (title, seen, told or prose(before)) if part)
-    said = f"{report.escaped(title)}. {report.escaped(told)}" if told else report.escaped(title)
+    parts = [part for part in (heading, told) if part]
+    alt, said = ". ".join(parts), ". ".join(map(report.escaped, parts))
     cell.metadata["mystnb"] = {"figure": {"caption": said, "name": name}, "image": {"alt": alt}}
     repeated = f"*{report.escaped(told)}*"
     cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/markdown") != repeated]
@@ -146,26 +123,41 @@ def numbered(cell: nbformat.NotebookNode, name: str, heading: str, before: str) 
 
 def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
     """Prepare an executed chapter for the book: figures numbered, citations linked, long and drawing code folded."""
-    heading = before = ""
+    heading = ""
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "markdown":
             heads = re.findall(r"^#+ (.+)", cell.source, re.M)
             heading = re.sub(r"^\d+\W+", "", heads[-1]) if heads else heading
-            before = cell.source.split("\n\n")[-1]
             cell.source = cited(cell.source)
             continue
         images = sum("image/png" in output.get("data", {}) for output in cell.outputs)
         if images > 1:
             raise BookError(f"{chapter}, cell {number}: {images} images; a cell shows one, so that it has its caption.")
         if images:
-            numbered(cell, f"{chapter}-{number}", heading, before)
+            numbered(cell, f"{chapter}-{number}", heading)
         if images or cell.source.count("\n") >= LONG or cell.source.startswith(("import ", "from ")):
             cell.metadata["tags"] = [*cell.metadata.get("tags", []), "hide-input"]
     return notebook
 
 
-def answer(table: pd.DataFrame) -> str:
-    """Say in words what the main table shows."""
+READINGS = {"kept": "seen items kept", "filtered": "seen items left out"}
+
+
+def answer(home: Path, seen: str) -> str:
+    """Say in words what the main table of a preset shows: the reading `seen` first, then the other one."""
+    other = next(it for it in READINGS if it != seen)
+    table = headline(home, seen)
+    dataset, cases = report.escaped(table["dataset"].iloc[0]), table["cases"].iloc[0]
+    return (
+        f"On {dataset}, with {cases:,} test cases and {READINGS[seen]} (the table below), {verdicts(table)} With "
+        f"{READINGS[other]}, {verdicts(headline(home, other))} A gain over the shuffled control as well is what a "
+        "transfer of knowledge asks for."
+    )
+
+
+def verdicts(table: pd.DataFrame) -> str:
+    """Count the taught students of a main table that gain or lose."""
+    table = table.assign(variant=table["model"] + " " + table["variant"])
     taught = table[table["control_verdict"].notna() & (table["model"] != "baseline")]
     gains = taught[taught["verdict"] == "gain shown"]
     both = gains[gains["control_verdict"] == "gain shown"]
@@ -175,10 +167,8 @@ def answer(table: pd.DataFrame) -> str:
         return f" ({', '.join(rows['variant'])})" if len(rows) else ""
 
     return (
-        f"On {report.escaped(table['dataset'].iloc[0])}, with {table['cases'].iloc[0]:,} test cases, {len(gains)} of "
-        f"{len(taught)} taught students{named(gains)} are shown to rank better than the plain one, and {len(lost)}"
-        f"{named(lost)} worse; **{len(both)}**{named(both)} also gain over the shuffled control, which is what a "
-        "transfer of knowledge asks for."
+        f"{len(gains)} of {len(taught)} taught students{named(gains)} are shown to rank better than the plain one and "
+        f"{len(lost)}{named(lost)} worse; **{len(both)}**{named(both)} also gain over the shuffled control."
     )
 
 
@@ -196,7 +186,7 @@ def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], text: str) -
     said = report.caption(table[table["model"] != "baseline"])
     figure = f"```{{figure}} main.png\n:alt: {said}\n:name: answer\n\nGain over the plain student\n```"
     parts = {
-        "answer": answer(table),
+        "answer": answer(home, "kept"),
         "figure": figure,
         "table": report.markdown(report.formatted(table, SHORT)),
         "chapters": "\n".join(opening(chapter, notebook) for chapter, notebook in notebooks.items()),

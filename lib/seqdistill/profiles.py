@@ -34,7 +34,6 @@ class Profile:
     output_tokens: int
     seconds: float
     finish: str
-    requests: int
 
 
 Owner = tuple[int, int]  # user, part
@@ -175,7 +174,7 @@ def profile_of(owner: Owner, text: str, answers: list[Answer]) -> Profile:
     """Add up what a profile took."""
     prompt, output = (sum(getattr(answer, name) for answer in answers) for name in ("prompt_tokens", "output_tokens"))
     seconds = round(sum(answer.seconds for answer in answers), 3)
-    return Profile(*owner, text, prompt, output, seconds, answers[-1].finish, len(answers))
+    return Profile(*owner, text, prompt, output, seconds, answers[-1].finish)
 
 
 def write(task: Task, ask: Ask) -> dict[Owner, Profile | Failure]:

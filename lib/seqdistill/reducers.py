@@ -17,15 +17,6 @@ REDUCERS = ("umap", "pca", "none")
 SAMPLE = 2000  # rows that quadratic diagnostics look at
 
 
-def umap_class() -> type:
-    """Import UMAP without the warning of its tqdm, which names a path of this machine."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="IProgress not found")
-        from umap import UMAP
-
-    return UMAP
-
-
 def fit(
     vectors: np.ndarray, kind: str, components: int, neighbors: int = 15, seed: int = 0, metric: str = "cosine"
 ) -> tuple[np.ndarray, Transform]:
@@ -52,7 +43,10 @@ def fit(
         return vectors.astype(np.float32), lambda more: more.astype(np.float32)
     if kind == "pca":
         if min(vectors.shape) < components:
-            raise BookError(f"pca: {vectors.shape[0]} vectors of {vectors.shape[1]} are too few for {components}.")
+            raise BookError(
+                f"pca: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions are too few for {components} "
+                "components; set `components` of 03-embeddings lower."
+            )
         mean = vectors.mean(0)
         basis = np.linalg.svd(vectors - mean, full_matrices=False)[2][:components]
         return pca_transform(mean, basis)(vectors), pca_transform(mean, basis)
@@ -61,9 +55,11 @@ def fit(
             f"umap: {len(vectors)} vectors are too few for {components} components and {neighbors} neighbours; "
             "set `components` and `neighbors` of 03-embeddings lower."
         )
+    from umap import UMAP  # compiles for seconds
+
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
-        reducer = umap_class()(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
+        reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
         reduced = reducer.fit_transform(vectors).astype(np.float32)
     return reduced, lambda more: reducer.transform(more).astype(np.float32)
 
@@ -83,21 +79,19 @@ def save_reducer(path: Path, vectors: np.ndarray, settings: dict[str, str]) -> N
     save_with(lambda temporary: save_file(data, temporary, metadata=settings), path)
 
 
-def load_reducer(path: Path) -> Transform:
-    """Fit a saved reducer again; with a fixed seed it is the same.
+def load_reducer(path: Path) -> tuple[np.ndarray, dict[str, str]]:
+    """Read what `save_reducer` wrote: vectors and settings.
 
     Raises:
         BookError: the file is missing or damaged.
     """
     try:
         with safe_open(path, "np") as tensors:
-            vectors, settings = tensors.get_tensor("vectors"), tensors.metadata()
+            return tensors.get_tensor("vectors"), tensors.metadata()
     except FileNotFoundError:
         raise unusable(path, "no such file") from None
     except SafetensorError as error:
         raise unusable(path, f"damaged ({error})") from None
-    numbers = {name: int(settings[name]) for name in ("components", "neighbors", "seed")}
-    return fit(vectors, settings["kind"], metric=settings["metric"], **numbers)[1]
 
 
 def standardised(vectors: np.ndarray) -> torch.Tensor:

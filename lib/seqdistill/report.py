@@ -37,8 +37,9 @@ def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
 
     def cell(row: dict, column: str) -> str:
         value = row[column]
-        if column == "delta_ndcg@10" and not np.isnan(value):
-            return f"{value:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]"
+        if column.endswith("delta_ndcg@10") and not np.isnan(value):
+            low, high = (row[column.replace("delta_ndcg@10", end)] for end in ("ci_low", "ci_high"))
+            return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
         if isinstance(value, float):
             spread = row.get(f"{column}_std", np.nan)
             return "" if np.isnan(value) else f"{value:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
@@ -94,15 +95,18 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
 
 
 def caption(table: pd.DataFrame) -> str:
-    """Read a comparison aloud: its highest row, which rows gain or lose, and which gains beat their control, too."""
-    cells = table.dropna(subset="delta_ndcg@10").reset_index(drop=True)
-    best = cells.loc[cells["delta_ndcg@10"].idxmax()]
+    """Read a comparison aloud: its ends, which rows gain or lose, and which gains beat their control, too."""
+    cells = table.dropna(subset="delta_ndcg@10").sort_values("delta_ndcg@10", ascending=False, kind="stable")
     models = set(cells["model"]) if "model" in cells else set()
     whose = f"{models.pop()}: of" if len(models) == 1 else "Of"
-    said = [f"{whose} {len(cells)} rows {best['variant']} is highest: NDCG@10 {best['delta_ndcg@10']:+.4f} "]
-    said[0] += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}], {best['verdict']}"
+    ends = [
+        f"{row['variant']} is {end}, NDCG@10 {row['delta_ndcg@10']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]"
+        for end, row in (("highest", cells.iloc[0]), ("lowest", cells.iloc[-1]))
+    ]
+    said = [f"{whose} {len(cells)} rows {'; '.join(ends[: len(cells)])}"]
     if (cells["verdict"] == "one seed").all():
         return f"{said[0]}; one seed a row, so that no row has a verdict."
+    cells = cells.sort_index()
     for word in ("gain shown", "loss shown"):
         names = cells.loc[cells["verdict"] == word, "variant"].tolist()
         said.append(f"{word}: {', '.join(names) or 'none'}")

@@ -89,10 +89,10 @@ def quantised(path: Path, target: Path) -> Path:
     return target
 
 
-def session(path: Path, threads: int = 1) -> Run:
-    """Open an ONNX model with ONNX Runtime on the CPU."""
+def session(path: Path) -> Run:
+    """Open an ONNX model with ONNX Runtime on one thread of the CPU."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
     opened = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     return lambda ids: opened.run(["scores"], {"ids": ids})[0]
 

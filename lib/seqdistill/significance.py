@@ -19,10 +19,10 @@ def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
     return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
 
 
-def by_user(ranks: pd.DataFrame, column: str, k: int = 10) -> pd.DataFrame:
-    """Recall@k and NDCG@k per user, means over the user's cases: every user weighs the same."""
-    hit = ranks[column] <= k
-    gains = pd.DataFrame({f"recall@{k}": hit.astype(float), f"ndcg@{k}": hit / np.log2(ranks[column] + 1)})
+def by_user(ranks: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Recall@10 and NDCG@10 per user, means over the user's cases: every user weighs the same."""
+    hit = ranks[column] <= 10
+    gains = pd.DataFrame({"recall@10": hit.astype(float), "ndcg@10": hit / np.log2(ranks[column] + 1)})
     return gains.groupby(ranks["user"]).mean()
 
 
@@ -124,11 +124,15 @@ def compare(
             rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
             if rival:
                 test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
-            row[prefix.rstrip("_") or "baseline"] = rival
-            row |= {f"{prefix}once": any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed})}
-            row |= {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+            row |= columns_of(prefix, rival, any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed}), test)
         rows.append(row)
     return judged(pd.DataFrame(rows), list(rivals))
+
+
+def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> dict:
+    """Columns of one test: against whom, whether one seed was trained, and what `paired` found."""
+    found = {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+    return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | found
 
 
 def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
@@ -141,14 +145,14 @@ def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
     return table.drop(columns=[f"{prefix}{name}" for prefix in prefixes for name in ("p", "once")])
 
 
-def verdict(row: dict, prefix: str = "") -> str:
+def verdict(row: dict, prefix: str) -> str:
     """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown".
 
     A system that was trained with one seed gets no verdict: another seed could tell another story.
     """
     if np.isnan(row[f"{prefix}delta_ndcg@10"]):
         return ""
-    if row.get(f"{prefix}once"):
+    if row[f"{prefix}once"]:
         return "one seed"
     if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
         return "gain shown"

@@ -34,10 +34,14 @@ class Protocol:
     seed: int = Field(0, ge=0)
 
     @property
+    def k(self) -> int:
+        """Test targets of a user; 0 where a time decides."""
+        return {"leave_one_out": 1, "leave_last_k": self.last_k}.get(self.name, 0)
+
+    @property
     def label(self) -> str:
         """Name of the protocol in the tables."""
-        one = self.name == "leave_last_k" and self.last_k == 1
-        return "leave_one_out" if one else f"leave_last_{self.last_k}" if self.name == "leave_last_k" else self.name
+        return {0: self.name, 1: "leave_one_out"}.get(self.k, f"leave_last_{self.k}")
 
 
 def column(codes: np.ndarray, index: pd.Index) -> pd.Series:
@@ -84,11 +88,6 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     if short.all():
         raise BookError(f"leave_last_k: no user has the {k + 3} events that {k} test targets need.")
     return column(codes, events.index)
-
-
-def leave_one_out(events: pd.DataFrame) -> pd.Series:
-    """Split every user's events: the last tests, the second-last validates, the rest trains."""
-    return leave_last_k(events, 1)
 
 
 def boundary(events: pd.DataFrame, quantile: float) -> int:
@@ -158,7 +157,7 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
             raise BookError("global_time: this data set gives the order of events, not their times; leave some out.")
         given = (protocol.quantile, protocol.targets, protocol.valid_share, protocol.seed)
         return global_time(events, *given)
-    return leave_last_k(events, 1 if protocol.name == "leave_one_out" else protocol.last_k)
+    return leave_last_k(events, protocol.k)
 
 
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -179,9 +178,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     target = label["valid"] | label["test"]
     follows = np.append(False, user[1:] == user[:-1])
     before, after = places(events)
-    first = np.full(user.max() + 1, len(events))
-    np.minimum.at(first, user[~label["train"]], np.flatnonzero(~label["train"]))
-    late = np.arange(len(events)) > first[user]
+    late = after_any(user, ~label["train"])
     checks = [
         ("an event without a label", ~np.logical_or.reduce(list(label.values())), len(events)),
         ("an event before an earlier one of its user", follows & (np.diff(time, prepend=0) < 0), len(events)),
@@ -205,7 +202,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
             ("a validation user in training", label["valid"] & np.isin(user, trains), label["valid"].sum()),
         ]
     else:
-        k = 1 if protocol.name == "leave_one_out" else protocol.last_k
+        k = protocol.k
         tested = np.isin(user, np.unique(user[label["test"]]))
         off = (label["test"] != (tested & (after < k))) | (label["valid"] != (tested & (after == k)))
         checks.append((f"a target beyond the last {k} + 1 events", off, target.sum()))

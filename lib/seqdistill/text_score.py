@@ -78,6 +78,13 @@ def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
     return lambda chosen, _: h[torch.from_numpy(chosen)] @ vectors.T + biases
 
 
+def prepared(job: Job, folder: Path, drawn: Perturbed, profile: np.ndarray) -> tuple:
+    """Load a finished run's student; return it, its reading of the profiles, and which items have no training event."""
+    model = student(run_folder(job, folder), job.given.items)
+    read = reconstruction(states(model, job.given.train), profile)
+    return model, read, counts(drawn[0], job.given.items) == 0
+
+
 def grid_search(
     jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
     weights: list[float], lifts: list[float],
@@ -89,9 +96,8 @@ def grid_search(
     """
     rows = []
     for job, drawn, profile in zip(jobs, draws, profiles, strict=True):
-        model = student(run_folder(job, folder), job.given.items)
-        read = reconstruction(states(model, job.given.train), profile)
-        h, unseen = states(model, job.given.valid.histories), counts(drawn[0], job.given.items) == 0
+        model, read, unseen = prepared(job, folder, drawn, profile)
+        h = states(model, job.given.valid.histories)
         group = group_of(job.given.valid.targets, drawn)
         for weight in weights:
             for lift in lifts:
@@ -120,9 +126,7 @@ def rescored(
     """Rank the test cases of runs, one a seed, with the score of `with_profile_term`."""
     found = []
     for job, drawn, profile in zip(jobs, draws, profiles, strict=True):
-        model = student(run_folder(job, folder), job.given.items)
-        read = reconstruction(states(model, job.given.train), profile)
-        unseen = counts(drawn[0], job.given.items) == 0
+        model, read, unseen = prepared(job, folder, drawn, profile)
         vectors, biases = with_profile_term(model, read, texts, unseen, weight, lift)
         found.append(rank(job.given.test, linear_score(states(model, job.given.test.histories), vectors, biases)))
     return found

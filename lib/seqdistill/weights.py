@@ -163,11 +163,3 @@ def fetch_weights(name: str) -> Path:
                     raise BookError(f"{name}: the disk is full; nothing was written.") from None
                 failures.append(f"{source.__name__}: {type(error).__name__}")
     raise BookError(f"{name}: no source gave its weights ({'; '.join(failures)}).")
-
-
-if __name__ == "__main__":
-    try:
-        for wanted in sys.argv[1:]:
-            print(f"{wanted}: {fetch_weights(wanted).name} is there and has the right sha256", flush=True)
-    except BookError as problem:
-        sys.exit(str(problem))

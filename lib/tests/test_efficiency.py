@@ -93,7 +93,7 @@ def test_an_index_pays_only_if_it_keeps_the_recall():
 
 
 def test_what_was_not_measured_is_named(tmp_path):
-    with pytest.raises(BookError, match=r"latency\.csv: no such file; `make bench-serving` measures it"):
+    with pytest.raises(BookError, match=r"latency\.csv: no such file; `make bench` measures it"):
         efficiency.bench(tmp_path, "latency")
 
 

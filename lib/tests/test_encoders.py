@@ -119,7 +119,10 @@ def test_a_saved_reducer_reduces_as_the_fitted_one(kind, tmp_path):
     _, transform = reducers.fit(vectors[:60], kind, 2, 10, 3)
     settings = {"kind": kind, "components": "2", "neighbors": "10", "seed": "3", "metric": "cosine"}
     reducers.save_reducer(tmp_path / "r.safetensors", vectors[:60], settings)
-    again = reducers.load_reducer(tmp_path / "r.safetensors")
+    kept, said = reducers.load_reducer(tmp_path / "r.safetensors")
+    numbers = {name: int(said[name]) for name in ("components", "neighbors", "seed")}
+    _, again = reducers.fit(kept, said["kind"], metric=said["metric"], **numbers)
+    assert np.array_equal(kept, vectors[:60]) and said == settings
     np.testing.assert_allclose(again(vectors[60:]), transform(vectors[60:]), atol=1e-4)
 
 

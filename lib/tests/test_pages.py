@@ -2,7 +2,7 @@ import nbformat
 import pandas as pd
 import pytest
 from seqdistill import pages, report
-from seqdistill.artifacts import BookError
+from seqdistill.artifacts import BookError, save_csv
 
 
 def image(alt=""):
@@ -14,29 +14,20 @@ def chapter(*cells):
     return nbformat.v4.new_notebook(cells=list(cells))
 
 
-def test_a_figure_gets_caption_and_alternative_text_from_its_code_and_the_text_before():
-    text = nbformat.v4.new_markdown_cell("## 3. Long tails\n\nA few users choose *much*.")
-    code = nbformat.v4.new_code_cell(
-        'axes.set(xlabel="rank", ylabel="events", title="Events per user")', outputs=[image()]
-    )
-    shown = pages.page(chapter(text, code), "01-data").cells[1].metadata
-    assert shown["mystnb"]["figure"] == {"caption": "Events per user", "name": "01-data-1"}
-    told = "Events per user. horizontal axis: rank; vertical axis: events. A few users choose much."
-    assert shown["mystnb"]["image"]["alt"] == told and "hide-input" in shown["tags"]
-
-
 def test_a_figure_without_a_title_is_named_by_its_section():
     text = nbformat.v4.new_markdown_cell("## 9. How many users?\n\nFew.")
     code = nbformat.v4.new_code_cell("draw()", outputs=[image()])
-    caption = pages.page(chapter(text, code), "05").cells[1].metadata["mystnb"]["figure"]["caption"]
-    assert caption == "How many users?"
+    shown = pages.page(chapter(text, code), "05").cells[1].metadata
+    assert shown["mystnb"]["figure"] == {"caption": "How many users?", "name": "05-1"}
+    assert shown["mystnb"]["image"]["alt"] == "How many users?" and "hide-input" in shown["tags"]
 
 
 def test_a_caption_that_was_shown_below_the_figure_is_not_repeated():
     told = "Of 3 rows *plain* is highest"
     below = nbformat.v4.new_output("display_data", {"text/markdown": f"*{report.escaped(told)}*"})
-    code = nbformat.v4.new_code_cell('report.drawn(table, path, "Weights")', outputs=[image(told), below])
-    cell = pages.page(chapter(code), "05").cells[0]
+    text = nbformat.v4.new_markdown_cell("## 1. Weights\n\nHow much?")
+    code = nbformat.v4.new_code_cell("report.drawn(table, path)", outputs=[image(told), below])
+    cell = pages.page(chapter(text, code), "05").cells[1]
     assert len(cell.outputs) == 1
     assert cell.metadata["mystnb"]["figure"]["caption"] == r"Weights. Of 3 rows \*plain\* is highest"
 
@@ -59,7 +50,7 @@ def test_what_is_not_in_the_bibliography_is_left_alone(said):
     assert pages.cited(said) == said
 
 
-def test_the_answer_counts_what_gains_over_plain_and_over_the_control():
+def test_the_answer_counts_what_gains_over_plain_and_over_the_control(tmp_path):
     rows = [
         ("baseline", "popularity", "loss shown", "loss shown"),
         ("SASRec", "plain", "", None),
@@ -69,11 +60,15 @@ def test_the_answer_counts_what_gains_over_plain_and_over_the_control():
         ("SASRec", "shuffled", "gain shown", None),
     ]
     table = pd.DataFrame(rows, columns=["model", "variant", "verdict", "control_verdict"])
-    said = pages.answer(table.assign(dataset="<i>ml</i>", cases=6710, variant=table["model"] + " " + table["variant"]))
+    table = table.assign(dataset="<i>ml</i>", cases=6710, protocol="leave_one_out/all")
+    other = table.assign(seen="filtered", verdict="not shown")
+    save_csv(pd.concat([table.assign(seen="kept"), other]), tmp_path / "tables" / "main.csv")
+    said = pages.answer(tmp_path, "kept")
     assert said.startswith(
-        r"On \<i\>ml\</i\>, with 6,710 test cases, 2 of 3 taught students (SASRec distilled, SASRec own)"
+        r"On \<i\>ml\</i\>, with 6,710 test cases and seen items kept (the table below), 2 of 3 taught"
     )
-    assert "1 (SASRec bad) worse; **1** (SASRec own) also gain over the shuffled control" in said
+    assert "(SASRec distilled, SASRec own) are shown to rank better than the plain one and 1 (SASRec bad) worse" in said
+    assert "**1** (SASRec own) also gain over the shuffled control. With seen items left out, 0 of 3" in said
 
 
 def test_what_was_not_executed_is_named(tmp_path, monkeypatch):

@@ -13,7 +13,6 @@ from seqdistill.splits import (
     boundary,
     global_time,
     leave_last_k,
-    leave_one_out,
     split,
 )
 
@@ -52,7 +51,7 @@ def test_last_k_test_the_one_before_validates(lengths, k):
 
 @given(EVENTS)
 def test_leave_one_out_targets_are_the_last_events(events):
-    found = leave_one_out(events)
+    found = leave_last_k(events, 1)
     test = events[found == "test"]
     last = events.groupby("user").tail(1)
     long = events.groupby("user")["item"].transform("size") >= 4

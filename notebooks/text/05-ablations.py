@@ -28,7 +28,6 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from safetensors import safe_open
 from seqdistill import arms, encoders, profiles, reducers, report
 from seqdistill.ablations import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
 from seqdistill.artifacts import BookError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
@@ -169,8 +168,7 @@ report.drawn(inside, figures / "inside.png", f"{said}.")
 # The teacher is reduced from the encoder's width. UMAP is the paper's choice; PCA keeps variance; `none` keeps all.
 
 # %%
-with safe_open(artifacts / "reducer.safetensors", "np") as tensors:
-    vectors, made = tensors.get_tensor("vectors"), tensors.metadata()
+vectors, made = reducers.load_reducer(artifacts / "reducer.safetensors")
 own = problem.teacher if problem.teacher.dim() == 2 else problem.teacher.nanmean(1)
 owners = np.flatnonzero(~own.isnan().any(1).numpy())
 width = own.shape[1]
