@@ -24,6 +24,9 @@ CUES = {
 BREAKS = r"[.;:!?\n]|\brat(?:es|ed|ing)\b|\bwhile\b|\bbut\b|\blately\b|\bwho\b"
 PARTS = [rf"(?P<stop>{BREAKS})", *(rf"(?P<{name}>\b(?:{words})\b)" for name, words in CUES.items())]
 SPLIT = re.compile("|".join(PARTS), re.I)
+TITLE_OR_CUE = re.compile(
+    rf'"(?P<title>[^"\n]{{2,90}})"|\b(?P<best>{CUES["best"]})\b|\b(?P<worst>{CUES["worst"]})\b', re.I
+)
 CONTRARY = {"best": "worst", "worst": "best", "rising": "fading", "fading": "rising"}
 
 
@@ -113,10 +116,20 @@ def quoted_titles(text: str) -> set[str]:
 
 
 def disliked_titles(text: str) -> set[str]:
-    """Quoted titles in a clause that says "disliked", "worst" or the like; the others are named as favourites."""
-    clauses = re.split(r"\bwhile\b|\bbut\b|(?<=[\"\w])\.\s", text)
-    bad = [clause for clause in clauses if re.search(rf"\b({CUES['worst']})\b", unquoted(clause), re.I)]
-    return {title for clause in bad for title in quoted_titles(clause)}
+    """Quoted titles that follow "disliked", "worst" or the like; the others are named as favourites.
+
+    What counts is the last cue before a title in its clause; where none stands before, the first after it.
+    """
+    bad: set[str] = set()
+    for clause in re.split(r"\bwhile\b|\bbut\b|(?<=[\"\w])\.\s", text):
+        cue, waiting = "", set()
+        for match in TITLE_OR_CUE.finditer(clause):
+            if match["title"]:
+                {"": waiting, "worst": bad}.get(cue, set()).update(quoted_titles(match[0]))
+            else:
+                bad |= waiting if match.lastgroup == "worst" and not cue else set()
+                cue = match.lastgroup
+    return bad
 
 
 COUNTS = ("categories_named", "categories_seen", "categories_liked", "categories_inverted", "categories_supported")
@@ -132,7 +145,8 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
         worst rated as liked, the fading one as rising, or the other way round) and `categories_supported` (named by a
         fact and not inverted). `trends_claimed` and, of those, `trends_right`: the category's share really moved that
         way between the halves of the history. `titles_named` in quotes; of those, `titles_seen` in the history and
-        `titles_inverted` (rated above the user's mean and named as disliked, or at most 2.5 and named as a favourite).
+        `titles_inverted` (rated above the user's mean and named as disliked, or at most 2.5 and not above that mean,
+        and named as a favourite).
     """
     found, moved = facts(history), trends(history)
     said = claims(text, vocabulary)
@@ -159,7 +173,8 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
         "titles_named": len(titles),
         "titles_seen": len(titles & ratings.keys()),
         "titles_inverted": sum(
-            ratings[title] > mean if title in bad else ratings[title] <= 2.5 for title in titles & ratings.keys()
+            ratings[title] > mean if title in bad else ratings[title] <= min(2.5, mean)
+            for title in titles & ratings.keys()
         ),
     }
 

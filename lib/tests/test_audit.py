@@ -121,3 +121,16 @@ def test_every_category_name_is_found_whole_only():
         "Film-Noir",
         "Sci-Fi",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "disliked"),
+    [
+        ('Rates War worst and likes "Heat" and "Alien".', set()),
+        ('Likes "Heat" but dislikes "Alien" and "Jaws".', {"alien", "jaws"}),
+        ('"Heat" and "Jaws" are disliked. "Alien" is a favourite.', {"heat", "jaws"}),
+        ('Favourites are "Heat" and "Jaws".', set()),
+    ],
+)
+def test_the_last_cue_before_a_title_says_whether_it_is_liked(text, disliked):
+    assert audit.disliked_titles(text) == disliked

@@ -143,7 +143,7 @@ def test_a_user_counts_in_the_seeds_that_have_them_and_seeds_keep_their_spread()
 
 
 def test_a_comparison_within_groups_needs_cases_and_the_same_ones():
-    with pytest.raises(BookError, match="no case"):
+    with pytest.raises(BookError, match="no test case of any seed"):
         cold_tables.compare_within({"x a": [ranked([1, 1, 1])]}, [np.zeros(3, bool)], {})
     other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
     with pytest.raises(BookError, match="x b and x a"):

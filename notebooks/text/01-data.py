@@ -133,8 +133,9 @@ report.drawn(tails, home / "figures" / "tails.png", said)
 # %% [markdown]
 # ## How long is a history?
 #
-# A student reads a fixed number of the latest events and pads what is shorter. Below: the share of users with at
-# most so many events, of all and of those that train.
+# To score, a student reads a fixed number of the latest events. To train, a longer history is cut into windows, so
+# that every event is a target once. Below: the share of users with at most so many events, of all and of those that
+# train.
 
 # %%
 counted = {"all events": events, "training events": events[events["split"] == "train"]}

@@ -134,7 +134,7 @@ lines = {
     "named titles presented as the contrary": (found["inverted_title_share"], titles),
     "answers cut off": (found["cut_share"], len(texts)),
 }
-told = {name: f"**{share:.1%}** of {of:,}" if of else "none claimed" for name, (share, of) in lines.items()}
+told = {name: f"**{share:.2%}** of {of:,}" if of else "none claimed" for name, (share, of) in lines.items()}
 Markdown("\n".join(f"* {name}: {words}" for name, words in told.items()))
 
 # %% [markdown]
@@ -166,8 +166,8 @@ report.drawn(checked[["user", "words"]], home / "figures" / "length.png", said)
 
 # %% [markdown]
 # The worst of all, at most five, by the number of things that the checks find false in them, each with the facts that
-# it should tell. The checks read genres, trends and titles, not who is said to be *best* without a fact: a reader finds
-# more.
+# it should tell. The checks read turns of phrase, and may take a text for false that says just what its facts say;
+# and they do not know who is said to be *best* without a fact.
 
 # %%
 worst = checked[checked["wrong"] > 0].sort_values("wrong", ascending=False, kind="stable").head(5)

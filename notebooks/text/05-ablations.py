@@ -5,7 +5,8 @@
 # table holds rows that keep it honest: `plain`, the same student with as many updates and no teacher, and a shuffled
 # teacher for each side of the projection that the cells have: the setting of chapter 4 with the users' profiles
 # exchanged (`shuffled` projects the student, `shuffled-target` the teacher). Only a cell that beats both has taught
-# something. `student` names the one that is taken apart; the other follows where the text says so.
+# something, and with one seed no row can be said to. `student` names the one that is taken apart; the other follows
+# where the text says so.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -114,7 +115,8 @@ report.drawn(deep, figures / "ablation-block.png")
 # ## 4. When should the teacher fall silent?
 #
 # `share` of the epochs with the teacher; 1 leaves out the second phase, and `plain` is the student without a first.
-# `patience` ends phase 1 as soon as validation has not improved for two epochs.
+# `patience` ends phase 1 as soon as validation has not improved for two epochs. Chapter 4's own share is the last block
+# of section 3; a patience that ends phase 1 at the same epoch is the same run.
 
 # %%
 cells = grid(given.taught, share=shares) | {"patience 2": replace(given.taught, share=0.8, patience=2)}
@@ -161,6 +163,10 @@ kept = ratio.groupby("side")["kept"].agg(["min", "max"])
 said = "Variance of the target at the end of phase 1, as a share of its start: "
 said += "; ".join(f"{side} {row['min']:.4f} to {row['max']:.4f}" for side, row in kept.iterrows())
 report.drawn(inside, figures / "inside.png", f"{said}.")
+
+# %% [markdown]
+# Where next to nothing of the variance is left, the target did collapse. Whether that matters for the ranking, the
+# table above can say only where it has several seeds.
 
 # %% [markdown]
 # ## 6. What does the reduction cost?
@@ -309,6 +315,8 @@ report.drawn(who, figures / "ablation-who.png")
 
 # %% [markdown]
 # ## What it says, and what it cost
+#
+# The highest and the lowest row of every table, and which rows are shown to gain or to lose:
 
 # %%
 tables = {"weights": weights, "aggregation": pooled, "block": deep, "schedule": timed, "side and loss": compared}
