@@ -28,7 +28,7 @@ def forest(
     """
     rows = table.dropna(subset=[value]).reset_index(drop=True)
     if "seeds" in rows and value == "delta_ndcg@10":
-        xlabel += " over users" + " and seeds" * (rows["seeds"].max() > 1)
+        xlabel += " over users" + " and seeds" * int(rows["seeds"].max() > 1)
     if "model" in rows and len(models := set(rows["model"])) == 1:
         title = f"{title}, {models.pop()}"
     figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.36 * len(rows)))
