@@ -91,13 +91,21 @@ def test_the_panel_follows_its_menus(home):
     [
         (lambda home: (home / "figures" / "map.csv").write_text("x,y\n1,2\n"), r"map\.csv: stale"),
         (lambda home: save_json({"students": {"BERT4Rec": {}}}, home / "artifacts" / "student.json"), 'no "SASRec"'),
-        (lambda home: [path.unlink() for path in home.glob("runs/*/metrics.json")], r"metrics\.json: no such file"),
+        (lambda home: [path.unlink() for path in home.glob("runs/*/metrics.json")], 'no SASRec "plain" with seed 1'),
     ],
 )
 def test_what_is_missing_or_stale_is_named(home, change, message):
     change(home)
     with pytest.raises(BookError, match=message):
         explore.load(home, "SASRec", 1)
+
+
+def test_where_04_distilled_none_the_plain_student_stands_alone(home):
+    given = load_problem(home / "artifacts")
+    (home / "runs" / run_key(replace(RUN, distillation=TAUGHT), given) / "metrics.json").unlink()
+    assert set(explore.load(home, "SASRec", 1).students) == {"plain"}
+    with pytest.raises(BookError, match='no SASRec "distilled" with seed 1; there is plain'):
+        explore.students(home, "SASRec", 1, ("distilled",))
 
 
 def test_titles_need_not_be_there(home):
