@@ -103,8 +103,8 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
 	@$(python) lib/tests/bench_sweep.py
 
-bench: bench-serving ## measure all that 07-efficiency shows, and execute it
-	@$(MAKE) reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
+bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap), and execute it
+	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
 	@PRESET=$(PRESET) $(python) lib/tests/bench_serving.py $(ONLY)

@@ -25,8 +25,9 @@ BREAKS = r"[.;:!?\n]|\brat(?:es|ed|ing)\b|\bwhile\b|\bbut\b|\blately\b|\bwho\b"
 PARTS = [rf"(?P<stop>{BREAKS})", *(rf"(?P<{name}>\b(?:{words})\b)" for name, words in CUES.items())]
 SPLIT = re.compile("|".join(PARTS), re.I)
 TITLE_OR_CUE = re.compile(
-    rf'"(?P<title>[^"\n]{{2,90}})"|\b(?P<best>{CUES["best"]})\b|\b(?P<worst>{CUES["worst"]})\b', re.I
+    rf'"(?P<title>[^"\n]{{2,90}})"|\b(?P<worst>least\s+\w+|{CUES["worst"]})\b|\b(?P<best>{CUES["best"]})\b', re.I
 )
+BEHIND = re.compile(r'("|\b(is|are|was|were|rated)( an?)?)\s*$', re.I)
 CONTRARY = {"best": "worst", "worst": "best", "rising": "fading", "fading": "rising"}
 
 
@@ -118,17 +119,21 @@ def quoted_titles(text: str) -> set[str]:
 def disliked_titles(text: str) -> set[str]:
     """Quoted titles that follow "disliked", "worst" or the like; the others are named as favourites.
 
-    What counts is the last cue before a title in its clause; where none stands before, the first after it.
+    A cue counts for the titles after it, up to the next cue of the clause; for those before it where it stands right
+    behind one, or behind a form of "be" or "rated", or where it is the first.
     """
     bad: set[str] = set()
     for clause in re.split(r"\bwhile\b|\bbut\b|(?<=[\"\w])\.\s", text):
-        cue, waiting = "", set()
+        cue, before = "", []  # titles since the last cue
         for match in TITLE_OR_CUE.finditer(clause):
             if match["title"]:
-                {"": waiting, "worst": bad}.get(cue, set()).update(quoted_titles(match[0]))
-            else:
-                bad |= waiting if match.lastgroup == "worst" and not cue else set()
-                cue = match.lastgroup
+                before += quoted_titles(match[0])
+                bad |= set(before if cue == "worst" else ())
+                continue
+            behind = BEHIND.search(clause[: match.start()])
+            if match.lastgroup == "worst" and (behind or not cue):
+                bad |= set(before[-1:] if cue else before)
+            cue, before = "" if behind else match.lastgroup, []
     return bad
 
 

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from scipy import stats
 
 
 def efficiency(table: pd.DataFrame) -> Figure:
@@ -29,9 +30,10 @@ def overhead(table: pd.DataFrame) -> Figure:
     """Draw every pair of neighbouring epochs; columns model, pair, plain_cpu_s, distilled_cpu_s."""
     figure, axes = plt.subplots()
     for model, group in table.groupby("model", sort=False):
-        more = 100 * (group["distilled_cpu_s"] / group["plain_cpu_s"] - 1)
-        dots = axes.plot(group["pair"], more, marker="o", linestyle="", label=model)
-        axes.axhline(more.mean(), color=dots[0].get_color(), linestyle="--", label=f"{model}, mean")
+        ratio = group["distilled_cpu_s"] / group["plain_cpu_s"]
+        dots = axes.plot(group["pair"], 100 * (ratio - 1), marker="o", linestyle="", label=model)
+        mean = 100 * (stats.gmean(ratio) - 1)
+        axes.axhline(mean, color=dots[0].get_color(), linestyle="--", label=f"{model}, geometric mean")
     axes.axhline(0, color="black", linewidth=1)
     axes.set(
         xlabel="pair of epochs", ylabel="CPU time over plain, %", title="What the teacher adds to an epoch of phase 1"

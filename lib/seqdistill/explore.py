@@ -64,10 +64,10 @@ def load(home: Path, model: str, seed: int) -> World:
 
 
 def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> dict[str, Encoder]:
-    """Load the students that 04 trained, or one of them; the plain one is always there.
+    """Load those students that 04 trained with a seed, or the named forms ("plain", "distilled") alone.
 
     Raises:
-        BookError: 04 trained no such model, not in a form, or not with this seed.
+        BookError: 04 trained no such model, or not in a form (at least plain is wanted) with this seed.
     """
     chosen = load_json(home / "artifacts" / "student.json")["students"]
     if model not in chosen:

@@ -81,7 +81,7 @@ def values_of(preset: str, chapter: str) -> dict:
 
 
 def check_preset(preset: str) -> None:
-    """Check names and settings of later chapters before the first notebook runs, and an LLM is asked.
+    """Check names and settings of all chapters before the first one runs, and an LLM is asked.
 
     Raises:
         BookError: as `preset_values`, or a name or setting of a later chapter does not exist.
@@ -104,7 +104,7 @@ def check_preset(preset: str) -> None:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
     trained = [name for name in ("SASRec", "BERT4Rec") if run[name.lower()]]
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):
-        if values[number][name] not in trained:
+        if values[number][name] and values[number][name] not in trained:
             raise BookError(
                 f'{where}: "{name}" of {number} is {values[number][name]!r}; 04 trains {", ".join(trained) or "none"}.'
             )

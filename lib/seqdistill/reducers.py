@@ -73,7 +73,7 @@ def pca_transform(mean: np.ndarray, basis: np.ndarray) -> Transform:
 def save_reducer(path: Path, vectors: np.ndarray, settings: dict[str, str]) -> None:
     """Save what a reducer is made from: the vectors that it was fitted on, and its settings as text.
 
-    UMAP can be stored by pickle only, so that it is fitted again from these when it is wanted.
+    UMAP can be stored by pickle only; from these it can be fitted again.
     """
     data = {"vectors": np.ascontiguousarray(vectors, np.float32)}
     save_with(lambda temporary: save_file(data, temporary, metadata=settings), path)

@@ -119,14 +119,15 @@ def serve() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def rival(folder: str) -> dict:
-    """Decode each user's last case with a finished run of IDGenRec: seconds, of single requests too, peak memory."""
+def decode(folder: str) -> dict:
+    """Decode the cases of chapter 7 with a finished run of IDGenRec: seconds, of single requests too, peak memory."""
     from safetensors.torch import load_file
-    from seqdistill import idgenrec, idgenrun, rivals
+    from seqdistill import idgenrec, idgenrun, presets, rivals
 
     torch.set_num_threads(1)
     given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
-    home, cases = Path(folder), rivals.last_cases(given.test, 0, 0)
+    home, values = Path(folder), presets.values_of(PRESET, "07-efficiency")
+    cases = rivals.last_cases(given.test, values["cases"], values["draw"])
     settings = {**load_json(home / "config.json"), "tag_epochs": 0}
     system = idgenrec.start(parse(idgenrec.IDGenRec, settings, folder), given, item_texts(items))
     weights = load_file(home / "model.safetensors")
@@ -141,16 +142,16 @@ def rival(folder: str) -> dict:
     return found | dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
 
 
-def rival_rows() -> pd.DataFrame:
+def rival() -> pd.DataFrame:
     """IDGenRec as chapter 7 trains it, each variant in a process of its own."""
     from seqdistill import idgenrun, presets, rivals
 
     given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     values = presets.values_of(PRESET, "07-efficiency")
     jobs = rivals.variants(values["idgenrec"], values["idgenrec_seeds"][:1], "07-efficiency")
-    cases = rivals.last_cases(given.test, 0, 0)
+    cases = rivals.last_cases(given.test, values["cases"], values["draw"])
     runs = idgenrun.sweep(jobs, given, item_texts(items), cases, HOME / "runs")
-    return pd.DataFrame([{"system": name} | apart("rival", run["folder"]) for (name, _), run in runs.items()])
+    return pd.DataFrame([{"system": name} | apart("decode", run["folder"]) for (name, _), run in runs.items()])
 
 
 def latency() -> pd.DataFrame:
@@ -263,7 +264,7 @@ def teacher() -> pd.DataFrame:
 TABLES = {
     "overhead": overhead,
     "serving": serve,
-    "rival": rival_rows,
+    "rival": rival,
     "latency": latency,
     "catalogue": catalogue,
     "int8": int8,
@@ -282,7 +283,7 @@ def main(wanted: list[str]) -> None:
 
 if __name__ == "__main__":
     action, *values = sys.argv[1:] or [""]
-    single = {"infer": infer, "rival": rival, "grow": grow, "grow_users": grow_users}
+    single = {"infer": infer, "decode": decode, "grow": grow, "grow_users": grow_users}
     if action in single:
         values = [int(value) if value.isdigit() else value for value in values]
         with contextlib.redirect_stdout(sys.stderr):

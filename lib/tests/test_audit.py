@@ -130,6 +130,11 @@ def test_every_category_name_is_found_whole_only():
         ('Likes "Heat" but dislikes "Alien" and "Jaws".', {"alien", "jaws"}),
         ('"Heat" and "Jaws" are disliked. "Alien" is a favourite.', {"heat", "jaws"}),
         ('Favourites are "Heat" and "Jaws".', set()),
+        ('Their least favourite film is "Jaws".', {"jaws"}),
+        ('Least liked: "Jaws"; most liked: "Heat".', {"jaws"}),
+        ('"Heat" is a favourite and "Jaws" is disliked.', {"jaws"}),
+        ('Rates "Heat" best and "Alien" worst.', {"alien"}),
+        ('Likes "Heat", with "Alien" rated worst.', {"alien"}),
     ],
 )
 def test_the_last_cue_before_a_title_says_whether_it_is_liked(text, disliked):

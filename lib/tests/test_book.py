@@ -141,6 +141,9 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
         ("03-embeddings: {everyone: [profile]}", "'profile' is not a teacher without an LLM"),
         ("04-distillation: {arms: [shuffled]}", "'shuffled' is not a teacher without an LLM"),
+        ("04-distillation: {sasrec: {}}", "\"student\" of 05 is 'SASRec'; 04 trains BERT4Rec"),
+        ("06-cold-start: {lead: GRU}", "\"lead\" of 06 is 'GRU'; 04 trains SASRec, BERT4Rec"),
+        ("04-distillation: {sasrec: {student: 3}}", 'SASRec: "student" = 3: settings are expected'),
         ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
     ],
 )

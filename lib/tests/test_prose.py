@@ -23,7 +23,8 @@ FACTS = {
         "100,000 items": "size of its catalogues",
         "64 histories of width 64, 50 events": "setting of make bench",
         "batches of 256 and sessions": "setting of make bench",
-        "32 cases": "setting of make bench",
+        "32 at a time": "setting of make bench",
+        "of 50 requests": "setting of make bench",
     },
     "08-results": {
         "22,363 users, 12,101 items": "size of Beauty 5-core",

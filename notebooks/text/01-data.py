@@ -133,8 +133,8 @@ report.drawn(tails, home / "figures" / "tails.png", said)
 # %% [markdown]
 # ## How long is a history?
 #
-# To score, a student reads a fixed number of the latest events. To train, a longer history is cut into windows, so
-# that every event is a target once. Below: the share of users with at most so many events, of all and of those that
+# To score, a student reads a fixed number of the latest events. To train, a longer history is as a rule cut into
+# windows, so that no event is lost. Below: the share of users with at most so many events, of all and of those that
 # train.
 
 # %%

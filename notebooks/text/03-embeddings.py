@@ -71,7 +71,7 @@ vectors = arms.arm_vectors(teacher, texts, read, catalogue, encode, latest, seed
 # UMAP keeps near what is near. Its seed is fixed, so that the same texts give the same teacher on one machine;
 # without it every run would teach something else. On another processor the last digits of the vectors differ, and
 # UMAP makes more of that: the numbers below then differ a little, too. UMAP can be stored by pickle only, which this
-# book does not use: the vectors are stored instead, and fitted again when a reducer is wanted.
+# book does not use: vectors and settings are stored instead; chapters 5 and 9 read the vectors.
 
 # %%
 reduced, transform = reducers.fit(vectors, reducer, components, neighbors, seed, metric)

@@ -303,8 +303,9 @@ report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("
 # One data set; one encoder, one LLM. In the default preset (few users, a small LLM) batch, learning rate and dropout
 # of the plain students and the share of phase 1 were chosen by hand, among few settings, by validation NDCG@10 of one
 # seed; $\alpha$ and $\beta$ are the paper's. The number of epochs is a budget: a `best_epoch` near it says that a
-# student still improves at its end. Every event of a long history trains here, in windows; in the published settings
-# only the last window does. *Not shown* means that this data cannot tell, not that there is no effect.
+# student still improves at its end. With `windows` as it is here every event of a long history trains; with `last`,
+# as in the published settings, only the last window does. *Not shown* means that this data cannot tell, not that
+# there is no effect.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(jobs, home / "runs"))

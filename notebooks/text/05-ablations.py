@@ -115,8 +115,9 @@ report.drawn(deep, figures / "ablation-block.png")
 # ## 4. When should the teacher fall silent?
 #
 # `share` of the epochs with the teacher; 1 leaves out the second phase, and `plain` is the student without a first.
-# `patience` ends phase 1 as soon as validation has not improved for two epochs. Chapter 4's own share is the last block
-# of section 3; a patience that ends phase 1 at the same epoch is the same run.
+# `patience` ends phase 1 as soon as validation has not improved for two epochs. Chapter 4's own share is not
+# repeated: its row is that of chapter 4's block in section 3. Where `patience` ends phase 1 at the same epoch, the
+# two rank alike.
 
 # %%
 cells = grid(given.taught, share=shares) | {"patience 2": replace(given.taught, share=0.8, patience=2)}

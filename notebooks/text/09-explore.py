@@ -20,8 +20,8 @@ home = outputs_dir(preset)
 report.style()
 
 # %% [markdown]
-# Nothing is trained here. The profiles are those of chapter 2, the map is that of chapter 3, and the students are two
-# of chapter 4, with the same seed: `plain`, and `distilled`, the paper's form.
+# Nothing is trained here. The profiles are those of chapter 2, the map is that of chapter 3, and the students are
+# those of chapter 4 with one seed: `plain` and, where `forms` of 04 names it, `distilled`, the paper's form.
 
 # %%
 world = explore.load(home, model, seed)

@@ -5,16 +5,19 @@ Arguments: the table, the batch size. Cross-entropy over all items, d 64, 2 bloc
 
 import json
 import logging
-import resource
 import sys
 import time
 import warnings
+from pathlib import Path
 
 warnings.filterwarnings("ignore")
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 import torch  # noqa: E402
+from measuring import peak_mb  # noqa: E402
 from pytorch_lightning import Callback, Trainer, seed_everything  # noqa: E402
 from rectools import Columns  # noqa: E402
 from rectools.dataset import Dataset  # noqa: E402
@@ -69,7 +72,7 @@ def main():
         "system": "RecTools 0.19.0",
         "cpu_s_per_epoch": float(np.median(np.subtract(ENDS, STARTS))),
         "infer_s": infer,
-        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_rss_mb": peak_mb(),
         "recall@10": recall,
         "ndcg@10": ndcg,
         "curve": [{"cpu_s": ENDS[-1] - begun, "recall@10": recall}],
