@@ -23,6 +23,9 @@ endif
 ifneq ($(preset)$(notebook),)
 $(error the names are written in capitals: PRESET=, NOTEBOOK=)
 endif
+ifneq ($(and $(DATASET),$(filter reproduce publish book profiles,$(MAKECMDGOALS))),)
+$(error DATASET= belongs to data and data-check; a preset names its data set: PRESET=)
+endif
 ifneq ($(NOTEBOOK),)
 ifeq ($(filter $(NOTEBOOK),$(chapters)),)
 $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters))

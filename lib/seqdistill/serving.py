@@ -130,7 +130,14 @@ class Served(NamedTuple):
 
 
 def served(run: Run, reads: int, items: pd.DataFrame) -> Served:
-    """Put a model and its catalogue together; an item without title goes by its id."""
+    """Put a model and its catalogue together, in whatever order; an item without title goes by its id.
+
+    Raises:
+        BookError: `item` does not hold 1, 2, ... once each.
+    """
+    if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
+        raise BookError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
+    items = items.sort_values("item", ignore_index=True)
     ids = items["item_id"].astype(str)
     titles = items["title"].fillna(ids) if "title" in items else ids
     return Served(run, reads, pd.DataFrame({"item": items["item"], "item_id": ids, "title": titles}))
@@ -148,7 +155,8 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
         Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more.
 
     Raises:
-        BookError: the history is empty, or holds ids that are not in the catalogue (all of them are named).
+        BookError: the history is empty, or holds ids that are not in the catalogue (all of them are named), or the
+            catalogue is not the one that the student was trained on.
     """
     codes = pd.Series(model.items["item"].to_numpy(), model.items["item_id"])
     wanted = [str(one) for one in history]
@@ -158,6 +166,8 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
         raise BookError(f"top: not in the catalogue: {', '.join(unknown)}.")
     seen = codes[wanted].to_numpy()
     scores = torch.from_numpy(model.run(seen[None, -model.reads :])).clone()  # [1, V]
+    if scores.shape[1] != len(codes):
+        raise BookError(f"top: the student scores {scores.shape[1]:,} items, the catalogue holds {len(codes):,}.")
     scores[0, seen - 1] = -torch.inf
     columns = best(scores, min(k, len(codes) - len(set(wanted))))[0]
     return model.items.iloc[columns.numpy()][["item_id", "title"]].assign(score=scores[0, columns].numpy())

@@ -133,3 +133,14 @@ def test_bad_requests_are_refused_by_name(shop):
         serving.top(model, ["B1", "X2", "X1"])
     with pytest.raises(BookError, match="history is empty"):
         serving.top(model, [])
+
+
+def test_the_catalogue_may_come_in_any_order_but_must_be_the_students(shop):
+    _, model = shop
+    mixed = serving.served(model.run, model.reads, model.items.sample(frac=1, random_state=0))
+    assert serving.top(mixed, ["B5"]).equals(serving.top(model, ["B5"]))
+    with pytest.raises(BookError, match=r'"item" must hold 1, 2, \.\.\. once each'):
+        serving.served(model.run, model.reads, model.items.assign(item=model.items["item"] - 1))
+    short = serving.served(model.run, model.reads, model.items[:-1])
+    with pytest.raises(BookError, match=f"scores {ITEMS} items, the catalogue holds {ITEMS - 1}"):
+        serving.top(short, ["B5"])
