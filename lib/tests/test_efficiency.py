@@ -104,5 +104,10 @@ def test_the_committed_tables_are_whole():
     assert table[CONTRACT].notna().all().all()
     pairs = table.set_index("system")["parameters"]
     assert pairs["SASRec"] == pairs["SASRec + distillation"] and pairs["BERT4Rec"] == pairs["BERT4Rec + distillation"]
+    rival = efficiency.bench(BENCH, "rival").set_index("system")
+    assert set(rival.index) == {"IDGenRec", "IDGenRec without user ids", "IDGenRec leaking"}
+    assert (
+        rival.notna().all().all() and (rival["p99_ms"] >= rival["p50_ms"]).all() and set(rival["infer_cases"]) == {671}
+    )
     assert {10_000, 100_000, 1_000_000} <= set(efficiency.bench(BENCH, "catalogue")["items"])
     assert efficiency.bench(BENCH, "growth")["items"].max() == 334_060
