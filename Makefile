@@ -32,7 +32,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-sweep bench bench-serving weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-transfer bench-sweep bench bench-serving weights reproduce publish profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -64,7 +64,7 @@ $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
 $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
-$(stamps)/05-ablations.done: $(stamps)/04-distillation.done
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv)
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
@@ -102,6 +102,10 @@ build/peers/ready: lib/tests/peers/requirements.txt
 
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
 	@$(python) lib/tests/bench_quality.py
+
+bench-transfer: .venv/ready ## look for the best taught SASRec on Beauty 5-core (outputs/bench/transfer.csv), hours
+	@$(MAKE) --no-print-directory reproduce PRESET=amazon-beauty-5core NOTEBOOK=04-distillation
+	@$(python) lib/tests/bench_transfer.py
 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
 	@$(python) lib/tests/bench_sweep.py

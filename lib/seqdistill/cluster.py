@@ -47,7 +47,8 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
 
     Args:
         cluster: "loky": processes of this machine. "ray": the cluster that Ray finds (RAY_ADDRESS), or one of this
-            machine. "dask": one of this machine. Or an address: "ray://host:10001", "tcp://host:8786".
+            machine; where it has GPUs, every process takes one of them. "dask": one of this machine. Or an address:
+            "ray://host:10001", "tcp://host:8786".
 
     Raises:
         BookError: there is no such cluster, its package is not installed, or a Dask worker has several threads.
@@ -61,7 +62,7 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
         ray = imported("ray", "ray")
         imported("ray.util.joblib", "ray").register_ray()
         own = nullcontext() if ray.is_initialized() else ray.init(address, log_to_driver=False, logging_level="ERROR")
-        with own, parallel_config("ray", ray_remote_args={"num_cpus": 1}):
+        with own, parallel_config("ray", ray_remote_args=share_of(ray.cluster_resources())):
             yield ray.exceptions.RayError
     else:
         dask = imported("distributed", "dask")
@@ -70,6 +71,11 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
             if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
                 raise BookError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
             yield dask.KilledWorker
+
+
+def share_of(resources: dict[str, float]) -> dict[str, int]:
+    """What a run asks of a Ray cluster that has these resources: a core, and a GPU where there are some."""
+    return {"num_cpus": 1} | ({"num_gpus": 1} if resources.get("GPU") else {})
 
 
 def loud(client: object) -> ParallelBackendBase:

@@ -103,7 +103,7 @@ def check_preset(preset: str) -> None:
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
     forms, seeds = ("distilled", "distilled-student"), run["seeds"]
-    if bad := [form for form in run["forms"] if form not in forms]:
+    if bad := [form for form in run["forms"] if form.removeprefix("SASRec ").removeprefix("BERT4Rec ") not in forms]:
         raise BookError(f'{where}: "forms" of 04 names {bad[0]!r}; choose among {", ".join(forms)}.')
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise BookError(f'{where}: "seeds" of 04 is {seeds}; whole numbers from 0 are expected, none twice.')

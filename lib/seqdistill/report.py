@@ -2,6 +2,7 @@
 
 import io
 import re
+import time
 from importlib import resources
 from pathlib import Path
 
@@ -130,3 +131,8 @@ def record(home: Path, chapter: str, values: dict) -> None:
     """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay."""
     path = home / "metrics.json"
     save_json({**(load_json(path) if path.exists() else {}), chapter: values}, path)
+
+
+def cost() -> str:
+    """Say what this process has taken so far; what was finished before it started is not counted."""
+    return f"{time.process_time() / 60:.1f} CPU minutes for this execution"

@@ -7,13 +7,14 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
+import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
 from seqdistill.artifacts import BookError, digest, load_json, load_table, say, shown
-from seqdistill.cluster import connected
+from seqdistill.cluster import connected, kind_of
 from seqdistill.config import Distillation, Run, Student, parse, plain
 from seqdistill.train import Problem, run_key, train
 
@@ -113,7 +114,7 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
         jobs: see `plan`.
         folder: parent of the runs' folders. On a cluster it is storage that all nodes share under the same path.
         cluster: see `connected`; every node has this package.
-        workers: runs at a time, by default one a core.
+        workers: runs at a time, by default one a core; on a machine with a GPU one, since all would share the first.
 
     Raises:
         BookError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
@@ -126,8 +127,7 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
         for _ in range(TRIES):
             if not (todo := missing(jobs, folder)):
                 return
-            cores = effective_n_jobs(-1)
-            at_once = min(workers or cores, cores)
+            at_once = min(workers or usual(cluster), effective_n_jobs(-1))
             why = f"a worker was lost ({type(error).__name__}), {listed(todo)} go on; " if error else ""
             try:
                 train_all(todo, folder, at_once, f"sweep: {why}{cost(jobs, folder, at_once)}")
@@ -138,6 +138,11 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
             f"sweep: {listed(todo)} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
             f"share {shown(folder)} or this code. Run it again: what was finished is kept."
         ) from error
+
+
+def usual(cluster: str) -> int:
+    """Runs at a time: one a core of the cluster, or one where this machine's processes would share its GPU."""
+    return 1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else effective_n_jobs(-1)
 
 
 def listed(jobs: Jobs) -> str:

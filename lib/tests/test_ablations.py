@@ -15,6 +15,7 @@ from seqdistill.ablations import (
     taught_with,
     varied,
 )
+from seqdistill.artifacts import ROOT
 from seqdistill.config import Distillation, Run, Student
 from seqdistill.sweep import Job
 from seqdistill.train import run_key, starting_from, taught_by
@@ -110,3 +111,16 @@ def test_gains_within_groups_by_hand():
     assert table["delta_ndcg@10"].to_dict() == {"high": 0.0, "low": 0.5}
     assert table["verdict"].to_dict() == {"high": "not shown", "low": "gain shown"}
     assert set(gains_by([taught], [base], {"half": halves})["verdict"]) == {"one seed"}
+
+
+def test_what_is_tested_on_beauty_was_chosen_on_validation():
+    search, table = (
+        pd.read_csv(ROOT / "outputs" / "bench" / f"{name}.csv") for name in ("transfer-search", "transfer")
+    )
+    taught = search.dropna(subset="teacher").set_index("variant")
+    best = taught["valid_ndcg@10"].idxmax()
+    tested = table[(table["variant"] == best) & (table["baseline"] == "plain")]
+    assert list(tested["seen"]) == ["filtered", "kept"] and set(tested["control"]) == {"shuffled"}
+    assert (table["seeds"] >= 2).all() and set(table["cases"]) == {22_363}
+    untaught = "reads" if taught.loc[best, "reads"] else "plain"
+    assert set(table.loc[table["variant"] == best, "baseline"]) == {"plain", untaught}

@@ -12,7 +12,9 @@ from seqdistill.artifacts import ROOT
 from seqdistill.figures import FIGURES
 
 PICTURES = sorted(
-    path for preset in ("default", "smoke") for path in (ROOT / "outputs" / preset / "figures").glob("*.png")
+    path
+    for preset in ("default", "smoke", "amazon-beauty-5core")
+    for path in (ROOT / "outputs" / preset / "figures").glob("*.png")
 )
 
 

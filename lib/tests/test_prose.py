@@ -18,6 +18,7 @@ FACTS = {
     "02-profiles": {"1.5 billion parameters": "size of the default model"},
     "03-embeddings": {"95 % interval": "level", "600, 6,000 and 20,000 users": "sizes of make bench-umap"},
     "04-distillation": {"below .05": "level"},
+    "05-ablations": {"has 22,363": "users of Beauty 5-core"},
     "07-efficiency": {
         "batches of 256 and one": "setting of make bench",
         "100,000 items": "size of its catalogues",

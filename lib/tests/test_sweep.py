@@ -1,3 +1,4 @@
+import os
 import signal
 import sys
 import threading
@@ -13,9 +14,9 @@ import torch
 from joblib import Parallel, delayed
 from safetensors.torch import save_file
 from seqdistill.artifacts import BookError, save_json, save_table
-from seqdistill.cluster import connected, kind_of
+from seqdistill.cluster import connected, kind_of, share_of
 from seqdistill.config import Distillation, Run, Student, plain
-from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep
+from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep, usual
 from seqdistill.train import taught_by, train
 
 SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
@@ -43,6 +44,14 @@ def test_two_workers_equal_one(given, tmp_path):
     sweep(jobs, tmp_path / "one", workers=1)
     assert {name: len(frames) for name, frames in ranks(jobs, tmp_path / "one").items()} == {"plain": 2, "distilled": 2}
     assert same(jobs, tmp_path / "one", tmp_path / "two")
+
+
+def test_runs_do_not_share_a_gpu(monkeypatch):
+    assert usual("loky") > 1 or os.cpu_count() == 1
+    assert share_of({"CPU": 8.0}) == {"num_cpus": 1}
+    assert share_of({"CPU": 8.0, "GPU": 2.0}) == {"num_cpus": 1, "num_gpus": 1}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert usual("loky") == 1
 
 
 def test_a_variant_may_bring_a_teacher_of_its_own(given, tmp_path):

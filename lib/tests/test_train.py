@@ -1,6 +1,7 @@
 import re
 import subprocess
 import sys
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -163,9 +164,29 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
 def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta, causal):
     alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
     taught = replace(alone, distillation=Distillation(alpha=0.0, beta=beta, share=1.0))
-    for ours, theirs in zip(*(outcome(run, given, tmp_path)[0].items() for run in (taught, alone)), strict=True):
-        assert ours[0] == theirs[0]
-        torch.testing.assert_close(ours[1], theirs[1])
+    (ours, _, ours_told), (theirs, _, told) = (outcome(run, given, tmp_path) for run in (taught, alone))
+    assert list(ours) == list(theirs)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight)
+    steps = [[log["loss_model"] for log in found["history"]] for found in (ours_told, told)]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_phase_two_is_plain_training_from_the_weights_of_phase_one(given, causal):
+    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
+    taught, rows = replace(alone, distillation=Distillation(side="student")), training_rows(given.train, alone)
+    model, teacher, optimizer, machine = engine.fresh(taught, given)
+    engine.epoch(rows, model, teacher, optimizer, taught, 0, machine)
+    plain_model, _, plain_optimizer, _ = engine.fresh(alone, given)
+    plain_model.load_state_dict(model.state_dict())
+    plain_optimizer.state = deepcopy(optimizer.state[: len(plain_optimizer.trained)])
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    engine.epoch(rows, model, None, optimizer, taught, 1, machine)
+    engine.epoch(rows, plain_model, None, plain_optimizer, alone, 1, machine)
+    assert not before["item.weight"].equal(model.state_dict()["item.weight"])
+    for name, weight in plain_model.state_dict().items():
+        assert weight.equal(model.state_dict()[name]), name
 
 
 def test_the_saved_student_is_the_plain_student(given, tmp_path):

@@ -202,3 +202,6 @@ report.record(home, "01-data", {**datasets.statistics(data.events), "split": eve
 # The default data set is one of films, small and old; its ratings stand for choices, and sittings blur their order.
 # The time split of the paper would leave it too few test users (the count stands above), so its headline protocol is
 # leave-last-k.
+
+# %% tags=["nbval-ignore-output"]
+print(report.cost())

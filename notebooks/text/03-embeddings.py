@@ -281,3 +281,6 @@ report.record(
 # is what `make bench-umap` measures; for hundreds of thousands, fit it on a sample and `transform` the rest, or use
 # cuML's UMAP on a GPU. The test of what profiles carry asks for text similarity only; a student can learn more from
 # a vector than its cosine shows, and `raw-history` has the advantage that its lines are worded like the items'.
+
+# %% tags=["nbval-ignore-output"]
+print(report.cost())

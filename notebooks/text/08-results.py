@@ -12,7 +12,7 @@ beside = ["amazon-beauty-5core"]
 # %%
 import pandas as pd
 from IPython.display import Image, Markdown
-from seqdistill import report
+from seqdistill import efficiency, report
 from seqdistill.artifacts import ROOT, outputs_dir
 
 home = outputs_dir(preset)
@@ -153,6 +153,15 @@ cold = report.tables(homes, "cold").fillna({"verdict": "", "control_verdict": ""
 cold = cold[(cold["group"] == "affected") & (cold["seen"] == "kept")]
 report.formatted(cold, columns)
 
+# %%
+lines = [
+    f"* {dataset}: {report.caption(rows.assign(variant=rows['model'] + ' ' + rows['variant']))}"
+    for dataset, rows in cold.groupby("dataset", sort=False)
+]
+theirs = report.paper("cold").pivot_table(index="dataset", columns="variant", values="ndcg@10", sort=False)
+grown = ", ".join(f"{name} {gain:+.0%}" for name, gain in (theirs["distilled"] / theirs["plain"] - 1).items())
+Markdown("\n".join([*lines, f"* The paper, the taught student over the plain one: {grown}, without a test."]))
+
 # %% [markdown]
 # ## IDGenRec and efficiency
 #
@@ -165,6 +174,17 @@ rival = report.tables(homes, "idgenrec").query("seen == 'kept'").fillna({"verdic
 fields = ["variant", "model", "dataset", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
 report.formatted(rival, [*fields, "verdict"])
 
+# %%
+lines = []
+for dataset, rows in rival.groupby("dataset", sort=False):
+    best = rows.loc[rows["ndcg@10"].idxmax()]
+    lead = rows.set_index("variant").loc["IDGenRec", "ndcg@10"]
+    lines.append(
+        f"* {dataset}: highest is {best['model']} {best['variant']} with NDCG@10 {best['ndcg@10']:.4f}; "
+        f"IDGenRec has {lead:.4f}."
+    )
+Markdown("\n".join(lines))
+
 # %% [markdown]
 # And what it costs, in the paper: seconds, and the ratio to plain SASRec.
 
@@ -174,6 +194,16 @@ alone = costs[costs["system"] == "SASRec"].set_index("dataset").loc[costs["datas
 for name, ratio in {"train_s_per_epoch": "training ratio", "infer_s": "inference ratio"}.items():
     costs[ratio] = costs[name].to_numpy() / alone[name].to_numpy()
 report.formatted(costs, ["system", "dataset", "train_s_per_epoch", "infer_s", "training ratio", "inference ratio"])
+
+# %% [markdown]
+# Ours, measured in chapter 7, as ratios of CPU seconds:
+
+# %%
+times = report.tables([home], "efficiency-ratios")
+report.formatted(times, list(times.columns))
+
+# %%
+Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times.dropna(subset="paper_low"))))
 
 # %% [markdown]
 # ## Is the student itself any good?
@@ -257,3 +287,6 @@ Markdown("\n".join(f"* {name}: `make reproduce PRESET={name}`" for name in missi
 #
 # Ours are other data sets, a smaller LLM and another protocol than the paper's: directions can be compared, sizes
 # cannot. IDGenRec is trained from scratch here, the paper's from published weights.
+
+# %% tags=["nbval-ignore-output"]
+print(report.cost())
