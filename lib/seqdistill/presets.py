@@ -19,6 +19,7 @@ from seqdistill.reducers import REDUCERS
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
+FORMS = ("distilled", "distilled-student")  # of 04: the paper's, and the one that projects the student
 
 
 def chapters() -> list[str]:
@@ -102,12 +103,12 @@ def check_preset(preset: str) -> None:
             raise BookError(f'{where}: "{name}" is {texts[name]!r}; choose one of {", ".join(choice)}.')
     if bad := [arm for arm in [*texts["everyone"], *run["arms"]] if arm not in NO_LLM]:
         raise BookError(f"{where}: {bad[0]!r} is not a teacher without an LLM; choose among {', '.join(NO_LLM)}.")
-    forms, seeds = ("distilled", "distilled-student"), run["seeds"]
-    if bad := [form for form in run["forms"] if form.removeprefix("SASRec ").removeprefix("BERT4Rec ") not in forms]:
+    trained, seeds = [name for name in ("SASRec", "BERT4Rec") if run[name.lower()]], run["seeds"]
+    forms = [f"{whose}{form}" for whose in ("", *(f"{name} " for name in trained)) for form in FORMS]
+    if bad := [form for form in run["forms"] if form not in forms]:
         raise BookError(f'{where}: "forms" of 04 names {bad[0]!r}; choose among {", ".join(forms)}.')
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise BookError(f'{where}: "seeds" of 04 is {seeds}; whole numbers from 0 are expected, none twice.')
-    trained = [name for name in ("SASRec", "BERT4Rec") if run[name.lower()]]
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):
         if values[number][name] and values[number][name] not in trained:
             raise BookError(

@@ -146,6 +146,8 @@ def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
         ("04-distillation: {sasrec: {student: 3}}", 'SASRec: "student" = 3: settings are expected'),
         ("04-distillation: {forms: [distiled]}", "\"forms\" of 04 names 'distiled'"),
         ("04-distillation: {forms: [GRU distilled]}", "\"forms\" of 04 names 'GRU distilled'"),
+        ("04-distillation: {forms: [BERT4Rec distilled], bert4rec: {}}", "04 names 'BERT4Rec distilled'"),
+        ("04-distillation: {forms: [SASRec BERT4Rec distilled]}", "04 names 'SASRec BERT4Rec distilled'"),
         ("04-distillation: {seeds: []}", '"seeds" of 04 is []; whole numbers'),
         ("04-distillation: {seeds: [0, 0]}", '"seeds" of 04 is [0, 0]; whole numbers'),
         ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
