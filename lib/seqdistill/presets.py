@@ -22,6 +22,22 @@ PRESETS = ROOT / "notebooks" / "presets"
 FORMS = ("distilled", "distilled-student")  # of 04: the paper's, and the one that projects the student
 
 
+class Once(yaml.SafeLoader):
+    """YAML in which no key stands twice; PyYAML would keep the last and drop the others in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        """Read a mapping.
+
+        Raises:
+            MarkedYAMLError: a key stands twice.
+        """
+        keys = [key for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        if twice := [key for at, key in enumerate(keys) if key.value in [earlier.value for earlier in keys[:at]]]:
+            line = twice[0].start_mark.line + 1
+            raise yaml.MarkedYAMLError(problem=f"line {line} names {twice[0].value!r} a second time")
+        return super().construct_mapping(node, deep)
+
+
 def chapters() -> list[str]:
     """Names of the notebooks, in reading order."""
     return sorted(path.stem for path in TEXT.glob("[0-9][0-9]-*.py"))
@@ -45,7 +61,7 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     if preset not in known:
         raise BookError(f'"{preset}" is not a preset{suggestion(preset, known)}; there are {", ".join(known)}.')
     try:
-        sections = yaml.safe_load(path.read_text()) or {}
+        sections = Once(path.read_text()).get_single_data() or {}
     except yaml.YAMLError as error:
         raise BookError(f"preset {path.name}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(sections, dict) or not all(isinstance(values, dict) for values in sections.values()):

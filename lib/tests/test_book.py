@@ -47,6 +47,11 @@ def preset(house, text, name="mine"):
         ("04-distillation: {alpha: null}", "expected float"),
         ("04-distillation: {preset: default}", "follows from the file's name"),
         ("04-distillation: 3", "expected sections"),
+        (
+            "04-distillation: {alpha: 0.2}\n04-distillation: {alpha: 0.3}",
+            "line 2 names '04-distillation' a second time",
+        ),
+        ("04-distillation: {alpha: 0.2, alpha: 0.2}", "line 1 names 'alpha' a second time"),
         ("{", "not valid YAML"),
     ],
 )

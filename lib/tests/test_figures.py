@@ -39,7 +39,7 @@ def test_a_picture_is_drawn_again_from_its_table(path, tmp_path):
     assert stored.shape == drawn.shape, f"{path.name} was drawn from another table"
     assert (abs(stored - drawn) > 64).mean() < 0.002
     shown = min(1, 600 / stored.shape[1])
-    assert min(sizes) * shown >= 4.5, f"letters of {min(sizes) * shown:.1f} points at 600 pixels"
+    assert min(sizes) * shown >= 5.5, f"letters of {min(sizes) * shown:.1f} points at 600 pixels"
 
 
 def test_another_table_is_another_picture(tmp_path):
