@@ -1,16 +1,16 @@
 """Which taught SASRec ranks best on Beauty 5-core? `make bench-transfer`: chosen on validation, tested against controls.
 
-Student, epochs, form of the distillation and teachers are those of the preset amazon-beauty-5core. With one seed, the
-teacher whose student has the best validation NDCG@10 is chosen; then a student that also reads its items' texts
-(chapter 6's `item-side-text`) is tried, without the teacher and with it. The best taught one of all is trained with
-more seeds and set beside the plain student, itself without the teacher, and itself with other users' vectors.
-Finished runs, also chapter 4's, are read; killed ones go on.
+Student, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
+NDCG@10, mean over seeds, the best teacher is chosen, then the schedule (the preset's, or the teacher to the end); then
+a student that also reads its items' texts (chapter 6's `item-side-text`) is tried, without the teacher and with it. The
+best taught one of all is set beside the plain student, itself without the teacher, the best untaught one, and itself
+with other users' vectors. Finished runs, also chapter 4's, are read; killed ones go on.
 """
 
 from dataclasses import replace
 
 import pandas as pd
-from seqdistill import encoders
+from seqdistill import encoders, presets
 from seqdistill.ablations import setups
 from seqdistill.arms import item_texts
 from seqdistill.artifacts import load_table, outputs_dir, save_csv, table_key
@@ -21,23 +21,33 @@ from seqdistill.sweep import Job, plan, ranks, results, sweep
 from seqdistill.train import load_problem, load_teacher, taught_by, with_texts
 
 HOME, OUT = outputs_dir("amazon-beauty-5core"), outputs_dir("bench")
-RUNS, SEEDS, COMPONENTS = HOME / "runs", [0, 1], 128
+RUNS, COMPONENTS = HOME / "runs", 128
 
 
-def searched(jobs: dict[str, Job]) -> pd.DataFrame:
-    """Train jobs with the first seed; how they do on validation."""
-    planned = plan(jobs, SEEDS[:1], next(iter(jobs.values())).given)
+def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -> pd.DataFrame:
+    """Train jobs; how they do on validation, and which is the same student without its teacher."""
+    planned = plan(jobs, seeds, next(iter(jobs.values())).given)
     sweep(planned, RUNS)
+    found = results(planned, RUNS)
+    runs = {name: [found[name, seed] for seed in seeds] for name in jobs}
+    values = {name: pd.Series([run["valid_ndcg@10"] for run in each]) for name, each in runs.items()}
     return pd.DataFrame(
         {
             "variant": name,
-            "teacher": name.split(", ")[-1] if job.run.distillation else "",
-            "reads": job.run.item_text is not None,
-            "valid_ndcg@10": run["valid_ndcg@10"],
-            "best_epoch": run["best_epoch"],
+            "untaught": untaught.get(name, ""),
+            "seeds": len(seeds),
+            "valid_ndcg@10": values[name].mean(),
+            "valid_ndcg@10_std": values[name].std(ddof=1),
+            "best_epoch": sum(run["best_epoch"] for run in each) / len(seeds),
         }
-        for ((name, _), job), run in zip(planned.items(), results(planned, RUNS).values(), strict=True)
+        for name, each in runs.items()
     )
+
+
+def best(search: pd.DataFrame, taught: bool = True) -> str:
+    """The taught variant, or the untaught one, that does best on validation."""
+    rows = search[(search["untaught"] != "") == taught]
+    return rows.set_index("variant")["valid_ndcg@10"].idxmax()
 
 
 def main() -> None:
@@ -45,30 +55,36 @@ def main() -> None:
     key = table_key(artifacts / "events.parquet")
     texts, _ = encoders.encode(item_texts(load_table(artifacts / "items.parquet", key)), "minilm")
     given = with_texts(load_problem(artifacts), item_vectors(texts, COMPONENTS)[0])
-    setup = setups(HOME, given, "SASRec", SEEDS, "loky", {})[0]
+    chapter = presets.values_of("amazon-beauty-5core", "04-distillation")
+    seeds = chapter["seeds"]
+    setup = setups(HOME, given, "SASRec", seeds, "loky", {})[0]
     alone, taught = setup.alone, replace(setup.alone, distillation=setup.taught)
-    everyone = load_teacher(artifacts / "teacher-item-text.safetensors", key)
-    problems = {"profile": given, "item-text": taught_by(given, everyone)}
-    jobs = {"plain": Job(alone, given)} | {name: Job(taught, problem) for name, problem in problems.items()}
-    first = searched(jobs)
-    teacher = first[first["teacher"] != ""].set_index("variant")["valid_ndcg@10"].idxmax()
-    reading = {"reads": Job(replace(alone, item_text=ItemText()), given)}
-    reading[f"reads, {teacher}"] = Job(replace(taught, item_text=ItemText()), problems[teacher])
-    search = pd.concat([first, searched(reading)], ignore_index=True)
+    vectors = {arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in chapter["arms"]}
+    jobs = {"plain": Job(alone, given), "profile": Job(taught, given)}
+    jobs |= {arm: Job(taught, taught_by(given, teacher)) for arm, teacher in vectors.items()}
+    untaught = dict.fromkeys(["profile", *vectors], "plain")
+    teacher = best(searched(jobs, untaught, seeds))
+    whole = f"{teacher}, to the end"
+    run = replace(alone, distillation=replace(setup.taught, share=1.0))
+    jobs[whole], untaught[whole] = jobs[teacher]._replace(run=run), "plain"
+    form = best(searched(jobs, untaught, seeds))
+    jobs["reads"] = Job(replace(alone, item_text=ItemText()), given)
+    jobs[f"reads, {form}"] = jobs[form]._replace(run=replace(jobs[form].run, item_text=ItemText()))
+    untaught[f"reads, {form}"] = "reads"
+    search = searched(jobs, untaught, seeds)
     print(save_csv(search, OUT / "transfer-search.csv").to_string(), flush=True)
-    best = search.loc[search[search["teacher"] != ""]["valid_ndcg@10"].idxmax()]
-    name, untaught = best["variant"], "reads" if best["reads"] else "plain"
-    jobs |= reading
-    jobs["shuffled"] = Job(replace(jobs[name].run, distillation=replace(setup.taught, shuffled=True)), jobs[name].given)
-    chosen = {variant: jobs[variant] for variant in dict.fromkeys(("plain", untaught, name, "shuffled"))}
-    planned = plan(chosen, SEEDS, given)
+    name, rival = best(search), best(search, taught=False)
+    other = replace(jobs[name].run.distillation, shuffled=True)
+    jobs["shuffled"] = jobs[name]._replace(run=replace(jobs[name].run, distillation=other))
+    chosen = dict.fromkeys(("plain", untaught[name], rival, name, "shuffled"))
+    planned = plan({variant: jobs[variant] for variant in chosen}, seeds, given)
     sweep(planned, RUNS)
     ranked, parts = ranks(planned, RUNS), []
     for seen in ("filtered", "kept"):
         against = {variant: "plain" for variant in chosen if variant != "plain"}
         parts.append(compare(ranked, against, seen, True, {name: "shuffled"}))
-        if untaught != "plain":
-            parts.append(compare({it: ranked[it] for it in (untaught, name)}, {name: untaught}, seen, True)[1:])
+        for alike in sorted({untaught[name], rival} - {"plain"}):
+            parts.append(compare({it: ranked[it] for it in (alike, name)}, {name: alike}, seen, True)[1:])
     print(save_csv(pd.concat(parts), OUT / "transfer.csv").to_string())
 
 

@@ -17,6 +17,7 @@ from seqdistill.ablations import (
 )
 from seqdistill.artifacts import ROOT
 from seqdistill.config import Distillation, Run, Student
+from seqdistill.presets import values_of
 from seqdistill.sweep import Job
 from seqdistill.train import run_key, starting_from, taught_by
 
@@ -117,10 +118,13 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
     search, table = (
         pd.read_csv(ROOT / "outputs" / "bench" / f"{name}.csv") for name in ("transfer-search", "transfer")
     )
-    taught = search.dropna(subset="teacher").set_index("variant")
-    best = taught["valid_ndcg@10"].idxmax()
-    tested = table[(table["variant"] == best) & (table["baseline"] == "plain")]
+    taught, chapter = search.dropna(subset="untaught"), values_of("amazon-beauty-5core", "04-distillation")
+    assert {"plain", "profile", *chapter["arms"], "reads", *taught["untaught"]} <= set(search["variant"])
+    assert search["variant"].str.endswith(", to the end").any() and set(search["seeds"]) == {len(chapter["seeds"])}
+    winner = taught.loc[taught["valid_ndcg@10"].idxmax()]
+    untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
+    tested = table[(table["variant"] == winner["variant"]) & (table["baseline"] == "plain")]
     assert list(tested["seen"]) == ["filtered", "kept"] and set(tested["control"]) == {"shuffled"}
     assert (table["seeds"] >= 2).all() and set(table["cases"]) == {22_363}
-    untaught = "reads" if taught.loc[best, "reads"] else "plain"
-    assert set(table.loc[table["variant"] == best, "baseline"]) == {"plain", untaught}
+    baselines = table.loc[table["variant"] == winner["variant"], "baseline"]
+    assert set(baselines) == {"plain", winner["untaught"], untaught}
