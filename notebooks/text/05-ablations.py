@@ -360,7 +360,7 @@ report.drawn(who, figures / "ablation-who.png")
 
 # %%
 search = pd.read_csv(ROOT / "outputs" / "bench" / "transfer-search.csv", keep_default_na=False)
-report.formatted(search, list(search.columns))
+report.formatted(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best_epoch"])
 
 # %% [markdown]
 # The best taught one beside the plain student, itself without the teacher, the best untaught one, and itself with other
