@@ -42,8 +42,8 @@ def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             low, high = (row[column.replace("delta_ndcg@10", end)] for end in ("ci_low", "ci_high"))
             return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
         if isinstance(value, float):
-            spread = row.get(f"{column}_std", np.nan)
-            return "" if np.isnan(value) else f"{value:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
+            spread, sign = row.get(f"{column}_std", np.nan), "+" if column == "effect" else ""
+            return "" if np.isnan(value) else f"{value:{sign}.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     texts = [[cell(row, column) for column in columns] for row in table.to_dict("records")]
