@@ -14,6 +14,19 @@ def chapter(*cells):
     return nbformat.v4.new_notebook(cells=list(cells))
 
 
+def test_numbers_are_written_with_their_spread_interval_and_sign():
+    rows = {
+        "variant": ["plain", "taught"],
+        "cases": 22_363,
+        "ndcg@10": [0.05, 0.061],
+        "ndcg@10_std": [float("nan"), 0.002],
+    }
+    rows |= {"delta_ndcg@10": [float("nan"), 0.011], "ci_low": -0.001, "ci_high": 0.02, "effect": [-0.5, 0.04]}
+    table = report.formatted(pd.DataFrame(rows), ["variant", "cases", "ndcg@10", "delta_ndcg@10", "effect"])
+    assert table.loc["plain"].tolist() == ["22,363", "0.0500", "", "-0.5000"]
+    assert table.loc["taught"].tolist() == ["22,363", "0.0610 ± 0.0020", "+0.0110 [-0.0010, +0.0200]", "+0.0400"]
+
+
 def test_a_figure_without_a_title_is_named_by_its_section():
     text = nbformat.v4.new_markdown_cell("## 9. How many users?\n\nFew.")
     code = nbformat.v4.new_code_cell("draw()", outputs=[image()])
