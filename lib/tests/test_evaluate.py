@@ -234,6 +234,17 @@ def test_a_gain_must_also_beat_its_own_control():
     assert table.loc["weak control", "p_holm"] == pytest.approx(12e-4), "the smallest p, 2 in 10,000, times six tests"
 
 
+def test_of_one_target_a_user_the_last_is_all():
+    systems, against = {"plain": ranked_at(9, 20) * 2, "taught": ranked_at(3, 9, 12, 1) * 2}, {"taught": "plain"}
+    single = [compare(systems, against, "kept", last, {"taught": "plain"}) for last in (True, False)]
+    pd.testing.assert_frame_equal(*single, check_exact=True)  # so chapter 4 tests it once
+    again = {
+        name: [pd.concat([frame, frame.assign(position=1, kept=2)]) for frame in it] for name, it in systems.items()
+    }
+    table = compare(again, against, "kept", True)
+    assert table["delta_ndcg@10"].iloc[1] == 0 and compare(again, against, "kept", False)["delta_ndcg@10"].iloc[1] > 0
+
+
 def test_two_runs_of_one_seed_get_no_verdict():
     table = compare({"plain": ranked_at(9, 20), "taught": ranked_at(3, 9)}, {"taught": "plain"}, "kept", False)
     assert table["verdict"].tolist() == ["", "one seed"] and table["p_holm"].iloc[1] < 0.001
