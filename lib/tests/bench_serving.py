@@ -33,7 +33,7 @@ from seqdistill.train import Problem, fresh, load_problem, student
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
-PAIRS, ROUNDS, PASSES, REQUESTS = 8, 2, 5, 2_000
+PAIRS, ROUNDS, PASSES, REQUESTS = 24, 2, 5, 2_000
 SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
 
