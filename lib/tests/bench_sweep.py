@@ -1,4 +1,4 @@
-"""Two workers of one thread, or one of two? `make bench-sweep`: four short runs on MovieLens small.
+"""Two workers of one thread, or one of two? `make bench-sweep`: four runs on MovieLens small.
 
 Every setting is a process of its own, start included; CPU seconds are those of it and its workers.
 """
@@ -22,7 +22,7 @@ from seqdistill.splits import leave_last_k
 from seqdistill.sweep import plan, sweep
 from seqdistill.train import problem
 
-RUN = Run(student=Student(dim=64, blocks=2, heads=2, dropout=0.2, length=50), epochs=1, batch=16)
+RUN = Run(student=Student(dim=64, blocks=2, heads=2, dropout=0.2, length=50), epochs=10, batch=16)
 SEEDS = [0, 1, 2, 3]
 SETTINGS = {"2 workers x 1 thread": (2, 1), "1 worker x 2 threads": (1, 2)}
 
