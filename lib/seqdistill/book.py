@@ -136,7 +136,7 @@ def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
     opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
     settings = (values[name] for name in ("llm", "style", "strategy", "context", "sample"))
     dataset, task = profiles.task_of(outputs_dir(preset) / "artifacts", *settings, opened)
-    return profiles.shipped_path(dataset, values["llm"], values["style"]), task
+    return profiles.shipped_path(dataset, values["llm"], values["style"], values["strategy"]), task
 
 
 def weights(preset: str) -> None:
@@ -186,19 +186,19 @@ def write_profiles(preset: str, fresh: bool) -> None:
     opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
     own = folder / f"fresh-{digest([question.key for question in task.first_questions()])[:16]}.sqlite"
     kept, known = store.Store(own if fresh else folder / "answers.sqlite"), {} if fresh else store.read_shipped(target)
-    ask, asked = profiles.asker(opened, kept, known), {}
+    ask, asked = profiles.asker(opened, kept, known), []
 
     def noted(questions: list[store.Question]) -> dict[str, Answer | Failure]:
-        asked.update({question.key: question for question in questions})
+        asked.extend(questions)
         return ask(questions)
 
     outcomes = profiles.write(task, noted)
     again = f"run `make profiles PRESET={preset}{' FRESH=1' if fresh else ''}`"
     if lost := profiles.failures_sentence(outcomes, again):
         print(lost, flush=True)
-    old = store.shipped(known, asked.values())
-    new = {key: answer for key, answer in kept.get(asked).items() if key not in old}
-    table = store.ship(target, asked.values(), new)
+    old = store.shipped(known, asked)
+    new = {key: answer for key, answer in kept.get(question.key for question in asked).items() if key not in old}
+    table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
     print(f"{shown(target)}: {len(table)} answers, {len(new)} of them new", flush=True)

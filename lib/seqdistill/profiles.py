@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from seqdistill.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.facts import histories
 from seqdistill.llm import model_sha256, open_llm
 from seqdistill.prompting import Prompts, TooLong, prompts_for, sampling_of
-from seqdistill.store import Question, Shipped, Store, shipped
-from seqdistill.strategies import Plan, plans
+from seqdistill.store import Question, Shipped, Store, read_shipped, shipped
+from seqdistill.strategies import STRATEGIES, Plan, plans
 
 HOPELESS = 50  # failures in a row after which the model itself must be out of order
 TOO_LONG = Failure("text too long for the context", final=True)
+NOT_SHIPPED = Failure("not among the shipped answers", final=True)
 
 
 @dataclass(frozen=True)
@@ -219,31 +220,49 @@ def table_of(outcomes: dict[Owner, Profile | Failure]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(Profile.__dataclass_fields__))
 
 
-def shipped_path(dataset: str, llm: str, style: str) -> Path:
-    """Where the profiles that come with the book stand."""
+def shipped_path(dataset: str, llm: str, style: str, strategy: str) -> Path:
+    """Where the profiles that come with the book stand; a strategy other than `plain` is part of the name."""
     name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
-    return data_dir() / "profiles" / dataset / f"{name}-{style}.parquet"
+    parts = [name, style] if strategy == "plain" else [name, style, strategy]
+    return data_dir() / "profiles" / dataset / f"{'-'.join(parts)}.parquet"
+
+
+def named(stem: str) -> tuple[str, str, str]:
+    """Read model, style and strategy from the name of a file of shipped profiles."""
+    name, strategy = stem.rsplit("-", 1)
+    if strategy not in STRATEGIES:
+        name, strategy = stem, "plain"
+    return (*name.rsplit("-", 1), strategy)
+
+
+def worded(style: str, strategy: str) -> str:
+    """Write style and strategy as tables name them."""
+    return style if strategy == "plain" else f"{style}, {strategy}"
 
 
 def fitting(path: Path, artifacts: Path, context: int) -> pd.DataFrame:
     """Shipped profiles of a file that answer what would be asked of the present training events: user, text.
 
-    Others were written from another split, whose training events may be test events now.
+    Others were written from another split, whose training events may be test events now. Every step of a strategy must
+    fit: it is played again with the answers of the file.
 
     Args:
-        path: its name says which model wrote in which style.
+        path: its name says which model wrote in which style, by which strategy.
         context: tokens that a style other than `grounded` may use; its prompts need the model's tokenizer.
 
     Raises:
         BookError: the model is not known, or its tokenizer is not at hand.
     """
-    model, style = path.stem.rsplit("-", 1)
-    _, task = task_of(artifacts, model, style, "plain", context, None, cache(lambda: open_llm(model, context, 1)))
-    asked = {question.prompt_sha256 for question in task.first_questions()}
-    users = {user_id: user for user, user_id in task.ids.items()}
-    told = load_table(path)
-    told = told[told["prompt_sha256"].isin(asked) & told["user_id"].isin(users)].drop_duplicates("user_id", keep="last")
-    return told.assign(user=told["user_id"].map(users))[["user", "text"]].sort_values("user", ignore_index=True)
+    model, style, strategy = named(path.stem)
+    _, task = task_of(artifacts, model, style, strategy, context, None, cache(lambda: open_llm(model, context, 1)))
+    known = read_shipped(path)
+    told = {user_id for user_id, *_ in known}
+    task = replace(task, histories={user: it for user, it in task.histories.items() if task.ids[user] in told})
+
+    def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
+        return dict.fromkeys((asked.key for asked in questions), NOT_SHIPPED) | shipped(known, questions)
+
+    return table_of(write(task, ask)).groupby("user")["text"].agg("\n".join).reset_index()
 
 
 def ask_now(llm: LLM, questions: list[Question]) -> list[str]:

@@ -83,7 +83,12 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
 
 
 def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
-    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
+    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all.
+
+    Tokens and seconds are those of all the user's rows: a strategy may have asked several times.
+    """
+    costs = ["prompt_tokens", "output_tokens", "seconds"]
+    table = table.assign(**table.groupby("user_id")[costs].transform("sum"))
     fits = table["prompt_sha256"].isin({asked.prompt_sha256 for asked in questions})
     return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
 

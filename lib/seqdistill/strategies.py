@@ -14,6 +14,7 @@ from seqdistill.facts import history_lines
 from seqdistill.prompting import ASPECTS, Prompts, TooLong, sampling_of
 
 Plan = Generator[list[Messages], list[str], str]
+STRATEGIES = ("plain", "agg_after", "agg_with", "several")
 
 
 def numbered(profiles: list[str]) -> str:
@@ -65,9 +66,8 @@ def plans(strategy: str, prompts: Prompts, history: pd.DataFrame) -> list[Plan]:
     Raises:
         BookError: there is no such strategy, or it does not go with the style.
     """
-    names = ("plain", "agg_after", "agg_with", "several")
-    if strategy not in names:
-        raise BookError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(names)}.')
+    if strategy not in STRATEGIES:
+        raise BookError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(STRATEGIES)}.')
     if prompts.style == "grounded" and strategy != "plain":
         raise BookError(f'profiles: style "grounded" states facts, which always fit; "{strategy}" needs short or long.')
     most = int(sampling_of(prompts.style)["max_tokens"])

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
-from seqdistill import estimate, profiles, prompting, store, strategies
+from seqdistill import book, estimate, profiles, prompting, store, strategies
 from seqdistill.artifacts import ROOT, BookError, digest
 from seqdistill.chat import Failure
 from seqdistill.facts import histories
@@ -172,3 +172,26 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
         assert all(line.count('"') % 2 == 0 for line in lines)
         if style != "grounded":
             assert all(line.startswith('"Bad') and "{history}" in line for line in lines)
+
+
+@pytest.mark.parametrize(("style", "strategy"), STRATEGIES)
+def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkeypatch, style, strategy):
+    model = Parrot(says=lambda chat: f"{GOOD} {digest(chat)}", per_word=20)
+    given = task(events, style=style, strategy=strategy, context=tight(model, style), model=model)
+    path = tmp_path / profiles.shipped_path("d", "m", style, strategy).name
+    assert profiles.named(path.stem) == ("m", style, strategy)
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
+    monkeypatch.setattr(book, "profile_task", lambda *_: (path, given))
+    monkeypatch.setattr(book, "open_llm", lambda *_: model)
+    book.write_profiles("mine", fresh=False)
+    made = profiles.table_of(written(given, model, tmp_path / "cache" / "answers.sqlite"))
+    made, table = made.groupby("user")["text"].agg("\n".join), store.load_table(path)
+    monkeypatch.setattr(profiles, "task_of", lambda *_: ("d", given))
+    pd.testing.assert_series_equal(profiles.fitting(path, tmp_path, 1).set_index("user")["text"], made)
+    user = next(iter(given.histories))
+    given.histories[user].loc[given.histories[user].index[-1], ["title", "value"]] = "Other", 0.5
+    assert set(profiles.fitting(path, tmp_path, 1)["user"]) == set(made.index) - {user}
+    last = table[table["user_id"] == "u2"].index[-1]
+    table.drop(index=last).to_parquet(path)
+    assert set(profiles.fitting(path, tmp_path, 1)["user"]) == set(made.index) - {user, 2}

@@ -76,7 +76,7 @@ print(questions[0].messages[0]["content"], questions[0].messages[-1]["content"],
 # very model gave to these very prompts; one is used only if all of its keys equal what would be asked now.
 
 # %%
-own = profiles.shipped_path(dataset, llm, style)
+own = profiles.shipped_path(dataset, llm, style, strategy)
 known = store.read_shipped(own)
 kept = store.Store(data_dir() / "cache" / "answers.sqlite")
 print(f"{len(questions)} first questions: {len(store.shipped(known, questions))} shipped answers fit")
@@ -179,9 +179,9 @@ for row in worst.itertuples():
 # %% [markdown]
 # ## Does another model or style do better?
 #
-# The book ships more profiles of this data set where there are any: each file is one model and one style. All are
-# checked in the same way, each on the users that it covers. They were written from the default preset's training
-# events and teach nobody here.
+# The book ships more profiles of this data set where there are any: each file is one model, one style and one strategy
+# (named where it is not `plain`). All are checked in the same way, each on the users that it covers. They were written
+# from the default preset's training events and teach nobody here.
 
 # %%
 ids = dict(zip(users["user_id"], users["user"], strict=True))
@@ -189,9 +189,9 @@ others = {}
 for path in sorted(own.parent.glob("*.parquet")):
     shipped = store.latest(load_table(path), questions)
     shipped = shipped.assign(user=shipped["user_id"].map(ids)).dropna(subset="user")
-    name = (llm, style) if path == own else tuple(path.stem.rsplit("-", 1))
-    others[name] = shipped[shipped["user"].isin(read)]
-others[llm, style] = texts
+    model, *way = profiles.named(path.stem)
+    others[llm if path == own else model, profiles.worded(*way)] = shipped[shipped["user"].isin(read)]
+others[llm, profiles.worded(style, strategy)] = texts
 
 # %%
 rows = []
@@ -252,7 +252,7 @@ for question, text in zip(asked, live, strict=False):
 
 # %%
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)
-save_json({"llm": llm, "style": style, "parallel": parallel}, artifacts / "llm.json")
+save_json({"llm": llm, "style": profiles.worded(style, strategy), "parallel": parallel}, artifacts / "llm.json")
 counts = {name: int(value) for name, value in totals.items()}
 report.record(home, "02-profiles", {"users": len(users), "covered": texts["user"].nunique(), **counts})
 
