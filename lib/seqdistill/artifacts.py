@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -64,10 +65,16 @@ def file_digest(path: Path) -> str:
 
 def code_digest(*modules: str) -> str:
     """SHA-256 of what modules of this package do: comments, docstrings and layout do not count."""
+    return meaning(tuple((Path(__file__).parent / f"{name}.py").read_text() for name in modules))
+
+
+@cache
+def meaning(sources: tuple[str, ...]) -> str:
+    """SHA-256 of what source texts do."""
     trees = []
-    for name in modules:
+    for source in sources:
         with PARSING:
-            tree = ast.parse((Path(__file__).parent / f"{name}.py").read_text())
+            tree = ast.parse(source)
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
             first = body[0] if isinstance(body, list) and body else None

@@ -167,8 +167,8 @@ plain = {name: f"{name.split()[0]} plain" for name in variants if not name.endsw
 plain |= dict.fromkeys(base, f"{lead} plain")
 compared = {name: found[name] for name in [*base, *variants]}
 main = cold_tables.compare_groups(compared, draws, plain, "kept", controls)
-columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
-columns.append("control_verdict")
+columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm"]
+columns += ["verdict", "control_verdict"]
 
 # %% [markdown]
 # **Removed** items:

@@ -150,8 +150,8 @@ table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], 
 # Seen items kept as candidates:
 
 # %%
-columns = ["variant", "model", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm"]
-columns.append("verdict")
+columns = ["variant", "model", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
+columns += ["effect", "p_holm", "verdict"]
 kept = table[table["seen"] == "kept"]
 report.formatted(kept, columns)
 
