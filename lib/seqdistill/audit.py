@@ -159,7 +159,7 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     named = named_categories(unquoted(text), vocabulary)
     seen = {name for names in history["categories"] for name in names} | set(history.get("brand", ()))
     inverted = {name for cue in CUES for name in said[cue] & stated[CONTRARY[cue]] - stated[cue]}
-    liked = {*shares(history["categories"]).index[:5], *category_means(history).index[:3]}
+    liked = {*[*shares(history["categories"])][:5], *[*category_means(history)][:3]}
     claimed = [(name, 1) for name in said["rising"]] + [(name, -1) for name in said["fading"]]
     titles, bad = quoted_titles(text), disliked_titles(text)
     ratings = {

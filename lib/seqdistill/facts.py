@@ -2,6 +2,10 @@
 
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from itertools import chain
+from statistics import fmean, multimode
 
 import pandas as pd
 
@@ -38,28 +42,33 @@ def clean(text: str, most: int) -> str:
     return visible[:most]
 
 
-def shares(categories: pd.Series) -> pd.Series:
+def shares(categories: Sequence[list[str]]) -> dict[str, float]:
     """Share of events that carry each category, largest first, ties by name."""
-    counts = categories.explode().dropna().value_counts()
-    return (counts / max(len(categories), 1)).sort_index().sort_values(ascending=False, kind="stable")
+    counts = Counter(chain.from_iterable(categories))
+    return {name: counts[name] / len(categories) for name in sorted(counts, key=lambda name: (-counts[name], name))}
 
 
-def quoted(titles: pd.Series, most: int) -> str:
+def quoted(titles: Sequence[str], most: int) -> str:
     """Write the first `most` titles, cleaned and cut to 80 characters, in double quotes."""
     return ", ".join(f'"{clean(title, 80)}"' for title in titles[:most])
 
 
-def category_means(history: pd.DataFrame) -> pd.Series:
-    """Mean rating of each category with at least `FEW` ratings, best first; empty without ratings."""
-    by_category = history.explode("categories").groupby("categories")["value"].agg(["mean", "count"])
-    return by_category[by_category["count"] >= FEW]["mean"].sort_values(ascending=False, kind="stable")
+def category_means(history: pd.DataFrame) -> dict[str, float]:
+    """Mean rating of each category with at least `FEW` ratings, best first, ties by name; empty without ratings."""
+    ratings: dict[str, list[float]] = {}
+    for names, value in zip(history["categories"], history["value"].tolist(), strict=True):
+        for name in names if value == value else ():  # NaN is not equal to itself
+            ratings.setdefault(name, []).append(value)
+    means = {name: fmean(values) for name, values in sorted(ratings.items()) if len(values) >= FEW}
+    return dict(sorted(means.items(), key=lambda item: -item[1]))
 
 
-def trends(history: pd.DataFrame) -> pd.Series:
+def trends(history: pd.DataFrame) -> dict[str, float]:
     """Change of each category's share of the events from the first half of a history to the second, falling first."""
-    half = len(history) // 2
-    before, now = shares(history["categories"].iloc[:half]), shares(history["categories"].iloc[half:])
-    return now.sub(before, fill_value=0).round(6).sort_values(kind="stable")
+    categories = history["categories"].tolist()
+    before, now = shares(categories[: len(categories) // 2]), shares(categories[len(categories) // 2 :])
+    change = {name: round(now.get(name, 0) - before.get(name, 0), 6) for name in sorted(before | now)}
+    return dict(sorted(change.items(), key=lambda item: item[1]))
 
 
 def facts(history: pd.DataFrame) -> dict[str, str]:
@@ -71,24 +80,22 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
     Returns:
         Fact -> statement, empty where the history does not say.
     """
-    rated = history["value"].notna().all()
-    trend = trends(history)
-    rising, fading = trend[trend >= TREND].index[-1:], trend[trend <= -TREND].index[:1]
-    found = {"frequent": ", ".join(shares(history["categories"]).index[:3])}
-    if rated:
-        mean = history["value"].mean()
+    titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
+    found = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
+    if history["value"].notna().all():
+        mean, means = history["value"].mean(), category_means(history)
         found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
-        means = category_means(history)
-        latest_first = history.iloc[::-1].sort_values("value", ascending=False, kind="stable")
-        found["best"] = ", ".join(means[means >= mean].index[:2])
-        found["worst"] = "".join(means[means < mean].index[-1:])
-        found["loved"] = quoted(latest_first["title"][latest_first["value"] > mean], 3)
-        found["disliked"] = quoted(latest_first["title"][latest_first["value"] <= 2.5].iloc[::-1], 1)
+        best_first = sorted(zip(values[::-1], titles[::-1], strict=True), key=lambda event: -event[0])  # ties: latest
+        found["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
+        found["worst"] = "".join([name for name in means if means[name] < mean][-1:])
+        found["loved"] = quoted([title for value, title in best_first if value > mean], 3)
+        found["disliked"] = quoted([title for value, title in best_first[::-1] if value <= 2.5], 1)
     else:
-        found["latest"] = quoted(history["title"].iloc[::-1], 3)
-    if history["year"].notna().any():
-        found["decade"] = f"{(history['year'].dropna() // 10 * 10).astype(int).mode().iloc[0]}s"
-    return found | {"rising": "".join(rising), "fading": "".join(fading)}
+        found["latest"] = quoted(titles[::-1], 3)
+    if years := history["year"].dropna().tolist():
+        found["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
+    found["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
+    return found | {"fading": "".join([name for name in change if change[name] <= -TREND][:1])}
 
 
 FIELDS = {  # item texts beside title, categories and year, with the characters that one of them may take

@@ -126,7 +126,9 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
     untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
     tested = table[(table["variant"] == winner["variant"]) & (table["baseline"] == "plain")]
     assert list(tested["seen"]) == ["filtered", "kept"] and set(tested["control"]) == {"shuffled"}
-    assert set(table["seeds"]) == {len(bench_transfer.TESTED)} and not set(bench_transfer.TESTED) & set(chapter["seeds"])
+    assert set(table["seeds"]) == {len(bench_transfer.TESTED)} and not set(bench_transfer.TESTED) & set(
+        chapter["seeds"]
+    )
     assert set(table["cases"]) == {22_363}
     baselines = table.loc[table["variant"] == winner["variant"], "baseline"]
     assert set(baselines) == {"plain", winner["untaught"], untaught}

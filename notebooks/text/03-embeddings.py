@@ -127,13 +127,13 @@ Markdown(f"Neighbours kept by the {late.sum()} late users: **{overlap_late:.4f}*
 # whose share among its users exceeds that among all most.
 
 # %%
-favourite = pd.Series([next(iter(shares(read[user]["categories"]).index), "none") for user in users])
+favourite = pd.Series([next(iter(shares(read[user]["categories"])), "none") for user in users])
 common = favourite.value_counts().index[:6]
 drawn = pd.DataFrame({"x": flat[:, 0], "y": flat[:, 1], "favourite": favourite.where(favourite.isin(common), "other")})
 drawn["cluster"] = KMeans(6, random_state=seed, n_init=10).fit_predict(flat)
 
 # %%
-taste = pd.DataFrame([dict(shares(read[user]["categories"])) for user in users]).fillna(0)
+taste = pd.DataFrame([shares(read[user]["categories"]) for user in users]).fillna(0)
 lift = taste.groupby(drawn["cluster"]).mean() - taste.mean()
 names = lift.apply(lambda row: "\n".join(row.nlargest(2).index), axis=1)
 drawn["label"] = drawn["cluster"].map(names)
