@@ -65,11 +65,11 @@ def file_digest(path: Path) -> str:
 
 def code_digest(*modules: str) -> str:
     """SHA-256 of what modules of this package do: comments, docstrings and layout do not count."""
-    return meaning(tuple((Path(__file__).parent / f"{name}.py").read_text() for name in modules))
+    return source_digest(tuple((Path(__file__).parent / f"{name}.py").read_text() for name in modules))
 
 
 @cache
-def meaning(sources: tuple[str, ...]) -> str:
+def source_digest(sources: tuple[str, ...]) -> str:
     """SHA-256 of what source texts do."""
     trees = []
     for source in sources:

@@ -67,7 +67,8 @@ def trends(history: pd.DataFrame) -> dict[str, float]:
     """Change of each category's share of the events from the first half of a history to the second, falling first."""
     categories = history["categories"].tolist()
     before, now = shares(categories[: len(categories) // 2]), shares(categories[len(categories) // 2 :])
-    change = {name: round(now.get(name, 0) - before.get(name, 0), 6) for name in sorted(before | now)}
+    names = now if [*now] == [*before] else sorted(before | now)  # of ties, the kept profiles tell the first or last
+    change = {name: round(now.get(name, 0) - before.get(name, 0), 6) for name in names}
     return dict(sorted(change.items(), key=lambda item: item[1]))
 
 
@@ -83,7 +84,7 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
     found = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
     if history["value"].notna().all():
-        mean, means = history["value"].mean(), category_means(history)
+        mean, means = fmean(values), category_means(history)
         found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
         best_first = sorted(zip(values[::-1], titles[::-1], strict=True), key=lambda event: -event[0])  # ties: latest
         found["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
@@ -95,7 +96,8 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
     if years := history["year"].dropna().tolist():
         found["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
     found["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
-    return found | {"fading": "".join([name for name in change if change[name] <= -TREND][:1])}
+    found["fading"] = "".join([name for name in change if change[name] <= -TREND][:1])
+    return found
 
 
 FIELDS = {  # item texts beside title, categories and year, with the characters that one of them may take

@@ -1,5 +1,6 @@
 """Every user's plan -> questions, round by round -> profiles, or the reason why there is none."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from seqdistill.audit import fault
 from seqdistill.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.facts import histories
 from seqdistill.llm import model_sha256, open_llm
-from seqdistill.prompting import Prompts, TooLong, prompts_for, sampling_of
+from seqdistill.prompting import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
 from seqdistill.store import Question, Shipped, Store, read_shipped, shipped
 from seqdistill.strategies import STRATEGIES, Plan, plans
 
@@ -220,19 +221,27 @@ def table_of(outcomes: dict[Owner, Profile | Failure]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(Profile.__dataclass_fields__))
 
 
+def file_name(llm: str) -> str:
+    """Write an LLM's name as it can stand in the name of a file."""
+    return "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
+
+
 def shipped_path(dataset: str, llm: str, style: str, strategy: str) -> Path:
     """Where the profiles that come with the book stand; a strategy other than `plain` is part of the name."""
-    name = "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
-    parts = [name, style] if strategy == "plain" else [name, style, strategy]
+    parts = [file_name(llm), style] if strategy == "plain" else [file_name(llm), style, strategy]
     return data_dir() / "profiles" / dataset / f"{'-'.join(parts)}.parquet"
 
 
 def named(stem: str) -> tuple[str, str, str]:
-    """Read model, style and strategy from the name of a file of shipped profiles."""
-    name, strategy = stem.rsplit("-", 1)
-    if strategy not in STRATEGIES:
-        name, strategy = stem, "plain"
-    return (*name.rsplit("-", 1), strategy)
+    """Read model, style and strategy from the name of a file of shipped profiles.
+
+    Raises:
+        BookError: it has another form.
+    """
+    found = re.fullmatch(f"(.+)-({'|'.join(SAMPLING)})(?:-({'|'.join(STRATEGIES)}))?", stem)
+    if not found:
+        raise BookError(f"{stem}.parquet: expected <llm>-<style>.parquet or <llm>-<style>-<strategy>.parquet.")
+    return found[1], found[2], found[3] or "plain"
 
 
 def worded(style: str, strategy: str) -> str:
@@ -240,8 +249,8 @@ def worded(style: str, strategy: str) -> str:
     return style if strategy == "plain" else f"{style}, {strategy}"
 
 
-def fitting(path: Path, artifacts: Path, context: int) -> pd.DataFrame:
-    """Shipped profiles of a file that answer what would be asked of the present training events: user, text.
+def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame:
+    """Shipped profiles of a file that answer what would be asked of the present training events: user, part, text.
 
     Others were written from another split, whose training events may be test events now. Every step of a strategy must
     fit: it is played again with the answers of the file.
@@ -249,20 +258,22 @@ def fitting(path: Path, artifacts: Path, context: int) -> pd.DataFrame:
     Args:
         path: its name says which model wrote in which style, by which strategy.
         context: tokens that a style other than `grounded` may use; its prompts need the model's tokenizer.
+        llm: the preset's; a file may be its own, in whose name not every character can stand.
 
     Raises:
-        BookError: the model is not known, or its tokenizer is not at hand.
+        BookError: the file's name has another form, the model is not known, or its tokenizer is not at hand.
     """
     model, style, strategy = named(path.stem)
+    model = llm if file_name(llm) == model else model
     _, task = task_of(artifacts, model, style, strategy, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
     told = {user_id for user_id, *_ in known}
-    task = replace(task, histories={user: it for user, it in task.histories.items() if task.ids[user] in told})
+    task = replace(task, histories={user: task.histories[user] for user in task.histories if task.ids[user] in told})
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
         return dict.fromkeys((asked.key for asked in questions), NOT_SHIPPED) | shipped(known, questions)
 
-    return table_of(write(task, ask)).groupby("user")["text"].agg("\n".join).reset_index()
+    return table_of(write(task, ask))[["user", "part", "text"]]
 
 
 def ask_now(llm: LLM, questions: list[Question]) -> list[str]:

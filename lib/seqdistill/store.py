@@ -83,14 +83,15 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
 
 
 def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
-    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all.
-
-    Tokens and seconds are those of all the user's rows: a strategy may have asked several times.
-    """
-    costs = ["prompt_tokens", "output_tokens", "seconds"]
-    table = table.assign(**table.groupby("user_id")[costs].transform("sum"))
+    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
     fits = table["prompt_sha256"].isin({asked.prompt_sha256 for asked in questions})
     return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
+
+
+def last_steps(table: pd.DataFrame) -> pd.DataFrame:
+    """Take the last answer of each user of a strategy that asks several times, with tokens and seconds of all."""
+    costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
+    return table.assign(**costs).drop_duplicates("user_id", keep="last")
 
 
 Shipped = dict[tuple[str, str, str, str], Answer]
@@ -110,8 +111,11 @@ def read_shipped(path: Path) -> Shipped:
 
 def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
     """Take the shipped answers whose user, model, prompt and sampling settings are those that would be asked now."""
-    wanted = {
-        asked.key: (asked.user_id, asked.model_sha256, asked.prompt_sha256, json.dumps(asked.sampling, sort_keys=True))
+    rows = (
+        (
+            asked.key,
+            (asked.user_id, asked.model_sha256, asked.prompt_sha256, json.dumps(asked.sampling, sort_keys=True)),
+        )
         for asked in questions
-    }
-    return {key: known[row] for key, row in wanted.items() if row in known}
+    )
+    return {key: known[row] for key, row in rows if row in known}

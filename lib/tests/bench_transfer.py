@@ -4,8 +4,8 @@ Student, epochs, seeds, form of the distillation and teachers are those of the p
 NDCG@10, mean over seeds, the best teacher is chosen, then the schedule (the preset's, or the teacher to the end); then
 a student that also reads its items' texts (chapter 6's `item-side-text`) is tried, without the teacher and with it. The
 best taught one of all is set beside the plain student, itself without the teacher, the best untaught one, and itself
-with other users' vectors, all trained anew from seeds that chose nothing. Finished runs, also chapter 4's, are read;
-killed ones go on.
+with other users' vectors, trained from the seeds that chose, and anew from others. Finished runs, also chapter 4's, are
+read; killed ones go on.
 """
 
 from dataclasses import replace
@@ -23,7 +23,7 @@ from seqdistill.train import load_problem, load_teacher, taught_by, with_texts
 
 HOME, OUT = outputs_dir("amazon-beauty-5core"), outputs_dir("bench")
 RUNS, COMPONENTS = HOME / "runs", 128
-TESTED = [2, 3, 4, 5, 6]  # seeds, none of which chose
+FRESH = [2, 3, 4, 5, 6]  # seeds that chose nothing
 
 
 def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -> pd.DataFrame:
@@ -50,6 +50,16 @@ def best(search: pd.DataFrame, taught: bool = True) -> str:
     """The taught variant, or the untaught one, that does best on validation."""
     rows = search[(search["untaught"] != "") == taught]
     return rows.set_index("variant")["valid_ndcg@10"].idxmax()
+
+
+def compared(ranked: dict[str, list[pd.DataFrame]], name: str, rivals: list[str]) -> pd.DataFrame:
+    """Test all against plain, the chosen one also against its control and, one by one, its rivals."""
+    against, parts = {variant: "plain" for variant in ranked if variant != "plain"}, []
+    for seen in ("filtered", "kept"):
+        parts.append(compare(ranked, against, seen, True, {name: "shuffled"}))
+        for rival in rivals:
+            parts.append(compare({it: ranked[it] for it in (rival, name)}, {name: rival}, seen, True)[1:])
+    return pd.concat(parts)
 
 
 def main() -> None:
@@ -79,14 +89,12 @@ def main() -> None:
     other = replace(jobs[name].run.distillation, shuffled=True)
     jobs["shuffled"] = jobs[name]._replace(run=replace(jobs[name].run, distillation=other))
     chosen = dict.fromkeys(("plain", untaught[name], rival, name, "shuffled"))
-    planned = plan({variant: jobs[variant] for variant in chosen}, TESTED, given)
-    sweep(planned, RUNS)
-    ranked, parts = ranks(planned, RUNS), []
-    for seen in ("filtered", "kept"):
-        against = {variant: "plain" for variant in chosen if variant != "plain"}
-        parts.append(compare(ranked, against, seen, True, {name: "shuffled"}))
-        for alike in sorted({untaught[name], rival} - {"plain"}):
-            parts.append(compare({it: ranked[it] for it in (alike, name)}, {name: alike}, seen, True)[1:])
+    rivals, parts = sorted({untaught[name], rival} - {"plain"}), []
+    for tested in (seeds, FRESH):
+        planned = plan({variant: jobs[variant] for variant in chosen}, tested, given)
+        sweep(planned, RUNS)
+        tables = compared(ranks(planned, RUNS), name, rivals)
+        parts.append(tables.assign(tested=" ".join(map(str, tested))))
     print(save_csv(pd.concat(parts), OUT / "transfer.csv").to_string())
 
 

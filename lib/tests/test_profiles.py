@@ -178,20 +178,26 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
 def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkeypatch, style, strategy):
     model = Parrot(says=lambda chat: f"{GOOD} {digest(chat)}", per_word=20)
     given = task(events, style=style, strategy=strategy, context=tight(model, style), model=model)
-    path = tmp_path / profiles.shipped_path("d", "m", style, strategy).name
-    assert profiles.named(path.stem) == ("m", style, strategy)
+    path = tmp_path / profiles.shipped_path("d", "openai:a-b/c", style, strategy).name
+    assert profiles.named(path.stem) == ("openai-a-b-c", style, strategy)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
     monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
     monkeypatch.setattr(book, "profile_task", lambda *_: (path, given))
     monkeypatch.setattr(book, "open_llm", lambda *_: model)
     book.write_profiles("mine", fresh=False)
     made = profiles.table_of(written(given, model, tmp_path / "cache" / "answers.sqlite"))
-    made, table = made.groupby("user")["text"].agg("\n".join), store.load_table(path)
-    monkeypatch.setattr(profiles, "task_of", lambda *_: ("d", given))
-    pd.testing.assert_series_equal(profiles.fitting(path, tmp_path, 1).set_index("user")["text"], made)
+    made, table = made[["user", "part", "text"]], store.load_table(path)
+    monkeypatch.setattr(profiles, "task_of", lambda _, llm, *__: {"openai:a-b/c": ("d", given)}[llm])
+    pd.testing.assert_frame_equal(profiles.fitting(path, tmp_path, 1, "openai:a-b/c"), made)
     user = next(iter(given.histories))
     given.histories[user].loc[given.histories[user].index[-1], ["title", "value"]] = "Other", 0.5
-    assert set(profiles.fitting(path, tmp_path, 1)["user"]) == set(made.index) - {user}
+    assert set(profiles.fitting(path, tmp_path, 1, "openai:a-b/c")["user"]) == set(made["user"]) - {user}
     last = table[table["user_id"] == "u2"].index[-1]
     table.drop(index=last).to_parquet(path)
-    assert set(profiles.fitting(path, tmp_path, 1)["user"]) == set(made.index) - {user, 2}
+    assert set(profiles.fitting(path, tmp_path, 1, "openai:a-b/c")["user"]) == set(made["user"]) - {user, 2}
+
+
+@pytest.mark.parametrize("stem", ["x", "several", "m-several", "m-tall", "m-short-all", "-short"])
+def test_a_file_of_profiles_with_another_name_is_told(stem):
+    with pytest.raises(BookError, match=f"^{stem}.parquet: expected <llm>-<style>"):
+        profiles.named(stem)

@@ -20,6 +20,11 @@ def test_shipping_never_loses_a_row(events, tmp_path):
     assert sorted(table["text"]) == ["new", "old", "old", "other", "other"]
     found = store.shipped(store.read_shipped(path), questions)
     assert [found[asked.key].text for asked in questions] == ["new", "old", "old"]
+    last = store.last_steps(table).set_index("user_id")
+    assert last["text"].tolist() == [table.loc[table["user_id"] == user, "text"].iloc[-1] for user in last.index]
+    assert last["prompt_tokens"].sum() == table["prompt_tokens"].sum()
+    twin = Question("twin", *(getattr(questions[0], name) for name in ("messages", "model_sha256", "sampling")))
+    assert store.shipped(store.read_shipped(path), [questions[0], twin])[twin.key].text == "new"
     chosen = {row.user_id: row.text for row in store.latest(table, questions[:2]).itertuples()}
     assert chosen == dict(zip([asked.user_id for asked in questions], ["new", "old", "old"], strict=True))
     assert sorted(store.latest(table, other)["text"]) == ["old", "other", "other"]

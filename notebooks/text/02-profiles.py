@@ -180,16 +180,22 @@ for row in worst.itertuples():
 # ## Does another model or style do better?
 #
 # The book ships more profiles of this data set where there are any: each file is one model, one style and one strategy
-# (named where it is not `plain`). All are checked in the same way, each on the users that it covers. They were written
-# from the default preset's training events and teach nobody here.
+# (named where it is not `plain`). All are checked in the same way, each on the users that it covers; of a strategy that
+# is not this preset's, what it answered last: the profile, with `several` the last aspect. They were written from the
+# default preset's training events and teach nobody here.
 
 # %%
 ids = dict(zip(users["user_id"], users["user"], strict=True))
 others = {}
 for path in sorted(own.parent.glob("*.parquet")):
-    shipped = store.latest(load_table(path), questions)
+    try:
+        model, *way = profiles.named(path.stem)
+    except BookError as error:
+        print(f"left out: {error}")
+        continue
+    table = load_table(path)
+    shipped = store.latest(table, questions) if way[1] == "plain" else store.last_steps(table)
     shipped = shipped.assign(user=shipped["user_id"].map(ids)).dropna(subset="user")
-    model, *way = profiles.named(path.stem)
     others[llm if path == own else model, profiles.worded(*way)] = shipped[shipped["user"].isin(read)]
 others[llm, profiles.worded(style, strategy)] = texts
 

@@ -224,33 +224,34 @@ report.drawn(small, figures / "ablation-reducer.png")
 # Each file of shipped profiles is one model, one style and one strategy for histories that do not fit a prompt (chapter
 # 2; `plain` where none is named). A file that covers some users teaches only those. A profile counts only if it answers
 # the very prompts that the present training events make: one written from another split could have read what are test
-# events here. All are encoded by the same, faster encoder. Where a style covers some users only, `grounded` on the same
-# users stands beside it, and beside a strategy `plain`.
+# events here; of a strategy every step. All are encoded by the same, faster encoder. Where a style covers some users
+# only, `grounded` on the same users stands beside it, and beside a strategy `plain`, where these are shipped as well.
 
 # %% tags=["nbval-ignore-output"]
 told = {}
 for path in sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
     try:
-        fit = profiles.fitting(path, artifacts, context)
+        fit = profiles.fitting(path, artifacts, context, load_json(artifacts / "llm.json")["llm"])
         told[path.stem] = fit[fit["user"].isin(owners)]
     except BookError as error:
         print(f"{path.stem} is left out: {error}")
 for name, texts in list(told.items()):
     model, style, strategy = profiles.named(name)
     whole, part = (f"{model}-grounded", style) if strategy == "plain" else (f"{model}-{style}", strategy)
-    if len(texts) < len(told.get(whole, texts)):
+    if whole in told and texts["user"].nunique() < told[whole]["user"].nunique():
         told[f"{whole}, users of {part}"] = told[whole][told[whole]["user"].isin(texts["user"])]
-print(", ".join(f"{name}: {len(texts)} users" for name, texts in told.items()))
+print(", ".join(f"{name}: {texts['user'].nunique()} users whose answers fit" for name, texts in told.items()))
 
 # %% tags=["nbval-ignore-output"]
 written = {}
 for name, texts in told.items():
-    if len(texts) <= width:
-        print(f"{name}: {len(texts)} users are too few for a teacher of {width} components.")
+    if (users := texts["user"].nunique()) <= width:
+        print(f"{name}: {users} users are too few for a teacher of {width} components.")
     else:
         found, _ = encoders.encode(texts["text"].tolist(), arms_encoder)
-        space, _ = reducers.fit(found, "pca", width)
-        written[name] = Job(student_side, taught_with(problem, space, texts["user"].to_numpy(int)))
+        means = pd.DataFrame(found).groupby(texts["user"].to_numpy(int)).mean()  # of the parts of a user
+        space, _ = reducers.fit(means.to_numpy(), "pca", width)
+        written[name] = Job(student_side, taught_with(problem, space, means.index.to_numpy()))
 
 # %%
 worded = ablate(given, "profiles", written)
@@ -366,19 +367,21 @@ report.formatted(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best
 # %% [markdown]
 # The best taught one beside the plain student, itself without the teacher, the best untaught one, and itself with other
 # users' vectors (`shuffled`). Each user has one test target; seen items are left out, then kept. Holm's correction
-# counts the tests against `plain` and the control; another baseline has one test. All are trained anew from seeds that
-# chose nothing, so that the choice cannot favour the winner.
+# counts the tests against `plain` and the control; another baseline has one test. `tested` are the seeds: first those
+# that chose, whose luck favours the winner, then others, fixed before they were trained, which is the test to go by.
+# Both have the same users and targets.
 
 # %%
 transfer = pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv")
 words = ["baseline", "verdict", "control", "control_verdict"]
 transfer[words] = transfer[words].fillna("")
-told = ["variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "verdict", "control_verdict"]
+told = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "verdict", "control_verdict"]
 report.formatted(transfer, told)
 
 # %%
 lines = []
-for (seen, _), rows in transfer[transfer["baseline"] != ""].groupby(["seen", "baseline"], sort=False):
+fresh = transfer[(transfer["tested"] == transfer["tested"].iloc[-1]) & (transfer["baseline"] != "")]
+for (seen, _), rows in fresh.groupby(["seen", "baseline"], sort=False):
     lines += [f"* {seen}: {report.sentence(rows, name)}" for name in rows["variant"]]
     controlled = rows.loc[rows["control"] != "", "variant"]
     lines += [f"* {seen}: {report.sentence(rows, name, 'control')}" for name in controlled]
