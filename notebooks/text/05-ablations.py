@@ -378,6 +378,9 @@ transfer[words] = transfer[words].fillna("")
 told = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "verdict", "control_verdict"]
 report.formatted(transfer, told)
 
+# %% [markdown]
+# In words, with the seeds that chose nothing:
+
 # %%
 lines = []
 fresh = transfer[(transfer["tested"] == transfer["tested"].iloc[-1]) & (transfer["baseline"] != "")]
