@@ -58,9 +58,7 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
 
 
 def publish(preset: str) -> None:
-    """Copy a preset's executed notebooks to notebooks/, where they are read, and its main table to README.md.
-
-    README.md also shows the main table that stands in outputs/ for Beauty, seen items left out. Both are read aloud.
+    """Copy a preset's executed notebooks to notebooks/, where they are read, and its results to README.md.
 
     Raises:
         BookError: a chapter was not executed, or its text has changed since.
@@ -79,16 +77,36 @@ def publish(preset: str) -> None:
         with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     readme = (ROOT / "README.md").read_text()
-    shown_here = {"main": (outputs_dir(preset), "kept"), "Beauty": (outputs_dir(BESIDE), "filtered")}
-    for name, (home, seen) in shown_here.items():
-        rows = headline(home, seen)
-        mark, end = f"<!-- {name} table -->", f"<!-- end of {name} table -->"
+    for name, part in readme_parts(preset).items():
+        mark, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, rest = readme.split(mark)
-        said = answer(home, rows["seen"].iloc[0])
-        table = report.markdown(report.formatted(rows, COLUMNS))
-        readme = f"{before}{mark}\n{said}\n\n{table}\n{end}{rest.split(end)[1]}"
+        readme = f"{before}{mark}\n{part}\n{end}{rest.split(end)[1]}"
     with writing(ROOT / "README.md") as temporary:
         temporary.write_text(readme)
+
+
+def readme_parts(preset: str) -> dict[str, str]:
+    """Write what README.md shows of the results: a preset's main table, Beauty's, and the best student taught there."""
+    tables = {"main table": (outputs_dir(preset), "kept"), "Beauty table": (outputs_dir(BESIDE), "filtered")}
+    return {name: read_aloud(*table) for name, table in tables.items()} | {"best taught": best_taught()}
+
+
+def read_aloud(home: Path, seen: str) -> str:
+    """Write a preset's main table for the README, below what it says in words."""
+    rows = headline(home, seen)
+    return f"{answer(home, rows['seen'].iloc[0])}\n\n{report.markdown(report.formatted(rows, COLUMNS))}"
+
+
+def best_taught() -> str:
+    """Say what `make bench-transfer` found of the best taught student, with the seeds that chose nothing."""
+    table = pd.read_csv(outputs_dir("bench") / "transfer.csv")
+    table = table[(table["tested"] == table["tested"].iloc[-1]) & (table["seen"] == "filtered")]
+    name = table.loc[table["control"].notna(), "variant"].iloc[0]
+    rows = [rows for _, rows in table[table["variant"] == name].groupby("baseline", sort=False)]
+    recall, ndcg = report.formatted(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
+    said = [f"Over {rows[0]['seeds'].iloc[0]} seeds, `{name}` has Recall@10 {recall} and NDCG@10 {ndcg}:", ""]
+    said += [f"* {report.sentence(row, name)}" for row in rows]
+    return "\n".join([*said, f"* {report.sentence(rows[0], name, 'control')}"])
 
 
 @cache

@@ -2,7 +2,7 @@ import nbformat
 import pandas as pd
 import pytest
 from seqdistill import pages, report
-from seqdistill.artifacts import BookError, save_csv
+from seqdistill.artifacts import ROOT, BookError, save_csv
 
 
 def image(alt=""):
@@ -101,3 +101,9 @@ def test_escaped_text_is_shown_as_it_is(text):
     shown = MarkdownIt("commonmark").enable(["strikethrough", "table"]).render(report.escaped(text))
     plain = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     assert shown == f"<p>{plain}</p>\n"
+
+
+@pytest.mark.parametrize("name", ["main table", "Beauty table", "best taught"])
+def test_the_readme_shows_the_results_that_stand_in_outputs(name):
+    readme = (ROOT / "README.md").read_text()
+    assert f"<!-- {name} -->\n{pages.readme_parts('default')[name]}\n<!-- end of {name} -->" in readme
