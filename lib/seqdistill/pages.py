@@ -99,14 +99,17 @@ def read_aloud(home: Path, seen: str) -> str:
 
 def best_taught() -> str:
     """Say what `make bench-transfer` found of the best taught student, with the seeds that chose nothing."""
-    table = pd.read_csv(outputs_dir("bench") / "transfer.csv")
-    table = table[(table["tested"] == table["tested"].iloc[-1]) & (table["seen"] == "filtered")]
+    table, said = pd.read_csv(outputs_dir("bench") / "transfer.csv"), []
+    table = table[table["tested"] == table["tested"].iloc[-1]]
     name = table.loc[table["control"].notna(), "variant"].iloc[0]
-    rows = [rows for _, rows in table[table["variant"] == name].groupby("baseline", sort=False)]
-    recall, ndcg = report.formatted(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
-    said = [f"Over {rows[0]['seeds'].iloc[0]} seeds, `{name}` has Recall@10 {recall} and NDCG@10 {ndcg}:", ""]
-    said += [f"* {report.sentence(row, name)}" for row in rows]
-    return "\n".join([*said, f"* {report.sentence(rows[0], name, 'control')}"])
+    for seen, found in table[table["variant"] == name].groupby("seen", sort=False):
+        rows = [rows for _, rows in found.groupby("baseline", sort=False)]
+        recall, ndcg = report.formatted(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
+        seeds = rows[0]["seeds"].iloc[0]
+        said += ["", f"With {READINGS[seen]}, over {seeds} seeds: Recall@10 {recall}, NDCG@10 {ndcg}.", ""]
+        said += [f"* {report.sentence(row, name)}" for row in rows]
+        said += [f"* {report.sentence(rows[0], name, 'control')}"]
+    return "\n".join(said[1:])
 
 
 @cache
@@ -179,6 +182,7 @@ def verdicts(table: pd.DataFrame) -> str:
     taught = table[table["control_verdict"].notna() & (table["model"] != "baseline")]
     gains = taught[taught["verdict"] == "gain shown"]
     both = gains[gains["control_verdict"] == "gain shown"]
+    llm = both["variant"].str.contains("distilled").sum()
     lost = taught[taught["verdict"] == "loss shown"]
 
     def named(rows: pd.DataFrame) -> str:
@@ -186,7 +190,8 @@ def verdicts(table: pd.DataFrame) -> str:
 
     return (
         f"{len(gains)} of {len(taught)} taught students{named(gains)} are shown to rank better than the plain one and "
-        f"{len(lost)}{named(lost)} worse; **{len(both)}**{named(both)} also gain over the shuffled control."
+        f"{len(lost)}{named(lost)} worse; **{len(both)}**{named(both)} also gain over the shuffled control, "
+        f"{llm} of them taught by the LLM's profiles."
     )
 
 

@@ -45,7 +45,7 @@ report.style()
 # trained again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
 # where the paper's literal form is meant, the text says so. The controls (section 8) have the seeds of `seeds`, the
 # groups of users and items (section 10) all of chapter 4's, all other cells those of `minor_seeds`: with one seed a
-# table gives intervals over users, but no verdict.
+# table gives intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
 
 # %%
 problem = load_problem(artifacts)
@@ -224,8 +224,9 @@ report.drawn(small, figures / "ablation-reducer.png")
 # Each file of shipped profiles is one model, one style and one strategy for histories that do not fit a prompt (chapter
 # 2; `plain` where none is named). A file that covers some users teaches only those. A profile counts only if it answers
 # the very prompts that the present training events make: one written from another split could have read what are test
-# events here; of a strategy every step. All are encoded by the same, faster encoder. Where a style covers some users
-# only, `grounded` on the same users stands beside it, and beside a strategy `plain`, where these are shipped as well.
+# events here; of a strategy every step. All are encoded by the same, faster encoder and reduced by PCA, but `shuffled`
+# is as in chapter 3. Where a style covers some users only, `grounded` of those users stands beside it, and beside a
+# strategy `plain`, as far as there are such profiles.
 
 # %% tags=["nbval-ignore-output"]
 told = {}
