@@ -110,3 +110,22 @@ def test_escaped_text_is_shown_as_it_is(text):
 def test_the_readme_shows_the_results_that_stand_in_outputs(name):
     readme = (ROOT / "README.md").read_text()
     assert f"<!-- {name} -->\n{pages.readme_parts('default')[name]}\n<!-- end of {name} -->" in readme
+
+
+def test_the_best_taught_student_is_told_with_the_seeds_that_chose_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    row = {"variant": "reads", "seen": "filtered", "seeds": 5, "tested": "2 3", "recall@10": 0.1, "ndcg@10": 0.06}
+    row |= {"baseline": "plain", "delta_ndcg@10": 0.002, "ci_low": 0.001, "ci_high": 0.003, "p_holm": 0.01}
+    row |= {"verdict": "gain shown", "control": None}
+    taught = row | {"variant": "taught", "control": "shuffled", "control_delta_ndcg@10": 0.004, "control_p_holm": 0.5}
+    taught |= {"control_ci_low": -0.001, "control_ci_high": 0.009, "control_verdict": "not shown"}
+    chose = [it | {"tested": "0 1", "ndcg@10": 0.9, "delta_ndcg@10": 0.8} for it in (row, taught)]
+    save_csv(pd.DataFrame([*chose, row, taught]), tmp_path / "bench" / "transfer.csv")
+    assert pages.best_taught().splitlines() == [
+        "With seen items left out, over 5 seeds: Recall@10 0.1000, NDCG@10 0.0600.",
+        "",
+        "* **taught** against plain: NDCG@10 +0.0020 (95 % interval +0.0010 to +0.0030, Holm-adjusted p = 0.0100): "
+        "*gain shown*.",
+        "* **taught** against shuffled: NDCG@10 +0.0040 (95 % interval -0.0010 to +0.0090, Holm-adjusted p = 0.5000): "
+        "*not shown*.",
+    ]
