@@ -14,7 +14,7 @@ from seqdistill.config import Distillation, Run, parse, plain
 from seqdistill.reducers import teacher_rows
 from seqdistill.significance import by_user, compare, judged, paired
 from seqdistill.sweep import Job, Jobs, plan, ranks, sweep
-from seqdistill.train import Problem, taught_by
+from seqdistill.train import Problem
 
 CONTROLS = {"student": "shuffled", "target": "shuffled-target", "frozen": "shuffled-frozen"}  # by side
 
@@ -134,7 +134,7 @@ def ablate(
 
 def taught_with(given: Problem, space: np.ndarray, owners: np.ndarray) -> Problem:
     """Give a problem the teacher that reduced vectors [n, r] of some users make."""
-    return taught_by(given, teacher_rows(space, owners, len(given.teacher)))
+    return replace(given, teacher=teacher_rows(space, owners, len(given.teacher)))
 
 
 def noise_like(teacher: Tensor, seed: int) -> Tensor:

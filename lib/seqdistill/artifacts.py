@@ -1,14 +1,11 @@
 """Where things live, how they are named by content, and how they are written: whole or not at all."""
 
-import ast
 import errno
 import hashlib
 import json
 import os
-import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +14,6 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parents[2]
-PARSING = threading.Lock()  # ast.parse of Python 3.11 is not safe in threads
 
 
 class BookError(Exception):
@@ -61,27 +57,6 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def code_digest(*modules: str) -> str:
-    """SHA-256 of what modules of this package do: comments, docstrings and layout do not count."""
-    return source_digest(tuple((Path(__file__).parent / f"{name}.py").read_text() for name in modules))
-
-
-@cache
-def source_digest(sources: tuple[str, ...]) -> str:
-    """SHA-256 of what source texts do."""
-    trees = []
-    for source in sources:
-        with PARSING:
-            tree = ast.parse(source)
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            first = body[0] if isinstance(body, list) and body else None
-            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
-                body.pop(0)
-        trees.append(ast.dump(tree))
-    return digest(trees)
 
 
 def disk_full(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from seqdistill.facts import clean, facts_text, histories
 from seqdistill.reducers import Transform, fit, teacher_rows
 from seqdistill.splits import places
 from seqdistill.sweep import Job, Jobs, plan
-from seqdistill.train import Problem, problem, taught_by
+from seqdistill.train import Problem, problem
 
 GROUPS = ("removed", "reduced", "affected", "unaffected")
 Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left, items removed, items reduced
@@ -129,7 +129,7 @@ def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFram
 def taught_from(given: Problem, about: Told, width: int, users: int) -> Problem:
     """Give a problem of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
     owners, vectors = about
-    return taught_by(given, teacher_rows(fit(vectors, "pca", width)[0], owners, users))
+    return replace(given, teacher=teacher_rows(fit(vectors, "pca", width)[0], owners, users))
 
 
 def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], dict[str, str]]:

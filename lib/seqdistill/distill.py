@@ -1,7 +1,9 @@
 """The teacher's share in phase 1: aggregate the student, compare it with the user's profile vector (section 3)."""
 
 import math
+from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,13 +21,8 @@ def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor
         logits: of the weights, [B, T]: a softmax over the real positions makes them sum to 1. None is the mean.
 
     Returns:
-        User vectors, [B, d].
-
-    Raises:
-        ValueError: a row has no real position.
+        User vectors, [B, d]. A row without a real position gives NaN; batches hold none (`sequences.stacked`).
     """
-    if not real.any(1).all():
-        raise ValueError(f"user_vector: row {(~real.any(1)).nonzero()[0].item()} has no real position")
     logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
     weights = logits.masked_fill(~real, -torch.inf).softmax(1)
     return torch.einsum("bt,btd->bd", weights.to(h.dtype), h.masked_fill(~real[..., None], 0))
@@ -76,6 +73,32 @@ def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
     return alpha * scale * distil + (1 - alpha) * model
 
 
+class Pairing(NamedTuple):
+    """Which rows of a batch are compared with which teacher vectors; made on the host, so that a step never waits.
+
+    rows: those whose user has a profile, [n]. users: the distinct users with a profile in the whole batch, InfoNCE's
+    candidates, [m]. own: place of each row's user among them, [n].
+    """
+
+    rows: Tensor
+    users: Tensor
+    own: Tensor
+
+
+def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
+    """Pair the rows of a process's share of a batch with the teachers of the whole batch.
+
+    Args:
+        users: whose rows they are, [B].
+        everyone: users of the whole batch, those of other processes too.
+        has: True for a user with a profile, [U].
+        device: where the result lies.
+    """
+    rows, taught = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
+    parts = (rows, taught, np.searchsorted(taught, users[rows]))
+    return Pairing(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
+
+
 class Teacher(nn.Module):
     """Profile vectors of the users, and the projection T that makes them and the student comparable.
 
@@ -108,7 +131,7 @@ class Teacher(nn.Module):
             others = owners[derangement(len(owners), generator)]
             vectors, there = vectors.clone(), there.clone()
             vectors[owners], there[owners] = vectors[others], there[others]
-        self.register_buffer("has", there.any(1))
+        self.has = there.any(1).numpy()
         self.register_buffer("there", there)
         self.register_buffer("vectors", vectors.nan_to_num())
         r = vectors.shape[2]
@@ -141,26 +164,24 @@ class Teacher(nn.Module):
             return vectors.squeeze(1)
         return user_vector(vectors, self.there[users], self.choose(vectors).squeeze(2))
 
-    def forward(self, states: list[Tensor], real: Tensor, users: Tensor, batch: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, states: list[Tensor], real: Tensor, pairs: Pairing) -> tuple[Tensor, Tensor]:
         """Reconstruction loss of rows of a batch, and the variance of its targets (a T that collapses shows here).
 
         Args:
             states: hidden states of `Encoder.forward`, K + 1 times [B, T, d].
             real: True where a position holds an event, [B, T].
-            users: whose rows they are, [B].
-            batch: users of the whole batch, those of other processes too; InfoNCE's negatives.
+            pairs: which rows have a teacher, and whose.
 
         Returns:
             `difference` over the rows whose user has a profile (0 if none has), and the mean over dimensions of the
             variance of the targets of all users of the batch; both scalars.
         """
-        has, rivals = self.has[users], batch[self.has[batch]].unique()
-        if not has.any():  # all that is trained gets a gradient of 0: other processes wait for it
+        if not len(pairs.rows):  # all that is trained gets a gradient of 0: other processes wait for it
             return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
-        h, targets = self.aggregated(states, real)[has], self.target(rivals)
+        h, targets = self.aggregated(states, real).index_select(0, pairs.rows), self.target(pairs.users)
         student, targets = (self.project(h), targets) if self.config.side == "student" else (h, self.project(targets))
         variance = targets.detach().var(0, correction=0).mean()
-        return difference(student, targets, torch.searchsorted(rivals, users[has]), self.config), variance
+        return difference(student, targets, pairs.own, self.config), variance
 
     def finished(self, loss: Tensor) -> Tensor:
         """Take the root that RMSE wants, from the mean over the batches of all processes."""

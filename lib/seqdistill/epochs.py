@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from seqdistill.config import Run
-from seqdistill.distill import Teacher, combine
+from seqdistill.distill import Teacher, combine, pairing
 from seqdistill.losses import student_loss
 from seqdistill.models import Encoder
-from seqdistill.sequences import Ragged, batches, cloze, latest, windows
+from seqdistill.sequences import Batch, Ragged, batches, cloze, latest, windows
 
 
 class AdamW:
@@ -65,7 +65,7 @@ def training_rows(train: Ragged, config: Run) -> Ragged:
     return windows(train, length)
 
 
-def examples(rows: Ragged, config: Run, number: int, mask_id: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+def examples(rows: Ragged, config: Run, number: int, mask_id: int) -> Iterator[Batch]:
     """Yield an epoch's batches, (users, inputs, targets); all that is random in them follows from (seed, epoch)."""
     rng = np.random.default_rng([config.seed, number])
     if config.student.causal:
@@ -81,33 +81,31 @@ def rate(config: Run, done: float) -> float:
 
 
 def step(
-    batch: tuple[Tensor, Tensor, Tensor],
-    model: Encoder,
-    teacher: Teacher | None,
-    optimizer: AdamW,
-    config: Run,
-    machine: PartialState,
-) -> dict[str, float]:
-    """Make one update from a batch, of which this process takes its share; return the losses of the whole batch."""
+    batch: Batch, model: Encoder, teacher: Teacher | None, optimizer: AdamW, config: Run, machine: PartialState
+) -> dict[str, Tensor]:
+    """Make one update from a batch, of which this process takes its share; return the losses of the whole batch.
+
+    Nothing here reads a number back from the device: what depends on the data is settled on the host first.
+    """
     users, inputs, targets = (part[machine.process_index :: machine.num_processes] for part in batch)
-    share = (targets > 0).sum().item() / (batch[2] > 0).sum().item()
-    users, inputs, targets = (part.to(machine.device) for part in (users, inputs, targets))
+    places = np.flatnonzero(targets)
+    weight = len(places) / np.count_nonzero(batch[2])
+    ids, at, y = (
+        torch.from_numpy(part).to(machine.device, non_blocking=True) for part in (inputs, places, targets.flat[places])
+    )
     with torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        h, states = model(inputs)
-        parts = [student_loss(h, model.catalogue(), targets, config) * share]
+        h, states = model(ids)
+        parts = [student_loss(h.flatten(0, 1).index_select(0, at), model.catalogue(), y, config) * weight]
         if teacher:
-            everyone = batch[0].to(machine.device)
-            distil, variance = teacher(states, inputs > 0, users, everyone)
-            taught = teacher.has[everyone].sum()
-            parts.append(distil * (teacher.has[users].sum() / taught.clamp_min(1)))
+            taught = int(teacher.has[batch[0]].sum())
+            distil, variance = teacher(states, ids > 0, pairing(users, batch[0], teacher.has, machine.device))
+            parts.append(distil * (int(teacher.has[users].sum()) / max(1, taught)))
     if machine.num_processes > 1:  # values of the whole batch, gradients of this process's share
         parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
+    log, loss = {"loss_model": parts[0].detach()}, parts[0]
     if teacher:
         parts[1] = teacher.finished(parts[1])
-    log, loss = {"loss_model": parts[0].item()}, parts[0]
-    if teacher:
-        found = (parts[1].item(), variance.item()) if taught else (math.nan, math.nan)
-        log |= dict(zip(("loss_distil", "target_variance"), found, strict=True))
+        log |= {"loss_distil": parts[1].detach(), "target_variance": variance} if taught else {}
         loss = combine(*parts, config.distillation.alpha, config.distillation.beta)
     loss.backward()
     if machine.num_processes > 1:
@@ -136,10 +134,10 @@ def epoch(
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
-    sums: dict[str, list[float]] = {}
+    logs: dict[str, list[Tensor]] = {"loss_model": []} | ({"loss_distil": [], "target_variance": []} if teacher else {})
     steps = math.ceil(len(rows) / config.batch)
     for done, batch in enumerate(examples(rows, config, number, model.mask_id)):
         optimizer.lr = rate(config, number + done / steps)
         for name, value in step(batch, model, teacher, optimizer, config, machine).items():
-            sums.setdefault(name, []).append(value)
-    return {name: float(np.nanmean(values)) for name, values in sums.items()}
+            logs[name].append(value)
+    return {name: float(torch.stack(values).double().mean()) if values else math.nan for name, values in logs.items()}

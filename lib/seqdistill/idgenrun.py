@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 from safetensors.torch import save_file
 
 from seqdistill import checkpoint
-from seqdistill.artifacts import code_digest, digest, load_json, save_json, save_table, save_with, say
+from seqdistill.artifacts import digest, load_json, save_json, save_table, save_with, say
 from seqdistill.checkpoint import restore, state_of
 from seqdistill.config import plain
 from seqdistill.epochs import AdamW
@@ -32,18 +32,17 @@ from seqdistill.idgenrec import (
 )
 from seqdistill.sequences import Cases
 from seqdistill.textids import templates
-from seqdistill.train import Problem
+from seqdistill.train import ENGINE_VERSION, Problem
 from seqdistill.trie import top_items
 
-CODE = ("sequences", "epochs", "checkpoint", "textids", "trie", "idgenrec", "idgenrun")
 DECODED = 32  # cases decoded together
 ALONE = 5  # requests timed one by one
 
 
 def key(config: IDGenRec, given: Problem, texts: Sequence[str], chosen: np.ndarray) -> str:
-    """Name of a run: digest of its settings, its inputs, its cases and its code."""
-    made = [plain(config), given.events_key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
-    return digest([*made, code_digest(*CODE)])[:16]
+    """Name of a run: digest of its settings, its inputs, its cases and `ENGINE_VERSION`."""
+    made = [plain(config), given.key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
+    return digest([ENGINE_VERSION, *made])[:16]
 
 
 def train(

@@ -44,66 +44,59 @@ class FullSoftmax(torch.autograd.Function):
         return x_grad * above, catalogue_grad * above, None
 
 
-def full_softmax(h: Tensor, catalogue: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of the target over the whole catalogue, mean over real positions.
+def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy of the target over the whole catalogue, mean over positions.
 
     Args:
-        h: outputs, [B, T, d].
+        x: outputs at the positions with something to predict, [N, d].
         catalogue: item vectors, [V, d].
-        targets: item ids 1..V, 0 where there is nothing to predict, [B, T].
+        y: item ids 1..V to be predicted there, [N].
 
     Returns:
         Loss in nats, scalar; 0 if there is nothing to predict.
     """
-    real = targets > 0
-    if not real.any():
-        return h.sum() * 0
-    return FullSoftmax.apply(h[real].float(), catalogue, targets[real] - 1)
+    return FullSoftmax.apply(x.float(), catalogue, y - 1) if len(y) else x.sum() * 0
 
 
-def drawn_logits(h: Tensor, catalogue: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of each real position's target [N, 1] and of the negatives [N, n]; a negative that is the target is -inf.
+def drawn_logits(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of each position's target [N, 1] and of the negatives [N, n]; a negative that is the target is -inf.
 
     Args:
-        h: outputs, [B, T, d].
-        catalogue: item vectors, [V, d].
-        targets: item ids 1..V, 0 where there is nothing to predict, [B, T].
+        x, catalogue, y: as in `full_softmax`.
         negatives: item ids shared by the whole batch, [n].
     """
-    real = targets > 0
-    x, y = h[real], targets[real][:, None]
-    own = (x * F.embedding(y.squeeze(1) - 1, catalogue)).sum(1, keepdim=True)
-    return own, (x @ catalogue[negatives - 1].T).masked_fill(negatives == y, -torch.inf)
+    own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)
+    return own, (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)
 
 
-def sampled_softmax(h: Tensor, catalogue: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
-    """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over real positions.
+def sampled_softmax(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
+    """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over positions.
 
     A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008), so that
     the sum over negatives is an unbiased estimate of the sum over the catalogue. Arguments as in `drawn_logits`.
     """
-    own, others = drawn_logits(h, catalogue, targets, negatives)
+    own, others = drawn_logits(x, catalogue, y, negatives)
     log_q = math.log(len(negatives) / len(catalogue))
     return (torch.cat([own, others - log_q], 1).logsumexp(1) - own.squeeze(1)).sum() / max(1, len(own))
 
 
-def gbce(h: Tensor, catalogue: Tensor, targets: Tensor, negatives: Tensor, t: float) -> Tensor:
+def gbce(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor, t: float) -> Tensor:
     """Generalised binary cross-entropy (Petrov & Macdonald, 2023, equations 6 and 10), mean over logits.
 
     The target's probability is raised to beta = a (t (1 - 1/a) + 1/a) with a = n / (V - 1), the sampling rate;
     t = 0 is plain BCE, t = 1 calibrates fully. Arguments as in `drawn_logits`.
     """
-    own, others = drawn_logits(h, catalogue, targets, negatives)
+    own, others = drawn_logits(x, catalogue, y, negatives)
     rate = len(negatives) / (len(catalogue) - 1)
     power = rate * (t * (1 - 1 / rate) + 1 / rate)
     return -(power * F.logsigmoid(own).sum() + F.logsigmoid(-others).sum()) / max(1, len(own) * (1 + len(negatives)))
 
 
-def student_loss(h: Tensor, catalogue: Tensor, targets: Tensor, config: Run) -> Tensor:
+def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: Run) -> Tensor:
     """Return the loss that a run's config asks for; draws its negatives from torch's generator."""
     if config.loss == "full":
-        return full_softmax(h, catalogue, targets)
-    negatives = 1 + torch.randperm(len(catalogue), device=h.device)[: config.negatives]
+        return full_softmax(x, catalogue, y)
+    negatives = 1 + torch.randperm(len(catalogue), device=x.device)[: config.negatives]
     if config.loss == "sampled":
-        return sampled_softmax(h, catalogue, targets, negatives)
-    return gbce(h, catalogue, targets, negatives, config.calibration if config.loss == "gbce" else 0.0)
+        return sampled_softmax(x, catalogue, y, negatives)
+    return gbce(x, catalogue, y, negatives, config.calibration if config.loss == "gbce" else 0.0)

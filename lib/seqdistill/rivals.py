@@ -12,7 +12,7 @@ from seqdistill.config import parse
 from seqdistill.idgenrec import IDGenRec
 from seqdistill.sequences import Cases
 from seqdistill.sweep import Job, plan, run_folder
-from seqdistill.train import Problem, load_teacher, taught_by
+from seqdistill.train import Problem, load_teacher
 
 
 def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def students(home: Path, given: Problem, seeds: list[int], arms: list[str], even
         runs["distilled-student"] = taught
         for arm in arms:
             teacher = load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", events)
-            runs[arm] = Job(taught, taught_by(given, teacher))
+            runs[arm] = Job(taught, replace(given, teacher=teacher))
         for (name, _), job in plan(runs, seeds, given).items():
             folder = run_folder(job, home / "runs")
             if (folder / "metrics.json").exists():

@@ -56,13 +56,24 @@ def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
     return Ragged(rows.items, np.maximum(rows.starts[chosen], ends - length), ends, rows.users[chosen])
 
 
-def padded(rows: Ragged, chosen: np.ndarray, width: int = 0) -> Tensor:
-    """Stack rows into [B, T], padded with 0 on the right, T the longest of them or `width` if that is more."""
+def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
+    """Stack rows into [B, T], padded with 0 on the right, T the longest of them or `width` if that is more.
+
+    Raises:
+        ValueError: a row is empty, so that nothing could be pooled over its positions or scored from it.
+    """
     lengths = rows.lengths[chosen]
+    if not lengths.all():
+        raise ValueError(f"batch: row {int(np.flatnonzero(lengths == 0)[0])} has no item")
     steps = np.arange(max(width, lengths.max()))
     inside = steps < lengths[:, None]  # [B, T]
     at = np.where(inside, rows.starts[chosen][:, None] + steps, 0)
-    return torch.from_numpy(np.where(inside, rows.items[at], 0))
+    return np.where(inside, rows.items[at], 0)
+
+
+def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
+    """Stack rows into a tensor [B, T], padded with 0 on the right."""
+    return torch.from_numpy(stacked(rows, chosen))
 
 
 def rounded(length: int) -> int:
@@ -74,7 +85,7 @@ def rounded(length: int) -> int:
     return -(-length // step) * step
 
 
-def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield shuffled batches of rows of similar length: users [B]; item ids [B, T + 1], 0 at padding."""
     widest = int(rows.lengths.max(initial=0))
     order = rng.permutation(len(rows))
@@ -84,10 +95,13 @@ def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tupl
     for index in rng.permutation(len(groups)):
         group = groups[index]
         width = min(widest, 1 + rounded(int(rows.lengths[group].max()) - 1))
-        yield torch.from_numpy(rows.users[group]), padded(rows, group, width)
+        yield rows.users[group], stacked(rows, group, width)
 
 
-def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # users [B]; inputs [B, T]; targets [B, T], 0 where there is none
+
+
+def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[Batch]:
     """Yield shuffled batches for next-item prediction.
 
     Args:
@@ -104,7 +118,7 @@ def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple
 
 def cloze(
     rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, masked: float, last_share: float
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+) -> Iterator[Batch]:
     """Yield shuffled batches with hidden items to be guessed (Sun et al., 2019, section 3.6).
 
     Args:
@@ -118,14 +132,13 @@ def cloze(
     Yields:
         users [B]; inputs [B, T]; targets [B, T], the hidden items, 0 elsewhere.
     """
-    for users, whole in bucketed(rows, size, rng):
-        ids = whole.numpy()
+    for users, ids in bucketed(rows, size, rng):
         lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])
         hidden = (rng.random(ids.shape) < masked) & (ids > 0)
         only = rng.random((len(ids), 1)) < last_share
         one = np.where(only, lengths - 1, rng.integers(0, lengths))
         hidden = np.where(only | ~hidden.any(1, keepdims=True), steps == one, hidden)
-        yield users, torch.from_numpy(np.where(hidden, mask_id, ids)), torch.from_numpy(np.where(hidden, ids, 0))
+        yield users, np.where(hidden, mask_id, ids), np.where(hidden, ids, 0)
 
 
 @dataclass(frozen=True)

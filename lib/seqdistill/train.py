@@ -5,7 +5,8 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from seqdistill.artifacts import (
     BookError,
-    code_digest,
     content_digest,
     digest,
     load_json,
@@ -41,7 +41,7 @@ from seqdistill.item_text import with_text
 from seqdistill.models import Encoder
 from seqdistill.sequences import Cases, Ragged, cases, latest, padded, ragged
 
-ENGINE = ("sequences", "models", "losses", "evaluate", "epochs", "checkpoint", "train")
+ENGINE_VERSION = 1  # part of every run's key: raised by hand when the same config and data give other numbers
 QUIET = 20.0  # seconds between lines of progress
 
 
@@ -52,20 +52,27 @@ class Problem:
     teacher: [U, r], or [U, P, r] for several profiles a user, NaN where there is none; or None.
     start: item vectors [V, d] that students start from; None draws them.
     texts: vectors of the items' texts [V, e], which a student may read (`Run.item_text`); or None.
-    The keys are digests of the content.
+    key: digest of the events that it was made from.
     """
 
     items: int
     train: Ragged
     valid: Cases
     test: Cases
-    teacher: Tensor | None
-    events_key: str
-    teacher_key: str
+    key: str
+    teacher: Tensor | None = None
     start: Tensor | None = None
-    start_key: str = ""
     texts: Tensor | None = None
-    texts_key: str = ""
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """SHA-256 of the shape and values of each tensor that is there."""
+        tensors = {"teacher": self.teacher, "start": self.start, "texts": self.texts}
+        return {
+            name: digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy()).hexdigest()])
+            for name, tensor in tensors.items()
+            if tensor is not None
+        }
 
 
 def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> Problem:
@@ -77,29 +84,8 @@ def problem(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> 
         teacher: standardised teacher vectors, see `Problem`.
     """
     train = ragged(events[events["split"] == "train"])
-    events_key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
-    found = Problem(items, train, cases(events, "valid"), cases(events, "test"), None, events_key, "")
-    return found if teacher is None else taught_by(found, teacher)
-
-
-def tensor_key(tensor: Tensor) -> str:
-    """SHA-256 of a tensor's shape and values."""
-    return digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()])
-
-
-def taught_by(given: Problem, teacher: Tensor) -> Problem:
-    """Give a problem another teacher."""
-    return replace(given, teacher=teacher, teacher_key=tensor_key(teacher))
-
-
-def starting_from(given: Problem, start: Tensor) -> Problem:
-    """Give the students of a problem item vectors to start from, [V, d]."""
-    return replace(given, start=start, start_key=tensor_key(start))
-
-
-def with_texts(given: Problem, texts: Tensor) -> Problem:
-    """Give a problem the vectors of its items' texts, [V, e]."""
-    return replace(given, texts=texts, texts_key=tensor_key(texts))
+    key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
+    return Problem(items, train, cases(events, "valid"), cases(events, "test"), key, teacher)
 
 
 def load_teacher(path: Path, key: str) -> Tensor:
@@ -132,11 +118,10 @@ def load_problem(artifacts: Path) -> Problem:
 
 
 def run_key(config: Run, given: Problem) -> str:
-    """Name of a run: digest of its config, its inputs and the code that it passes through."""
-    teacher = [given.teacher_key, code_digest("distill")] if config.distillation else []
-    start = [given.start_key] if given.start_key else []
-    texts = [given.texts_key, code_digest("item_text")] if config.item_text else []
-    return digest([plain(config), given.events_key, *teacher, *start, *texts, code_digest(*ENGINE)])[:16]
+    """Name of a run: digest of its config, of the data that it sees, and of `ENGINE_VERSION`."""
+    reads = {"start"} | ({"teacher"} if config.distillation else set()) | ({"texts"} if config.item_text else set())
+    seen = {name: value for name, value in given.digests.items() if name in reads}
+    return digest([ENGINE_VERSION, plain(config), given.key, seen])[:16]
 
 
 def train(config: Run, given: Problem, folder: Path, progress: Callable[[str], None] = say) -> dict:
@@ -189,7 +174,6 @@ def fresh(config: Run, given: Problem) -> tuple[Encoder, Teacher | None, AdamW, 
     """
     if (config.distillation and given.teacher is None) or (config.item_text and given.texts is None):
         raise BookError("train: the run wants a teacher or item texts, and its problem has none.")
-    torch.set_num_threads(1)
     torch.manual_seed(config.seed)
     machine = PartialState(cpu=not torch.cuda.is_available())
     model, setting = Encoder(given.items, config.student), config.distillation

@@ -108,9 +108,10 @@ def large(loss: str) -> dict:
         begun = time.process_time()
         h, _ = model(ids[:, :-1])
         if loss == "full":
-            value = full_softmax(h, model.catalogue(), ids[:, 1:])
+            value = full_softmax(h.flatten(0, 1), model.catalogue(), ids[:, 1:].flatten())
         else:
-            value = sampled_softmax(h, model.catalogue(), ids[:, 1:], 1 + torch.randperm(items)[:1024])
+            drawn = 1 + torch.randperm(items)[:1024]
+            value = sampled_softmax(h.flatten(0, 1), model.catalogue(), ids[:, 1:].flatten(), drawn)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         optimizer.step()
@@ -135,7 +136,7 @@ def cost(items: int, length: int, loss: str) -> dict:
         drawn = 1 + torch.randperm(items)[:256]
         full = loss == "full"
         (full_softmax if full else sampled_softmax)(
-            h, model.catalogue(), ids[:, 1:], *(() if full else (drawn,))
+            h.flatten(0, 1), model.catalogue(), ids[:, 1:].flatten(), *(() if full else (drawn,))
         ).backward()
         seconds.append(time.process_time() - begun)
     return {"cpu_s_per_step": min(seconds)}

@@ -19,7 +19,7 @@ from seqdistill.cold import item_vectors
 from seqdistill.config import ItemText
 from seqdistill.significance import compare
 from seqdistill.sweep import Job, plan, ranks, results, sweep
-from seqdistill.train import load_problem, load_teacher, taught_by, with_texts
+from seqdistill.train import load_problem, load_teacher
 
 HOME, OUT = outputs_dir("amazon-beauty-5core"), outputs_dir("bench")
 RUNS, COMPONENTS = HOME / "runs", 128
@@ -66,14 +66,14 @@ def main() -> None:
     artifacts = HOME / "artifacts"
     key = table_key(artifacts / "events.parquet")
     texts, _ = encoders.encode(item_texts(load_table(artifacts / "items.parquet", key)), "minilm")
-    given = with_texts(load_problem(artifacts), item_vectors(texts, COMPONENTS)[0])
+    given = replace(load_problem(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
     chapter = presets.values_of("amazon-beauty-5core", "04-distillation")
     seeds = chapter["seeds"]
     setup = setups(HOME, given, "SASRec", seeds, "loky", {})[0]
     alone, taught = setup.alone, replace(setup.alone, distillation=setup.taught)
     vectors = {arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in chapter["arms"]}
     jobs = {"plain": Job(alone, given), "profile": Job(taught, given)}
-    jobs |= {arm: Job(taught, taught_by(given, teacher)) for arm, teacher in vectors.items()}
+    jobs |= {arm: Job(taught, replace(given, teacher=teacher)) for arm, teacher in vectors.items()}
     untaught = dict.fromkeys(["profile", *vectors], "plain")
     teacher = best(searched(jobs, untaught, seeds))
     whole = f"{teacher}, to the end"

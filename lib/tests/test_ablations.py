@@ -20,7 +20,7 @@ from seqdistill.artifacts import ROOT
 from seqdistill.config import Distillation, Run, Student
 from seqdistill.presets import values_of
 from seqdistill.sweep import Job
-from seqdistill.train import run_key, starting_from, taught_by
+from seqdistill.train import run_key
 
 SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 
@@ -67,10 +67,10 @@ def test_a_reduced_space_becomes_the_teacher_of_its_owners(given):
 
 def test_other_teachers_and_starts_are_other_runs(given):
     run = Run(distillation=Distillation())
-    keys = [run_key(run, it) for it in (given, taught_by(given, given.teacher * 2))]
+    keys = [run_key(run, it) for it in (given, replace(given, teacher=given.teacher * 2))]
     start = torch.zeros(given.items, SMALL.student.dim)
-    keys += [run_key(SMALL, it) for it in (given, starting_from(given, start))]
-    keys.append(run_key(SMALL, starting_from(given, start + 1)))
+    keys += [run_key(SMALL, it) for it in (given, replace(given, start=start))]
+    keys.append(run_key(SMALL, replace(given, start=start + 1)))
     assert len(set(keys)) == 5
 
 

@@ -118,20 +118,6 @@ def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
         artifacts.load_table(tmp_path / "none.parquet")
 
 
-def test_code_digest_ignores_comments_and_docstrings(tmp_path, monkeypatch):
-    package = tmp_path / "artifacts.py"
-    monkeypatch.setattr(artifacts, "__file__", str(package))
-    digests = []
-    for source in (
-        "def f():\n    return 1\n",
-        'def f():\n    """Say."""\n    return 1  # one\n',
-        "def f():\n    return 2\n",
-    ):
-        (tmp_path / "m.py").write_text(source)
-        digests.append(artifacts.code_digest("m"))
-    assert digests[0] == digests[1] != digests[2]
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -5,7 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.artifacts import BookError
 from seqdistill.config import Distillation
-from seqdistill.distill import Teacher, combine, derangement, difference, exponential, last, probe_r2, user_vector
+from seqdistill.distill import (
+    Teacher,
+    combine,
+    derangement,
+    difference,
+    exponential,
+    last,
+    pairing,
+    probe_r2,
+    user_vector,
+)
+from seqdistill.sequences import Ragged, padded
 
 AGGREGATIONS = ["mean", "exponential", "attention", "last"]
 
@@ -70,7 +82,7 @@ def test_infonce_equals_its_definition_over_the_users_of_the_batch():
     for row, user in zip(hidden[1].mean(1), users, strict=True):
         scores = F.cosine_similarity(teacher.project(row), teacher.vectors[[1, 2, 4, 7], 0]) / 0.2
         terms.append(scores.logsumexp(0) - scores[[1, 2, 4, 7].index(user)])
-    torch.testing.assert_close(teacher(hidden, real, users, batch)[0], torch.stack(terms).mean())
+    torch.testing.assert_close(teacher(hidden, real, pairs(teacher, users, batch))[0], torch.stack(terms).mean())
 
 
 def test_several_profiles_by_hand():
@@ -85,9 +97,10 @@ def test_several_profiles_by_hand():
     torch.testing.assert_close(weighed.target(torch.tensor([0, 1])), expected)
 
 
-def test_a_row_of_padding_is_an_error():
-    with pytest.raises(ValueError, match="row 1 has no real position"):
-        user_vector(torch.zeros(2, 1, 3), torch.tensor([[True], [False]]))
+def test_a_row_of_padding_is_an_error_where_batches_are_made():
+    rows = Ragged(np.arange(1, 4), np.array([0, 2, 2]), np.array([2, 2, 3]), np.arange(3))
+    with pytest.raises(ValueError, match="row 1 has no item"):
+        padded(rows, np.arange(3))
 
 
 def test_beta_carries_no_gradient_and_equalises():
@@ -109,6 +122,10 @@ def test_without_beta_the_sum_is_plain():
     assert combine(torch.tensor(6.0), torch.tensor(0.5), 0.4, False).item() == pytest.approx(3.8)
 
 
+def pairs(teacher, users, batch):
+    return pairing(users.numpy(), batch.numpy(), teacher.has, torch.device("cpu"))
+
+
 def states(users: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     torch.manual_seed(0)
     return [torch.randn(users, 3, 8, requires_grad=True) for _ in range(3)], torch.ones(users, 3, dtype=torch.bool)
@@ -121,7 +138,7 @@ def test_users_without_a_profile_give_no_gradient(side, kind):
     vectors[[1, 3]] = torch.nan
     hidden, real = states(4)
     teacher = Teacher(vectors, 8, Distillation(side=side, loss=kind), 0)
-    teacher.finished(teacher(hidden, real, torch.arange(4), torch.arange(4))[0]).backward()
+    teacher.finished(teacher(hidden, real, pairs(teacher, torch.arange(4), torch.arange(4)))[0]).backward()
     assert hidden[1].grad[[1, 3]].abs().sum() == 0 and hidden[1].grad[[0, 2]].abs().sum() > 0
     assert hidden[0].grad is None and hidden[2].grad is None
 
@@ -129,7 +146,7 @@ def test_users_without_a_profile_give_no_gradient(side, kind):
 def test_a_batch_without_profiles_is_zero_and_finite():
     hidden, real = states(2)
     teacher = Teacher(torch.cat([torch.full((2, 5), torch.nan), torch.ones(1, 5)]), 8, Distillation(), 0)
-    loss, _ = teacher(hidden, real, torch.arange(2), torch.arange(2))
+    loss, _ = teacher(hidden, real, pairs(teacher, torch.arange(2), torch.arange(2)))
     loss.backward()
     assert loss.item() == 0 and hidden[-1].grad.abs().sum() == 0
     assert all(weight.grad.abs().sum() == 0 for weight in teacher.parameters())
@@ -146,9 +163,8 @@ def test_a_teacher_of_nobody_and_a_shuffle_of_one_are_refused(owners, shuffled):
 @pytest.mark.parametrize(("block", "index"), [(1, 0), (2, 1), (0, 1), (-1, 2)])
 def test_blocks_count_from_one_and_the_norm_comes_last(block, index):
     hidden, real = states(2)
-    loss, _ = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)(
-        hidden, real, torch.arange(2), torch.arange(2)
-    )
+    teacher = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)
+    loss, _ = teacher(hidden, real, pairs(teacher, torch.arange(2), torch.arange(2)))
     loss.backward()
     assert [state.grad is not None for state in hidden] == [place == index for place in range(3)]
 

@@ -9,7 +9,7 @@ from seqdistill.config import ItemText, Run, Student
 from seqdistill.evaluate import model_score
 from seqdistill.item_text import with_text
 from seqdistill.models import Encoder
-from seqdistill.train import fresh, run_key, student, train, with_texts
+from seqdistill.train import fresh, run_key, student, train
 
 SHAPE = Student(dim=8, blocks=1, heads=1, length=6, temperature=0.1)
 READS = Run(student=SHAPE, epochs=2, batch=8, item_text=ItemText())
@@ -42,11 +42,11 @@ def test_in_training_own_vectors_are_left_out_at_the_rate_asked_for():
 
 
 def test_a_run_that_reads_texts_saves_the_plain_student(given, tmp_path):
-    reads = with_texts(given, torch.randn(30, 5))
+    reads = replace(given, texts=torch.randn(30, 5))
     train(READS, reads, tmp_path)
     home = tmp_path / run_key(READS, reads)
     assert load_file(home / "model.safetensors").keys() == Encoder(30, SHAPE).state_dict().keys()
-    assert run_key(READS, reads) != run_key(READS, with_texts(given, torch.randn(30, 5)))
+    assert run_key(READS, reads) != run_key(READS, replace(given, texts=torch.randn(30, 5)))
     scores = model_score(student(home, 30))(np.array([0]), torch.tensor([[1, 2]]))
     assert scores.shape == (1, 30) and scores.isfinite().all()
 

@@ -123,7 +123,7 @@ def test_a_finished_run_is_not_trained_again(given, tmp_path, monkeypatch):
 
 
 def test_keys_tell_runs_apart(given):
-    other = replace(given, teacher_key="other")
+    other = replace(given, teacher=given.teacher + 1)
     taught = replace(SMALL, distillation=Distillation())
     assert run_key(SMALL, given) == run_key(SMALL, other)
     keys = [
@@ -137,10 +137,10 @@ def test_keys_tell_runs_apart(given):
 
 def test_keys_follow_the_content(given, events):
     again = problem(events.copy(), 30, given.teacher.clone())
-    assert (again.events_key, again.teacher_key) == (given.events_key, given.teacher_key)
+    assert (again.key, again.digests) == (given.key, given.digests)
     moved = events.assign(item=events["item"].where(events.index != 7, 1 + events["item"] % 30))
-    assert problem(moved, 30).events_key != given.events_key != problem(events, 31).events_key
-    assert problem(events, 30, given.teacher + 1e-6).teacher_key != given.teacher_key
+    assert problem(moved, 30).key != given.key != problem(events, 31).key
+    assert problem(events, 30, given.teacher + 1e-6).digests != given.digests
 
 
 def test_a_teacher_made_from_other_events_is_refused(given, events, tmp_path):

@@ -173,7 +173,7 @@ def test_no_target_reaches_a_training_sequence_or_a_profile(protocol):
     train = events[~held]
     rows = windows(ragged(train), 4)
     seen = np.concatenate(
-        [inputs.numpy().ravel() for _, *pair in batches(rows, 8, np.random.default_rng(0)) for inputs in pair]
+        [inputs.ravel() for _, *pair in batches(rows, 8, np.random.default_rng(0)) for inputs in pair]
     )
     assert (
         seen.max() < 1000

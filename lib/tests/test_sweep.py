@@ -17,7 +17,7 @@ from seqdistill.artifacts import BookError, save_json, save_table
 from seqdistill.cluster import connected, kind_of, share_of
 from seqdistill.config import Distillation, Run, Student, plain
 from seqdistill.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep, usual
-from seqdistill.train import taught_by, train
+from seqdistill.train import train
 
 SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 TAUGHT = replace(SMALL, distillation=Distillation())
@@ -55,7 +55,7 @@ def test_runs_do_not_share_a_gpu(monkeypatch):
 
 
 def test_a_variant_may_bring_a_teacher_of_its_own(given, tmp_path):
-    other = taught_by(given, torch.randn(40, 6))
+    other = replace(given, teacher=torch.randn(40, 6))
     jobs = plan({"plain": SMALL, "ours": TAUGHT, "theirs": Job(TAUGHT, other), "again": Job(SMALL, other)}, [0], given)
     assert len({run_folder(job, tmp_path) for job in jobs.values()}) == 3  # without a teacher in it a run is the same
     assert list(missing(jobs, tmp_path)) == [("again", 0), ("ours", 0), ("theirs", 0)]

@@ -10,12 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from seqdistill import epochs
 from seqdistill import train as engine
 from seqdistill.artifacts import BookError, load_json, load_table, save_json
 from seqdistill.config import Distillation, Run, Student, parse, plain
 from seqdistill.epochs import AdamW, rate, training_rows
 from seqdistill.splits import leave_last_k
 from seqdistill.train import problem, run_key, student, train
+from torch.utils._python_dispatch import TorchDispatchMode
 
 SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 
@@ -229,3 +231,53 @@ def test_own_arrays_need_five_lines(tmp_path):
     assert 0 < found["coverage@10"] <= 1
     model = student(tmp_path / run_key(run, given), items=8)
     assert model.score(torch.tensor([[1, 2, 3]])).argmax().item() + 1 == 4
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations that make a host wait for its device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.name().split(".")[0].removeprefix("aten::")
+        masks = (
+            [part for part in args[1] if part is not None and part.dtype == torch.bool]
+            if "index" in name and isinstance(args[1], list | tuple)
+            else []
+        )
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2") or masks:
+            self.found.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        None,
+        *(
+            {"loss": kind, "side": side}
+            for kind in ("mse", "rmse", "cosine", "infonce")
+            for side in ("target", "frozen", "student")
+        ),
+        *({"aggregation": how} for how in ("exponential", "attention", "last")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("loss", ["full", "sampled", "bce", "gbce"])
+def test_a_step_never_waits_for_its_device(given, loss, causal, setting):
+    run = replace(SMALL, loss=loss, negatives=5, student=replace(SMALL.student, causal=causal, item_dropout=0.1))
+    run = replace(run, distillation=Distillation(**setting)) if setting else run
+    model, teacher, optimizer, machine = engine.fresh(run, given)
+    batch = next(epochs.examples(training_rows(given.train, run), run, 0, model.mask_id))
+    with Reads() as reads:
+        log = epochs.step(batch, model.train(), teacher, optimizer, run, machine)
+    assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
+
+
+def test_reads_are_counted():
+    with Reads() as reads:
+        assert torch.ones(3).sum().item() == 3 and len(torch.ones(3)[torch.ones(3) > 0]) == 3
+    assert reads.found == ["_local_scalar_dense", "index"]

@@ -43,7 +43,7 @@ from seqdistill.config import Distillation, parse, plain, recommender
 from seqdistill.evaluate import rank
 from seqdistill.significance import compare
 from seqdistill.sweep import Job, plan, ranks, results, run_folder, spent, sweep
-from seqdistill.train import load_problem, load_teacher, probe, student, taught_by
+from seqdistill.train import load_problem, load_teacher, probe, student
 
 home = outputs_dir(preset)
 report.style()
@@ -98,7 +98,7 @@ for name, (run, taught) in config.items():
 # %%
 key = table_key(home / "artifacts" / "events.parquet")
 for arm in arms:
-    given = taught_by(problem, load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", key))
+    given = replace(problem, teacher=load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", key))
     for name, (run, _) in config.items():
         other = replace(ours[name], shuffled=True)
         variants[f"{name} {arm}"] = Job(replace(run, distillation=ours[name]), given)

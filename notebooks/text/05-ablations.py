@@ -34,7 +34,7 @@ from seqdistill.ablations import ablate, gains_by, noise_like, only_some, quarte
 from seqdistill.artifacts import ROOT, BookError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.significance import compare
 from seqdistill.sweep import Job, grid, plan, ranks, results, spent
-from seqdistill.train import load_problem, load_teacher, starting_from, taught_by
+from seqdistill.train import load_problem, load_teacher
 
 home = outputs_dir(preset)
 artifacts, figures = home / "artifacts", home / "figures"
@@ -275,7 +275,7 @@ rivals = {
     arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in ("facts", "raw-history", "item-text")
 }
 taught = {"profile": problem.teacher, "noise": noise_like(own, 0), **rivals}
-controls = {name: Job(student_side, taught_by(problem, teacher)) for name, teacher in taught.items()}
+controls = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in taught.items()}
 
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), arms_encoder)
@@ -283,7 +283,7 @@ dim = given.alone.student.dim
 start = torch.zeros(len(items), dim)
 narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
 start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
-controls["text start"] = Job(given.alone, starting_from(problem, start))
+controls["text start"] = Job(given.alone, replace(problem, start=start))
 heard = round(given.alone.epochs * given.taught.share)
 controls["plain, longer"] = replace(given.alone, epochs=given.alone.epochs + heard)
 
@@ -309,7 +309,7 @@ Markdown(report.sentence(compare(pair, {"profile": rival}, "kept", False), "prof
 
 # %%
 cells = {f"{share:.0%} of the users": only_some(own, share, 0) for share in coverage}
-cells = {name: Job(student_side, taught_by(problem, teacher)) for name, teacher in cells.items()}
+cells = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in cells.items()}
 covered = ablate(given, "coverage", cells | {"all users": student_side})
 report.formatted(covered, columns)
 

@@ -25,6 +25,8 @@ longest = 20
 cluster = "loky"
 
 # %%
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import torch
@@ -35,7 +37,7 @@ from seqdistill.artifacts import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluate import model_score, rank, recommend
 from seqdistill.sweep import ranks, run_folder, spent, sweep
-from seqdistill.train import load_teacher, problem, student, with_texts
+from seqdistill.train import load_teacher, problem, student
 
 home = outputs_dir(preset)
 artifacts, figures, runs = home / "artifacts", home / "figures", home / "runs"
@@ -118,7 +120,7 @@ Markdown(
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), encoder)
 catalogue, squeeze = cold.item_vectors(texts, text_components)
-given = [with_texts(problem(left, len(items)), catalogue) for left, _, _ in draws]
+given = [replace(problem(left, len(items)), texts=catalogue) for left, _, _ in draws]
 total = int(events["user"].max()) + 1
 own = [cold.taught_from(it, told, width, total) for it, told in zip(given, profiles, strict=True)]
 leaked = [cold.taught_from(it, whole, width, total) for it in given]
