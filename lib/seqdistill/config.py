@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
-from seqdistill.artifacts import BookError
+from seqdistill.io import BookError
 
 STRICT = ConfigDict(extra="forbid")
 

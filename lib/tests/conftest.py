@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
-from seqdistill.splits import leave_last_k
-from seqdistill.train import problem
+from seqdistill.data.splits import leave_last_k
+from seqdistill.training.train import problem
 
 settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")

@@ -7,17 +7,20 @@ import sys
 from dataclasses import replace
 from functools import partial
 
+import book
 import numpy as np
 import pandas as pd
+import presets
 import pytest
 from filelock import FileLock
 from safetensors.numpy import save_file
-from seqdistill import artifacts, book, presets, reducers
-from seqdistill.artifacts import ROOT, BookError, load_json, load_table, save_json, save_table, table_key
+from seqdistill import io as artifacts
+from seqdistill.cache import Kept
 from seqdistill.config import Run, Student
-from seqdistill.kept import Kept
-from seqdistill.sweep import plan, ranks, results, run_folder, sweep
-from seqdistill.train import load_teacher
+from seqdistill.embeddings import reducers
+from seqdistill.io import ROOT, BookError, load_json, load_table, save_json, save_table, table_key
+from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
+from seqdistill.training.train import load_teacher
 
 SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
@@ -182,7 +185,7 @@ def test_a_read_only_disk_is_one_sentence(volume, name):
 
 def command(outputs, *arguments):
     environment = {**os.environ, "SEQDISTILL_OUTPUTS": str(outputs)}
-    call = [sys.executable, "-m", "seqdistill.book", *arguments]
+    call = [sys.executable, str(ROOT / "lib" / "tools" / "book.py"), *arguments]
     return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
 
 

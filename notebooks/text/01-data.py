@@ -22,8 +22,10 @@ seed = 0
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from seqdistill import datasets, report, splits
-from seqdistill.artifacts import digest, outputs_dir, save_csv, save_table
+from seqdistill import data as datasets
+from seqdistill.reporting import report
+from seqdistill.data import splits
+from seqdistill.io import digest, outputs_dir, save_csv, save_table
 from seqdistill.config import parse, plain
 
 home = outputs_dir(preset)

@@ -23,8 +23,12 @@ from functools import cache
 
 import pandas as pd
 from IPython.display import Markdown
-from seqdistill import audit, estimate, profiles, report, store
-from seqdistill.artifacts import (
+from seqdistill.profiles import audit
+from seqdistill.profiles import estimate
+from seqdistill.profiles import generate as profiles
+from seqdistill.reporting import report
+from seqdistill.profiles import answers as store
+from seqdistill.io import (
     BookError,
     data_dir,
     load_table,
@@ -34,10 +38,10 @@ from seqdistill.artifacts import (
     save_table,
     table_key,
 )
-from seqdistill.facts import facts_text, histories
-from seqdistill.llamacpp import LlamaCpp
-from seqdistill.llm import open_llm
-from seqdistill.weights import local_weights
+from seqdistill.profiles.facts import facts_text, histories
+from seqdistill.profiles.llamacpp import LlamaCpp
+from seqdistill.profiles.llm import open_llm
+from seqdistill.profiles.weights import local_weights
 
 home = outputs_dir(preset)
 artifacts = home / "artifacts"

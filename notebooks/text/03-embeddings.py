@@ -24,11 +24,14 @@ import os
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
-from seqdistill import arms, encoders, reducers, report
-from seqdistill.artifacts import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
-from seqdistill.facts import histories, shares
-from seqdistill.figures import palette
-from seqdistill.hover import hover_map
+from seqdistill.embeddings import teachers as arms
+from seqdistill.embeddings import encoders
+from seqdistill.embeddings import reducers
+from seqdistill.reporting import report
+from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
+from seqdistill.profiles.facts import histories, shares
+from seqdistill.reporting.figures import palette
+from seqdistill.reporting.hover import hover_map
 from sklearn.cluster import KMeans
 
 home = outputs_dir(preset)

@@ -37,13 +37,14 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 from IPython.display import Markdown
-from seqdistill import baselines, report
-from seqdistill.artifacts import load_table, outputs_dir, save_csv, save_json, table_key
+from seqdistill.evaluation import baselines
+from seqdistill.reporting import report
+from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.config import Distillation, parse, plain, recommender
-from seqdistill.evaluate import rank
-from seqdistill.significance import compare
-from seqdistill.sweep import Job, plan, ranks, results, run_folder, spent, sweep
-from seqdistill.train import load_problem, load_teacher, probe, student
+from seqdistill.evaluation.ranking import rank
+from seqdistill.evaluation.significance import compare
+from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
+from seqdistill.training.train import load_problem, load_teacher, probe, student
 
 home = outputs_dir(preset)
 report.style()

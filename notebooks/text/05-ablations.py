@@ -29,12 +29,16 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from seqdistill import arms, encoders, profiles, reducers, report
-from seqdistill.ablations import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
-from seqdistill.artifacts import ROOT, BookError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
-from seqdistill.significance import compare
-from seqdistill.sweep import Job, grid, plan, ranks, results, spent
-from seqdistill.train import load_problem, load_teacher
+from seqdistill.embeddings import teachers as arms
+from seqdistill.embeddings import encoders
+from seqdistill.profiles import generate as profiles
+from seqdistill.embeddings import reducers
+from seqdistill.reporting import report
+from seqdistill.training.ablations import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
+from seqdistill.io import ROOT, BookError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.evaluation.significance import compare
+from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent
+from seqdistill.training.train import load_problem, load_teacher
 
 home = outputs_dir(preset)
 artifacts, figures = home / "artifacts", home / "figures"

@@ -31,13 +31,19 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from seqdistill import arms, baselines, cold, cold_tables, encoders, report, text_score
-from seqdistill.ablations import setups
-from seqdistill.artifacts import load_table, outputs_dir, save_csv, table_key
+from seqdistill.embeddings import teachers as arms
+from seqdistill.evaluation import baselines
+from seqdistill.training import cold
+from seqdistill.reporting import cold_tables
+from seqdistill.embeddings import encoders
+from seqdistill.reporting import report
+from seqdistill.serving import text_score
+from seqdistill.training.ablations import setups
+from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
-from seqdistill.evaluate import model_score, rank, recommend
-from seqdistill.sweep import ranks, run_folder, spent, sweep
-from seqdistill.train import load_teacher, problem, student
+from seqdistill.evaluation.ranking import model_score, rank, recommend
+from seqdistill.training.sweep import ranks, run_folder, spent, sweep
+from seqdistill.training.train import load_teacher, problem, student
 
 home = outputs_dir(preset)
 artifacts, figures, runs = home / "artifacts", home / "figures", home / "runs"

@@ -34,11 +34,17 @@ idgenrec = {
 # %%
 import pandas as pd
 from IPython.display import Markdown
-from seqdistill import arms as teachers
-from seqdistill import efficiency, explore, idgenrun, report, rivals, serving, trie
-from seqdistill.artifacts import ROOT, BookError, load_json, load_table, outputs_dir, save_csv, table_key
-from seqdistill.significance import compare
-from seqdistill.train import load_problem
+from seqdistill.embeddings import teachers
+from seqdistill.reporting import efficiency
+from seqdistill.serving import explorer as explore
+from seqdistill.idgenrec import train as idgenrun
+from seqdistill.reporting import report
+from seqdistill.idgenrec import rivals
+from seqdistill.serving import export as serving
+from seqdistill.idgenrec import trie
+from seqdistill.io import ROOT, BookError, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.evaluation.significance import compare
+from seqdistill.training.train import load_problem
 
 home, bench = outputs_dir(preset), ROOT / "outputs" / "bench"
 artifacts, figures = home / "artifacts", home / "figures"

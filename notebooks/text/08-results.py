@@ -12,8 +12,9 @@ beside = ["amazon-beauty-5core"]
 # %%
 import pandas as pd
 from IPython.display import Image, Markdown
-from seqdistill import efficiency, report
-from seqdistill.artifacts import ROOT, outputs_dir
+from seqdistill.reporting import efficiency
+from seqdistill.reporting import report
+from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
 homes = [home, *(ROOT / "outputs" / other for other in beside)]

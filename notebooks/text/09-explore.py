@@ -13,8 +13,9 @@ seed = 0
 import os
 
 from IPython.display import Markdown, display
-from seqdistill import explore, report
-from seqdistill.artifacts import outputs_dir
+from seqdistill.serving import explorer as explore
+from seqdistill.reporting import report
+from seqdistill.io import outputs_dir
 
 home = outputs_dir(preset)
 report.style()

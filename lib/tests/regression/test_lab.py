@@ -12,10 +12,10 @@ import time
 import jupytext
 import nbformat
 import pytest
+from book import METADATA
 from playwright.sync_api import expect, sync_playwright
-from seqdistill.artifacts import ROOT
-from seqdistill.book import METADATA
-from seqdistill.presets import TEXT
+from presets import TEXT
+from seqdistill.io import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine: `apt-get install chromium`")

@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from seqdistill.artifacts import ROOT
+from seqdistill.io import ROOT
 
 STORED, FRESH = ROOT / "outputs" / "smoke", ROOT / "build" / "nbval" / "smoke"
 

@@ -1,0 +1,99 @@
+"""How good are the students? `make bench-quality`: leave-one-out, every item ranked, tuned on validation alone.
+
+Both students are searched on Amazon Beauty 5-core with seed 0; the settings with the best validation NDCG@10 (seen items
+left out, as those report whom they stand beside) are trained with more seeds. On MovieLens one setting each is trained. Finished runs are read, killed ones go on.
+"""
+
+import sys
+from dataclasses import replace
+
+import pandas as pd
+from seqdistill import data as datasets
+from seqdistill.config import Run, Student
+from seqdistill.data.splits import leave_last_k
+from seqdistill.evaluation import baselines
+from seqdistill.evaluation.ranking import rank
+from seqdistill.evaluation.significance import compare
+from seqdistill.io import load_table, outputs_dir, save_csv
+from seqdistill.training.train import Problem, problem, run_key, train
+
+OUT = outputs_dir("bench")
+SEEDS = (0, 1, 2)
+SHAPE = Student(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
+BEAUTY = Run(student=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", choose="filtered")
+COSINE = 0.07
+
+
+def shaped(run: Run, **changes) -> Run:
+    return replace(run, student=replace(run.student, **changes))
+
+
+SASREC = {
+    "inner product": BEAUTY,
+    "cosine, dropout .4": shaped(BEAUTY, temperature=COSINE, dropout=0.4),
+    "cosine, dropout .4, item dropout .15, 24 epochs": replace(
+        shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15), epochs=24
+    ),
+}
+BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE, dropout=0.4), epochs=48, last_share=0.3)
+BERT4REC = {f"cosine, dropout .4, masked {share:g}": replace(BERT, masked=share) for share in (0.3, 0.5)}
+SEARCHES = {"SASRec": SASREC, "BERT4Rec": BERT4REC}
+SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
+SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, masked=0.3, last_share=0.3, patience=30)
+
+
+def prepared(name: str) -> tuple[pd.DataFrame, Problem]:
+    data = datasets.load(name, 5)
+    events = data.events.assign(split=leave_last_k(data.events, 1))
+    return events, problem(events, len(data.items))
+
+
+def trained(run: Run, given: Problem) -> dict:
+    return train(run, given, OUT / "runs", progress=print)
+
+
+def searched(given: Problem, model: str, settings: dict[str, Run]) -> tuple[pd.DataFrame, Run]:
+    rows = []
+    for name, run in settings.items():
+        found = trained(run, given)
+        valid = {"valid_ndcg@10": found["valid_ndcg@10"], "best_epoch": found["best_epoch"]}
+        rows.append({"model": model, "setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
+    best = max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
+    print(f"{model}: best on validation: {best}")
+    return pd.DataFrame(rows), settings[best]
+
+
+def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run]) -> pd.DataFrame:
+    train_events = events[events["split"] == "train"]
+    systems = {
+        "popularity": [rank(given.test, baselines.popularity(train_events, given.items))],
+        "item-kNN": [rank(given.test, baselines.item_knn(train_events, given.items))],
+    }
+    for model, run in models.items():
+        runs = [replace(run, seed=seed) for seed in SEEDS]
+        for one in runs:
+            trained(one, given)
+        systems[model] = [load_table(OUT / "runs" / run_key(one, given) / "ranks.parquet") for one in runs]
+    against = dict.fromkeys((system for system in systems if system != "SASRec"), "SASRec")
+    parts = [
+        compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN")) for seen in ("filtered", "kept")
+    ]
+    found = pd.concat(parts, ignore_index=True).rename(columns={"variant": "model"})
+    found.insert(0, "dataset", name)
+    found.insert(1, "protocol", "leave_one_out")
+    return found
+
+
+def main() -> None:
+    sys.stdout.reconfigure(line_buffering=True)
+    events, given = prepared("amazon-beauty-5core")
+    searches = {name: searched(given, name, settings) for name, settings in SEARCHES.items()}
+    save_csv(pd.concat(rows for rows, _ in searches.values()), OUT / "quality-search.csv")
+    parts = [table("amazon-beauty-5core", events, given, {name: best for name, (_, best) in searches.items()})]
+    events, given = prepared("movielens-small")
+    parts.append(table("movielens-small", events, given, {"SASRec": SMALL, "BERT4Rec": SMALL_BERT}))
+    print(save_csv(pd.concat(parts), OUT / "quality.csv").to_string())
+
+
+if __name__ == "__main__":
+    main()

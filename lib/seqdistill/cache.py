@@ -1,0 +1,65 @@
+"""Values on disk by key (SQLite): what is finished survives a kill, several processes may write, damage is named."""
+
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from seqdistill.io import BookError, shown, unwritable
+
+PART = 500  # keys of one SQL statement
+DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class Kept:
+    """A table of values by key, in a file that is made when it is not there."""
+
+    def __init__(self, path: Path, table: str):
+        self.path, self.table = path, table
+        with self.opened() as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, value NOT NULL)")
+
+    @contextmanager
+    def opened(self) -> Iterator[sqlite3.Connection]:
+        """Open a connection that waits for other writers; what it commits survives the death of the process.
+
+        Raises:
+            BookError: the file cannot be written (its content stays), or is damaged (it is set aside).
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
+                connection.execute("PRAGMA synchronous = NORMAL")
+                yield connection
+        except (OSError, sqlite3.DatabaseError) as error:
+            if why := unwritable(error):
+                raise BookError(f"{shown(self.path)}: {why}; what it holds is kept.") from None
+            if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
+                raise
+            self.set_aside()
+            raise BookError(
+                f"{shown(self.path)}: damaged; set aside as {self.path.name}.damaged. Run again: it is made anew."
+            ) from None
+
+    def set_aside(self) -> None:
+        """Move a damaged file out of the way, with its journal."""
+        os.replace(self.path, self.path.with_name(f"{self.path.name}.damaged"))
+        for journal in ("-wal", "-shm"):
+            self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
+
+    def get(self, keys: Iterable[str]) -> dict[str, str | bytes]:
+        """Return the values that are there among those of `keys`."""
+        wanted, found = list(dict.fromkeys(keys)), {}
+        with self.opened() as connection:
+            for start in range(0, len(wanted), PART):
+                part = wanted[start : start + PART]
+                marks = ",".join("?" * len(part))
+                found |= dict(connection.execute(f"SELECT * FROM {self.table} WHERE key IN ({marks})", part))
+        return found
+
+    def put(self, values: dict[str, str | bytes]) -> None:
+        """Keep values, all of them or none."""
+        with self.opened() as connection:
+            connection.executemany(f"INSERT OR REPLACE INTO {self.table} VALUES (?, ?)", values.items())

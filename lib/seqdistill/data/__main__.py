@@ -1,0 +1,57 @@
+"""Command line: check a data set and print its statistics; convert it into processed tables."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from seqdistill.data.store import LAYOUTS, convert, load
+from seqdistill.data.tables import Dataset, statistics
+from seqdistill.io import BookError, data_dir, shown
+from seqdistill.reporting.report import paper
+
+COLUMNS = {"users": ",.0f", "items": ",.0f", "interactions": ",.0f", "avg_per_user": ".3f", "density": ".4%"}
+
+
+def line(source: str, values: dict[str, float]) -> str:
+    """Write one row of the statistics; density follows from the counts."""
+    values = values | {"density": values["interactions"] / (values["users"] * values["items"])}
+    return f"{source:28}" + "".join(f"{values[name]:>{14}{form}}" for name, form in COLUMNS.items())
+
+
+def summary(every: Dataset, minimum: int) -> list[str]:
+    """Statistics of all events and of both filters, beside the paper's row where it has one."""
+    rows = [f"{'':28}" + "".join(f"{name:>14}" for name in COLUMNS), line("all events", statistics(every.events))]
+    for kind, words in (("core", f"{minimum}-core"), ("single", f"{minimum} or more, one pass")):
+        try:
+            rows.append(line(words, statistics(load(every.name, minimum, kind=kind).events)))
+        except BookError as nothing:
+            rows.append(f"{words:28}{nothing}")
+    theirs = paper("data").set_index("dataset")
+    return [*rows, line("paper", theirs.loc[every.name].to_dict())] if every.name in theirs.index else rows
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m seqdistill.data")
+    parser.add_argument("action", choices=["check", "convert"])
+    parser.add_argument("name")
+    parser.add_argument("--raw", type=Path)
+    parser.add_argument("--minimum", type=int, default=5)
+    given = parser.parse_args()
+    if not given.name:
+        sys.exit(f"DATASET= names a data set: {', '.join(LAYOUTS)}, or a folder in data/.")
+    try:
+        if given.action == "convert":
+            convert(given.name, given.raw)
+            print(f"written: {shown(data_dir() / given.name / 'processed')}")
+        every = load(given.name, 1)
+        print(
+            f"{given.name}: order by {'time' if every.dated else 'position, no times'}", *every.notes[:-1], sep="\n  "
+        )
+        print(*summary(every, given.minimum), sep="\n")
+    except BookError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,0 @@
-"""Data sets: raw files -> one event table and one item table, checked at the door."""
-
-from seqdistill.datasets.store import convert, load, present
-from seqdistill.datasets.tables import Dataset, statistics
-
-__all__ = ["Dataset", "convert", "load", "present", "statistics"]

@@ -1,0 +1,139 @@
+"""Full ranking of the catalogue, a block of users at a time, and metrics from the ranks."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from seqdistill.data.sequences import Cases, Ragged, padded
+
+CUTOFFS = (5, 10, 20)
+HELD = 2**24  # scores held at a time
+GROUP = 16  # columns that one maximum stands for
+
+
+def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
+    """Rank each target in the catalogue; a tie counts against the target.
+
+    Args:
+        scores: [B, V], column i belongs to item i + 1.
+        targets: item ids, [B].
+        seen: item ids of the history, 0 where there is none, [B, T].
+
+    Returns:
+        Ranks from 1 with seen items kept, and with seen items (other than the target) left out; [B] each.
+
+    Raises:
+        ValueError: a score is not a number.
+    """
+    if scores.sum().isnan():
+        raise ValueError("ranks_of: a score is NaN")
+    own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
+    kept = torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()  # three times faster than a sum of bool
+    ids = seen.sort(1).values
+    rivals = (ids > 0) & (ids != targets[:, None])
+    rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+    return kept, kept - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
+
+
+def block_size(items: int) -> int:
+    """Users scored together: as many as keep their scores within `HELD` numbers."""
+    return max(1, min(256, HELD // items))
+
+
+def blocks(histories: Ragged, size: int) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """Yield (row numbers, histories [B, T]) with rows of similar length together."""
+    order = np.argsort(histories.lengths, kind="stable")
+    for start in range(0, len(order), size):
+        chosen = order[start : start + size]
+        yield chosen, padded(histories, chosen)
+
+
+Score = Callable[[np.ndarray, Tensor], Tensor]  # (row numbers, histories [B, T]) -> scores [B, V]
+
+
+@torch.inference_mode()
+def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
+    """Rank the target of every case among all items; at most [size, V] scores exist at a time.
+
+    Args:
+        cases: what is scored.
+        score: scores of a block of cases.
+        size: cases scored together.
+
+    Returns:
+        One row per case: user, item (the target), position (of the target among the user's), kept, filtered.
+    """
+    kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
+    targets = torch.from_numpy(cases.targets)
+    for chosen, histories in blocks(cases.histories, size):
+        scores = score(chosen, histories)
+        found = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
+        kept[chosen], filtered[chosen] = (ranks.cpu() for ranks in found)
+    named = {"user": cases.histories.users, "item": cases.targets, "position": cases.position}
+    return pd.DataFrame({**named, "kept": kept, "filtered": filtered})
+
+
+def best(scores: Tensor, k: int) -> Tensor:
+    """Columns of the k highest scores of each row, best first: [B, V] -> [B, k], or [B, V] where there are fewer.
+
+    They lie in the k groups of columns with the highest maxima (or in the rest that fills no group), so the others
+    need no sorting.
+    """
+    groups = scores.shape[1] // GROUP
+    if k >= groups:
+        return scores.topk(min(k, scores.shape[1]), 1).indices
+    leading = scores[:, : GROUP * groups].unflatten(1, (GROUP, groups)).amax(1).topk(k, 1).indices
+    inside = leading[:, :, None] + groups * torch.arange(GROUP, device=scores.device)  # [B, k, GROUP]
+    rest = torch.arange(GROUP * groups, scores.shape[1], device=scores.device).expand(len(scores), -1)
+    columns = torch.cat([inside.flatten(1), rest], 1)
+    return columns.gather(1, scores.gather(1, columns).topk(k, 1).indices)
+
+
+@torch.inference_mode()
+def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
+    """Find the k best items of every history, best first.
+
+    Args:
+        histories: one row per user.
+        score: scores of a block of rows.
+        k: how many items.
+        seen: whether items of the history may be among them.
+        size: rows scored together.
+
+    Returns:
+        Item ids, [U, k], or [U, V] where there are fewer.
+    """
+    found: list[tuple[np.ndarray, Tensor]] = []
+    for chosen, ids in blocks(histories, size):
+        scores = score(chosen, ids)
+        if not seen:
+            row, column = (ids > 0).nonzero(as_tuple=True)
+            scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
+        found.append((chosen, best(scores, k).cpu() + 1))
+    order, items = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return items[np.argsort(order)]
+
+
+def model_score(model: torch.nn.Module) -> Score:
+    """Scoring function of a student: it reads the last events of each history, as many as it can."""
+
+    def score(_: np.ndarray, histories: Tensor) -> Tensor:
+        length = (histories > 0).sum(1, keepdim=True)
+        columns = (length - model.reads).clamp_min(0) + torch.arange(min(histories.shape[1], model.reads))
+        recent = histories.gather(1, columns.clamp_max(histories.shape[1] - 1)) * (columns < length)
+        return model.score(recent.to(model.position.weight.device))
+
+    return score
+
+
+def metrics(ranks: pd.Series) -> dict[str, float]:
+    """Recall@k, NDCG@k (one relevant item per case, so recall is the hit rate) and MRR, means over cases."""
+    values = {}
+    for k in CUTOFFS:
+        hit = ranks <= k
+        values[f"recall@{k}"] = float(hit.mean())
+        values[f"ndcg@{k}"] = float((hit / np.log2(ranks + 1)).mean())
+    return values | {"mrr": float((1 / ranks).mean())}

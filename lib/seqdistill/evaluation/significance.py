@@ -1,0 +1,159 @@
+"""Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict in words."""
+
+from collections.abc import Collection
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from seqdistill.io import BookError
+
+RESAMPLES = 9_999
+LEVEL, POWER = 0.05, 0.8
+SHOWN = ["recall@10", "ndcg@10"]
+TESTED = ["delta", "ci_low", "ci_high", "p", "effect", "detectable"]
+
+
+def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
+    """Keep each user's last target."""
+    return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
+
+
+def by_user(ranks: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Recall@10 and NDCG@10 per user, means over the user's cases: every user weighs the same."""
+    hit = ranks[column] <= 10
+    gains = pd.DataFrame({"recall@10": hit.astype(float), "ndcg@10": hit / np.log2(ranks[column] + 1)})
+    return gains.groupby(ranks["user"]).mean()
+
+
+def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, seed: int = 0) -> dict[str, float]:
+    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users and seeds.
+
+    Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
+    n / (n - 1) in variance); the two add up, and are widened once more for the few seeds that the spread was read from
+    (Student's t with Welch-Satterthwaite degrees of freedom over the normal). A system of one seed adds nothing.
+
+    Args:
+        variant: per-user values, one series per training seed.
+        baseline: the same for the baseline.
+        tests: how many are made side by side, which makes each of them stricter (Bonferroni).
+        seed: seed of the resampling.
+
+    Returns:
+        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users and seeds), p (two-sided: the
+        larger of a sign-flip randomisation test over users and, where there are several seeds, a t-test over users and
+        seeds), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
+        and detectable (the smallest true difference that such a test at the 5 % level of all tests together would show
+        four times in five); a single user leaves nothing to test, and all but delta NaN.
+
+    Raises:
+        BookError: the two were not scored on the same users.
+    """
+    a, b = (sum(values) / len(values) for values in (variant, baseline))
+    if not a.index.equals(b.index):
+        raise BookError("paired: the systems were scored on different users.")
+    difference = (a - b).to_numpy()
+    if len(difference) < 2:
+        return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
+    rng, resampling = np.random.default_rng(seed), {"n_resamples": RESAMPLES, "batch": 500}
+    drawn = stats.bootstrap((difference,), np.mean, method="percentile", rng=rng, **resampling).bootstrap_distribution
+    test = stats.permutation_test(
+        (difference,), np.mean, permutation_type="samples", vectorized=True, rng=rng, **resampling
+    )
+    mean, spread = difference.mean(), difference.std(ddof=1)
+    variances, freedom, p = [spread**2 / len(difference)], [len(difference) - 1], test.pvalue
+    for sign, values in ((1, variant), (-1, baseline)):
+        if (n := len(values)) > 1:
+            means = np.array([one.mean() for one in values])
+            again = rng.choice(means, (RESAMPLES, n)).mean(1) - means.mean()
+            drawn = drawn + sign * again * np.sqrt(n / (n - 1))
+            variances.append(means.var(ddof=1) / n)
+            freedom.append(n - 1)
+    error, few = np.sqrt(sum(variances)), 1.0
+    if len(variances) > 1 and error:
+        df = sum(variances) ** 2 / sum(part**2 / one for part, one in zip(variances, freedom, strict=True))
+        few = stats.t.ppf(1 - LEVEL / 2, df) / stats.norm.ppf(1 - LEVEL / 2)
+        p = max(p, 2 * stats.t.sf(abs(mean) / error, df))
+    low, high = mean + few * (np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]) - mean)
+    normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
+    values = (mean, low, high, p, mean / spread if spread else 0.0, few * normal * error)
+    return dict(zip(TESTED, map(float, values), strict=True))
+
+
+def holm(p: pd.Series) -> pd.Series:
+    """Adjust p-values for their number (Holm, 1979); NaN stays NaN and does not count."""
+    known = p.dropna().sort_values(kind="stable")
+    factors = np.arange(len(known), 0, -1)
+    return (known * factors).cummax().clip(upper=1.0).reindex(p.index)
+
+
+def compare(
+    ranks: dict[str, list[pd.DataFrame]],
+    against: dict[str, str],
+    column: str,
+    last: bool,
+    controls: dict[str, str] | None = None,
+    fixed: Collection[str] = (),
+) -> pd.DataFrame:
+    """Set systems beside their baselines, and beside their controls, on the same users.
+
+    Args:
+        ranks: system -> per-case ranks, one frame per seed.
+        against: system -> the system that it is tested against.
+        column: "kept" or "filtered": are seen items candidates?
+        last: score each user's last target alone, else all of them.
+        controls: system -> the same without knowledge; what gains must gain over it, too.
+        fixed: systems that no seed changes, so that one run of them says all.
+
+    Returns:
+        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
+        users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high, p_holm (Holm over
+        all tests of the table), verdict, effect and detectable; with controls, control and the same figures against it,
+        named control_*.
+    """
+    read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
+    users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
+    rivals = {"": against} | ({"control_": controls} if controls else {})
+    tests, rows = sum(map(len, rivals.values())), []
+    for name, seeds in users.items():
+        values = pd.DataFrame([seed.mean() for seed in seeds])
+        row = {"variant": name, "seen": column, "seeds": len(values), "cases": len(read[name][0])}
+        for metric in SHOWN:
+            row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
+        for prefix, chosen in rivals.items():
+            rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
+            if rival:
+                test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
+            row |= columns_of(prefix, rival, any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed}), test)
+        rows.append(row)
+    return judged(pd.DataFrame(rows), list(rivals))
+
+
+def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> dict:
+    """Columns of one test: against whom, whether one seed was trained, and what `paired` found."""
+    found = {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+    return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | found
+
+
+def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
+    """Replace the columns p and once by p_holm, corrected for all tests of the table, and a verdict."""
+    adjusted = holm(pd.concat({prefix: table[f"{prefix}p"] for prefix in prefixes}))
+    for prefix in prefixes:
+        at = table.columns.get_loc(f"{prefix}p")
+        table.insert(at, f"{prefix}p_holm", adjusted[prefix])
+        table.insert(at + 1, f"{prefix}verdict", [verdict(row, prefix) for row in table.to_dict("records")])
+    return table.drop(columns=[f"{prefix}{name}" for prefix in prefixes for name in ("p", "once")])
+
+
+def verdict(row: dict, prefix: str) -> str:
+    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown".
+
+    A system that was trained with one seed gets no verdict: another seed could tell another story.
+    """
+    if np.isnan(row[f"{prefix}delta_ndcg@10"]):
+        return ""
+    if row[f"{prefix}once"]:
+        return "one seed"
+    if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
+        return "gain shown"
+    return "loss shown" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "not shown"

@@ -1,0 +1,187 @@
+"""Textual item ids: a tokenizer, keywords to start from, and a generator that writes ids by diverse beam search."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from importlib import resources
+from itertools import count
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer, normalizers, pre_tokenizers
+from tokenizers.models import WordLevel
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5ForConditionalGeneration
+
+WORD = re.compile(r"\w+")
+READ = 256  # tokens of a text that the generator reads
+GROUPS = 10
+EFFORTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # diversity penalty, fewest tokens
+
+
+def word_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
+    """Make a lower-case tokenizer whose tokens are the words, marks and digits of the texts, and T5's special ones."""
+    normal, split = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]), pre_tokenizers.Whitespace()
+    known = {word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text))}
+    tokens = ["<pad>", "</s>", "<unk>", *sorted(known | set(map(str, range(10))))]
+    found = Tokenizer(WordLevel({token: place for place, token in enumerate(tokens)}, unk_token="<unk>"))
+    found.normalizer, found.pre_tokenizer = normal, split
+    return PreTrainedTokenizerFast(tokenizer_object=found, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+
+
+def tokens_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+    """Tokenize texts, without special tokens."""
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+
+
+def stacked(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
+    """Stack token rows into [B, T], padded on the right."""
+    width = max(map(len, rows))
+    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+
+
+def templates() -> list[str]:
+    """Ten prompts to train with and, last, one to test with."""
+    return resources.files("seqdistill.idgenrec").joinpath("templates", "idgenrec.txt").read_text("utf-8").splitlines()
+
+
+@cache
+def pieces(tokenizer: PreTrainedTokenizerBase) -> list[list[str | list[int]]]:
+    """Templates as tokens, with "{user}" and "{history}" between them."""
+    cuts = [[part.strip() for part in re.split(r"(\{\w+\})", line)] for line in templates()]
+    return [[part if part[0] == "{" else tokens_of(tokenizer, [part])[0] for part in parts if part] for parts in cuts]
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words of a text, each once."""
+    return list(dict.fromkeys(WORD.findall(text.lower())))
+
+
+def keywords(texts: Sequence[str], most: int) -> list[list[str]]:
+    """Candidates for each text's id: its rarest 2 words in the order of the text, then its rarest 3, ... `most`."""
+    split = [words(text) for text in texts]
+    spread = Counter(word for found in split for word in found)
+    rare = [sorted(found, key=lambda word: spread[word]) for found in split]
+    return [
+        [" ".join(word for word in found if word in rarest[:size]) for size in range(2, most + 1)]
+        for found, rarest in zip(split, rare, strict=True)
+    ]
+
+
+def first_unused(candidates: Iterable[tuple[str, list[int]]], taken: set[tuple[int, ...]]) -> str | None:
+    """Take the first candidate (text, tokens) that is no item's yet, and note it; None where all are taken."""
+    for candidate, tokens in candidates:
+        if tokens and tuple(tokens) not in taken:
+            taken.add(tuple(tokens))
+            return candidate
+    return None
+
+
+def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> list[str]:
+    """Give every item the first of its candidates that no earlier item has; the last resort is a number behind it."""
+    taken: set[tuple[int, ...]] = set()
+    return [
+        first_unused(zip(row, tokens_of(tokenizer, row), strict=True), taken)
+        or first_unused(numbered(row[-1], tokenizer), taken)
+        for row in candidates
+    ]
+
+
+def numbered(text: str, tokenizer: PreTrainedTokenizerFast) -> Iterable[tuple[str, list[int]]]:
+    """Yield a text with 2, 3, ... behind it, digit by digit, and its tokens."""
+    texts = (f"{text} {' '.join(str(number))}".strip() for number in count(2))
+    return ((found, tokens_of(tokenizer, [found])[0]) for found in texts)
+
+
+@torch.inference_mode()
+def diverse(
+    model: T5ForConditionalGeneration, texts: Tensor, penalty: float, least: int, most: int, groups: int, own: bool
+) -> Tensor:
+    """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
+
+    A group sees, at every step, what the groups before it chose, and pays `penalty` for each that chose the same.
+
+    Args:
+        model: the generator.
+        texts: tokens, 0 at padding, [B, T].
+        penalty: see above.
+        least: fewest tokens before the end.
+        most: most tokens.
+        groups: G.
+        own: whether only tokens of the text may be written, each once.
+
+    Returns:
+        Tokens, [B, G, most], 0 after the end.
+    """
+    rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()
+    states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)
+    real = real.repeat_interleave(groups, 0)
+    token = torch.full((rows * groups, 1), model.config.decoder_start_token_id)
+    closed = allowed(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1).logical_not()
+    going, found, cache = torch.ones(rows, groups, dtype=torch.bool), [], None
+    for step in range(most):
+        out = model(encoder_outputs=(states,), attention_mask=real, decoder_input_ids=token, past_key_values=cache)
+        cache, scores = out.past_key_values, out.logits[:, -1].log_softmax(-1).view(rows, groups, -1)
+        scores = scores.masked_fill(closed, -1e9)
+        scores[..., end] -= 1e6 * (step < least)
+        used, chosen = torch.zeros_like(scores[:, 0]), torch.zeros(rows, groups, dtype=torch.long)
+        for group in range(groups):
+            chosen[:, group] = (scores[:, group] - penalty * used).argmax(-1)
+            used.scatter_add_(1, chosen[:, group, None], torch.ones(rows, 1))
+        going &= chosen != end
+        found.append(chosen * going)
+        token = found[-1].view(-1, 1)
+        if own:
+            closed.scatter_(2, chosen[..., None], (chosen != end)[..., None])
+    return torch.stack(found, -1)
+
+
+def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
+    """Say which tokens may be written, [B, size]: those of the text [B, T], or all; never padding or the unknown."""
+    mask = torch.full((len(texts), size), not own)
+    if own:
+        mask.scatter_(1, texts, True)
+    mask[:, [0, 2]] = False
+    return mask
+
+
+def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
+    """Cut token rows to what the generator reads, and end them: [B, T], 0 at padding."""
+    return stacked([[*row[: READ - 1], end] for row in rows])
+
+
+def write_ids(
+    model: T5ForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    texts: Sequence[Sequence[int]],
+    most: int,
+    own: bool,
+) -> list[str]:
+    """Write a unique id for every text: the first candidate that is not used yet.
+
+    Where all are used, the diversity penalty is raised, then the least length; a number behind the last candidate is
+    the last resort.
+
+    Args:
+        model: the generator.
+        tokenizer: its tokenizer.
+        texts: tokens of the items' texts.
+        most: most tokens that are generated.
+        own: whether only tokens of the text may be written.
+    """
+    found: list[str | None] = [None] * len(texts)
+    taken: set[tuple[int, ...]] = set()
+    last = [""] * len(texts)
+    for penalty, least in EFFORTS:
+        todo = [row for row, text in enumerate(found) if text is None]
+        for part in np.array_split(todo, -(-len(todo) // 64)) if todo else []:
+            read = cut([texts[row] for row in part], tokenizer.eos_token_id)
+            written = diverse(model, read, penalty, least, most, GROUPS, own)
+            decoded = tokenizer.batch_decode(written.flatten(0, 1), skip_special_tokens=True)
+            kept = [" ".join(WORD.findall(text)) for text in decoded]
+            pairs = list(zip(kept, tokens_of(tokenizer, kept), strict=True))
+            for place, row in enumerate(part):
+                candidates = pairs[GROUPS * place : GROUPS * (place + 1)]
+                found[row], last[row] = first_unused(candidates, taken), candidates[-1][0]
+    return [text or first_unused(numbered(last[row], tokenizer), taken) for row, text in enumerate(found)]

@@ -1,0 +1,62 @@
+"""A student whose item vectors know the items' texts, so that an item has a vector before its first event.
+
+Not part of the paper's method. What is saved is the plain student: its vectors are computed when training is over.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seqdistill.config import ItemText
+from seqdistill.models.transformer import Encoder
+
+
+class ItemTable(nn.Module):
+    """Item vectors: an item's own, if it has any event to learn from, plus a linear adapter of its frozen text vector.
+
+    Args:
+        own: the student's embedding, [V + 1 or more, d]; row 0 is padding.
+        config: how often the own vector is left out.
+        texts: vectors of the items' texts, [V, e].
+        known: ids of the items with an event in training.
+    """
+
+    def __init__(self, own: nn.Embedding, config: ItemText, texts: Tensor, known: Tensor):
+        super().__init__()
+        self.own, self.id_dropout = own, config.id_dropout
+        self.adapter = nn.Linear(texts.shape[1], own.embedding_dim, bias=False)
+        nn.init.normal_(self.adapter.weight, std=0.02)
+        rest = len(own.weight) - 1 - len(texts)  # the mask's row, where there is one
+        self.register_buffer("texts", F.pad(texts, (0, 0, 1, rest)))
+        learns = torch.ones(len(own.weight), 1)
+        learns[1 : len(texts) + 1] = torch.isin(torch.arange(len(texts)) + 1, known)[:, None].float()
+        self.register_buffer("learns", learns)
+
+    @property
+    def weight(self) -> Tensor:
+        """Vectors of all ids, [V + 1 or more, d]; in training some rows go without their own part."""
+        here = self.learns
+        if self.training and self.id_dropout:
+            here = here * (torch.rand_like(here) >= self.id_dropout)
+        return self.own.weight * here + self.adapter(self.texts)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Look ids up: [B, T] -> [B, T, d]."""
+        return F.embedding(ids, self.weight)
+
+
+class TextEncoder(Encoder):
+    """A student over an `ItemTable`; see `with_text`."""
+
+    def folded(self) -> dict[str, Tensor]:
+        """Weights of the plain student that scores the same."""
+        kept = {name: value for name, value in super().folded().items() if not name.startswith("item.")}
+        return {**kept, "item.weight": self.item.weight.detach().clone()}
+
+
+def with_text(model: Encoder, config: ItemText, texts: Tensor, known: object) -> TextEncoder:
+    """Give a fresh student an `ItemTable`; `known` is an array of the ids of the items with an event in training."""
+    taught = TextEncoder(model.items, model.config)
+    taught.load_state_dict(model.state_dict())
+    taught.item = ItemTable(taught.item, config, texts, torch.as_tensor(known))
+    return taught

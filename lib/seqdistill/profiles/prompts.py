@@ -1,0 +1,136 @@
+"""Domain, style and history -> chat messages; a history that does not fit is cut into chunks."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import pandas as pd
+
+from seqdistill.io import BookError
+from seqdistill.profiles.chat import Messages, Sampling
+from seqdistill.profiles.facts import WORDING, facts_text
+
+ASPECTS = {
+    "preferences": "what this person likes and dislikes.",
+    "behaviour": "how this person chooses and judges.",
+    "trends": "how the choices have changed from the earlier to the later ones.",
+}
+SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chance; free text the paper's temperature
+    "grounded": {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120},
+    "short": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 300},
+    "long": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 700},
+}
+CHAT_TOKENS = 16  # per message, for the marks that a chat template puts around it
+
+
+class TooLong(BookError):
+    """A text of one user does not fit the context; other users' may."""
+
+
+def sampling_of(style: str, seed: int = 0) -> Sampling:
+    """Sampling settings of a style.
+
+    Raises:
+        BookError: there is no such style.
+    """
+    if style not in SAMPLING:
+        raise BookError(f'profiles: "{style}" is not a style; choose one of {", ".join(SAMPLING)}.')
+    return {**SAMPLING[style], "seed": seed}
+
+
+@lru_cache
+def prompt_file(name: str) -> str:
+    """Text of a file in prompts/."""
+    return resources.files("seqdistill.profiles").joinpath("templates", f"{name}.txt").read_text("utf-8")
+
+
+def template(name: str) -> Messages:
+    """Read a prompt template: blocks that open with [system], [user] or [assistant] on a line of its own."""
+    parts = re.split(r"^\[(system|user|assistant)\]\n", prompt_file(name), flags=re.M)[1:]
+    return [{"role": role, "content": body.strip()} for role, body in zip(parts[::2], parts[1::2], strict=True)]
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    """Put values into {places}, all at once: a value that holds a {place} of its own stays as it is."""
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
+
+
+def remembered(count: Callable[[Sequence[str]], list[int]]) -> Callable[[Sequence[str]], list[int]]:
+    """Count the tokens of a text once, however often it is asked for."""
+    known: dict[str, int] = {}
+
+    def counted(texts: Sequence[str]) -> list[int]:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        known.update(zip(new, count(new), strict=True) if new else ())
+        return [known[text] for text in texts]
+
+    return counted
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """What one domain and style ask a model.
+
+    `budget` is what a prompt's history may take, in tokens of `count` (texts -> tokens of each).
+    """
+
+    domain: str
+    style: str
+    budget: int
+    count: Callable[[Sequence[str]], list[int]]
+
+    def ask(self, task: str, **values: str) -> Messages:
+        """Compose one chat: the style's system message, and the user message of a task (its file in prompts/)."""
+        system, *rest = template(f"{self.domain}-{self.style}")
+        if task != "history":
+            rest = [{"role": "user", "content": prompt_file(task).strip()}]
+        return [
+            {**message, "content": filled(message["content"], values)} if message["role"] == "user" else message
+            for message in [system, *rest]
+        ]
+
+    def grounded(self, history: pd.DataFrame) -> Messages:
+        """Compose the one chat of style `grounded`."""
+        return self.ask("history", facts=facts_text(history, WORDING.get(self.domain, {})))
+
+    def chunks(self, texts: list[str], budget: int | None = None) -> list[list[str]]:
+        """Cut texts, in order, into as few runs as fit the budget.
+
+        Raises:
+            TooLong: a single text does not fit.
+        """
+        room, runs, used = self.budget if budget is None else budget, [], 0
+        for text, tokens in zip(texts, self.count([f"{text}\n" for text in texts]), strict=True):
+            if tokens > room:
+                raise TooLong(f"profiles: a text of {tokens} tokens does not fit the {room} that the context leaves.")
+            if not runs or used + tokens > room:
+                runs.append([])
+                used = 0
+            runs[-1].append(text)
+            used += tokens
+        return runs
+
+
+def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence[str]], list[int]]) -> Prompts:
+    """Prompts of a domain and style, for a model with `context` tokens.
+
+    Args:
+        count: counts the tokens of texts; not called here for style `grounded`, whose facts always fit.
+
+    Raises:
+        BookError: the style is not known, or the context leaves no room for a history.
+    """
+    sampling = sampling_of(style)
+    if style == "grounded":
+        return Prompts(domain, style, context, remembered(count))
+    parts = [message["content"] for message in template(f"{domain}-{style}")]
+    parts.append(max((prompt_file(name) for name in ("merge", "update", "aspect")), key=len))
+    budget = context - int(sampling["max_tokens"]) - sum(count(parts)) - CHAT_TOKENS * len(parts)
+    if budget < 128:
+        raise BookError(
+            f'profiles: a context of {context} tokens leaves {budget} for the history in style "{style}"; '
+            f"at least {context - budget + 128} are needed."
+        )
+    return Prompts(domain, style, budget, remembered(count))

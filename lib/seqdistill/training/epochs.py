@@ -1,0 +1,143 @@
+"""One epoch of training.
+
+Under `accelerate launch` every process takes its share of each batch; gradients are summed, so that N processes train
+the model that one would.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from accelerate import PartialState
+from accelerate.utils import reduce
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+from seqdistill.config import Run
+from seqdistill.data.sequences import Batch, Ragged, batches, cloze, latest, windows
+from seqdistill.models.distillation import Teacher, combine, pairing
+from seqdistill.models.losses import student_loss
+from seqdistill.models.transformer import Encoder
+
+
+class AdamW:
+    """Fused AdamW (Loshchilov & Hutter, 2019), torch's functional one.
+
+    The class in torch.optim imports the whole compiler: a second and 75 MB that no run needs.
+
+    Args:
+        trained: parameters.
+        lr: learning rate, to be set anew at will.
+        weight_decay: decoupled from the gradient.
+    """
+
+    def __init__(self, trained: list[nn.Parameter], lr: float, weight_decay: float):
+        self.trained, self.lr, self.weight_decay = trained, lr, weight_decay
+        self.state = [
+            {"step": torch.zeros((), device=weight.device)}
+            | {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            for weight in trained
+        ]
+
+    def zero_grad(self) -> None:
+        """Drop the gradients."""
+        for weight in self.trained:
+            weight.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Update every parameter that has a gradient."""
+        weights = [weight for weight in self.trained if weight.grad is not None]
+        moved = [slots for weight, slots in zip(self.trained, self.state, strict=True) if weight.grad is not None]
+        means, squares, steps = ([slots[name] for slots in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
+        adamw(
+            weights, [weight.grad for weight in weights], means, squares, [], steps, fused=True, amsgrad=False,
+            beta1=0.9, beta2=0.999, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, maximize=False,
+        )  # fmt: skip
+
+
+def training_rows(train: Ragged, config: Run) -> Ragged:
+    """Cut training histories to what one row of the student holds, SASRec's last item being a target only."""
+    length = config.student.length - (not config.student.causal)
+    if config.windows == "last":
+        train = latest(train, np.arange(len(train)), length + 1)
+    return windows(train, length)
+
+
+def examples(rows: Ragged, config: Run, number: int, mask_id: int) -> Iterator[Batch]:
+    """Yield an epoch's batches, (users, inputs, targets); all that is random in them follows from (seed, epoch)."""
+    rng = np.random.default_rng([config.seed, number])
+    if config.student.causal:
+        return batches(rows, config.batch, rng)
+    return cloze(rows, config.batch, rng, mask_id, config.masked, config.last_share)
+
+
+def rate(config: Run, done: float) -> float:
+    """Learning rate after `done` epochs: linear warm-up, then constant or a cosine down to 0."""
+    rising = min(1.0, done / config.warmup) if config.warmup else 1.0
+    falling = (1 + math.cos(math.pi * done / config.epochs)) / 2 if config.schedule == "cosine" else 1.0
+    return config.lr * rising * falling
+
+
+def step(
+    batch: Batch, model: Encoder, teacher: Teacher | None, optimizer: AdamW, config: Run, machine: PartialState
+) -> dict[str, Tensor]:
+    """Make one update from a batch, of which this process takes its share; return the losses of the whole batch.
+
+    Nothing here reads a number back from the device: what depends on the data is settled on the host first.
+    """
+    users, inputs, targets = (part[machine.process_index :: machine.num_processes] for part in batch)
+    places = np.flatnonzero(targets)
+    weight = len(places) / np.count_nonzero(batch[2])
+    ids, at, y = (
+        torch.from_numpy(part).to(machine.device, non_blocking=True) for part in (inputs, places, targets.flat[places])
+    )
+    with torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+        h, states = model(ids)
+        parts = [student_loss(h.flatten(0, 1).index_select(0, at), model.catalogue(), y, config) * weight]
+        if teacher:
+            taught = int(teacher.has[batch[0]].sum())
+            distil, variance = teacher(states, ids > 0, pairing(users, batch[0], teacher.has, machine.device))
+            parts.append(distil * (int(teacher.has[users].sum()) / max(1, taught)))
+    if machine.num_processes > 1:  # values of the whole batch, gradients of this process's share
+        parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
+    log, loss = {"loss_model": parts[0].detach()}, parts[0]
+    if teacher:
+        parts[1] = teacher.finished(parts[1])
+        log |= {"loss_distil": parts[1].detach(), "target_variance": variance} if taught else {}
+        loss = combine(*parts, config.distillation.alpha, config.distillation.beta)
+    loss.backward()
+    if machine.num_processes > 1:
+        for weight in optimizer.trained:
+            if weight.grad is not None:
+                weight.grad.copy_(reduce(weight.grad, "sum"))
+    torch.nn.utils.clip_grad_norm_(optimizer.trained, config.clip)
+    optimizer.step()
+    optimizer.zero_grad()  # now, so that the next step's activations take their place
+    return log
+
+
+def epoch(
+    rows: Ragged,
+    model: Encoder,
+    teacher: Teacher | None,
+    optimizer: AdamW,
+    config: Run,
+    number: int,
+    machine: PartialState,
+) -> dict[str, float]:
+    """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
+
+    Returns:
+        Means over batches: loss_model and, in phase 1, over those with a taught user: loss_distil and target_variance.
+    """
+    torch.manual_seed(config.seed * 100_003 + number)
+    model.train()
+    logs: dict[str, list[Tensor]] = {"loss_model": []} | ({"loss_distil": [], "target_variance": []} if teacher else {})
+    steps = math.ceil(len(rows) / config.batch)
+    for done, batch in enumerate(examples(rows, config, number, model.mask_id)):
+        optimizer.lr = rate(config, number + done / steps)
+        for name, value in step(batch, model, teacher, optimizer, config, machine).items():
+            logs[name].append(value)
+    return {name: float(torch.stack(values).double().mean()) if values else math.nan for name, values in logs.items()}

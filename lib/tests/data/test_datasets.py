@@ -1,0 +1,155 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqdistill import data as datasets
+from seqdistill.data.tables import Raw, canonical, core, filtered, raw_events, single
+from seqdistill.io import BookError
+
+EVENTS = "user_id,item_id,timestamp\n"
+
+
+def test_movielens_small_counts(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    data = datasets.load("movielens-small", 1)
+    counts = datasets.statistics(data.events)
+    assert (counts["users"], counts["items"], counts["interactions"]) == (671, 9066, 100004)
+    assert len(datasets.load("movielens-small", 5).items) == 3496
+    assert data.domain == "movies" and data.dated
+
+
+def decoded(data):
+    """Events of a data set under the ids of its files, in table order."""
+    ids = data.items.set_index("item")["item_id"].loc[data.events["item"]].tolist()
+    users = data.users.set_index("user")["user_id"].loc[data.events["user"]].tolist()
+    return list(zip(users, ids, data.events["time"].tolist(), strict=True))
+
+
+def test_codes_decode_to_the_raw_rows(raw):
+    expected = pd.read_csv(raw / "interactions.csv", dtype={"user_id": str, "item_id": str})
+    expected = expected[["user_id", "item_id", "timestamp"]].itertuples(index=False, name=None)
+    assert sorted(decoded(datasets.load("books", 1))) == sorted(expected)
+
+
+def test_order_within_a_user_is_by_time_and_ties_keep_file_order(raw):
+    text = "user_id,item_id,timestamp\n1,5,20\n1,3,10\n1,9,10\n1,4,10\n"
+    (raw / "interactions.csv").write_text(text)
+    data = datasets.load("books", 1)
+    assert data.items["item_id"].tolist() == ["3", "4", "5", "9"]
+    assert data.events["item"].tolist() == [1, 4, 2, 3]
+    assert "2 events at the same time as an earlier one of the same user: kept in file order" in data.notes
+
+
+def test_repeated_events_are_dropped_and_counted(raw):
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,5,10\n1,3,10\n1,5,10\n1,5,20\n2,5,10\n")
+    data = datasets.load("books", 1)
+    assert decoded(data) == [("1", "5", 10), ("1", "3", 10), ("1", "5", 20), ("2", "5", 10)]
+    assert "1 repeated events dropped" in data.notes
+
+
+IDS = st.text("ab019é", min_size=1, max_size=4)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(IDS, IDS, st.integers(-5, 5)), min_size=1, max_size=60, unique=True))
+def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
+    users, items = ([*dict.fromkeys(column)] for column in list(zip(*rows, strict=True))[:2])
+    events = raw_events(
+        np.array([users.index(user) for user, _, _ in rows], dtype=np.int32),
+        np.array([items.index(item) for _, item, _ in rows], dtype=np.int32),
+        np.array([time for _, _, time in rows]),
+    )
+    texts = pd.DataFrame({"item_id": items, "title": ""}, dtype="str")
+    whole = canonical(Raw(events, pd.Series(users, dtype="str"), texts, True, "generic"))
+    found = decoded(filtered("x", whole, 1, "core", None, "", "x"))
+    assert sorted(found) == sorted(rows)
+    for user in users:
+        own = [row for row in rows if row[0] == user]
+        assert [row for row in found if row[0] == user] == sorted(own, key=lambda row: row[2])
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=80)
+
+
+@settings(max_examples=50)
+@given(PAIRS, st.integers(1, 4))
+def test_core_is_a_fixed_point_that_meets_the_minimum(pairs, minimum):
+    user, item = np.array(pairs).T
+    keep = core(user, item, minimum)
+    if keep.any():
+        assert core(user[keep], item[keep], minimum).all()
+        assert min(np.unique(codes[keep], return_counts=True)[1].min() for codes in (user, item)) >= minimum
+    once = single(user, item, minimum)
+    counts = [np.unique(codes, return_inverse=True, return_counts=True)[1:] for codes in (user, item)]
+    assert (once == np.logical_and(*(count[place] >= minimum for place, count in counts))).all()
+    assert (once | ~keep).all()
+
+
+def test_one_pass_by_hand(raw):
+    """Item 3 has two events; without them user 2 has one event left, which one pass keeps and the core does not."""
+    rows = [(1, 4), (1, 5), (2, 4), (2, 3), (3, 4), (3, 5), (4, 3)]
+    text = "".join(f"{user},{item},{time}\n" for time, (user, item) in enumerate(rows))
+    (raw / "interactions.csv").write_text("user_id,item_id,position\n" + text)
+    kept = {kind: [row[:2] for row in decoded(datasets.load("books", 2, kind=kind))] for kind in ("single", "core")}
+    assert kept["single"] == [("1", "4"), ("1", "5"), ("2", "4"), ("2", "3"), ("3", "4"), ("3", "5")]
+    assert kept["core"] == [("1", "4"), ("1", "5"), ("3", "4"), ("3", "5")]
+    assert not datasets.load("books", 1).dated
+
+
+def test_filter_that_leaves_nothing_says_so(raw):
+    with pytest.raises(BookError, match="at least 50 events"):
+        datasets.load("books", 50)
+
+
+def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_path, monkeypatch):
+    before = datasets.load("books", 2)
+    datasets.convert("books")
+    assert list(datasets.present()) == ["books"]
+    monkeypatch.setattr("seqdistill.data.generic.checks.read_csv", None)
+    after = datasets.load("books", 2)
+    monkeypatch.undo()
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    for name in ("events", "users", "items"):
+        pd.testing.assert_frame_equal(getattr(after, name), getattr(before, name))
+    assert (after.notes, after.key, after.domain) == (before.notes, before.key, before.domain)
+    (raw / "interactions.csv").write_text(EVENTS + "1,5,10\n")
+    assert len(datasets.load("books", 1).events) == 1
+
+
+def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path):
+    (raw / "dataset.yaml").write_text("domain: movies")
+    datasets.convert("novels", raw)
+    assert datasets.load("novels", 1).events.equals(datasets.load("books", 1).events)
+    assert datasets.load("novels", 1).domain == "movies"
+    (raw / "interactions.csv").write_text(EVENTS + "1,5,noon\n")
+    with pytest.raises(BookError, match="Nothing was written"):
+        datasets.convert("poems", raw)
+    assert not (tmp_path / "poems").exists()
+
+
+def test_an_unknown_data_set_is_named(raw):
+    with pytest.raises(BookError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
+        datasets.load("beuty", 1)
+
+
+def test_convert_does_not_mix_with_files_left_from_others(raw):
+    (raw / "dataset.yaml").write_text("domain: movies")
+    datasets.convert("novels", raw)
+    (raw / "dataset.yaml").unlink()
+    with pytest.raises(BookError, match=r"dataset\.yaml: left from other files"):
+        datasets.convert("novels", raw)
+
+
+def test_no_users_at_all_is_no_choice(raw):
+    with pytest.raises(BookError, match='"first_users" is 0'):
+        datasets.load("books", 1, first_users=0)
+
+
+def test_present_counts_after_the_papers_filter(raw):
+    rows = [f"{user},{item},{10 * user + item}" for user in (1, 2, 3, 4) for item in (5, 6, 7, 8)]
+    (raw / "users.csv").write_text("user_id\n1\n2\n3\n4\n")
+    (raw / "items.csv").write_text("item_id,title\n5,A\n6,B\n7,C\n8,D\n")
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
+    datasets.convert("books")
+    assert datasets.present()["books"]["interactions"] == 16

@@ -1,0 +1,180 @@
+import gzip
+
+import pytest
+from seqdistill import data as datasets
+from seqdistill.io import BookError
+from test_datasets import EVENTS, decoded
+
+HOSTILE = {
+    "bad rating": (
+        "interactions.csv",
+        "user_id,item_id,timestamp,rating\n1,5,10,four\n",
+        "row 2, column \"rating\": 'four'",
+    ),
+    "rating out of range": (
+        "interactions.csv",
+        "user_id,item_id,timestamp,rating\n1,5,10,4\n1,6,10,9\n",
+        'row 3, column "rating"',
+    ),
+    "NaN rating": ("interactions.csv", "user_id,item_id,timestamp,rating\n1,5,10,NaN\n", "a number is expected"),
+    "bad time": ("interactions.csv", EVENTS + "1,5,10\n1,6,noon\n1,7,noon\n", "row 3, column \"timestamp\": 'noon'"),
+    "how many": ("interactions.csv", EVENTS + "1,5,10\n1,6,noon\n1,7,noon\n", "(2 such rows; this is the first)"),
+    "infinite time": ("interactions.csv", EVENTS + "1,5,inf\n", "a whole number is expected"),
+    "broken time": ("interactions.csv", EVENTS + "1,5,1.5\n", "a whole number is expected"),
+    "huge time": ("interactions.csv", EVENTS + "1,5,99999999999999999999\n", "a whole number is expected"),
+    "no time": ("interactions.csv", EVENTS + "1,5,\n", "row 2, column \"timestamp\": ''"),
+    "empty id": ("interactions.csv", EVENTS + "1,,10\n", 'row 2, column "item_id"'),
+    "blank id": ("interactions.csv", EVENTS + "1,5,10\n1, ,10\n", 'row 3, column "item_id"'),
+    "unknown item": ("interactions.csv", EVENTS + "1,99,10\n", "not in items.csv"),
+    "unknown user": ("interactions.csv", EVENTS + "77,5,10\n", "not in users.csv"),
+    "short row": ("interactions.csv", EVENTS + "1,5,10\n1,6\n", "row 3: 2 fields; 3 are expected"),
+    "long row": ("interactions.csv", EVENTS + "1,5,10\n1,6,11,12,13\n", "row 3: 5 fields; 3 are expected"),
+    "one field more in the first row": ("interactions.csv", EVENTS + "9,1,5,10\n", "row 2: 4 fields; 3 are expected"),
+    "one field more in every row": ("interactions.csv", EVENTS + "9,1,5,10\n9,1,6,11\n", "(2 such rows"),
+    "blank line": ("interactions.csv", EVENTS + "1,5,10\n\n1,6,11\n", "row 3: 0 fields"),
+    "no column": ("interactions.csv", "user,item_id,timestamp\n1,5,10\n", 'no column "user_id"'),
+    "double column": (
+        "interactions.csv",
+        "user_id,item_id,timestamp,item_id\n1,5,10,6\n",
+        '"item_id" stands here twice',
+    ),
+    "no header": ("interactions.csv", "1,5,10\n1,6,11\n", "is the header missing?"),
+    "no order": ("interactions.csv", "user_id,item_id\n1,5\n", '"timestamp" or "position"'),
+    "wrong delimiter": ("interactions.csv", "user_id;item_id;timestamp\n1;5;10\n", "separated by ';'"),
+    "tabs": ("interactions.csv", "user_id\titem_id\ttimestamp\n1\t5\t10\n", "separated by '\\t'"),
+    "empty file": ("interactions.csv", "", "the file is empty"),
+    "open quote": ("items.csv", 'item_id,title\n5,"A\n6,B\n', "a quotation mark not closed"),
+    "header only": ("users.csv", "user_id\n", "no rows"),
+    "double user": ("users.csv", "user_id\n1\n1\n", "stands here twice"),
+    "double item": ("items.csv", "item_id,title\n5,A\n5,B\n", 'row 3, column "item_id"'),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files_are_named(raw, case):
+    name, text, message = HOSTILE[case]
+    (raw / name).write_text(text)
+    with pytest.raises(BookError) as caught:
+        datasets.load("books", 1)
+    assert name in str(caught.value) and message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"item_id,title\n5,Am\xe9lie\n", "items.csv, line 2: byte 0xe9 at place 5 is not UTF-8"),
+        ("item_id,title\n5,A\n".encode("utf-16"), "items.csv, line 1: byte 0xff at place 1 is not UTF-8"),
+    ],
+)
+def test_bytes_that_are_no_utf8_are_named(raw, content, message):
+    (raw / "items.csv").write_bytes(content)
+    with pytest.raises(BookError, match=message):
+        datasets.load("books", 1)
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(raw):
+    before = datasets.load("books", 1)
+    for name in ("users", "items", "interactions"):
+        path = raw / f"{name}.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    after = datasets.load("books", 1)
+    assert after.events.equals(before.events) and after.items.equals(before.items) and after.users.equals(before.users)
+
+
+def test_packed_files_are_read_and_a_cut_one_is_named(raw):
+    before, path = datasets.load("books", 1).events, raw / "interactions.csv"
+    packed = gzip.compress(path.read_bytes())
+    path.with_suffix(".csv.gz").write_bytes(packed)
+    with pytest.raises(BookError, match="keep one of them"):
+        datasets.load("books", 1)
+    path.unlink()
+    assert datasets.load("books", 1).events.equals(before)
+    for damaged in (packed[:-20], b"no gzip at all"):
+        path.with_suffix(".csv.gz").write_bytes(damaged)
+        with pytest.raises(BookError, match=r"interactions.csv.gz: the gzip archive is damaged or cut off"):
+            datasets.load("books", 1)
+
+
+def test_missing_file_is_named(raw):
+    (raw / "items.csv").unlink()
+    with pytest.raises(BookError, match=r"items\.csv: no such file"):
+        datasets.load("books", 1)
+
+
+SETTINGS = """
+domain: movies
+users: {id: reader}
+items: {id: isbn, title: name, categories: shelf, separator: " > ", root: true, year: printed}
+interactions: {user: reader, item: isbn, time: day, format: "%d.%m.%Y", rating: stars, best: 10}
+"""
+
+
+@pytest.fixture
+def renamed(raw):
+    (raw / "users.csv").write_text("reader\nann\nbob\n")
+    (raw / "items.csv").write_text(
+        'isbn,name,shelf,printed,blurb\n1-X,"Good, bad",Books > Crime > Noir,1950,"Two\nlines"\n2-X,,Books,,\n'
+    )
+    (raw / "interactions.csv").write_text("reader,isbn,day,stars\nbob,2-X,02.01.1970,8\nbob,1-X,01.01.1970,10\n")
+    (raw / "dataset.yaml").write_text(SETTINGS)
+    return raw
+
+
+def test_a_dataset_yaml_names_columns_times_and_ratings(renamed):
+    data = datasets.load("books", 1)
+    assert decoded(data) == [("bob", "1-X", 0), ("bob", "2-X", 86400)]
+    assert data.events["value"].tolist() == [5.0, 4.0]
+    assert data.items.drop(columns="item").to_dict("list") == {
+        "item_id": ["1-X", "2-X"],
+        "title": ["Good, bad", "item 2-X"],
+        "categories": ["Crime|Noir", ""],
+        "year": ["1950", ""],
+        "blurb": ["Two\nlines", ""],
+    }
+    assert data.domain == "movies" and data.dated
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("users: {ids: reader}", 'users: "ids" is not a setting of Users (did you mean "id"?)'),
+        ("interactions: {best: many}", "\"best\" = 'many'"),
+        ("domain: poems", "there are prompts for movies, beauty, e-commerce, generic"),
+        ("users: 3", '"users" is 3; expected names of columns'),
+        ("users: {id: reader}\nitems: {id: isbn, title: name, categories: name}", "one column cannot be two things"),
+        ("- a", "expected domain, users, items, interactions"),
+        ("{", "not valid YAML"),
+        (SETTINGS.replace("%d.%m", "%m-%d"), "row 2, column \"day\": '02.01.1970': a time like %m-%d.%Y is expected"),
+    ],
+)
+def test_a_wrong_dataset_yaml_is_named(renamed, text, message):
+    (renamed / "dataset.yaml").write_text(text)
+    with pytest.raises(BookError) as caught:
+        datasets.load("books", 1)
+    assert message in str(caught.value)
+
+
+def test_two_columns_of_one_name_are_an_error(raw):
+    (raw / "items.csv").write_text("item_id,name,title\n5,A,B\n")
+    (raw / "dataset.yaml").write_text("items: {title: name}")
+    with pytest.raises(BookError, match=r'items\.csv: two columns would be called "title"'):
+        datasets.load("books", 1)
+
+
+@pytest.mark.parametrize(("form", "cell"), [("milliseconds", "86400000"), ("iso", "1970-01-02"), ("unix", "86400")])
+def test_forms_of_time(raw, form, cell):
+    (raw / "dataset.yaml").write_text(f"interactions: {{time: at, format: {form}}}")
+    (raw / "interactions.csv").write_text(f"user_id,item_id,at\n1,5,{cell}\n")
+    assert datasets.load("books", 1).events["time"].tolist() == [86400]
+
+
+def test_milliseconds_given_as_seconds_are_named(raw):
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,5,1700000000000\n")
+    with pytest.raises(BookError, match=r"row 2, column \"timestamp\".*does `format` name the right unit"):
+        datasets.load("books", 1)
+
+
+def test_a_header_of_one_endless_cell_is_named(raw):
+    (raw / "interactions.csv").write_text("x" * 200_000)
+    with pytest.raises(BookError, match="the first row is no header"):
+        datasets.load("books", 1)

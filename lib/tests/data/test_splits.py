@@ -1,0 +1,232 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from seqdistill import data as datasets
+from seqdistill.data.sequences import batches, cases, padded, ragged, windows
+from seqdistill.data.splits import (
+    LABELS,
+    Protocol,
+    audit,
+    boundary,
+    global_time,
+    leave_last_k,
+    split,
+)
+from seqdistill.io import BookError
+from seqdistill.profiles import generate as profiles
+
+
+def table(lengths: list[int]) -> pd.DataFrame:
+    users = np.repeat(np.arange(len(lengths)), lengths)
+    return pd.DataFrame({"user": users, "item": np.arange(len(users)) + 1, "time": np.arange(len(users))})
+
+
+def timed(rows: list[tuple[int, int, int]]) -> pd.DataFrame:
+    """Events (user, item, time), sorted, with twenty more users who make every protocol possible."""
+    rows = [*rows, *((100 + user, 1 + step, 4 * step + user % 3) for user in range(20) for step in range(8))]
+    frame = pd.DataFrame(rows, columns=["user", "item", "time"]).sort_values(["user", "time"], kind="stable")
+    return frame.assign(user=frame["user"].rank(method="dense").astype(int) - 1).reset_index(drop=True)
+
+
+EVENTS = st.lists(st.tuples(st.integers(0, 8), st.integers(1, 12), st.integers(0, 40)), max_size=60).map(timed)
+PROTOCOLS = [
+    Protocol("leave_one_out"),
+    Protocol("leave_last_k", last_k=3),
+    Protocol("global_time"),
+    Protocol("global_time", quantile=0.6, targets="all", valid_share=0.4, seed=3),
+]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(1, 5))
+def test_last_k_test_the_one_before_validates(lengths, k):
+    events = table([*lengths, 40])
+    found = leave_last_k(events, k)
+    audit(events.assign(split=found), Protocol("leave_last_k", last_k=k))
+    for user, length in enumerate([*lengths, 40]):
+        own = found[events["user"] == user].tolist()
+        tested = ["train"] * (length - k - 1) + ["valid"] + ["test"] * k
+        assert own == (["train"] * length if length < k + 3 else tested)
+
+
+@given(EVENTS)
+def test_leave_one_out_targets_are_the_last_events(events):
+    found = leave_last_k(events, 1)
+    test = events[found == "test"]
+    last = events.groupby("user").tail(1)
+    long = events.groupby("user")["item"].transform("size") >= 4
+    assert test.index.tolist() == last[long.loc[last.index]].index.tolist()
+
+
+@given(EVENTS, st.sampled_from(PROTOCOLS))
+def test_a_split_labels_every_event_passes_the_audit_and_follows_its_seed(events, protocol):
+    found = split(events, protocol)
+    assert set(found) <= set(LABELS) and found.index.equals(events.index)
+    assert not audit(events.assign(split=found), protocol)["found"].any()
+    assert split(events, protocol).equals(found)
+
+
+@given(EVENTS, st.sampled_from(["last", "all"]), st.floats(0.3, 0.9), st.floats(0.1, 0.5), st.integers(0, 5))
+def test_global_time_is_what_the_paper_says(events, targets, quantile, share, seed):
+    found = events.assign(split=global_time(events, quantile, targets, share, seed))
+    border = boundary(events, quantile)
+    place = quantile * (len(events) - 1)  # of the quantile among the sorted times
+    assert (events["time"] < border).sum() <= place + 1e-6 and place - 1e-6 < (events["time"] <= border).sum()
+    early, late = found[found["time"] <= border], found[found["time"] > border]
+    assert not (late["split"] == "train").any() and not (late["split"] == "valid").any()
+    outside = early.groupby("user")["split"].agg(lambda own: (own != "train").all())
+    assert outside.sum() == round(share * len(outside))
+    assert set(early[early["user"].isin(outside[~outside].index)]["split"]) == {"train"}
+    for _, own in early[early["user"].isin(outside[outside].index)].groupby("user"):
+        assert own["split"].tolist()[:-1] == ["input"] * (len(own) - 1)
+        assert own["split"].iloc[-1] == "valid" or len(own) == 1
+    for user, own in late.groupby("user"):
+        known = user in outside.index
+        first = "test" if targets == "all" else "input"
+        expected = [first] * (len(own) - 1) + ["test"]
+        if not known:
+            expected[0] = "input" if len(own) > 1 else "unused"
+        assert own["split"].tolist() == expected
+
+
+def test_global_time_by_hand():
+    """Boundary 4. User 0 trains and is tested, 1 validates (drawn by the seed), 2 comes late, 3 later and once."""
+    rows = [
+        (0, 1, 1),
+        (0, 2, 2),
+        (0, 3, 6),
+        (0, 4, 7),
+        (1, 1, 0),
+        (1, 2, 2),
+        (1, 3, 3),
+        (2, 1, 9),
+        (2, 2, 10),
+        (3, 1, 10),
+    ]
+    rows = [*rows, *((user, 1 + step, 2 + step) for user in (4, 5, 6) for step in range(3))]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"])
+    seed = next(
+        s for s in range(99) if global_time(events, 0.7, "last", 0.2, s)[4:7].tolist() == ["input", "input", "valid"]
+    )
+    own = events.assign(split=global_time(events, 0.7, "last", 0.2, seed)).groupby("user")["split"].agg(list)
+    assert boundary(events, 0.7) == 4
+    assert own[0] == ["train", "train", "input", "test"]
+    assert own[2] == ["input", "test"] and own[3] == ["unused"]
+    all_ = events.assign(split=global_time(events, 0.7, "all", 0.2, seed)).groupby("user")["split"].agg(list)
+    assert all_[0] == ["train", "train", "test", "test"] and all_[2] == ["input", "test"]
+
+
+def test_global_time_on_movielens_small():
+    """What the book says of the paper's protocol on this data: few test users, and few of them known before."""
+    data = datasets.load("movielens-small", 1)
+    found = data.events.assign(split=global_time(data.events))
+    late = found["time"] > boundary(found, 0.8)
+    assert found.loc[late, "user"].nunique() == (found["split"] == "test").sum() == 147
+    assert found.loc[~late & found["user"].isin(found.loc[late, "user"]), "user"].nunique() == 23
+    assert found.loc[~late, "user"].nunique() * 0.2 == pytest.approx((found["split"] == "valid").sum(), abs=1)
+
+
+def test_too_little_is_an_error():
+    with pytest.raises(BookError, match="13 events"):
+        leave_last_k(table([5, 12]), 10)
+    with pytest.raises(BookError, match="leaves no event to test"):
+        global_time(table([5, 5]).assign(time=1))
+    with pytest.raises(BookError, match="the order of events, not their times"):
+        split(table([5, 5]), Protocol("global_time"), dated=False)
+
+
+LEAKS = {
+    "after a target of its user": (["train", "valid", "train", "test", "train"], Protocol("leave_one_out")),
+    "beyond the last 1": (["train", "train", "valid", "test", "test"], Protocol("leave_one_out")),
+    "without a label": (["train", "train", "none", "valid", "test"], Protocol("leave_one_out")),
+    "without history": (["test", "unused", "unused", "unused", "unused"], Protocol("leave_one_out")),
+    "validation target after a test target": (["input", "test", "input", "valid", "test"], Protocol("leave_last_k")),
+    "after the boundary": (["train"] * 5, Protocol("global_time", quantile=0.5)),
+    "at or before the boundary": (["input", "test", "input", "input", "test"], Protocol("global_time", quantile=0.5)),
+    "a validation user in training": (
+        ["train", "valid", "input", "input", "test"],
+        Protocol("global_time", quantile=0.5),
+    ),
+}
+
+
+@pytest.mark.parametrize("leak", LEAKS)
+def test_audit_finds_a_leak(leak):
+    labels, protocol = LEAKS[leak]
+    with pytest.raises(BookError, match=f"split: user 0: .*{leak}"):
+        audit(table([5]).assign(split=labels), protocol)
+
+
+def test_audit_finds_events_out_of_order():
+    events = table([5]).assign(time=[0, 2, 1, 3, 4], split=["train", "train", "train", "valid", "test"])
+    with pytest.raises(BookError, match="before an earlier one"):
+        audit(events, Protocol("leave_one_out"))
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda protocol: f"{protocol.label}-{protocol.targets}")
+def test_no_target_reaches_a_training_sequence_or_a_profile(protocol):
+    """Every held-out event becomes an item of its own; none of these is in a training window or a profile's input."""
+    events = timed([])
+    events["split"] = split(events, protocol)
+    held = events["split"] != "train"
+    events.loc[held, "item"] = 1000 + np.arange(held.sum())
+    train = events[~held]
+    rows = windows(ragged(train), 4)
+    seen = np.concatenate(
+        [inputs.ravel() for _, *pair in batches(rows, 8, np.random.default_rng(0)) for inputs in pair]
+    )
+    assert (
+        seen.max() < 1000
+        and cases(events, "test").targets.min() >= 1000
+        and cases(events, "valid").targets.min() >= 1000
+    )
+    items = pd.DataFrame({"item": events["item"].unique()}).assign(
+        title=lambda frame: "Item " + frame["item"].astype(str)
+    )
+    found = profiles.histories(train.assign(value=np.nan), items)
+    assert max(history["item"].max() for history in found.values()) < 1000
+    assert set(found) == set(train["user"])
+    with pytest.raises(BookError, match="outside the training split"):
+        profiles.histories(events.assign(value=np.nan), items)
+
+
+@given(EVENTS, st.sampled_from(PROTOCOLS), st.sampled_from(["valid", "test"]))
+def test_a_case_sees_the_true_history_and_never_its_target(events, protocol, which):
+    events = events.assign(split=split(events, protocol))
+    found = cases(events, which)
+    held = events.index[events["split"] == which]
+    assert len(found) == len(held)
+    for index, at in enumerate(held):
+        own = events[events["user"] == events["user"][at]]
+        assert found.histories.users[index] == events["user"][at] and found.times[index] == events["time"][at]
+        assert found.histories.row(index).tolist() == own["item"].loc[: at - 1].tolist()
+        assert found.targets[index] == events["item"][at]
+        assert found.position[index] == (own["split"].loc[: at - 1] == which).sum()
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=8), st.integers(1, 12))
+def test_windows_make_every_event_but_the_first_a_target_once(lengths, length):
+    rows = ragged(table([*lengths, 2]))
+    cut = windows(rows, length)
+    targets = np.concatenate([cut.row(index)[1:] for index in range(len(cut))])
+    expected = np.concatenate([rows.row(index)[1:] for index in range(len(rows))])
+    assert sorted(targets) == sorted(expected)
+    assert cut.lengths.max() <= length + 1 and cut.lengths.min() > 1
+    assert all(np.isin(cut.row(index), rows.row(cut.users[index])).all() for index in range(len(cut)))
+
+
+def test_padding_is_on_the_right():
+    rows = ragged(table([1, 3]))
+    assert padded(rows, np.array([0, 1])).tolist() == [[1, 0, 0], [2, 3, 4]]
+
+
+def test_arrays_in_another_order_or_with_other_ids_are_refused():
+    events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
+    assert leave_last_k(events, 1).value_counts()["test"] == 2
+    for wrong in (events.assign(item=0), events.assign(item="a")):
+        with pytest.raises(BookError, match='column "item" must hold whole numbers from 1'):
+            leave_last_k(wrong, 1)
+    for wrong in (events[::-1], events.sort_values("time")):
+        with pytest.raises(BookError, match="comes too late; sort the events by user, then time"):
+            leave_last_k(wrong, 1)

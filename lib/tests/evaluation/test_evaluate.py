@@ -1,0 +1,260 @@
+import ir_measures
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from seqdistill.config import Student
+from seqdistill.data.sequences import cases
+from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
+from seqdistill.evaluation.ranking import best, block_size, metrics, model_score, rank, ranks_of, recommend
+from seqdistill.evaluation.significance import by_user, compare, holm, paired
+from seqdistill.models.transformer import Encoder
+from sklearn.metrics import ndcg_score, top_k_accuracy_score
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 10_000))
+def test_ranks_equal_brute_force(seed):
+    rng = np.random.default_rng(seed)
+    scores = torch.from_numpy(rng.integers(0, 6, (4, 12)).astype(float))
+    targets, seen = rng.integers(1, 13, 4), rng.integers(0, 13, (4, 5))
+    kept, filtered = ranks_of(scores, torch.from_numpy(targets), torch.from_numpy(seen))
+    for row, target in enumerate(targets):
+        own = scores[row, target - 1]
+        rivals = [item for item in range(1, 13) if item != target and scores[row, item - 1] >= own]
+        assert kept[row] == 1 + len(rivals)
+        assert filtered[row] == 1 + len([item for item in rivals if item not in seen[row]])
+
+
+def test_a_tie_counts_against_the_target():
+    kept, _ = ranks_of(torch.zeros(1, 7), torch.tensor([3]), torch.zeros(1, 1, dtype=torch.long))
+    assert kept.item() == 7
+
+
+def test_nan_scores_are_an_error():
+    with pytest.raises(ValueError, match="NaN"):
+        ranks_of(torch.full((1, 3), torch.nan), torch.tensor([1]), torch.zeros(1, 1, dtype=torch.long))
+
+
+def test_a_long_history_is_scored_by_its_last_events():
+    model = Encoder(30, Student(dim=8, blocks=1, heads=1, length=5)).eval()
+    torch.nn.init.normal_(model.item.weight)
+    histories = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 6, 0, 0]])
+    found = model_score(model)(None, histories)
+    for row, recent in enumerate([[4, 5, 6, 7, 8], [9, 8, 7], [4, 3, 2, 1, 6]]):
+        torch.testing.assert_close(found[row], model.score(torch.tensor([recent]))[0])
+
+
+def test_metrics_by_hand():
+    found = metrics(pd.Series([1, 3, 11, 40]))
+    assert found["recall@10"] == 0.5 and found["recall@20"] == 0.75 and found["recall@5"] == 0.5
+    assert found["ndcg@10"] == pytest.approx((1 + 1 / 2) / 4)
+    assert found["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 11 + 1 / 40) / 4)
+
+
+def test_popularity_ranks_by_training_count(events):
+    train, test = events[events["split"] == "train"], cases(events, "test")
+    ranked = rank(test, popularity(train, 30))
+    counts = train["item"].value_counts().reindex(range(1, 31), fill_value=0)
+    expected = [(counts >= counts[target]).sum() for target in test.targets]
+    assert ranked["kept"].tolist() == expected
+
+
+def test_recent_popularity_counts_only_the_window_before_the_case():
+    rows = [(0, 1, 0), (0, 2, 0), (0, 1, 90_000), (1, 3, 200_000), (1, 2, 250_000)]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=["train"] * 4 + ["test"])
+    test = cases(events, "test")
+    score = recent_popularity(events[events["split"] == "train"], 3, test, days=1)
+    assert score(np.array([0]), None).argmax().item() == 2
+    wide = recent_popularity(events[events["split"] == "train"], 3, test, days=9)
+    assert wide(np.array([0]), None).argmax().item() == 0
+
+
+def test_paired_finds_a_planted_gain_and_not_a_null_one():
+    rng = np.random.default_rng(0)
+    users = pd.Series(rng.random(300))
+    base = [users + 0.01 * rng.standard_normal(300) for _ in range(3)]
+    better = [values + 0.05 + 0.01 * rng.standard_normal(300) for values in base]
+    found = paired(better, base)
+    assert found["ci_low"] > 0.048 and found["p"] < 0.001 and found["delta"] == pytest.approx(0.05, abs=0.002)
+    null = paired([values + 0.1 * rng.standard_normal(300) for values in base], base)
+    assert null["ci_low"] < 0 < null["ci_high"] and null["p"] > 0.05
+
+
+def test_paired_p_is_near_the_t_test():
+    rng = np.random.default_rng(3)
+    a, b = pd.Series(rng.normal(0.03, 0.2, 200)), pd.Series(np.zeros(200))
+    assert paired([a], [b])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue, rel=0.5)
+
+
+def test_seeds_that_differ_widen_the_interval_and_the_p():
+    rng = np.random.default_rng(0)
+    noise, base = pd.Series(rng.normal(0, 0.05, 400)), pd.Series(np.zeros(400))
+    calm, wild = ([base + 0.02 + noise + shift for shift in shifts] for shifts in ([0, 0, 0], [-0.03, 0, 0.03]))
+    narrow, wide = paired(calm, [base] * 3), paired(wild, [base] * 3)
+    assert narrow["delta"] == pytest.approx(wide["delta"]) and narrow["p"] < 0.001 < 0.05 < wide["p"]
+    users, seeds = 0.05**2 / 400, 0.03**2 / 3
+    df = (users + seeds) ** 2 / (users**2 / 399 + seeds**2 / 2)
+    margin = stats.t.ppf(0.975, df) * np.sqrt(users + seeds)
+    assert (wide["ci_high"] - wide["ci_low"]) / 2 == pytest.approx(margin, rel=0.1) and df < 3
+    assert wide["ci_low"] < 0 < narrow["ci_low"]
+    few = stats.t.ppf(0.975, df) / stats.norm.ppf(0.975)
+    assert wide["detectable"] / narrow["detectable"] == pytest.approx(few * np.sqrt(1 + seeds / users), rel=0.1)
+    assert paired(wild[:1], [base])["ci_high"] < 0, "one seed says nothing of the spread over seeds"
+
+
+def test_holm_by_hand():
+    adjusted = holm(pd.Series([0.01, np.nan, 0.04, 0.03]))
+    assert adjusted.tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+
+
+def test_by_user_averages_cases():
+    ranks = pd.DataFrame({"user": [0, 0, 1], "kept": [1, 99, 3]})
+    assert by_user(ranks, "kept").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
+
+
+def test_a_difference_is_the_difference_of_the_columns_beside_it():
+    plain = pd.DataFrame({"user": [0] + [1] * 9, "item": 1, "position": 0, "kept": [1, *[12] * 9], "filtered": 1})
+    other = plain.assign(kept=[40, *[3] * 9])
+    table = compare({"plain": [plain], "other": [other]}, {"other": "plain"}, "kept", last=False).set_index("variant")
+    assert table.loc["other", "delta_ndcg@10"] == pytest.approx(table["ndcg@10"].diff().iloc[-1])
+    assert table["ndcg@10"].tolist() == pytest.approx([0.5, 0.25])
+
+
+@pytest.fixture
+def scored(events):
+    """Test cases, and distinct scores of every item for each of them."""
+    test = cases(events, "test")
+    table = torch.from_numpy(np.random.default_rng(0).permuted(np.tile(np.arange(30.0), (len(test), 1)), axis=1))
+    return test, table, lambda chosen, _: table[chosen]
+
+
+def test_metrics_equal_scikit_learns(scored):
+    test, table, score = scored
+    found = metrics(rank(test, score, 7)["kept"])
+    truth = np.eye(30)[test.targets - 1]
+    for k in (5, 10, 20):
+        assert found[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, table.numpy(), k=k), abs=1e-12)
+        hits = top_k_accuracy_score(test.targets - 1, table.numpy(), k=k, labels=np.arange(30))
+        assert found[f"recall@{k}"] == pytest.approx(hits, abs=1e-12)
+
+
+def test_blocks_do_not_change_ranks(scored):
+    test, _, score = scored
+    assert rank(test, score, 1).equals(rank(test, score, 1000))
+
+
+def test_memory_bounds_the_block():
+    assert block_size(2_792) == 256 and 4 * 334_060 * block_size(334_060) <= 2**26
+
+
+@pytest.mark.parametrize("seen", [True, False])
+def test_recommendations_agree_with_ranks(scored, seen):
+    test, _, score = scored
+    best = recommend(test.histories, score, 30, seen, 7)
+    ranks = rank(test, score)["kept" if seen else "filtered"]
+    for row, target in enumerate(test.targets):
+        history = set(test.histories.row(row))
+        if seen or target not in history:
+            assert best[row, ranks[row] - 1] == target
+        if not seen:
+            assert not history & set(best[row, : 30 - len(history)])
+
+
+@given(items=st.integers(1, 400), k=st.integers(1, 20), seed=st.integers(0, 2**31))
+def test_the_best_by_groups_are_the_best(items, k, seed):
+    scores = torch.randn(3, items, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(best(scores, k), scores.argsort(1, descending=True)[:, :k])
+
+
+def test_item_knn_equals_its_definition(events):
+    train, test = events[events["split"] == "train"], cases(events, "test")
+    users = train.groupby("item")["user"].agg(set).reindex(range(1, 31))
+    found = item_knn(train, 30, 5.0)(np.arange(3), torch.tensor([[4, 9, 9], [1, 0, 0], [30, 2, 7]]))
+    for row, history in enumerate([[4, 9, 9], [1], [30, 2, 7]]):
+        for item in range(1, 31):
+            terms = [
+                len(users[item] & users[i]) / ((len(users[item]) * len(users[i])) ** 0.5 + 5)
+                for i in history
+                if i != item
+            ]
+            assert found[row, item - 1].item() == pytest.approx(sum(terms), rel=1e-5, abs=1e-7)
+    near = metrics(rank(test, item_knn(train, 30))["filtered"])["recall@5"]
+    assert near > metrics(rank(test, popularity(train, 30))["filtered"])["recall@5"]
+
+
+def test_metrics_equal_ir_measures():
+    scores = np.random.default_rng(0).standard_normal((60, 50))
+    targets = np.arange(60) % 50
+    ranks = pd.Series([(row >= row[target]).sum() for row, target in zip(scores, targets, strict=True)])
+    judged = [ir_measures.Qrel(str(case), str(item), 1) for case, item in enumerate(targets)]
+    run = [ir_measures.ScoredDoc(str(c), str(i), row[i]) for c, row in enumerate(scores) for i in range(50)]
+    names = {"recall@10": "R@10", "ndcg@10": "nDCG@10", "ndcg@20": "nDCG@20", "mrr": "RR"}
+    theirs = ir_measures.calc_aggregate([ir_measures.parse_measure(name) for name in names.values()], judged, run)
+    ours = metrics(ranks)
+    for name, measure in names.items():
+        assert ours[name] == pytest.approx(theirs[ir_measures.parse_measure(measure)], abs=1e-9)
+
+
+def test_a_single_user_leaves_nothing_to_test():
+    found = paired([pd.Series([0.4], [7])], [pd.Series([0.1], [7])])
+    assert found["delta"] == pytest.approx(0.3) and np.isnan(found["p"])
+
+
+def test_effect_and_detectable_difference_by_hand():
+    b = pd.Series(np.zeros(400))
+    a = pd.Series(np.tile([0.3, -0.1], 200))
+    found = paired([a], [b])
+    spread = np.sqrt(0.04 * 400 / 399)
+    assert found["effect"] == pytest.approx(0.1 / spread)
+    assert found["detectable"] == pytest.approx((1.959964 + 0.841621) * spread / 20, rel=1e-5)
+    rng = np.random.default_rng(1)
+    true = [stats.ttest_1samp(rng.normal(found["detectable"], spread, 400), 0).pvalue < 0.05 for _ in range(2000)]
+    assert np.mean(true) == pytest.approx(0.8, abs=0.03)
+
+
+def ranked_at(*ranks):
+    return [pd.DataFrame({"user": np.arange(200), "item": 1, "position": 0, "kept": np.tile(ranks, 200 // len(ranks))})]
+
+
+def test_a_gain_must_also_beat_its_own_control():
+    names = {"plain": (9, 20), "taught": (3, 9), "weak": (3, 9), "taught control": (3, 9), "weak control": (20, 20)}
+    systems = {name: ranked_at(*ranks) * 2 for name, ranks in names.items()}
+    against = dict.fromkeys([name for name in names if name != "plain"], "plain")
+    controls = {"taught": "taught control", "weak": "weak control"}
+    table = compare(systems, against, "kept", False, controls).set_index("variant")
+    assert table.loc[["taught", "weak"], "verdict"].tolist() == ["gain shown", "gain shown"]
+    assert table.loc[["taught", "weak"], "control_verdict"].tolist() == ["not shown", "gain shown"]
+    assert table.loc["taught", "control_delta_ndcg@10"] == 0
+    assert table["control"].tolist() == ["", "taught control", "weak control", "", ""]
+    assert table.loc["weak control", "verdict"] == "loss shown"
+    assert table.loc["weak control", "p_holm"] == pytest.approx(12e-4), "the smallest p, 2 in 10,000, times six tests"
+
+
+def test_of_one_target_a_user_the_last_is_all():
+    systems, against = {"plain": ranked_at(9, 20) * 2, "taught": ranked_at(3, 9, 12, 1) * 2}, {"taught": "plain"}
+    single = [compare(systems, against, "kept", last, {"taught": "plain"}) for last in (True, False)]
+    pd.testing.assert_frame_equal(*single, check_exact=True)  # so chapter 4 tests it once
+    again = {
+        name: [pd.concat([frame, frame.assign(position=1, kept=2)]) for frame in it] for name, it in systems.items()
+    }
+    table = compare(again, against, "kept", True)
+    assert table["delta_ndcg@10"].iloc[1] == 0 and compare(again, against, "kept", False)["delta_ndcg@10"].iloc[1] > 0
+
+
+def test_two_runs_of_one_seed_get_no_verdict():
+    table = compare({"plain": ranked_at(9, 20), "taught": ranked_at(3, 9)}, {"taught": "plain"}, "kept", False)
+    assert table["verdict"].tolist() == ["", "one seed"] and table["p_holm"].iloc[1] < 0.001
+    assert "once" not in table
+    both = {"plain": ranked_at(9, 20), "taught": ranked_at(3, 9) * 2}
+    assert compare(both, {"taught": "plain"}, "kept", False)["verdict"].tolist() == ["", "one seed"]
+    assert compare(both, {"taught": "plain"}, "kept", False, fixed=["plain"])["verdict"].tolist() == ["", "gain shown"]
+
+
+def test_more_tests_need_a_larger_difference():
+    a, b = pd.Series(np.tile([0.3, -0.1], 200)), pd.Series(np.zeros(400))
+    spread = np.sqrt(0.04 * 400 / 399)
+    assert paired([a], [b], tests=10)["detectable"] == pytest.approx((2.807034 + 0.841621) * spread / 20, rel=1e-5)

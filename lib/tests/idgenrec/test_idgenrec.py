@@ -1,0 +1,209 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
+from seqdistill.config import Run, Student
+from seqdistill.idgenrec import train as idgenrun
+from seqdistill.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
+from seqdistill.idgenrec.model import (
+    IDGenRec,
+    batch,
+    epoch,
+    events_of,
+    generator_loss,
+    recommender_loss,
+    rewrite,
+    scratch,
+    source,
+    start,
+    write_users,
+)
+from seqdistill.idgenrec.trie import top_items, trie
+from seqdistill.io import BookError
+from seqdistill.training.epochs import AdamW
+from seqdistill.training.train import problem
+from transformers import T5Config, T5ForConditionalGeneration
+
+TINY = IDGenRec(
+    layers=1, width=16, heads=2, tag_epochs=1, rounds=2, recommender_epochs=1, samples=24, generator_samples=8, batch=8,
+    recommender_lr=0.01, generator_lr=0.01, beams=5, history=4, id_tokens=4,
+)  # fmt: skip
+TEXTS = [f'"{first} {second}"; {kind}' for kind in ("Drama", "War") for first in ("Red", "Blue", "Old") for second in
+         ("Sea", "Road", "House", "Sky", "Song")]  # fmt: skip
+END = 1
+SMALL = Run(student=Student(dim=16, blocks=1, heads=2, length=10), epochs=2, batch=32)
+
+
+@pytest.fixture
+def system(given):
+    return start(TINY, given, TEXTS)
+
+
+def walked(ids):
+    """All whole ids that a walk through the trie can write."""
+    following, leaves = trie(ids, END)
+    whole, open_ = set(), [()]
+    while open_:
+        prefix = open_.pop()
+        for token in following[prefix]:
+            whole.add(prefix) if token == END else open_.append((*prefix, token))
+    return whole, leaves
+
+
+@drawn(st.sets(st.lists(st.integers(2, 5), min_size=1, max_size=5).map(tuple), min_size=1, max_size=40))
+def test_a_trie_reaches_every_id_and_nothing_else(ids):
+    ids = sorted(ids)
+    whole, leaves = walked(ids)
+    assert whole == set(ids) and leaves == {tokens: item for item, tokens in enumerate(ids, 1)}
+
+
+def test_a_trie_refuses_what_is_no_name():
+    with pytest.raises(BookError, match="id of item 3 is the id of item 1, too"):
+        trie([(2,), (2, 3), (2,)], END)
+    with pytest.raises(BookError, match="id of item 2 is empty"):
+        trie([(2,), ()], END)
+
+
+@settings(max_examples=8)
+@drawn(
+    st.sets(st.lists(st.integers(3, 7), min_size=1, max_size=4).map(tuple), min_size=2, max_size=12),
+    st.integers(0, 99),
+)
+def test_beam_search_with_a_beam_for_every_item_is_brute_force(ids, seed):
+    ids = sorted(ids)
+    torch.manual_seed(seed)
+    model = T5ForConditionalGeneration(
+        T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
+    ).eval()
+    prompts = torch.randint(2, 8, (3, 6))
+    items, scores = top_items(model, prompts, prompts > 0, ids, len(ids))
+    with torch.inference_mode():
+        brute = torch.stack([summed(model, prompts, [*tokens, END]) for tokens in ids], 1)  # [3, V]
+    assert (items.sort(1).values == torch.arange(1, len(ids) + 1)).all()  # every item once
+    torch.testing.assert_close(scores, brute.sort(1, descending=True).values, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(brute.gather(1, items - 1), scores, atol=1e-4, rtol=1e-4)
+
+
+def summed(model, prompts, tokens):
+    labels = torch.tensor([tokens] * len(prompts))
+    logits = model(input_ids=prompts, labels=labels).logits.log_softmax(-1)
+    return logits.gather(2, labels[..., None]).sum((1, 2))
+
+
+def test_a_short_beam_names_only_items_and_none_twice(system, given):
+    lists = idgenrun.decode(system, given.test, np.arange(len(given.test)))
+    assert lists.shape == (len(given.test), TINY.beams) and lists.min() >= 1 and lists.max() <= given.items
+    assert all(len(set(row)) == TINY.beams for row in lists)
+
+
+@drawn(st.lists(st.text("ab é1", max_size=6), min_size=1, max_size=30))
+def test_ids_are_unique_whatever_the_texts(texts):
+    tokenizer = word_tokenizer(texts)
+    ids = unique(keywords(texts, 6), tokenizer)
+    found = [tuple(row) for row in tokenizer(ids, add_special_tokens=False)["input_ids"]]
+    assert len(set(found)) == len(texts) and all(found)
+
+
+def test_keywords_are_the_rarest_words_in_the_order_of_the_text():
+    assert keywords(["the red sea", "the old sea", "the red house"], 3)[0] == ["red sea", "the red sea"]
+
+
+def test_a_written_id_has_only_words_of_its_text_and_groups_differ():
+    torch.manual_seed(0)
+    model, texts = scratch(TINY, 30).eval(), torch.tensor([[5, 6, 7, 8, 9, 1], [11, 12, 1, 0, 0, 0]])
+    written = diverse(model, texts, 100.0, 1, 4, 2, own=True)
+    for row, text in zip(written.tolist(), texts.tolist(), strict=True):
+        assert all(set(group) <= {0, *text} for group in row)
+        assert all(len([token for token in group if token]) == len(set(group) - {0}) for group in row)
+    assert (written[0, 0] != written[0, 1]).any() and written[0, 0, 0] != written[0, 1, 0]
+
+
+def test_a_rewritten_catalogue_has_a_name_for_every_item(system):
+    rewrite(system)
+    assert len({tuple(row) for row in system.ids}) == len(TEXTS) and all(system.ids)
+
+
+def changed(events, user):
+    """The same events with another last training event and other test events for a user."""
+    other = events.copy()
+    own = np.flatnonzero((events["user"] == user).to_numpy())
+    training = np.flatnonzero(((events["user"] == user) & (events["split"] == "train")).to_numpy())
+    later = np.concatenate([training[-1:], own[own > training[-1]]])
+    other.loc[other.index[later], "item"] = other.loc[other.index[later], "item"] % 30 + 1
+    return other, len(training) - 1
+
+
+@pytest.mark.parametrize("user", [0, 7, 21])
+def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, user):
+    other, before = changed(events, user)
+    prompts = {}
+    for name, table in {"one": events, "other": other}.items():
+        system.whole, system.known = events_of(problem(table, 30))
+        system.users.clear()
+        write_users(system, [(user, before)])
+        prompts[name] = batch(system, [(user, before)], [3])
+    assert prompts["one"].prompts.tolist() == prompts["other"].prompts.tolist()
+    assert prompts["one"].texts.tolist() == prompts["other"].texts.tolist()
+    assert prompts["one"].labels.tolist() != prompts["other"].labels.tolist()
+
+
+def test_the_leaking_variant_reads_the_target(given, events):
+    leaking = start(replace(TINY, user_ids="leaking", tag_epochs=0), given, TEXTS)
+    user, before = 0, 3
+    assert source(leaking, (user, before)) == (user, (events["user"] == user).sum())
+    assert leaking.whole[user].tolist() == events.loc[events["user"] == user, "item"].tolist()
+
+
+def test_a_prompt_says_what_its_template_says(system, given):
+    tokenizer, sample = system.tokenizer, (2, 3)
+    write_users(system, [sample])
+    made = batch(system, [sample], [9])
+    user = tokenizer.decode(system.users[source(system, sample)])
+    history = " ; ".join(tokenizer.decode(system.ids[item - 1]) for item in system.whole[2][:3])
+    assert tokenizer.decode(made.prompts[0]) == f"find the item that follows {history} for user {user} . </s>"
+    target = system.whole[2][3]
+    assert made.labels[0].tolist() == [*system.ids[target - 1], END]
+    assert len(templates()) == len(pieces(tokenizer)) == 11 and source(system, sample)[1] == 2
+
+
+def test_labels_of_padding_do_not_count(system):
+    samples = [(user, 3) for user in range(20)]
+    write_users(system, samples)
+    made = batch(system, samples, [0] * 20)
+    assert ((made.labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (made.labels != 0).all()
+
+
+def test_the_generator_step_moves_the_generator_alone(system, given):
+    before = {name: part.clone() for name, part in system.recommender.state_dict().items()}
+    old = {name: part.clone() for name, part in system.generator.named_parameters()}
+    samples = np.array([(user, 3) for user in range(16)])
+    optimizer = AdamW(list(system.generator.parameters()), 0.01, 0.0)
+    epoch(system, samples, generator_loss, optimizer, 8, np.random.default_rng(0))
+    assert all(torch.equal(part, before[name]) for name, part in system.recommender.state_dict().items())
+    assert all(not torch.equal(part, old[name]) for name, part in system.generator.named_parameters())
+
+
+def test_a_certain_generator_is_the_plain_prompt(system):
+    samples = [(user, 3) for user in range(4)]
+    write_users(system, samples)
+    made = batch(system, samples, [0] * 4)
+    system.recommender.eval()
+
+    class Certain(torch.nn.Module):
+        def forward(self, labels, **_):
+            labels = labels.masked_fill(labels < 0, END)
+            return type("Out", (), {"logits": torch.nn.functional.one_hot(labels, len(system.tokenizer)) * 1e4})
+
+    system.generator, truth = Certain(), recommender_loss(system, made)
+    torch.testing.assert_close(generator_loss(system, made), truth, atol=1e-5, rtol=1e-5)
+
+
+def test_training_lowers_the_loss(system):
+    samples = np.array([(user, before) for user, known in system.known.items() for before in range(1, known)])
+    optimizer, rng = AdamW(list(system.recommender.parameters()), 0.01, 0.0), np.random.default_rng(0)
+    losses = [epoch(system, samples, recommender_loss, optimizer, 32, rng) for _ in range(3)]
+    assert losses[2] < 0.8 * losses[0]

@@ -1,0 +1,145 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import presets
+import pytest
+from seqdistill.config import Distillation, plain
+from seqdistill.idgenrec import rivals
+from seqdistill.idgenrec import train as idgenrun
+from seqdistill.idgenrec.ids import templates, word_tokenizer
+from seqdistill.idgenrec.model import IDGenRec, scratch, start
+from seqdistill.io import BookError, load_json, load_table, save_json
+from seqdistill.training.sweep import cost, plan, run_folder, sweep
+from test_idgenrec import SMALL, TEXTS, TINY
+
+
+def test_the_rank_is_the_place_in_the_list_and_beyond_it_the_last(given):
+    chosen = rivals.last_cases(given.test, 3, 0)
+    target = given.test.targets[chosen]
+    seen = int(given.test.histories.row(chosen[1])[0])
+    other = next(item for item in range(1, 31) if item not in {seen, *target})
+    lists = np.array([[target[0], other], [seen, target[1]], [other, 0]])
+    ranks = idgenrun.ranked(given, chosen, lists)
+    assert ranks["kept"].tolist() == [1, 2, 30] and ranks["filtered"].tolist() == [1, 1, 30]
+    assert ranks["item"].tolist() == target.tolist() and ranks["position"].tolist() == [1, 1, 1]
+
+
+def test_a_rerun_reads_the_finished_run(given, tmp_path):
+    chosen = rivals.last_cases(given.test, 6, 0)
+    lines = []
+    first = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path, lines.append)
+    assert len(lines) == 3 and lines[1].endswith("min left") and "generator" in lines[1]
+    assert idgenrun.train(TINY, given, TEXTS, chosen, tmp_path, lines.append) == first and len(lines) == 3
+    home = tmp_path / idgenrun.key(TINY, given, TEXTS, chosen)
+    assert idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]["folder"] == home
+    assert load_table(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
+    assert {path.name for path in home.iterdir()} >= {"config.json", "ids.json", "model.safetensors", "cost.json"}
+    told = rivals.cost(home)
+    run = load_json(home / "metrics.json")
+    assert run["infer_cases"] == 6 and run["prefixes_per_epoch"] == 24 < run["prefixes"]
+    passes = [log["cpu_s"] for log in run["history"] if log["trained"] == "recommender"]
+    assert told["train_cpu_s_per_epoch"] == pytest.approx(np.mean(passes) / 24 * run["prefixes"])
+    assert 24 / run["prefixes"] * told["train_cpu_s_per_epoch"] < run["train_cpu_s_per_epoch"], "naming is no epoch"
+    assert len(set(load_json(home / "ids.json")["ids"])) == 30
+    assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
+
+
+def test_two_trainings_are_one(given, tmp_path):
+    chosen = rivals.last_cases(given.test, 6, 0)
+    for name in "ab":
+        idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / name, str)
+    key = idgenrun.key(TINY, given, TEXTS, chosen)
+    one, two = (load_json(tmp_path / name / key / "metrics.json") for name in "ab")
+    assert one["test"] == two["test"] and [a["loss"] for a in one["history"]] == [b["loss"] for b in two["history"]]
+
+
+def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
+    chosen, lines = rivals.last_cases(given.test, 6, 0), []
+
+    def killed(line):
+        lines.append(line)
+        if len(lines) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", killed)
+    cut = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", lines.append)
+    whole = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "whole", str)
+    assert [line.split(":")[1][:14] for line in lines] == [" epoch 1 of 3 ", " epoch 2 of 3 ", " epoch 3 of 3 "]
+    assert [log["loss"] for log in cut["history"]] == [log["loss"] for log in whole["history"]]
+    key = idgenrun.key(TINY, given, TEXTS, chosen)
+    cut, whole = (tmp_path / name / key for name in ("cut", "whole"))
+    assert load_table(cut / "ranks.parquet").equals(load_table(whole / "ranks.parquet"))
+    assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint").exists()
+
+
+def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
+    tokenizer = word_tokenizer([*TEXTS, *templates()])
+    for name in ("recommender", "generator"):
+        scratch(TINY, len(tokenizer)).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    named = {"recommender": str(tmp_path / "recommender"), "generator": str(tmp_path / "generator")}
+    system = start(IDGenRec(**named, id_tokens=4), given, TEXTS)
+    assert len({tuple(row) for row in system.ids}) == len(TEXTS)
+    assert rivals.weights(named) == f"{named['recommender']}, {named['generator']}"
+
+
+def test_students_are_those_that_04_has_trained(given, tmp_path):
+    taught = {"run": plain(SMALL), "teacher": plain(Distillation())}
+    save_json({"students": {"SASRec": taught}, "own": {"side": "student"}}, tmp_path / "artifacts" / "student.json")
+    jobs = plan({"plain": SMALL, "distilled": replace(SMALL, distillation=Distillation())}, [0, 1], given)
+    sweep(jobs, tmp_path / "runs", workers=1)
+    found = rivals.students(tmp_path, given, [0, 1], [], "")
+    assert {name: len(frames) for name, frames in found.items()} == {"SASRec plain": 2, "SASRec distilled": 2}
+    expected = load_table(run_folder(jobs["plain", 1], tmp_path / "runs") / "ranks.parquet")
+    assert found["SASRec plain"][1].equals(expected)
+    with pytest.raises(BookError, match="run 04-distillation first"):
+        rivals.students(tmp_path, given, [2], [], "")
+
+
+def test_cases_are_each_users_last(given):
+    last = rivals.last_cases(given.test, 0, 0)
+    users = pd.Series(given.test.histories.users)
+    assert last.tolist() == users.groupby(users).apply(lambda own: own.index[-1]).tolist()
+    some = rivals.last_cases(given.test, 7, 0)
+    assert len(some) == 7 and set(some) <= set(last) and some.tolist() == sorted(some)
+    assert some.tolist() == rivals.last_cases(given.test, 7, 0).tolist()
+
+
+@pytest.mark.parametrize("preset", ["default", "smoke", "beauty", "amazon-beauty-5core"])
+def test_presets_name_settings_that_there_are(preset):
+    values = presets.values_of(preset, "07-efficiency")["idgenrec"]
+    found = rivals.variants(values, [0, 1], preset)
+    assert {(name, run.user_ids, run.seed) for (name, _), run in found.items()} == {
+        (name, how, seed)
+        for name, how in {
+            "IDGenRec": "prefix",
+            "IDGenRec without user ids": "none",
+            "IDGenRec leaking": "leaking",
+        }.items()
+        for seed in (0, 1)
+    }
+    full = {
+        "recommender": "google-t5/t5-small",
+        "rounds": 3,
+        "recommender_epochs": 10,
+        "samples": 0,
+        "generator_lr": 1e-8,
+    }
+    if preset == "beauty":
+        run = found["IDGenRec", 0]
+        assert {name: getattr(run, name) for name in full} == full and run.history == 20 and run.generator_epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"recommender": "t5"}, "name both"),
+        ({"width": 10, "heads": 4}, '"heads" = 4 does not divide "width" = 10'),
+        ({"rouns": 2}, '"rouns" is not a setting of IDGenRec \\(did you mean "rounds"\\?\\)'),
+    ],
+)
+def test_settings_are_checked(values, says):
+    with pytest.raises(BookError, match=says):
+        rivals.variants(values, [0], "here")

@@ -1,0 +1,114 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from seqdistill.config import Distillation, Run, Student, plain
+from seqdistill.io import BookError, load_table, save_json, save_table
+from seqdistill.serving import explorer as explore
+from seqdistill.training.sweep import Job
+from seqdistill.training.train import load_problem, run_key, train
+
+RUN = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=3, batch=16, lr=0.01, seed=1)
+TAUGHT = Distillation(share=0.4)
+
+
+@pytest.fixture
+def home(given, events, tmp_path):
+    """What 01 to 04 leave: tables, vectors, the map, and two trained students."""
+    artifacts = tmp_path / "artifacts"
+    save_table(events, artifacts / "events.parquet", "key")
+    items = pd.DataFrame({"item": range(1, 31), "item_id": range(30), "title": [f"Title {i}" for i in range(30)]})
+    items.loc[4, "title"] = None
+    save_table(items, artifacts / "items.parquet", "key")
+    save_table(
+        pd.DataFrame({"user": range(40), "user_id": [f"u{i}" for i in range(40)]}), artifacts / "users.parquet", "key"
+    )
+    texts = pd.DataFrame({"user": [0, 1, 1, *range(2, 40)], "text": [f"A viewer, {i}" for i in range(41)]})
+    save_table(texts, artifacts / "profiles.parquet", "key")
+    save_file({"teacher": given.teacher}, artifacts / "teacher.safetensors", metadata={"events": "key"})
+    angle = np.linspace(0, 3, 40, dtype=np.float32)
+    save_file({"vectors": torch.tensor(np.stack([np.cos(angle), np.sin(angle)], 1))}, artifacts / "reducer.safetensors")
+    (tmp_path / "figures").mkdir()
+    pd.DataFrame({"x": angle, "y": angle}).to_csv(tmp_path / "figures" / "map.csv", index=False)
+    chosen = {"SASRec": {"run": plain(replace(RUN, seed=0)), "teacher": plain(TAUGHT)}}
+    save_json({"students": chosen, "own": {}}, artifacts / "student.json")
+    for run in (RUN, replace(RUN, distillation=TAUGHT)):
+        train(run, load_problem(artifacts), tmp_path / "runs")
+    return tmp_path
+
+
+def test_a_user_is_shown_as_the_chapters_left_it(home, events):
+    world = explore.load(home, "SASRec", 1)
+    assert world.texts[1] == "A viewer, 1\nA viewer, 2" and world.titles[5] == "4"
+    own = events[events["user"] == 7]
+    assert explore.history(world, 7)["item"].tolist() == own.loc[own["split"] != "test", "item"].tolist()
+    assert explore.later(world, 7) == set(own.loc[own["split"] == "test", "item"]) and len(own) > 3
+    assert explore.neighbours(world, 7, 4).index.tolist() in ([6, 8, 5, 9], [8, 6, 9, 5], [6, 8, 9, 5], [8, 6, 5, 9])
+    assert explore.introduced(world, 7).index[0] in ("u6", "u8")
+
+
+def test_lists_are_those_of_the_two_students_without_what_was_chosen(home):
+    world = explore.load(home, "SASRec", 1)
+    given = load_problem(home / "artifacts")
+    lists = explore.recommended(world, 7)
+    history = explore.history(world, 7)["item"]
+    for name, run in {"plain": RUN, "distilled": replace(RUN, distillation=TAUGHT)}.items():
+        model = explore.student(home / "runs" / run_key(*Job(run, given)), 30)
+        ids = torch.tensor(history.tail(10).to_numpy())[None]
+        scores = model.score(ids)[0].clone()
+        scores[history.to_numpy() - 1] = -torch.inf
+        assert lists[name] == (scores.topk(10).indices + 1).tolist()
+    assert lists["plain"] != lists["distilled"]
+    table = explore.side_by_side(world, 7)
+    ticked = [item in explore.later(world, 7) for item in lists["plain"]]
+    assert table["plain"].str.endswith(" ✓").tolist() == ticked
+
+
+def test_an_added_event_counts_and_leaves_the_list(home):
+    world = explore.load(home, "SASRec", 1)
+    before = explore.recommended(world, 7)
+    first = before["plain"][0]
+    after = explore.recommended(world, 7, (first,))
+    assert first not in after["plain"] and after != before
+    table = explore.changed(world, 7, first)
+    places = table["plain: before"].tolist()
+    wanted = [before["plain"].index(item) + 1 if item in before["plain"] else "new" for item in after["plain"]]
+    assert places == wanted and "new" in places
+
+
+def test_the_panel_follows_its_menus(home):
+    world = explore.load(home, "SASRec", 1)
+    users, added, shown = explore.panel(world, 7).children
+    assert users.value == 7 and len(users.options) == 40 and added.options[0] == ("nothing", 0)
+    assert len(added.options) == 31 and shown is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda home: (home / "figures" / "map.csv").write_text("x,y\n1,2\n"), r"map\.csv: stale"),
+        (lambda home: save_json({"students": {"BERT4Rec": {}}}, home / "artifacts" / "student.json"), 'no "SASRec"'),
+        (lambda home: [path.unlink() for path in home.glob("runs/*/metrics.json")], 'no SASRec "plain" with seed 1'),
+    ],
+)
+def test_what_is_missing_or_stale_is_named(home, change, message):
+    change(home)
+    with pytest.raises(BookError, match=message):
+        explore.load(home, "SASRec", 1)
+
+
+def test_where_04_distilled_none_the_plain_student_stands_alone(home):
+    given = load_problem(home / "artifacts")
+    (home / "runs" / run_key(replace(RUN, distillation=TAUGHT), given) / "metrics.json").unlink()
+    assert set(explore.load(home, "SASRec", 1).students) == {"plain"}
+    with pytest.raises(BookError, match='no SASRec "distilled" with seed 1; there is plain'):
+        explore.students(home, "SASRec", 1, ("distilled",))
+
+
+def test_titles_need_not_be_there(home):
+    path = home / "artifacts" / "items.parquet"
+    save_table(load_table(path).drop(columns="title"), path, "key")
+    assert explore.load(home, "SASRec", 1).titles[1] == "0"

@@ -1,0 +1,146 @@
+import collections
+from dataclasses import replace
+
+import numpy as np
+import onnx
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
+from seqdistill.config import Distillation, Run, Student
+from seqdistill.evaluation.ranking import model_score, rank
+from seqdistill.io import BookError
+from seqdistill.serving import export as serving
+from seqdistill.training.sweep import Job, run_folder
+from seqdistill.training.train import problem, student, train
+
+ITEMS = 60
+SHAPE = Student(dim=16, blocks=2, heads=2, length=50)
+RUNS = {
+    "SASRec": Run(student=SHAPE, epochs=2, batch=16, lr=0.01),
+    "BERT4Rec": Run(student=replace(SHAPE, causal=False), epochs=2, batch=16, lr=0.01),
+}
+KINDS = [(model, variant) for model in RUNS for variant in ("plain", "distilled")]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory):
+    """Four trained students, each beside its ONNX model and its opened session."""
+    torch.set_num_threads(1)
+    home, rng = tmp_path_factory.mktemp("serving"), np.random.default_rng(0)
+    rows = [(user, item + 1, place) for user in range(30) for place, item in enumerate(rng.permutation(ITEMS)[:12])]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"])
+    events["split"] = np.where(events["time"] < 10, "train", np.where(events["time"] < 11, "valid", "test"))
+    given = problem(events, ITEMS, torch.randn(30, 6, generator=torch.Generator().manual_seed(0)))
+    found = {}
+    for model, variant in KINDS:
+        run = replace(RUNS[model], distillation=Distillation() if variant == "distilled" else None)
+        train(run, given, home)
+        net = student(run_folder(Job(run, given), home), ITEMS)
+        path = serving.save_onnx(net, home / f"{model}-{variant}.onnx")
+        found[model, variant] = (net, path, serving.session(path))
+    return given, found
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+@settings(max_examples=40)
+@drawn(data=st.data())
+def test_onnx_scores_are_those_of_pytorch(house, kind, data):
+    net, _, run = house[1][kind]
+    lengths = data.draw(st.lists(st.integers(1, net.reads), min_size=1, max_size=8))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**16)))
+    ids = np.zeros((len(lengths), max(lengths)), dtype=np.int64)
+    for row, length in zip(ids, lengths, strict=True):
+        row[:length] = rng.integers(1, ITEMS + 1, length)
+    ours, theirs = net.score(torch.from_numpy(ids)).numpy(), run(ids)
+    np.testing.assert_allclose(theirs, ours, rtol=0, atol=1e-4)
+    for mine, other in zip(ours, theirs, strict=True):
+        tenth = np.sort(mine)[-10]
+        assert set(np.flatnonzero(mine > tenth + 2e-4)) <= set(np.argsort(-other)[:10])
+        assert mine[np.argsort(-other)[:10]].min() >= tenth - 2e-4
+
+
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_every_length_and_batch_is_taken(house, kind):
+    net, _, run = house[1][kind]
+    for length in range(1, net.reads + 1):
+        ids = torch.randint(1, ITEMS + 1, (1 + length % 8, length))
+        np.testing.assert_allclose(run(ids.numpy()), net.score(ids).numpy(), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_the_exported_program_scores_as_the_student_does(house, model):
+    net = house[1][model, "distilled"][0]
+    program, ids = serving.exported(net).module(), torch.randint(1, ITEMS + 1, (5, 9))
+    ids[2, 4:] = 0
+    torch.testing.assert_close(program(ids), net.score(ids), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_plain_and_distilled_are_the_same_graph(house, model):
+    graphs = [onnx.load(house[1][model, variant][1]).graph for variant in ("plain", "distilled")]
+    nodes = [[node.op_type for node in graph.node] for graph in graphs]
+    shapes = [collections.Counter(tuple(weight.dims) for weight in graph.initializer) for graph in graphs]
+    assert nodes[0] == nodes[1] and len(nodes[0]) > 50
+    assert shapes[0] == shapes[1] and shapes[0][ITEMS + 1 + (model == "BERT4Rec"), SHAPE.dim] == 1
+
+
+@pytest.mark.parametrize("model", RUNS)
+def test_int8_moves_scores_a_little_and_ranks_less(house, model, tmp_path):
+    given, found = house
+    net, path, run = found[model, "plain"]
+    small = serving.quantised(path, tmp_path / "int8.onnx")
+    ids = torch.randint(1, ITEMS + 1, (8, 20)).numpy()
+    moved, whole = serving.session(small)(ids), run(ids)
+    assert 0 < np.abs(moved - whole).max() < 0.25 * whole.std()
+    ours, theirs = (
+        rank(given.test, score) for score in (model_score(net), serving.run_score(serving.session(small), net.reads))
+    )
+    assert 0 < (ours["kept"] != theirs["kept"]).mean() < 0.9
+    assert np.corrcoef(ours["kept"], theirs["kept"])[0, 1] > 0.95
+    types = {weight.data_type for weight in onnx.load(small).graph.initializer if len(weight.dims) == 2}
+    assert onnx.TensorProto.INT8 in types
+
+
+@pytest.fixture(scope="module")
+def shop(house):
+    net, _, run = house[1]["SASRec", "plain"]
+    items = pd.DataFrame({"item": range(1, ITEMS + 1), "item_id": [f"B{i}" for i in range(1, ITEMS + 1)]})
+    items["title"] = [None, *(f"Book {i}" for i in range(2, ITEMS + 1))]
+    return net, serving.served(run, net.reads, items)
+
+
+def test_top_10_leaves_out_what_was_seen_and_names_the_rest(shop):
+    net, model = shop
+    history = [f"B{i}" for i in range(2, 58)]  # longer than the student reads
+    found = serving.top(model, history)
+    assert set(found["item_id"]) == {"B1", "B58", "B59", "B60"}, "items that it can no longer read were seen as well"
+    assert found.set_index("item_id").loc["B1", "title"] == "B1"
+    few = serving.top(model, ["B5", "B9"])
+    scores = net.score(torch.tensor([[5, 9]]))[0].clone()
+    scores[[4, 8]] = -torch.inf
+    order = scores.argsort(descending=True)[:10] + 1
+    assert few["item_id"].tolist() == [f"B{i}" for i in order.tolist()]
+    assert few["title"].tolist() == [f"Book {i}" if i > 1 else "B1" for i in order.tolist()]
+    np.testing.assert_allclose(few["score"], scores[order - 1], atol=1e-4)
+
+
+def test_bad_requests_are_refused_by_name(shop):
+    _, model = shop
+    with pytest.raises(BookError, match=r"not in the catalogue: X1, X2\.$"):
+        serving.top(model, ["B1", "X2", "X1"])
+    with pytest.raises(BookError, match="history is empty"):
+        serving.top(model, [])
+
+
+def test_the_catalogue_may_come_in_any_order_but_must_be_the_students(shop):
+    _, model = shop
+    mixed = serving.served(model.run, model.reads, model.items.sample(frac=1, random_state=0))
+    assert serving.top(mixed, ["B5"]).equals(serving.top(model, ["B5"]))
+    with pytest.raises(BookError, match=r'"item" must hold 1, 2, \.\.\. once each'):
+        serving.served(model.run, model.reads, model.items.assign(item=model.items["item"] - 1))
+    short = serving.served(model.run, model.reads, model.items[:-1])
+    with pytest.raises(BookError, match=f"scores {ITEMS} items, the catalogue holds {ITEMS - 1}"):
+        serving.top(short, ["B5"])

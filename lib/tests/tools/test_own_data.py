@@ -1,0 +1,111 @@
+"""A reader's own data set, three CSV files of another domain, goes through the whole book with a ten-line preset."""
+
+import json
+
+import book
+import numpy as np
+import pages
+import pandas as pd
+import presets
+import pytest
+from seqdistill.io import load_table
+from seqdistill.profiles import answers as store
+from seqdistill.profiles.chat import Answer
+
+PRESET = """
+01-data: {dataset: books, minimum: 3, protocol: global_time, targets: all}
+02-profiles: {live_users: 0}
+03-embeddings: {components: 4, neighbors: 8, encoder: minilm}
+04-distillation:
+  seeds: [0]
+  sasrec: {student: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
+  sasrec_teacher: {share: 0.5}
+  bert4rec: {}
+06-cold-start: {seeds: [0, 1], new_seeds: [0], weights: [0.0, 1.0], lifts: [0.0, 1.0]}
+07-efficiency: {idgenrec: {layers: 1, width: 16, heads: 2, tag_epochs: 1, recommender_epochs: 1, samples: 32, batch: 16}}
+05-ablations: {seeds: [0], alphas: [0.4], shares: [0.5], coverage: [0.5], components: [3], neighbors: 8}
+"""
+SETTINGS = """
+items: {id: isbn, title: name, categories: shelf, separator: " > "}
+interactions: {user: user_id, item: isbn, time: borrowed, format: iso, rating: stars, best: 10}
+"""
+PLANTED, KEY = "<script>planted()</script>", "sk-planted-0123456789"
+SHELVES = ["Fiction > Crime", "Fiction > Fantasy", "History", f"Poetry $\\frac${PLANTED}"]
+READERS, BOOKS = 40, 24
+
+
+@pytest.fixture
+def library(tmp_path, monkeypatch):
+    """Readers who come to a library at different times and keep to two shelves each."""
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
+    for name in ("OPENAI_API_KEY", "HF_TOKEN"):
+        monkeypatch.setenv(name, KEY)
+    monkeypatch.setattr(presets, "PRESETS", tmp_path / "presets")
+    raw = tmp_path / "data" / "books" / "raw"
+    raw.mkdir(parents=True), (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "mine.yaml").write_text(PRESET)
+    (raw / "dataset.yaml").write_text(SETTINGS)
+    rng, rows = np.random.default_rng(0), []
+    for reader in range(READERS):
+        own = rng.permutation([place for place in range(BOOKS) if place % 4 in (reader % 4, (reader + 1) % 4)])
+        days = np.sort(rng.choice(60, 10, replace=False)) + (reader // 4) * 3
+        rows += zip([f"r{reader}"] * 10, own[:10], days, rng.integers(2, 11, 10), strict=True)
+    events = pd.DataFrame(rows, columns=["user_id", "isbn", "borrowed", "stars"])
+    events["isbn"] = "978-" + events["isbn"].astype(str)
+    events["borrowed"] = (pd.Timestamp("2024-01-01") + pd.to_timedelta(events["borrowed"], unit="D")).dt.strftime(
+        "%Y-%m-%d"
+    )
+    events.to_csv(raw / "interactions.csv.gz", index=False)
+    pd.DataFrame({"user_id": [f"r{reader}" for reader in range(READERS)]}).to_csv(raw / "users.csv", index=False)
+    names = [f"The Book of {place} *a* | $b$ {PLANTED}" for place in range(BOOKS)]
+    items = {"isbn": [f"978-{place}" for place in range(BOOKS)], "name": names, "shelf": (SHELVES * BOOKS)[:BOOKS]}
+    pd.DataFrame(items).to_csv(raw / "items.csv", index=False)
+    return tmp_path / "outputs" / "mine"
+
+
+def parrot(questions):
+    """Answer every question with the facts that it holds: what a model would be asked to put into words."""
+    return {
+        asked.key: Answer(f"{asked.messages[-1]['content']} # *a* {PLANTED}", 50, 20, 0.1, "stop")
+        for asked in questions
+    }
+
+
+def test_a_data_set_of_books_goes_through_the_whole_book(library):
+    for chapter in presets.chapters():
+        book.execute(chapter, "mine")
+        if chapter.startswith("01"):
+            path, task = book.profile_task("mine", presets.values_of("mine", "02-profiles"))
+            questions = task.first_questions()
+            store.ship(path, questions, parrot(questions))
+    events = load_table(library / "artifacts" / "events.parquet")
+    sizes = pd.read_csv(library / "tables" / "data.csv").set_index("source").loc["ours"]
+    assert sizes[["dataset", "users", "items", "interactions"]].tolist() == ["books", READERS, BOOKS, READERS * 10]
+    train = events.loc[events["split"] == "train", "user"].nunique()
+    written = pd.read_csv(library / "tables" / "profiles.csv").iloc[0]
+    assert (written["users"], written["covered"]) == (READERS, train) and 0 < train < READERS
+    assert '"The Book of ' in questions[0].messages[-1]["content"] and "Fiction" in json.dumps(questions[0].messages)
+    main = pd.read_csv(library / "tables" / "main.csv")
+    assert set(main["dataset"]) == {"books"} and {"global_time/last", "global_time/all"} == set(main["protocol"])
+    tested = main[(main["variant"] == "plain") & (main["seen"] == "kept")].set_index("protocol")["cases"]
+    assert tested["global_time/all"] == (events["split"] == "test").sum() > tested["global_time/last"]
+    assert tested["global_time/last"] == events.loc[events["split"] == "test", "user"].nunique()
+    assert main["ndcg@10"].between(0, 1, inclusive="neither").all()
+    assert json.loads((library / "metrics.json").read_text()).keys() >= {"01-data", "02-profiles", "04-distillation"}
+    nothing_planted_grows(library, library.parents[1])
+
+
+def nothing_planted_grows(outputs, everything):
+    """A script in titles, categories and profiles stays text on every page, and no file holds the planted key."""
+    pages.build("mine", everything / "book")
+    html = [path for path in everything.rglob("*.html") if "_static" not in path.parts]
+    assert len(html) > 2 * len(presets.chapters())
+    for path in html:
+        assert PLANTED not in path.read_text(), path
+    shown = [path.stem for path in outputs.glob("*.html") if "planted()" in path.read_text()]
+    assert {"02-profiles", "09-explore"} <= set(shown), "it is there, as text"
+    files = [path for path in everything.rglob("*") if path.is_file()]
+    assert len(files) > 100
+    for path in files:
+        assert KEY.encode() not in path.read_bytes(), path

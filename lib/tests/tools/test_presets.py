@@ -1,0 +1,84 @@
+"""Every preset can be trained: its students are built, on data of its layout, and make two steps in each phase."""
+
+from dataclasses import replace
+
+import presets
+import pytest
+import synthetic
+import torch
+import yaml
+from seqdistill import data as datasets
+from seqdistill.config import Distillation, parse, recommender
+from seqdistill.data import splits
+from seqdistill.training.epochs import examples, step, training_rows
+from seqdistill.training.train import fresh, problem
+
+FILES = {
+    "ml-20m": lambda raw: synthetic.ml_20m(raw, 60, 40, 1_800),
+    "amazon-m2": lambda raw: synthetic.amazon_m2(raw, 120, 20, 900),
+    "beauty": lambda raw: synthetic.beauty(raw, 60, 30, 9),
+    "kion": lambda raw: synthetic.kion(raw, 60, 30, 9),
+    "amazon-beauty-5core": lambda raw: synthetic.beauty_5core(raw, 60, 30, 9),
+}
+NAMES = sorted(path.stem for path in presets.PRESETS.glob("*.yaml"))
+
+
+@pytest.fixture
+def solved(tmp_path, monkeypatch):
+    """A preset's problem: its data set's layout filled with few rows, its split, and any teacher of its width."""
+
+    def found(preset: str):
+        data, width = presets.values_of(preset, "01-data"), presets.values_of(preset, "03-embeddings")["components"]
+        if fill := FILES.get(data["dataset"]):
+            monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+            fill(tmp_path / data["dataset"] / "raw")
+        read = datasets.load(data["dataset"], data["minimum"], data["first_users"] or 60, data["filter"])
+        how = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
+        how = parse(splits.Protocol, {"name": data["protocol"], **how}, preset)
+        events = read.events.assign(split=splits.split(read.events, how, read.dated))
+        return problem(events, len(read.items), torch.randn(events["user"].max() + 1, width))
+
+    return found
+
+
+@pytest.mark.parametrize("name", ["SASRec", "BERT4Rec"])
+@pytest.mark.parametrize("preset", NAMES)
+def test_every_preset_trains(preset, name, solved):
+    presets.check_preset(preset)
+    given, chosen = solved(preset), presets.values_of(preset, "04-distillation")
+    assert len(given.test) and len(given.valid)
+    run = recommender(chosen[name.lower()], name, preset)
+    taught = parse(Distillation, chosen[f"{name.lower()}_teacher"], preset)
+    for setting in (taught, parse(Distillation, {**chosen[f"{name.lower()}_teacher"], **chosen["own"]}, preset), None):
+        config = replace(run, distillation=setting)
+        model, teacher, optimizer, machine = fresh(config, given)
+        before = model.item.weight.clone()
+        batches = list(examples(training_rows(given.train, run), run, 0, model.mask_id))
+        for batch in (batches * 2)[:2]:
+            log = step(batch, model, teacher, optimizer, config, machine)
+            assert all(value.isfinite() for value in log.values()) and ("loss_distil" in log) == (setting is not None)
+        assert not torch.equal(before, model.item.weight)
+
+
+PAPER = {  # dim, blocks, heads, dropout, batch, lr, epochs, switch, alpha, beta, loss, block from 0, aggregation
+    ("beauty", "sasrec"): (128, 4, 2, 0.3, 256, 5e-4, 25, 12, 0.4, True, "mse", 3, "mean"),
+    ("ml-20m", "sasrec"): (256, 4, 4, 0.2, 256, 7.5e-4, 200, 30, 0.8, False, "mse", 1, "exponential"),
+    ("kion", "sasrec"): (64, 4, 4, 0.3, 256, 5e-4, 30, 8, 0.65, True, "rmse", 3, "mean"),
+    ("amazon-m2", "sasrec"): (64, 2, 8, 0.2, 128, 5e-4, 30, 10, 0.8, False, "rmse", 1, "exponential"),
+    ("beauty", "bert4rec"): (128, 4, 2, 0.3, 256, 5e-4, 60, 20, 0.4, True, "mse", 3, "mean"),
+    ("ml-20m", "bert4rec"): (256, 4, 2, 0.2, 256, 7.5e-4, 100, 20, 0.8, False, "mse", 3, "exponential"),
+    ("kion", "bert4rec"): (64, 4, 2, 0.3, 256, 1e-4, 30, 20, 0.6, False, "mse", 3, "mean"),
+    ("amazon-m2", "bert4rec"): (64, 2, 8, 0.3, 128, 5e-4, 100, 50, 0.6, True, "rmse", 1, "exponential"),
+}
+
+
+@pytest.mark.parametrize(("preset", "student"), PAPER)
+def test_the_papers_settings_stand_in_its_presets(preset, student):
+    said = yaml.safe_load((presets.PRESETS / f"{preset}.yaml").read_text())["04-distillation"]
+    run, taught = said[student], parse(Distillation, said[f"{student}_teacher"], preset)
+    shape = run["student"]
+    found = (shape["dim"], shape["blocks"], shape["heads"], shape["dropout"], run["batch"], run["lr"], run["epochs"])
+    switch = round(run["epochs"] * taught.share)
+    found += (switch, taught.alpha, taught.beta, taught.loss, taught.block - 1, taught.aggregation)
+    assert found == PAPER[preset, student]
+    assert (run["clip"], run["windows"], shape["length"], taught.gamma) == (0.5, "last", 50, 0.1)

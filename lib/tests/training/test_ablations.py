@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import bench_transfer
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from presets import values_of
+from seqdistill.config import Distillation, Run, Student
+from seqdistill.io import ROOT
+from seqdistill.training.ablations import (
+    CONTROLS,
+    Setup,
+    gains_by,
+    noise_like,
+    only_some,
+    planned,
+    quarters,
+    taught_with,
+    varied,
+)
+from seqdistill.training.sweep import Job
+from seqdistill.training.train import run_key
+
+SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+
+
+@pytest.fixture
+def teacher():
+    drawn = torch.randn(2_000, 3, generator=torch.Generator().manual_seed(0))
+    made = drawn @ torch.tensor([[2.0, 0, 0], [1, 1, 0], [0, 0, 0.5]])
+    made[::4] = torch.nan
+    return made
+
+
+@pytest.fixture
+def setup(given, tmp_path):
+    literal, taught = Distillation(share=1), Distillation(share=1, side="student")
+    return Setup(tmp_path, given, SMALL, literal, taught, [0], "loky", {})
+
+
+def test_noise_has_the_covariance_of_the_teacher_and_no_more(teacher):
+    noise, has = noise_like(teacher, 0), ~teacher.isnan().any(1)
+    assert torch.equal(noise.isnan(), teacher.isnan())
+    scale = teacher[has].std(0)
+    ours, true = (torch.cov((vectors[has] / scale).T) for vectors in (noise, teacher))
+    torch.testing.assert_close(ours, true, atol=0.12, rtol=0)
+    both = np.corrcoef(noise[has].T, teacher[has].T)[:3, 3:]
+    assert abs(both).max() < 0.1
+    assert not torch.equal(noise[has], noise_like(teacher, 1)[has])
+
+
+def test_a_larger_share_of_users_holds_the_smaller(teacher):
+    few, many = (~only_some(teacher, share, 0).isnan().any(1) for share in (0.1, 0.5))
+    assert (few.sum(), many.sum()) == (150, 750)
+    assert (many | ~few).all() and not few[::4].any()
+    assert torch.equal(only_some(teacher, 0.1, 0)[few], teacher[few])
+    assert not torch.equal(few, ~only_some(teacher, 0.1, 1).isnan().any(1))
+
+
+def test_a_reduced_space_becomes_the_teacher_of_its_owners(given):
+    space = np.array([[1.0, 4.0], [3.0, 4.0]])
+    taught = taught_with(given, space, np.array([2, 0])).teacher
+    assert taught[2].tolist() == [-1, 0] and taught[0].tolist() == [1, 0]
+    assert taught[1].isnan().all() and len(taught) == len(given.teacher)
+
+
+def test_other_teachers_and_starts_are_other_runs(given):
+    run = Run(distillation=Distillation())
+    keys = [run_key(run, it) for it in (given, replace(given, teacher=given.teacher * 2))]
+    start = torch.zeros(given.items, SMALL.student.dim)
+    keys += [run_key(SMALL, it) for it in (given, replace(given, start=start))]
+    keys.append(run_key(SMALL, replace(given, start=start + 1)))
+    assert len(set(keys)) == 5
+
+
+def test_varied_tells_a_run_from_its_teacher(given):
+    jobs = {
+        "a": Job(Run(loss="bce", distillation=Distillation(loss="cosine")), given),
+        "b": Job(Run(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), given),
+    }
+    assert varied(jobs).to_dict("list") == {"alpha": [0.4, 0.6], "distil_loss": ["cosine", "mse"]}
+
+
+def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
+    cells = {side: Distillation(side=side, share=1) for side in CONTROLS} | {"longer": Run(epochs=3)}
+    jobs, controls = planned(setup, cells)
+    assert controls == {side: CONTROLS[side] for side in CONTROLS}
+    for side, control in controls.items():
+        setting = jobs[control, 0].run.distillation
+        assert setting.side == side and setting.shuffled
+    assert ("plain", 0) in jobs and jobs["plain", 0].run.distillation is None
+    other = Job(Run(distillation=cells["student"]), setup.given)
+    jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
+    assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
+    assert jobs["facts-shuffled", 0].run.distillation == replace(other.run.distillation, shuffled=True)
+    assert jobs["facts-shuffled", 0].given is other.given
+    assert {variant for variant, _ in planned(setup, {"longer": Run(epochs=3)})[0]} == {"plain", "longer"}
+
+
+def test_quarters_in_their_order_and_of_equal_values():
+    cut = quarters(pd.Series(range(1, 9)))
+    assert cut.value_counts().tolist() == [2] * 4 and cut.cat.codes.tolist() == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert list(quarters(pd.Series([5, 5, 5])).cat.categories) == ["5"]
+
+
+def test_gains_within_groups_by_hand():
+    base = pd.DataFrame({"user": range(100), "item": 1, "position": 0, "kept": 3})
+    taught = base.assign(kept=np.where(base["user"] < 50, 1, 3))
+    halves = lambda cases: (cases["user"] < 50).map({True: "low", False: "high"}).astype("category")  # noqa: E731
+    table = gains_by([taught] * 2, [base] * 2, {"half": halves}).set_index("group")
+    assert table["cases"].to_dict() == {"high": 50, "low": 50} and table["ndcg@10"].tolist() == [0.5, 0.5]
+    assert table["delta_ndcg@10"].to_dict() == {"high": 0.0, "low": 0.5}
+    assert table["verdict"].to_dict() == {"high": "not shown", "low": "gain shown"}
+    assert set(gains_by([taught], [base], {"half": halves})["verdict"]) == {"one seed"}
+
+
+def test_what_is_tested_on_beauty_was_chosen_on_validation():
+    search, table = (
+        pd.read_csv(ROOT / "outputs" / "bench" / f"{name}.csv") for name in ("transfer-search", "transfer")
+    )
+    taught, chapter = search.dropna(subset="untaught"), values_of("amazon-beauty-5core", "04-distillation")
+    assert {"plain", "profile", *chapter["arms"], "reads", *taught["untaught"]} <= set(search["variant"])
+    assert search["variant"].str.endswith(", to the end").any() and set(search["seeds"]) == {len(chapter["seeds"])}
+    winner = taught.loc[taught["valid_ndcg@10"].idxmax()]
+    untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
+    tested = table[(table["variant"] == winner["variant"]) & (table["baseline"] == "plain")]
+    assert list(tested["seen"]) == ["filtered", "kept"] * 2 and set(tested["control"]) == {"shuffled"}
+    assert not set(bench_transfer.FRESH) & set(chapter["seeds"])
+    seeds = [" ".join(map(str, each)) for each in (chapter["seeds"], bench_transfer.FRESH)]
+    assert list(table["tested"].unique()) == seeds and set(table["cases"]) == {22_363}
+    assert (table["seeds"] == table["tested"].str.split().str.len()).all()
+    baselines = table.loc[table["variant"] == winner["variant"], "baseline"]
+    assert set(baselines) == {"plain", winner["untaught"], untaught}

@@ -1,0 +1,154 @@
+import os
+import signal
+import time
+from dataclasses import replace
+from multiprocessing import get_context
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from seqdistill.config import Distillation
+from seqdistill.io import BookError, load_json, save_table
+from seqdistill.training import train as engine
+from seqdistill.training.train import load_problem, probe, problem, run_key, student, train
+from test_train import SMALL, outcome
+
+
+@pytest.mark.parametrize(("after", "causal"), [(1, True), (2, True), (3, True), (2, False)])
+def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, after, causal):
+    shape = replace(SMALL.student, causal=causal)
+    taught = replace(SMALL, student=shape, schedule="cosine", warmup=1.0, distillation=Distillation(share=0.5))
+    whole = outcome(taught, given, tmp_path / "whole")
+    keep, calls = engine.keep, []
+
+    def killed(*arguments):
+        keep(*arguments)
+        calls.append(1)
+        if len(calls) == after:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(taught, given, tmp_path / "broken")
+    monkeypatch.setattr(engine, "keep", keep)
+    resumed = outcome(taught, given, tmp_path / "broken")
+    assert all(torch.equal(whole[0][name], resumed[0][name]) for name in whole[0])
+    assert whole[1].equals(resumed[1]) and whole[2] == resumed[2]
+
+
+def same(one, other):
+    return all(torch.equal(one[0][name], other[0][name]) for name in one[0]) and one[1].equals(other[1])
+
+
+@pytest.mark.parametrize("damage", ["state", "best", "progress", "gone"])
+def test_a_damaged_checkpoint_is_not_used(given, tmp_path, monkeypatch, damage):
+    keep = engine.keep
+
+    def killed(*arguments):
+        keep(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "keep", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, given, tmp_path / "broken")
+    monkeypatch.setattr(engine, "keep", keep)
+    checkpoint = tmp_path / "broken" / run_key(SMALL, given) / "checkpoint"
+    names = {"state": "state-1.safetensors", "best": "best-1.safetensors", "progress": "progress.json"}
+    if damage == "gone":
+        (checkpoint / names["state"]).unlink()
+    else:
+        (checkpoint / names[damage]).write_bytes(b"{")
+    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
+    assert same(outcome(SMALL, given, tmp_path / "broken"), outcome(SMALL, given, tmp_path / "whole"))
+    assert "its checkpoint is damaged" in (tmp_path / "log").read_text()
+
+
+def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(given, tmp_path):
+    long = replace(SMALL, epochs=12, distillation=Distillation())
+    whole = outcome(long, given, tmp_path / "whole")
+    checkpoint = tmp_path / "broken" / run_key(long, given) / "checkpoint" / "progress.json"
+    child = get_context("spawn").Process(target=train, args=(long, given, tmp_path / "broken"))
+    child.start()
+    while child.is_alive() and not checkpoint.exists():
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.join()
+    assert checkpoint.exists() and not (checkpoint.parent.parent / "metrics.json").exists()
+    done = len(load_json(checkpoint)["history"])
+    epoch, trained = engine.epoch, []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "epoch", lambda *given: trained.append(1) or epoch(*given))
+        assert same(outcome(long, given, tmp_path / "broken"), whole)
+    assert len(trained) == long.epochs - done < long.epochs
+
+
+def test_two_processes_train_a_run_once(given, tmp_path):
+    runs = [get_context("spawn").Process(target=train, args=(SMALL, given, tmp_path)) for _ in range(2)]
+    for run in runs:
+        run.start()
+    for run in runs:
+        run.join()
+    assert [run.exitcode for run in runs] == [0, 0]
+    home = tmp_path / run_key(SMALL, given)
+    assert sorted(path.name for path in home.iterdir() if path.name != "lock") == [
+        "config.json",
+        "cost.json",
+        "metrics.json",
+        "model.safetensors",
+        "ranks.parquet",
+    ]
+
+
+def test_the_saved_student_ranks_as_its_run_did(given, tmp_path):
+    _, ranks, _ = outcome(SMALL, given, tmp_path)
+    model = student(tmp_path / run_key(SMALL, given), given.items)
+    assert engine.rank(given.test, engine.model_score(model)).equals(ranks)
+    alone = [
+        engine.user_vector(model(ids)[1][-2], ids > 0)
+        for row in (0, 1)
+        for ids in [torch.from_numpy(given.train.row(row)[-10:])[None]]
+    ]
+    read = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "probe_r2", lambda h, vectors: read.update(h=h, vectors=vectors) or 0.0)
+        probe(model, given)
+    torch.testing.assert_close(read["h"][:2], torch.cat(alone))
+    assert len(read["h"]) == 39 and not read["vectors"].isnan().any()
+
+
+def test_a_finished_run_is_not_trained_again(given, tmp_path, monkeypatch):
+    first = train(SMALL, given, tmp_path)
+    monkeypatch.setattr(engine, "epoch", None)
+    assert train(SMALL, given, tmp_path) == first
+
+
+def test_keys_tell_runs_apart(given):
+    other = replace(given, teacher=given.teacher + 1)
+    taught = replace(SMALL, distillation=Distillation())
+    assert run_key(SMALL, given) == run_key(SMALL, other)
+    keys = [
+        run_key(SMALL, given),
+        run_key(replace(SMALL, seed=1), given),
+        run_key(taught, given),
+        run_key(taught, other),
+    ]
+    assert len(set(keys)) == 4
+
+
+def test_keys_follow_the_content(given, events):
+    again = problem(events.copy(), 30, given.teacher.clone())
+    assert (again.key, again.digests) == (given.key, given.digests)
+    moved = events.assign(item=events["item"].where(events.index != 7, 1 + events["item"] % 30))
+    assert problem(moved, 30).key != given.key != problem(events, 31).key
+    assert problem(events, 30, given.teacher + 1e-6).digests != given.digests
+
+
+def test_a_teacher_made_from_other_events_is_refused(given, events, tmp_path):
+    for name in ("events", "items"):
+        save_table(events, tmp_path / f"{name}.parquet", "new")
+    save_file({"teacher": given.teacher}, tmp_path / "teacher.safetensors", metadata={"events": "old"})
+    with pytest.raises(BookError, match=r"teacher\.safetensors: stale, made from other events"):
+        load_problem(tmp_path)
+    save_table(events, tmp_path / "items.parquet", "old")
+    with pytest.raises(BookError, match=r"items\.parquet: stale"):
+        load_problem(tmp_path)

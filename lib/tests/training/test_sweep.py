@@ -1,0 +1,220 @@
+import os
+import signal
+import sys
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+from joblib import Parallel, delayed
+from safetensors.torch import save_file
+from seqdistill.config import Distillation, Run, Student, plain
+from seqdistill.io import BookError, save_json, save_table
+from seqdistill.training.cluster import connected, kind_of, share_of
+from seqdistill.training.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep, usual
+from seqdistill.training.train import train
+
+SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
+TAUGHT = replace(SMALL, distillation=Distillation())
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
+    return lambda: (tmp_path / "log").read_text()
+
+
+def same(jobs, one, other):
+    equal = (
+        a.equals(b)
+        for name, frames in ranks(jobs, one).items()
+        for a, b in zip(frames, ranks(jobs, other)[name], strict=True)
+    )
+    return all(equal) and results(jobs, one) == results(jobs, other)
+
+
+def test_two_workers_equal_one(given, tmp_path):
+    jobs = plan({"plain": SMALL, "distilled": TAUGHT}, [0, 1], given)
+    sweep(jobs, tmp_path / "two", workers=2)
+    sweep(jobs, tmp_path / "one", workers=1)
+    assert {name: len(frames) for name, frames in ranks(jobs, tmp_path / "one").items()} == {"plain": 2, "distilled": 2}
+    assert same(jobs, tmp_path / "one", tmp_path / "two")
+
+
+def test_runs_do_not_share_a_gpu(monkeypatch):
+    assert usual("loky") > 1 or os.cpu_count() == 1
+    assert share_of({"CPU": 8.0}) == {"num_cpus": 1}
+    assert share_of({"CPU": 8.0, "GPU": 2.0}) == {"num_cpus": 1, "num_gpus": 1}
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert usual("loky") == 1
+
+
+def test_a_variant_may_bring_a_teacher_of_its_own(given, tmp_path):
+    other = replace(given, teacher=torch.randn(40, 6))
+    jobs = plan({"plain": SMALL, "ours": TAUGHT, "theirs": Job(TAUGHT, other), "again": Job(SMALL, other)}, [0], given)
+    assert len({run_folder(job, tmp_path) for job in jobs.values()}) == 3  # without a teacher in it a run is the same
+    assert list(missing(jobs, tmp_path)) == [("again", 0), ("ours", 0), ("theirs", 0)]
+    sweep(jobs, tmp_path, workers=1)
+    assert missing(jobs, tmp_path) == {} and len(list(tmp_path.glob("*/metrics.json"))) == 3
+    found = {variant: run["valid_ndcg@10"] for (variant, _), run in results(jobs, tmp_path).items()}
+    assert found["plain"] == found["again"] and found["ours"] != found["theirs"]
+
+
+def test_a_grid_names_its_cells():
+    cells = grid(Distillation(share=0.25), alpha=[0.4, 1.0], beta=[False, True])
+    assert list(cells) == ["alpha 0.4, beta off", "alpha 1, beta off", "alpha 0.4, beta on", "alpha 1, beta on"]
+    assert cells["alpha 1, beta off"] == Distillation(share=0.25, alpha=1, beta=False)
+    assert grid(SMALL, loss=["bce"], lr=[0.1]) == {"loss bce, lr 0.1": replace(SMALL, loss="bce", lr=0.1)}
+    with pytest.raises(BookError, match='grid: "aplha" is not a setting of Distillation \\(did you mean "alpha"\\?\\)'):
+        grid(Distillation(), aplha=[1])
+
+
+def measured(folder, job, seconds, epochs):
+    save_json({"config": plain(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
+    save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
+    save_table(pd.DataFrame({"kept": [1]}), run_folder(job, folder) / "ranks.parquet")
+    save_file({"weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
+
+
+def test_a_sweep_says_what_it_costs(given, tmp_path, told):
+    hourly, wide = replace(SMALL, epochs=10), replace(SMALL, student=replace(SMALL.student, dim=32))
+    jobs = plan({"plain": SMALL, "long": hourly, "wide": wide}, [0, 1], given)
+    assert cost(jobs, tmp_path, 2) == (
+        "6 runs, 0 finished already; 6 to train, at most 2 at a time: at most 36 epochs, time unknown (none measured)"
+    )
+    measured(tmp_path, jobs["plain", 0], 2 * 3600, 4)
+    assert cost(jobs, tmp_path, 2) == (
+        "6 runs, 1 finished already; 5 to train, at most 2 at a time: at most 32 epochs, "
+        "about 6.00 h for the 3 whose like was measured"
+    )
+    measured(tmp_path, jobs["wide", 0], 3600, 4)
+    assert cost(jobs, tmp_path, 1).endswith(
+        "4 to train, at most 1 at a time: at most 28 epochs, about 13.00 h for the 4 whose like was measured"
+    )
+    sweep({name: jobs[name] for name in [("plain", 0), ("plain", 1)]}, tmp_path, workers=1)
+    assert told().startswith(
+        "sweep: 2 runs, 1 finished already; 1 to train, at most 1 at a time: at most 4 epochs, "
+        "about 2.00 h for the 1 whose like was measured\n"
+    )
+
+
+@contextmanager
+def processes(monkeypatch):
+    def workers():
+        return [child for child in psutil.Process().children() if "popen_loky_posix" in " ".join(child.cmdline())]
+
+    yield "loky", workers, lambda worker: worker.kill()
+
+
+@contextmanager
+def ray_nodes(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0123456789abcdef" * 4)  # else Ray leaves one in the home folder
+    import ray
+    from ray.cluster_utils import Cluster
+
+    soon = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
+    first = {"num_cpus": 2, "object_store_memory": 80_000_000, "include_dashboard": False, "_system_config": soon}
+    cluster = Cluster(initialize_head=True, head_node_args=first)
+    second = cluster.add_node(num_cpus=1, object_store_memory=80_000_000)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
+    try:
+        yield (
+            "ray",
+            lambda: raylet.children(recursive=True),
+            lambda _: cluster.remove_node(second, allow_graceful=False),
+        )
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@contextmanager
+def dask_workers(monkeypatch):
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        nannies = list(cluster.workers.values())
+        yield (
+            cluster.scheduler_address,
+            lambda: [psutil.Process(it.pid) for it in nannies],
+            lambda worker: worker.kill(),
+        )
+
+
+def resumable(process):
+    """Whether a process holds the lock of a run that has a checkpoint already."""
+    locks = [Path(file.path) for file in process.open_files() if file.path.endswith("/lock")]
+    return any((lock.parent / "checkpoint" / "progress.json").exists() for lock in locks)
+
+
+@pytest.mark.parametrize("workers", [processes, ray_nodes, dask_workers])
+def test_a_lost_worker_loses_no_run(given, tmp_path, monkeypatch, told, workers):
+    jobs, folder, killed = plan({"distilled": replace(TAUGHT, epochs=25)}, [0, 1, 2, 3], given), tmp_path / "runs", []
+    homes = sorted(run_folder(job, folder) for job in jobs.values())
+
+    def kill_one(there, kill):
+        while not killed and not all((path / "metrics.json").exists() for path in homes):
+            time.sleep(0.02)
+            with suppress(psutil.Error):
+                killed.extend([process for process in there() if resumable(process)][:1])
+        kill(*killed)
+
+    with workers(monkeypatch) as (cluster, there, kill):
+        killer = threading.Thread(target=kill_one, args=[there, kill], daemon=True)
+        killer.start()
+        sweep(jobs, folder, cluster)
+        killer.join()
+    assert not killed[0].is_running()
+    assert ("sweep: a worker was lost (" in told()) == (kind_of(cluster) != "dask")  # Dask tries again by itself
+    for job in jobs.values():
+        train(*job, tmp_path / "alone")
+    assert same(jobs, folder, tmp_path / "alone")
+    assert sorted(folder.iterdir()) == homes
+    assert {len(run["history"]) for run in results(jobs, folder).values()} == {25}
+
+
+def test_runs_that_never_end_are_named(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "seqdistill.training.sweep.train", lambda *_: None
+    )  # as on nodes that write to a folder of their own
+    with pytest.raises(BookError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) not finished after 4 tries"):
+        sweep(plan({"plain": SMALL}, [0, 1], given), tmp_path, workers=1)
+
+
+def test_a_task_that_costs_every_dask_worker_is_told(monkeypatch):
+    with dask_workers(monkeypatch) as (address, *_), connected(address) as lost:
+        with pytest.raises(lost):
+            Parallel(n_jobs=-1)(delayed(signal.raise_signal)(number) for number in (signal.SIGKILL, signal.SIGKILL))
+        assert Parallel(n_jobs=-1)(delayed(abs)(number) for number in (-1, -2)) == [1, 2]
+
+
+def test_dask_workers_of_several_threads_are_refused():
+    from distributed import LocalCluster
+
+    threads = LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
+    with threads, pytest.raises(BookError, match="--nthreads 1"), connected(threads.scheduler_address):
+        pass
+
+
+@pytest.mark.parametrize(("cluster", "module"), [("ray", "ray"), ("tcp://localhost:8786", "distributed")])
+def test_a_cluster_that_is_not_installed_names_its_command(given, tmp_path, monkeypatch, cluster, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(
+        BookError, match=rf'cluster: {module} is not installed; run pip install .*"lib\[{kind_of(cluster)}\]"'
+    ):
+        sweep(plan({"plain": SMALL}, [0], given), tmp_path, cluster)
+
+
+def test_an_unknown_cluster_is_refused(given, tmp_path):
+    for wrong in ("tcp", "loky://here", "dask://here:1"):
+        with pytest.raises(BookError, match=f'cluster "{wrong}": choose loky, ray, dask'):
+            kind_of(wrong)
+    with pytest.raises(BookError, match='cluster "loki": choose loky, ray, dask'):
+        sweep(plan({"plain": SMALL}, [0], given), tmp_path, "loki")

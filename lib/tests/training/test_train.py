@@ -1,0 +1,283 @@
+import re
+import subprocess
+import sys
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from seqdistill.config import Distillation, Run, Student, parse, plain
+from seqdistill.data.splits import leave_last_k
+from seqdistill.io import BookError, load_json, load_table, save_json
+from seqdistill.training import epochs
+from seqdistill.training import train as engine
+from seqdistill.training.epochs import AdamW, rate, training_rows
+from seqdistill.training.train import problem, run_key, student, train
+from torch.utils._python_dispatch import TorchDispatchMode
+
+SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
+
+
+def outcome(config, given, folder):
+    train(config, given, folder)
+    home = folder / run_key(config, given)
+    return load_file(home / "model.safetensors"), load_table(home / "ranks.parquet"), load_json(home / "metrics.json")
+
+
+BERT = replace(SMALL, student=replace(SMALL.student, causal=False), masked=0.3, last_share=0.3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "least"),
+    [
+        ({}, 0.9),
+        ({"schedule": "cosine", "warmup": 1.0, "windows": "last"}, 0.9),
+        ({"loss": "sampled", "negatives": 10}, 0.9),
+        ({"loss": "bce", "negatives": 5}, 0.8),
+        ({"loss": "gbce", "negatives": 5, "epochs": 60}, 0.9),
+        ({"precision": "bf16"}, 0.9),
+        ({"student": replace(SMALL.student, temperature=0.1)}, 0.9),
+    ],
+)
+def test_the_circle_is_learned(given, tmp_path, setting, least):
+    result = train(replace(SMALL, **{"epochs": 20} | setting), given, tmp_path)
+    assert result["test"]["kept"]["recall@5"] > least
+
+
+def test_bert4rec_learns_the_circle(given, tmp_path):
+    assert train(replace(BERT, epochs=80, lr=0.005), given, tmp_path)["test"]["kept"]["recall@5"] > 0.9
+
+
+def test_adamw_is_torchs_and_leaves_alone_what_has_no_gradient():
+    torch.manual_seed(0)
+    ours = [
+        torch.nn.Parameter(torch.randn(3, 2)),
+        torch.nn.Parameter(torch.randn(4)),
+        torch.nn.Parameter(torch.ones(1)),
+    ]
+    theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
+    mine, torchs = AdamW(ours, 0.1, 0.01), torch.optim.AdamW(theirs, weight_decay=0.01, fused=True)
+    for number in range(5):
+        mine.lr = torchs.param_groups[0]["lr"] = 0.1 / (1 + number)
+        for weights, optimizer in ((ours, mine), (theirs, torchs)):
+            (weights[0].square().sum() + (weights[1].exp().sum() if number % 2 else 0)).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    for mine, theirs_ in zip(ours, theirs, strict=True):
+        assert torch.equal(mine, theirs_)
+    assert ours[2].item() == 1
+
+
+def test_a_run_leaves_the_compiler_alone(tmp_path):
+    code = (
+        "import sys, numpy, pandas; from pathlib import Path; from seqdistill.training.train import problem, train;"
+        "from seqdistill.config import Run, Student; user = numpy.repeat(range(20), 6);"
+        "split = numpy.tile(['train'] * 4 + ['valid', 'test'], 20); item = 1 + numpy.arange(120) % 7;"
+        "events = pandas.DataFrame({'user': user, 'item': item, 'time': range(120), 'split': split});"
+        "train(Run(student=Student(dim=8), epochs=1), problem(events, 7), Path(sys.argv[1]));"
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
+
+
+def test_the_learning_rate_rises_then_falls():
+    run = replace(SMALL, epochs=10, warmup=2.0, schedule="cosine", lr=1.0)
+    assert [rate(run, done) for done in (0, 1, 5, 10)] == pytest.approx([0, 0.5 * 0.9755283, 0.5, 0], abs=1e-6)
+    assert [rate(replace(SMALL, lr=0.3), done) for done in (0, 4)] == [0.3, 0.3]
+
+
+def test_a_run_without_gain_stops_and_keeps_its_best(given, tmp_path, monkeypatch):
+    curve = iter([0.1, 0.3, 0.2, 0.2, 0.2, 0.9])
+    real = engine.metrics
+    monkeypatch.setattr(engine, "metrics", lambda ranks: real(ranks) | {"ndcg@10": next(curve, 0.0)})
+    found = train(replace(SMALL, epochs=9, patience=3), given, tmp_path)
+    assert len(found["history"]) == 5 and found["best_epoch"] == 2
+
+
+def test_patience_waits_for_the_end_of_phase_one():
+    alone = [{"valid_ndcg@10": 0.5}] + [{"valid_ndcg@10": 0.1}] * 4
+    late = [{**log, "loss_distil": 1.0} for log in alone[:3]] + alone[3:]
+    run = replace(SMALL, epochs=9, patience=3)
+    assert engine.finished(alone, run) and not engine.finished(late, run)
+    assert not engine.finished(alone, replace(run, patience=0))
+
+
+def test_phase_one_ends_by_its_share_or_its_patience_and_for_good():
+    logs = [{"valid_ndcg@10": value, "loss_distil": 1.0} for value in (0.1, 0.3, 0.2, 0.2)]
+    run = replace(SMALL, epochs=10, distillation=Distillation(share=0.4))
+    assert [engine.taught(logs[:n], run) for n in range(5)] == [True] * 4 + [False]
+    hasty = replace(run, distillation=Distillation(share=0.4, patience=1))
+    assert [engine.taught(logs[:n], hasty) for n in range(4)] == [True] * 3 + [False]
+    assert not engine.taught([*logs[:3], {"valid_ndcg@10": 0.9}], hasty)
+    assert not engine.taught([], SMALL)
+
+
+def test_the_papers_windows_are_the_last_events(given):
+    every, last = (training_rows(given.train, replace(SMALL, windows=kind)) for kind in ("all", "last"))
+    assert len(last) == 40 < len(every)
+    assert all((last.row(i) == given.train.row(i)[-11:]).all() for i in range(40))
+    assert training_rows(given.train, BERT).lengths.max() == 10
+
+
+def test_progress_says_where_a_run_stands(given, tmp_path, monkeypatch):
+    monkeypatch.setattr(engine, "QUIET", -1.0)
+    lines = []
+    train(SMALL, given, tmp_path, lines.append)
+    assert len(lines) == 5
+    wanted = r"run [0-9a-f]{16}: epoch 1 of 4, loss \d\.\d{3}, validation NDCG@10 0\.\d{4}, \d+ sequences/s, at most \d+ min left"
+    assert re.fullmatch(wanted, lines[0])
+
+
+def test_two_processes_train_the_model_that_one_would(events, tmp_path):
+    exact = replace(SMALL, student=replace(SMALL.student, dropout=0.0), epochs=3, batch=7)
+    plan = [
+        exact,
+        replace(exact, distillation=Distillation(share=0.7)),
+        replace(exact, batch=3, distillation=Distillation(share=0.7, loss="infonce", side="student")),
+        replace(exact, student=replace(exact.student, causal=False)),
+    ]
+    save_json({"runs": [plain(run) for run in plan]}, tmp_path / "plan.json")
+    events.to_parquet(tmp_path / "events.parquet")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    done = subprocess.run(
+        [*launch, Path(__file__).parent / "two_processes.py", tmp_path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    half = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
+    half[::2] = torch.nan
+    whole = problem(events, 30, half)
+    for run in plan:
+        two, one = (
+            load_json(tmp_path / "runs" / run_key(run, whole) / "metrics.json"),
+            train(run, whole, tmp_path / "one"),
+        )
+        for ours, theirs in zip(two["history"], one["history"], strict=True):
+            losses = ["loss_model", *(("loss_distil", "target_variance") if "loss_distil" in theirs else ())]
+            assert [ours[name] for name in losses] == pytest.approx([theirs[name] for name in losses], rel=1e-4)
+
+
+@pytest.mark.parametrize("beta", [True, False])
+@pytest.mark.parametrize("causal", [True, False])
+def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta, causal):
+    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
+    taught = replace(alone, distillation=Distillation(alpha=0.0, beta=beta, share=1.0))
+    (ours, _, ours_told), (theirs, _, told) = (outcome(run, given, tmp_path) for run in (taught, alone))
+    assert list(ours) == list(theirs)
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight)
+    steps = [[log["loss_model"] for log in found["history"]] for found in (ours_told, told)]
+    assert steps[0] == pytest.approx(steps[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_phase_two_is_plain_training_from_the_weights_of_phase_one(given, causal):
+    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
+    taught, rows = replace(alone, distillation=Distillation(side="student")), training_rows(given.train, alone)
+    model, teacher, optimizer, machine = engine.fresh(taught, given)
+    engine.epoch(rows, model, teacher, optimizer, taught, 0, machine)
+    plain_model, _, plain_optimizer, _ = engine.fresh(alone, given)
+    plain_model.load_state_dict(model.state_dict())
+    plain_optimizer.state = deepcopy(optimizer.state[: len(plain_optimizer.trained)])
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    engine.epoch(rows, model, None, optimizer, taught, 1, machine)
+    engine.epoch(rows, plain_model, None, plain_optimizer, alone, 1, machine)
+    assert not before["item.weight"].equal(model.state_dict()["item.weight"])
+    for name, weight in plain_model.state_dict().items():
+        assert weight.equal(model.state_dict()[name]), name
+
+
+def test_the_saved_student_is_the_plain_student(given, tmp_path):
+    taught = replace(SMALL, distillation=Distillation(side="student"))
+    shapes = [{k: v.shape for k, v in outcome(run, given, tmp_path)[0].items()} for run in (SMALL, taught)]
+    assert shapes[0] == shapes[1]
+
+
+def test_a_config_survives_json():
+    taught = replace(SMALL, distillation=Distillation(side="frozen"))
+    assert parse(Run, plain(taught), "test") == taught
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"epocks": 3}, '"epocks" is not a setting of Run \\(did you mean "epochs"\\?\\)'),
+        ({"student": {"dropout": 1.5}}, '"dropout" = 1.5'),
+        ({"epochs": "many"}, "\"epochs\" = 'many'"),
+    ],
+)
+def test_a_wrong_setting_is_named(values, message):
+    with pytest.raises(BookError, match=message):
+        parse(Run, values, "test")
+
+
+def test_a_phase_1_that_rounds_to_nothing_is_refused():
+    with pytest.raises(BookError, match="of 4 epochs rounds to 0"):
+        replace(SMALL, distillation=Distillation(share=0.1))
+
+
+def test_own_arrays_need_five_lines(tmp_path):
+    users, items = np.repeat(np.arange(20), 8), np.tile(np.arange(1, 9), 20)
+    events = pd.DataFrame({"user": users, "item": items, "time": np.tile(np.arange(8), 20)})
+    events["split"] = leave_last_k(events, 1)
+    given = problem(events, items=8)
+    run = Run(student=Student(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
+    found = train(run, given, tmp_path)
+    assert found["test"]["kept"]["recall@5"] == 1
+    assert 0 < found["coverage@10"] <= 1
+    model = student(tmp_path / run_key(run, given), items=8)
+    assert model.score(torch.tensor([[1, 2, 3]])).argmax().item() + 1 == 4
+
+
+class Reads(TorchDispatchMode):
+    """Counts the operations that make a host wait for its device."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.name().split(".")[0].removeprefix("aten::")
+        masks = (
+            [part for part in args[1] if part is not None and part.dtype == torch.bool]
+            if "index" in name and isinstance(args[1], list | tuple)
+            else []
+        )
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2") or masks:
+            self.found.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        None,
+        *(
+            {"loss": kind, "side": side}
+            for kind in ("mse", "rmse", "cosine", "infonce")
+            for side in ("target", "frozen", "student")
+        ),
+        *({"aggregation": how} for how in ("exponential", "attention", "last")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("loss", ["full", "sampled", "bce", "gbce"])
+def test_a_step_never_waits_for_its_device(given, loss, causal, setting):
+    run = replace(SMALL, loss=loss, negatives=5, student=replace(SMALL.student, causal=causal, item_dropout=0.1))
+    run = replace(run, distillation=Distillation(**setting)) if setting else run
+    model, teacher, optimizer, machine = engine.fresh(run, given)
+    batch = next(epochs.examples(training_rows(given.train, run), run, 0, model.mask_id))
+    with Reads() as reads:
+        log = epochs.step(batch, model.train(), teacher, optimizer, run, machine)
+    assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
+
+
+def test_reads_are_counted():
+    with Reads() as reads:
+        assert torch.ones(3).sum().item() == 3 and len(torch.ones(3)[torch.ones(3) > 0]) == 3
+    assert reads.found == ["_local_scalar_dense", "index"]

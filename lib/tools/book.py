@@ -1,0 +1,282 @@
+"""Execute one notebook: text -> strict parameters -> papermill -> a whole, normalised notebook, or the old one."""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pages
+import papermill
+import presets
+from filelock import FileLock, Timeout
+from nbclient.exceptions import DeadKernelError
+from nbconvert import HTMLExporter
+from papermill.exceptions import PapermillExecutionError
+from presets import chapters, check_preset, parameters, preset_values, values_of
+from seqdistill.config import suggestion
+from seqdistill.io import ROOT, BookError, data_dir, digest, outputs_dir, shown, unwritable, writing
+from seqdistill.profiles import answers as store
+from seqdistill.profiles import generate as profiles
+from seqdistill.profiles.chat import Answer, Failure
+from seqdistill.profiles.hf import model_folder
+from seqdistill.profiles.llm import open_llm, parts_of
+from seqdistill.profiles.weights import fetch_weights
+
+# One set of switches for every headless execution, papermill's and nbval's alike.
+HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
+HEADLESS["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # with ipywidgets at hand, a model that loads draws into its cell
+HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
+
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
+    """Drop what differs between equal executions: times, versions, paths, ids."""
+    notebook.metadata = nbformat.from_dict(METADATA)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"{chapter}-{number:02}"
+        cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
+        if cell.cell_type == "code":
+            cell.outputs = joined(cell.outputs)
+    return notebook
+
+
+def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
+    """Join neighbouring outputs of one stream: where they were cut is a matter of timing."""
+    found: list[nbformat.NotebookNode] = []
+    for output in outputs:
+        if found and output.output_type == "stream" and found[-1].get("name") == output.name:
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
+def execute(chapter: str, preset: str) -> None:
+    """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and keeps the failed one apart.
+
+    Raises:
+        BookError: the chapter, preset or a parameter does not exist, or a cell failed.
+    """
+    if chapter not in chapters():
+        raise BookError(f'"{chapter}" is not a notebook{suggestion(chapter, chapters())}.')
+    source = jupytext.read(presets.TEXT / f"{chapter}.py")
+    changed = preset_values(preset, chapter, parameters(source))
+    os.environ.update(HEADLESS)
+    home = outputs_dir(preset)
+    target, failed = home / f"{chapter}.ipynb", home / "failed" / f"{chapter}.ipynb"
+    source.metadata = nbformat.from_dict(METADATA)
+    with tempfile.TemporaryDirectory() as folder, echoed(Path(folder) / "log"):
+        before, after = Path(folder) / "before.ipynb", Path(folder) / "after.ipynb"
+        nbformat.write(source, before)
+        try:
+            papermill.execute_notebook(
+                before,
+                after,
+                changed,
+                kernel_name="python3",
+                progress_bar=False,
+                cwd=str(presets.TEXT.parent),
+                extra_arguments=["--log-level=40"],
+            )
+        except PapermillExecutionError as error:
+            failed.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(after, failed)
+            what = error.evalue if error.ename == "BookError" else f"{error.ename}: {error.evalue}"
+            raise BookError(f"{chapter}: {what} (the failed notebook is {shown(failed)})") from None
+        except DeadKernelError:
+            raise BookError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
+        done = normalised(nbformat.read(after, as_version=4), chapter)
+    with writing(target) as temporary:
+        nbformat.write(done, temporary)
+    with writing(target.with_suffix(".html")) as temporary:
+        resources = {"metadata": {"name": done.cells[0].source.splitlines()[0].lstrip("# ")}}
+        temporary.write_text(HTMLExporter().from_notebook_node(done, resources)[0])
+    failed.unlink(missing_ok=True)
+
+
+class echoed:
+    """While a chapter executes, print what the library reports through `artifacts.say`."""
+
+    def __init__(self, log: Path):
+        self.log, self.stop = log, threading.Event()
+        self.thread = threading.Thread(target=self.follow, daemon=True)
+
+    def __enter__(self) -> None:
+        self.log.touch()
+        os.environ["SEQDISTILL_LOG"] = str(self.log)
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        del os.environ["SEQDISTILL_LOG"]
+
+    def follow(self) -> None:
+        """Print new lines until told to stop."""
+        with self.log.open() as lines:
+            while not self.stop.wait(0.5):
+                for line in lines:
+                    print(f"  {line.rstrip()}", flush=True)
+
+
+def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
+    """Profiles that a preset wants, and where the shipped ones stand."""
+    opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
+    settings = (values[name] for name in ("llm", "style", "strategy", "context", "sample"))
+    dataset, task = profiles.task_of(outputs_dir(preset) / "artifacts", *settings, opened)
+    return profiles.shipped_path(dataset, values["llm"], values["style"], values["strategy"]), task
+
+
+def weights(preset: str) -> None:
+    """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
+
+    A model of the hub is always fetched: notebooks run with HF_HUB_OFFLINE, and the keys of answers need its files.
+
+    Raises:
+        BookError: no source gave them.
+    """
+    values = values_of(preset, "02-profiles")
+    kind, model = parts_of(values["llm"])
+    if kind == "transformers":
+        print(f"{values['llm']}: {shown(model_folder(model))}", flush=True)
+    names = {values["live_llm"]} if values["live_users"] else set()
+    if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and needs_model(preset, values):
+        names.add(values["llm"])
+    for name in sorted(name for name in names if parts_of(name)[0] == "gguf"):
+        print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
+
+
+def needs_model(preset: str, values: dict) -> bool:
+    """Whether 02 opens the model: to count the tokens of histories, or for answers that are nowhere yet."""
+    if values["style"] != "grounded":
+        return True
+    target, task = profile_task(preset, values)
+    asked = task.first_questions()
+    known = store.shipped(store.read_shipped(target), asked)
+    known |= store.Store(data_dir() / "cache" / "answers.sqlite").get(question.key for question in asked)
+    return any(question.key not in known for question in asked)
+
+
+def write_profiles(preset: str, fresh: bool) -> None:
+    """Answer 02's questions and ship the answers.
+
+    `fresh` asks all of them again, into a store of its own that lives until all answers are shipped: a run that was
+    killed, or in which users failed, goes on where it was.
+
+    Raises:
+        BookError: the weights are not here.
+    """
+    values = values_of(preset, "02-profiles")
+    if parts_of(values["llm"])[0] == "gguf":
+        fetch_weights(values["llm"])
+    target, task = profile_task(preset, values)
+    folder = data_dir() / "cache"
+    opened = cache(lambda: open_llm(values["llm"], values["context"], values["parallel"]))
+    own = folder / f"fresh-{digest([question.key for question in task.first_questions()])[:16]}.sqlite"
+    kept, known = store.Store(own if fresh else folder / "answers.sqlite"), {} if fresh else store.read_shipped(target)
+    ask, asked = profiles.asker(opened, kept, known), []
+
+    def noted(questions: list[store.Question]) -> dict[str, Answer | Failure]:
+        asked.extend(questions)
+        return ask(questions)
+
+    outcomes = profiles.write(task, noted)
+    again = f"run `make profiles PRESET={preset}{' FRESH=1' if fresh else ''}`"
+    if lost := profiles.failures_sentence(outcomes, again):
+        print(lost, flush=True)
+    old = store.shipped(known, asked)
+    new = {key: answer for key, answer in kept.get(question.key for question in asked).items() if key not in old}
+    table = store.ship(target, asked, old | new)
+    if fresh and not lost:
+        own.unlink()
+    print(f"{shown(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
+
+
+def nbval(preset: str) -> int:
+    """Re-execute a preset's stored notebooks with nbval, strictly, writing into build/nbval; return its exit code."""
+    shutil.rmtree(ROOT / "build" / "nbval", ignore_errors=True)
+    notebooks = [str(outputs_dir(preset) / f"{chapter}.ipynb") for chapter in chapters()]
+    command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
+    command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg")]
+    environment = {**os.environ, **HEADLESS, "SEQDISTILL_OUTPUTS": str(ROOT / "build" / "nbval")}
+    return subprocess.run([*command, *notebooks], env=environment, check=False).returncode
+
+
+@contextmanager
+def alone(preset: str) -> Iterator[None]:
+    """Keep a preset's outputs to this process.
+
+    Raises:
+        BookError: another process is at work there.
+    """
+    path = outputs_dir(preset) / "artifacts" / "lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=0):
+            yield
+    except Timeout:
+        raise BookError(
+            f"{shown(path.parents[1])}: another `make` is at work there; run this again when it is done."
+        ) from None
+
+
+def main() -> None:
+    """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
+    parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
+    parser.add_argument("action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval"])
+    parser.add_argument("chapter", nargs="?", default="")
+    parser.add_argument("--preset", default="default")
+    parser.add_argument("--fresh", action="store_true")
+    given = parser.parse_args()
+    try:
+        check_preset(given.preset)
+        with alone(given.preset):
+            act(given)
+    except BookError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped. What is finished is kept: the same command goes on from there.")
+    except OSError as error:
+        if not (why := unwritable(error)):
+            raise
+        name = shown(Path(error.filename)) if error.filename else given.chapter or given.action
+        sys.exit(f"{name}: {why}; the previous outputs are as they were.")
+
+
+def act(given: argparse.Namespace) -> None:
+    """Do what the command line asks."""
+    if given.action == "execute":
+        (outputs_dir(given.preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
+        start = time.monotonic()
+        print(f"{given.chapter} ({given.preset})", flush=True)
+        execute(given.chapter, given.preset)
+        print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
+    elif given.action == "publish":
+        pages.publish(given.preset)
+    elif given.action == "pages":
+        pages.build(given.preset, ROOT / "build" / "book")
+        print("build/book/index.html", flush=True)
+    elif given.action == "weights":
+        weights(given.preset)
+    elif given.action == "profiles":
+        write_profiles(given.preset, given.fresh)
+    else:
+        sys.exit(nbval(given.preset))
+
+
+if __name__ == "__main__":
+    main()
