@@ -16,12 +16,12 @@ import pandas as pd
 import synthetic
 import torch
 from seqdistill import data as datasets
-from seqdistill.config import Student
+from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import batches, ragged, windows
 from seqdistill.data.splits import Protocol, audit, split
 from seqdistill.io import ROOT, save_csv
 from seqdistill.models.losses import full_softmax
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 
 FOLDER = ROOT / "build" / "bench"
 SIZES = {"ml-20m": (138_493, 26_744, 20_000_263), "amazon-m2": (616_502, 334_060, 3_651_542)}
@@ -65,7 +65,7 @@ def consume(name):
     for users, *_ in batches(rows, BATCH, np.random.default_rng(0)):
         fed += len(users)
     feeding = fed / (time.process_time() - started)
-    model = Encoder(len(data.items), Student(dim=64, blocks=2, heads=2))
+    model = SequentialRecommender(len(data.items), ModelConfig(dim=64, blocks=2, heads=2))
     started, trained = time.process_time(), 0
     for _, (users, inputs, targets) in zip(range(STEPS), batches(rows, BATCH, np.random.default_rng(0)), strict=False):
         real = torch.from_numpy(targets > 0)

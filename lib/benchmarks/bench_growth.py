@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import torch
 from measuring import apart, peak_mb, timed
-from seqdistill.config import Run, Student
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.sequences import batches, windows
-from seqdistill.evaluation.ranking import best, block_size, model_score, recommend
-from seqdistill.models.transformer import Encoder
+from seqdistill.evaluation.ranking import block_size, model_score, recommend, topk
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training.epochs import epoch, step, training_rows
-from seqdistill.training.train import fresh, problem
+from seqdistill.training.train import fresh, training_data
 
-SHAPE = Student(dim=64, blocks=2, heads=2, length=50)
+SHAPE = ModelConfig(dim=64, blocks=2, heads=2, length=50)
 GROWTH = {
     "items": [(items, 50, loss) for loss in ("full", "sampled") for items in (10_000, 33_000, 100_000, 334_060)],
     "length": [(10_000, length, "sampled") for length in (12, 25, 50, 100, 200)],
@@ -50,16 +50,16 @@ def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]
     return found
 
 
-def scan(net: Encoder, said: str, histories: list[np.ndarray]) -> list[dict]:
+def scan(net: SequentialRecommender, said: str, histories: list[np.ndarray]) -> list[dict]:
     """Encode one history, then find ten items: all of the catalogue, or an index of it; CPU ms and recall of the ten."""
     vectors = net.catalogue().detach().contiguous()
     encode, queries = [], []
     with torch.inference_mode():
         for ids in histories:
             begun = time.process_time()
-            queries.append(net.after(torch.from_numpy(ids)).numpy())
+            queries.append(net.encode_last(torch.from_numpy(ids)).numpy())
             encode.append(1000 * (time.process_time() - begun))
-    exact = {"exact": lambda query: best(torch.from_numpy(query) @ vectors.T, 10).numpy()}
+    exact = {"exact": lambda query: topk(torch.from_numpy(query) @ vectors.T, 10).numpy()}
     begun = time.process_time()
     others = indexes(vectors.numpy())
     built, rows, truth = time.process_time() - begun, [], None
@@ -85,12 +85,12 @@ def scan(net: Encoder, said: str, histories: list[np.ndarray]) -> list[dict]:
 def grow(items: int, length: int, loss: str) -> dict:
     """One training step of 64 histories, optimizer included, and the ranking of 256."""
     torch.set_num_threads(1)
-    shape = Student(dim=64, blocks=2, heads=2, length=max(length, 3))
-    rng, run = np.random.default_rng(0), Run(student=shape, loss=loss, negatives=1024)
+    shape = ModelConfig(dim=64, blocks=2, heads=2, length=max(length, 3))
+    rng, run = np.random.default_rng(0), TrainConfig(model=shape, loss=loss, negatives=1024)
     width = length + 1
     events = pd.DataFrame({"user": np.repeat(np.arange(256), width), "item": rng.integers(1, items + 1, 256 * width)})
     events = events.assign(time=np.tile(np.arange(width), 256), split="train")
-    given, base = problem(events, items), peak_mb()
+    given, base = training_data(events, items), peak_mb()
     net, _, optimizer, machine = fresh(run, given)
     fed = batches(windows(given.train, length), 64, rng)
     spent = [
@@ -112,9 +112,9 @@ def grow(items: int, length: int, loss: str) -> dict:
 def grow_users(users: int) -> dict:
     """One epoch on sessions of six events, 10,000 items, and a ranking of all of them."""
     torch.set_num_threads(1)
-    rng, run = np.random.default_rng(0), Run(student=SHAPE, loss="sampled", batch=256, negatives=1024)
+    rng, run = np.random.default_rng(0), TrainConfig(model=SHAPE, loss="sampled", batch=256, negatives=1024)
     events = pd.DataFrame({"user": np.repeat(np.arange(users), 6), "item": rng.integers(1, 10_001, 6 * users)})
-    given, base = problem(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
+    given, base = training_data(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
     net, _, optimizer, machine = fresh(run, given)
     cut = training_rows(given.train, run)
     spent, _ = timed(lambda: epoch(cut, net, None, optimizer, run, 0, machine))

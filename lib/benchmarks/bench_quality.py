@@ -9,23 +9,23 @@ from dataclasses import replace
 
 import pandas as pd
 from seqdistill import data as datasets
-from seqdistill.config import Run, Student
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.splits import leave_last_k
 from seqdistill.evaluation import baselines
 from seqdistill.evaluation.ranking import rank
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import load_table, outputs_dir, save_csv
-from seqdistill.training.train import Problem, problem, run_key, train
+from seqdistill.training.train import TrainingData, run_key, train, training_data
 
 OUT = outputs_dir("bench")
 SEEDS = (0, 1, 2)
-SHAPE = Student(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
-BEAUTY = Run(student=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", choose="filtered")
+SHAPE = ModelConfig(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
+BEAUTY = TrainConfig(model=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", validate_on="excluded")
 COSINE = 0.07
 
 
-def shaped(run: Run, **changes) -> Run:
-    return replace(run, student=replace(run.student, **changes))
+def shaped(run: TrainConfig, **changes) -> TrainConfig:
+    return replace(run, model=replace(run.model, **changes))
 
 
 SASREC = {
@@ -35,24 +35,26 @@ SASREC = {
         shaped(BEAUTY, temperature=COSINE, dropout=0.4, item_dropout=0.15), epochs=24
     ),
 }
-BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE, dropout=0.4), epochs=48, last_share=0.3)
-BERT4REC = {f"cosine, dropout .4, masked {share:g}": replace(BERT, masked=share) for share in (0.3, 0.5)}
+BERT = replace(shaped(BEAUTY, causal=False, temperature=COSINE, dropout=0.4), epochs=48, mask_last_prob=0.3)
+BERT4REC = {f"cosine, dropout .4, masked {share:g}": replace(BERT, mask_prob=share) for share in (0.3, 0.5)}
 SEARCHES = {"SASRec": SASREC, "BERT4Rec": BERT4REC}
-SMALL = Run(student=Student(dropout=0.3), epochs=40, batch=16, schedule="cosine", choose="filtered", patience=10)
-SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, masked=0.3, last_share=0.3, patience=30)
+SMALL = TrainConfig(
+    model=ModelConfig(dropout=0.3), epochs=40, batch=16, schedule="cosine", validate_on="excluded", patience=10
+)
+SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, mask_prob=0.3, mask_last_prob=0.3, patience=30)
 
 
-def prepared(name: str) -> tuple[pd.DataFrame, Problem]:
+def prepared(name: str) -> tuple[pd.DataFrame, TrainingData]:
     data = datasets.load(name, 5)
     events = data.events.assign(split=leave_last_k(data.events, 1))
-    return events, problem(events, len(data.items))
+    return events, training_data(events, len(data.items))
 
 
-def trained(run: Run, given: Problem) -> dict:
+def trained(run: TrainConfig, given: TrainingData) -> dict:
     return train(run, given, OUT / "runs", progress=print)
 
 
-def searched(given: Problem, model: str, settings: dict[str, Run]) -> tuple[pd.DataFrame, Run]:
+def searched(given: TrainingData, model: str, settings: dict[str, TrainConfig]) -> tuple[pd.DataFrame, TrainConfig]:
     rows = []
     for name, run in settings.items():
         found = trained(run, given)
@@ -63,7 +65,7 @@ def searched(given: Problem, model: str, settings: dict[str, Run]) -> tuple[pd.D
     return pd.DataFrame(rows), settings[best]
 
 
-def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run]) -> pd.DataFrame:
+def table(name: str, events: pd.DataFrame, given: TrainingData, models: dict[str, TrainConfig]) -> pd.DataFrame:
     train_events = events[events["split"] == "train"]
     systems = {
         "popularity": [rank(given.test, baselines.popularity(train_events, given.items))],
@@ -76,7 +78,8 @@ def table(name: str, events: pd.DataFrame, given: Problem, models: dict[str, Run
         systems[model] = [load_table(OUT / "runs" / run_key(one, given) / "ranks.parquet") for one in runs]
     against = dict.fromkeys((system for system in systems if system != "SASRec"), "SASRec")
     parts = [
-        compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN")) for seen in ("filtered", "kept")
+        compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN"))
+        for seen in ("excluded", "included")
     ]
     found = pd.concat(parts, ignore_index=True).rename(columns={"variant": "model"})
     found.insert(0, "dataset", name)

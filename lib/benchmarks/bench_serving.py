@@ -22,14 +22,14 @@ from measuring import apart, peak_mb, timed
 from seqdistill.config import parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.teachers import item_texts
-from seqdistill.evaluation.ranking import best, block_size, model_score, rank, recommend
+from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES, chosen
 from seqdistill.training.epochs import epoch, training_rows
 from seqdistill.training.sweep import ranks, run_folder
-from seqdistill.training.train import Problem, fresh, load_problem, student
+from seqdistill.training.train import TrainingData, fresh, load_model, load_training_data
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
@@ -40,12 +40,12 @@ ASKED = 50  # requests of IDGenRec timed one by one
 
 def overhead() -> pd.DataFrame:
     """Train with and without the teacher in turn, who begins changing: seconds of every epoch of phase 1."""
-    given, rows = load_problem(HOME / "artifacts"), []
+    given, rows = load_training_data(HOME / "artifacts"), []
     for model in models(given):
         runs = {name: chosen(HOME, given, 0)[model, name].run for name in ("plain", "distilled")}
         sides = {name: (run, *fresh(run, given)) for name, run in runs.items()}
         for number in range(PAIRS):
-            row = {"model": model, "share": runs["distilled"].distillation.share, "pair": number}
+            row = {"model": model, "share": runs["distilled"].distillation.phase1_fraction, "pair": number}
             for name in sorted(sides, reverse=number % 2 == 0):
                 run, net, teacher, optimizer, machine = sides[name]
                 cut = training_rows(given.train, run)
@@ -57,15 +57,17 @@ def overhead() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def models(given: Problem) -> list[str]:
+def models(given: TrainingData) -> list[str]:
     """Names of the students that chapter 4 trained."""
     return sorted({model for model, _ in chosen(HOME, given, 0)})
 
 
-def trained(model: str, variant: str) -> tuple[Encoder, Ragged]:
+def trained(model: str, variant: str) -> tuple[SequentialRecommender, Ragged]:
     """The student of seed 0, and the histories of the test set."""
-    given = load_problem(HOME / "artifacts")
-    return student(run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs"), given.items), given.test.histories
+    given = load_training_data(HOME / "artifacts")
+    return load_model(
+        run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs"), given.items
+    ), given.test.histories
 
 
 def infer(model: str, variant: str, batch: int) -> dict:
@@ -102,11 +104,11 @@ def one(histories: Ragged, row: int) -> Ragged:
 
 def serve() -> pd.DataFrame:
     """Inference for the test set, the systems in turn, each time in a fresh process; quality from chapter 4's runs."""
-    given, rows = load_problem(HOME / "artifacts"), []
+    given, rows = load_training_data(HOME / "artifacts"), []
     dataset = load_table(HOME / "artifacts" / "users.parquet")["dataset"].iloc[0]
     seeds = [0, 1, 2, 3, 4] if PRESET == "default" else [0]
     quality = {
-        name: np.mean([by_user(frame, "kept")["ndcg@10"].mean() for frame in frames])
+        name: np.mean([by_user(frame, "included")["ndcg@10"].mean() for frame in frames])
         for name, frames in ranks(
             {(system, seed): job for seed in seeds for system, job in chosen(HOME, given, seed).items()}, HOME / "runs"
         ).items()
@@ -128,7 +130,7 @@ def decode(folder: str) -> dict:
     from seqdistill.idgenrec import train as idgenrun
 
     torch.set_num_threads(1)
-    given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    given, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     home, values = Path(folder), presets.values_of(PRESET, "07-efficiency")
     cases = rivals.last_cases(given.test, values["cases"], values["draw"])
     settings = {**load_json(home / "config.json"), "tag_epochs": 0}
@@ -151,7 +153,7 @@ def rival() -> pd.DataFrame:
     from seqdistill.idgenrec import rivals
     from seqdistill.idgenrec import train as idgenrun
 
-    given, items = load_problem(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    given, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     values = presets.values_of(PRESET, "07-efficiency")
     jobs = rivals.variants(values["idgenrec"], values["idgenrec_seeds"][:1], "07-efficiency")
     cases = rivals.last_cases(given.test, values["cases"], values["draw"])
@@ -168,7 +170,7 @@ def latency() -> pd.DataFrame:
 
     torch.set_num_threads(1)
     rng, rows = np.random.default_rng(0), []
-    given, folder = load_problem(HOME / "artifacts"), tempfile.TemporaryDirectory()
+    given, folder = load_training_data(HOME / "artifacts"), tempfile.TemporaryDirectory()
     for model in models(given):
         nets = {"plain": trained(model, "plain")[0], "distilled": trained(model, "distilled")[0]}
         nets["plain again"] = trained(model, "plain")[0]
@@ -182,7 +184,7 @@ def latency() -> pd.DataFrame:
             length = int(rng.integers(1, nets["plain"].reads + 1))
             ids = rng.integers(1, given.items + 1, (1, length))
             for name in rng.permutation(list(asked)):
-                spent_now = timed(lambda ids=ids, ask=asked[name]: best(ask(ids), 10))
+                spent_now = timed(lambda ids=ids, ask=asked[name]: topk(ask(ids), 10))
                 if number >= 0:
                     spent[name][number] = spent_now
         rows += [{"model": model, "system": name, **compared(spent, name)} for name in asked]
@@ -221,7 +223,7 @@ def catalogue() -> pd.DataFrame:
         known = [histories.row(row)[None, -length:] for row, length in zip(drawn, lengths, strict=True)]
         rows += scan(net, f"trained, {variant}", known)
     for items in SIZES:
-        net = Encoder(items, SHAPE).eval()
+        net = SequentialRecommender(items, SHAPE).eval()
         rows += scan(net, "random", [rng.integers(1, items + 1, (1, length)) for length in lengths])
     return pd.DataFrame(rows)
 
@@ -231,17 +233,17 @@ def int8() -> pd.DataFrame:
     from seqdistill.serving import export as serving
 
     torch.set_num_threads(1)
-    given, scored, size = load_problem(HOME / "artifacts"), {}, {}
+    given, scored, size = load_training_data(HOME / "artifacts"), {}, {}
     seeds = [0, 1, 2] if PRESET == "default" else [0]
     with tempfile.TemporaryDirectory() as folder:
         for seed in seeds:
             for (model, variant), job in chosen(HOME, given, seed).items():
                 if variant == "plain":
-                    net = student(run_folder(job, HOME / "runs"), given.items)
+                    net = load_model(run_folder(job, HOME / "runs"), given.items)
                     whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
                     files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
                     for kind, path in files.items():
-                        score = serving.run_score(serving.session(path), net.reads)
+                        score = serving.run_score(serving.session(path), net.max_history)
                         scored.setdefault(f"{model} {kind}", []).append(
                             rank(given.test, score, block_size(given.items))
                         )
@@ -249,7 +251,10 @@ def int8() -> pd.DataFrame:
     against = {name: name.replace("int8", "fp32") for name in scored if name.endswith("int8")}
     # Both files hold the same weights, so that what seeds differ by is in both: they are averaged before the test.
     averaged = {name: [pd.concat(frames)] for name, frames in scored.items()}
-    table, by_seed = compare(averaged, against, "kept", False, fixed=averaged), compare(scored, {}, "kept", False)
+    table, by_seed = (
+        compare(averaged, against, "included", False, fixed=averaged),
+        compare(scored, {}, "included", False),
+    )
     of_seeds = ["seeds", "cases", "recall@10_std", "ndcg@10_std"]
     table[of_seeds] = by_seed[of_seeds]
     return table.assign(file_mb=table["variant"].map(size))

@@ -15,19 +15,22 @@ import numpy as np
 import pandas as pd
 import torch
 from measuring import apart, measured, peak_mb
-from seqdistill.config import Run, Student
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.sequences import Ragged
 from seqdistill.data.splits import leave_last_k
 from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, recommend
 from seqdistill.io import ROOT, outputs_dir, save_csv
 from seqdistill.models.losses import full_softmax, sampled_softmax
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training.epochs import epoch, training_rows
-from seqdistill.training.train import fresh, problem
+from seqdistill.training.train import fresh, training_data
 
 OUT, FOLDER = outputs_dir("bench"), ROOT / "build" / "bench" / "student"
-SHAPE = Student(dim=64, blocks=2, heads=2, dropout=0.2, length=100)
-RUNS = {"synth": Run(student=SHAPE, batch=128, lr=3e-3, epochs=6), "ml": Run(student=SHAPE, batch=32, epochs=6)}
+SHAPE = ModelConfig(dim=64, blocks=2, heads=2, dropout=0.2, length=100)
+RUNS = {
+    "synth": TrainConfig(model=SHAPE, batch=128, lr=3e-3, epochs=6),
+    "ml": TrainConfig(model=SHAPE, batch=32, epochs=6),
+}
 QUALITY = {"synth": 0.20, "ml": 0.05}  # Recall@10 of the test event, seen items kept, that counts as reached
 
 
@@ -70,7 +73,7 @@ def ours(name: str) -> dict:
     """Train on one data set: CPU seconds per epoch, the quality after each, top-10 for all users, peak memory."""
     run, begun = RUNS[name], time.process_time()
     events = pd.read_csv(FOLDER / f"{name}.csv")
-    given = problem(events, int(events["item"].max()))
+    given = training_data(events, int(events["item"].max()))
     model, _, optimizer, machine = fresh(run, given)
     rows, spent, curve = training_rows(given.train, run), time.process_time() - begun, []
     for number in range(run.epochs):
@@ -79,11 +82,11 @@ def ours(name: str) -> dict:
         spent += time.process_time() - begun
         model.eval()
         found = rank(given.test, model_score(model), block_size(given.items))
-        curve.append({"cpu_s": spent, "recall@10": metrics(found["kept"])["recall@10"]})
+        curve.append({"cpu_s": spent, "recall@10": metrics(found["rank_all"])["recall@10"]})
     reached = [point["cpu_s"] for point in curve if point["recall@10"] >= QUALITY[name]]
     begun = time.process_time()
     recommend(given.test.histories, model_score(model), seen=True)
-    quality = metrics(found["kept"])
+    quality = metrics(found["rank_all"])
     return {
         "cpu_s_per_epoch": float(np.median(np.diff([0.0] + [point["cpu_s"] for point in curve])[1:])),
         "cpu_s_to_quality": reached[0] if reached else None,
@@ -98,9 +101,9 @@ def ours(name: str) -> dict:
 def large(loss: str) -> dict:
     """Make a training step, and rank 256 cases, at the size of Amazon-M2: 334,060 items, d 64, batch 128, length 50."""
     torch.set_num_threads(1)
-    items, shape = 334_060, Student(dim=64, blocks=2, heads=2, length=50)
+    items, shape = 334_060, ModelConfig(dim=64, blocks=2, heads=2, length=50)
     rng = np.random.default_rng(0)
-    model = Encoder(items, shape)
+    model = SequentialRecommender(items, shape)
     optimizer = torch.optim.AdamW(model.parameters(), fused=True)
     ids = torch.from_numpy(rng.integers(1, items + 1, (128, 51)))
     seconds = []
@@ -128,7 +131,7 @@ def large(loss: str) -> dict:
 def cost(items: int, length: int, loss: str) -> dict:
     """CPU seconds of one training step (batch 64, d 64) at so many items and so long a history."""
     torch.set_num_threads(1)
-    model = Encoder(items, Student(dim=64, blocks=2, heads=2, length=length))
+    model = SequentialRecommender(items, ModelConfig(dim=64, blocks=2, heads=2, length=length))
     ids, seconds = torch.randint(1, items + 1, (64, length + 1)), []
     for _ in range(3):
         begun = time.process_time()

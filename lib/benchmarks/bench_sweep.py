@@ -16,13 +16,13 @@ import pandas as pd
 import torch
 from joblib.externals.loky import get_reusable_executor
 from seqdistill import data as datasets
-from seqdistill.config import Run, Student
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.splits import leave_last_k
 from seqdistill.io import outputs_dir, save_csv
 from seqdistill.training.sweep import plan, sweep
-from seqdistill.training.train import problem
+from seqdistill.training.train import training_data
 
-RUN = Run(student=Student(dim=64, blocks=2, heads=2, dropout=0.2, length=50), epochs=10, batch=16)
+RUN = TrainConfig(model=ModelConfig(dim=64, blocks=2, heads=2, dropout=0.2, length=50), epochs=10, batch=16)
 SEEDS = [0, 1, 2, 3]
 SETTINGS = {"2 workers x 1 thread": (2, 1), "1 worker x 2 threads": (1, 2)}
 
@@ -33,7 +33,7 @@ def run_all(workers: int, threads: int) -> None:
     if threads > 1:
         torch.set_num_threads = lambda _: None
     events = datasets.load("movielens-small", 5).events
-    given = problem(events.assign(split=leave_last_k(events, 10)), int(events["item"].max()))
+    given = training_data(events.assign(split=leave_last_k(events, 10)), int(events["item"].max()))
     with tempfile.TemporaryDirectory() as folder:
         sweep(plan({"plain": RUN}, SEEDS, given), Path(folder), workers=workers)
     get_reusable_executor().shutdown()  # waited for, so that its CPU seconds count

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from seqdistill.embeddings.reducers import fit
-from seqdistill.io import ROOT, BookError, outputs_dir, save_csv
+from seqdistill.io import ROOT, UserError, outputs_dir, save_csv
 from seqdistill.profiles import generate, task_of
 from seqdistill.profiles.answers import Store
 from seqdistill.profiles.llamacpp import LlamaCpp
@@ -93,7 +93,7 @@ def main() -> None:
     try:
         table = umap_times(given.sizes) if given.what == "umap" else throughput(given.name, given.users, given.preset)
         save_csv(table, ROOT / "outputs" / "bench" / f"{given.what}.csv")
-    except BookError as error:
+    except UserError as error:
         sys.exit(str(error))
 
 

@@ -1,6 +1,6 @@
 """Which taught SASRec ranks best on Beauty 5-core? `make bench-transfer`: chosen on validation, tested against controls.
 
-Student, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
+ModelConfig, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
 NDCG@10, mean over seeds, the best teacher is chosen, then the schedule (the preset's, or the teacher to the end); then
 a student that also reads its items' texts (chapter 6's `item-side-text`) is tried, without the teacher and with it. The
 best taught one of all is set beside the plain student, itself without the teacher, the best untaught one, and itself
@@ -20,7 +20,7 @@ from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.training.ablations import setups
 from seqdistill.training.cold import item_vectors
 from seqdistill.training.sweep import Job, plan, ranks, results, sweep
-from seqdistill.training.train import load_problem, load_teacher
+from seqdistill.training.train import load_teacher, load_training_data
 
 HOME, OUT = outputs_dir("amazon-beauty-5core"), outputs_dir("bench")
 RUNS, COMPONENTS = HOME / "runs", 128
@@ -56,7 +56,7 @@ def best(search: pd.DataFrame, taught: bool = True) -> str:
 def compared(ranked: dict[str, list[pd.DataFrame]], name: str, rivals: list[str]) -> pd.DataFrame:
     """Test all against plain, the chosen one also against its control and, one by one, its rivals."""
     against, parts = {variant: "plain" for variant in ranked if variant != "plain"}, []
-    for seen in ("filtered", "kept"):
+    for seen in ("excluded", "included"):
         parts.append(compare(ranked, against, seen, True, {name: "shuffled"}))
         for rival in rivals:
             parts.append(compare({it: ranked[it] for it in (rival, name)}, {name: rival}, seen, True)[1:])
@@ -67,7 +67,7 @@ def main() -> None:
     artifacts = HOME / "artifacts"
     key = table_key(artifacts / "events.parquet")
     texts, _ = encoders.encode(item_texts(load_table(artifacts / "items.parquet", key)), "minilm")
-    given = replace(load_problem(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
+    given = replace(load_training_data(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
     chapter = presets.values_of("amazon-beauty-5core", "04-distillation")
     seeds = chapter["seeds"]
     setup = setups(HOME, given, "SASRec", seeds, "loky", {})[0]
@@ -78,7 +78,7 @@ def main() -> None:
     untaught = dict.fromkeys(["profile", *vectors], "plain")
     teacher = best(searched(jobs, untaught, seeds))
     whole = f"{teacher}, to the end"
-    run = replace(alone, distillation=replace(setup.taught, share=1.0))
+    run = replace(alone, distillation=replace(setup.taught, phase1_fraction=1.0))
     jobs[whole], untaught[whole] = jobs[teacher]._replace(run=run), "plain"
     form = best(searched(jobs, untaught, seeds))
     jobs["reads"] = Job(replace(alone, item_text=ItemText()), given)

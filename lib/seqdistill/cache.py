@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from seqdistill.io import BookError, shown, unwritable
+from seqdistill.io import UserError, display_path, unwritable
 
 PART = 500  # keys of one SQL statement
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-class Kept:
+class Cache:
     """A table of values by key, in a file that is made when it is not there."""
 
     def __init__(self, path: Path, table: str):
@@ -26,7 +26,7 @@ class Kept:
         """Open a connection that waits for other writers; what it commits survives the death of the process.
 
         Raises:
-            BookError: the file cannot be written (its content stays), or is damaged (it is set aside).
+            UserError: the file cannot be written (its content stays), or is damaged (it is set aside).
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -35,12 +35,12 @@ class Kept:
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
             if why := unwritable(error):
-                raise BookError(f"{shown(self.path)}: {why}; what it holds is kept.") from None
+                raise UserError(f"{display_path(self.path)}: {why}; what it holds is kept.") from None
             if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
                 raise
             self.set_aside()
-            raise BookError(
-                f"{shown(self.path)}: damaged; set aside as {self.path.name}.damaged. Run again: it is made anew."
+            raise UserError(
+                f"{display_path(self.path)}: damaged; set aside as {self.path.name}.damaged. Run again."
             ) from None
 
     def set_aside(self) -> None:

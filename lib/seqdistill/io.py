@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class BookError(Exception):
+class UserError(Exception):
     """A failure that its one sentence explains: what, where, what was expected."""
 
 
@@ -30,12 +30,12 @@ def outputs_dir(preset: str) -> Path:
     return Path(os.environ.get("SEQDISTILL_OUTPUTS", ROOT / "outputs")) / preset
 
 
-def shown(path: Path) -> str:
+def display_path(path: Path) -> str:
     """Path as it stands in messages: relative to the project where it can be."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
-def say(line: str) -> None:
+def announce(line: str) -> None:
     """Report progress of long work: to the file that a headless execution echoes, or nowhere in JupyterLab."""
     if log := os.environ.get("SEQDISTILL_LOG"):
         with open(log, "a") as out:
@@ -77,11 +77,11 @@ def unwritable(error: Exception) -> str:
 
 
 @contextmanager
-def writing(path: Path):
+def atomic_write(path: Path):
     """Yield a temporary path beside `path`; on success it replaces `path`, on failure it vanishes.
 
     Raises:
-        BookError: the disk is full or may not be written to. `path` keeps its former content.
+        UserError: the disk is full or may not be written to. `path` keeps its former content.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -91,13 +91,13 @@ def writing(path: Path):
     except (OSError, SafetensorError) as error:
         if not (why := unwritable(error)):
             raise
-        raise BookError(f"{shown(path)}: {why}; the file was left as it was.") from None
+        raise UserError(f"{display_path(path)}: {why}; the file was left as it was.") from None
     finally:
         if temporary.exists():
             temporary.unlink()
 
 
-def unusable(path: Path, why: str) -> BookError:
+def unusable(path: Path, why: str) -> UserError:
     """Make the error of an artifact that cannot be used; one that `make` has made is removed, so that it is made anew.
 
     Chapters leave stamps among the artifacts. Without stamps all count as not executed; what was trained and asked is
@@ -107,12 +107,12 @@ def unusable(path: Path, why: str) -> BookError:
     for made in [*stamps, path] if stamps else []:
         made.unlink(missing_ok=True)
     again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
-    return BookError(f"{shown(path)}: {why}; {again}.")
+    return UserError(f"{display_path(path)}: {why}; {again}.")
 
 
 def save_json(value: object, path: Path) -> None:
     """Write JSON with sorted keys."""
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -120,7 +120,7 @@ def load_json(path: Path) -> dict:
     """Read JSON.
 
     Raises:
-        BookError: the file is missing or is not JSON.
+        UserError: the file is missing or is not JSON.
     """
     try:
         return json.loads(path.read_text())
@@ -134,7 +134,7 @@ def save_table(frame: pd.DataFrame, path: Path, key: str = "") -> None:
     """Write a Parquet table whose metadata carries `key`, the digest of what it was made from."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"seqdistill": key.encode()})
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         pq.write_table(table, temporary)
 
 
@@ -142,7 +142,7 @@ def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
     """Read a Parquet table; with `key`, only if it was made from what `key` stands for.
 
     Raises:
-        BookError: the file is missing, damaged or stale.
+        UserError: the file is missing, damaged or stale.
     """
     try:
         table = pq.read_table(path)
@@ -159,7 +159,7 @@ def table_key(path: Path) -> str:
     """Read the digest that `save_table` stored in a Parquet file.
 
     Raises:
-        BookError: the file is missing or damaged.
+        UserError: the file is missing or damaged.
     """
     try:
         return (pq.read_schema(path).metadata or {}).get(b"seqdistill", b"").decode()
@@ -171,12 +171,12 @@ def table_key(path: Path) -> str:
 
 def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Write a results table, unrounded, and return it."""
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         frame.to_csv(temporary, index=False, lineterminator="\n")
     return frame
 
 
 def save_with(write: Callable[[Path], object], path: Path) -> None:
     """Write `path` through a function that takes the path to write to."""
-    with writing(path) as temporary:
+    with atomic_write(path) as temporary:
         write(temporary)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import settings
 from seqdistill.data.splits import leave_last_k
-from seqdistill.training.train import problem
+from seqdistill.training.train import training_data
 
 settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")
@@ -51,4 +51,4 @@ def events():
 def given(events):
     teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     teacher[3] = torch.nan
-    return problem(events, 30, teacher)
+    return training_data(events, 30, teacher)

@@ -15,14 +15,14 @@ import pytest
 from filelock import FileLock
 from safetensors.numpy import save_file
 from seqdistill import io as artifacts
-from seqdistill.cache import Kept
-from seqdistill.config import Run, Student
+from seqdistill.cache import Cache
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.embeddings import reducers
-from seqdistill.io import ROOT, BookError, load_json, load_table, save_json, save_table, table_key
+from seqdistill.io import ROOT, UserError, load_json, load_table, save_json, save_table, table_key
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
 from seqdistill.training.train import load_teacher
 
-SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
 STORING = {"torch.save", "torch.load", "joblib.dump", "joblib.load", "np.load", "np.save", "numpy.load", "numpy.save"}
 EXECUTING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "yaml.load", "pd.eval"}
@@ -97,7 +97,7 @@ def test_a_damaged_artifact_is_named_and_made_anew(made, name, read, harm):
     path = made / name
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\x00garbage" * 99, "empty": b""}[harm])
-    with pytest.raises(BookError, match=rf"{path.name}: damaged.*run `make reproduce` again, it is made anew"):
+    with pytest.raises(UserError, match=rf"{path.name}: damaged.*run `make reproduce` again, it is made anew"):
         read(path)
     assert not path.exists() and not list(made.rglob("*.done")), "make would take it for whole"
 
@@ -122,13 +122,13 @@ def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, n
 @pytest.mark.parametrize("harm", ["cut", "garbage"])
 def test_a_damaged_cache_is_named_set_aside_and_made_anew(tmp_path, harm):
     path = tmp_path / "answers.sqlite"
-    Kept(path, "answers").put({f"key {number}": "a long answer " * 40 for number in range(200)})
+    Cache(path, "answers").put({f"key {number}": "a long answer " * 40 for number in range(200)})
     whole = path.read_bytes()
     path.write_bytes(whole[:6000] if harm == "cut" else b"garbage " * 999)
-    with pytest.raises(BookError, match=r"answers\.sqlite: damaged; set aside as answers\.sqlite\.damaged"):
-        Kept(path, "answers").get([f"key {number}" for number in range(200)])
+    with pytest.raises(UserError, match=r"answers\.sqlite: damaged; set aside as answers\.sqlite\.damaged"):
+        Cache(path, "answers").get([f"key {number}" for number in range(200)])
     assert path.with_name("answers.sqlite.damaged").exists()
-    again = Kept(path, "answers")
+    again = Cache(path, "answers")
     again.put({"key": "new"})
     assert again.get(["key", "key 1"]) == {"key": "new"}
 
@@ -155,7 +155,9 @@ WRITERS = {
     "vectors.safetensors": lambda path, size: artifacts.save_with(
         lambda temporary: save_file({"x": np.zeros(size, np.float32)}, temporary), path
     ),
-    "kept.sqlite": lambda path, size: Kept(path, "kept").put({str(key): b"x" * 1000 for key in range(size // 1000)}),
+    "kept.sqlite": lambda path, size: Cache(path, "included").put(
+        {str(key): b"x" * 1000 for key in range(size // 1000)}
+    ),
 }
 
 
@@ -164,10 +166,10 @@ def test_a_full_disk_leaves_every_file_as_it_was(volume, name):
     path = volume / name
     WRITERS[name](path, 2000)
     before = path.read_bytes()
-    with pytest.raises(BookError, match=rf"{name}: the disk is full"):
+    with pytest.raises(UserError, match=rf"{name}: the disk is full"):
         WRITERS[name](path, 2_000_000)
     if name.endswith("sqlite"):
-        assert Kept(path, "kept").get(["0", "1", "2"]).keys() == {"0", "1"}
+        assert Cache(path, "included").get(["0", "1", "2"]).keys() == {"0", "1"}
     else:
         assert path.read_bytes() == before and list(volume.iterdir()) == [path]
 
@@ -178,7 +180,7 @@ def test_a_read_only_disk_is_one_sentence(volume, name):
     WRITERS[name](path, 2000)
     before = path.read_bytes()
     subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
-    with pytest.raises(BookError, match=rf"{name}: it may not be written to"):
+    with pytest.raises(UserError, match=rf"{name}: it may not be written to"):
         WRITERS[name](path, 3000)
     assert path.read_bytes() == before
 
@@ -206,12 +208,12 @@ def test_of_two_makes_at_once_one_gives_way(tmp_path):
 def test_the_lock_ends_with_its_holder(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
     for _ in range(2):
-        with book.alone("smoke"), pytest.raises(BookError, match="at work there"), book.alone("smoke"):
+        with book.alone("smoke"), pytest.raises(UserError, match="at work there"), book.alone("smoke"):
             pass
 
 
 def test_a_setting_that_changes_leaves_other_runs_alone(given, tmp_path):
-    jobs = plan({"plain": SMALL, "wide": replace(SMALL, student=replace(SMALL.student, dim=16))}, [0], given)
+    jobs = plan({"plain": SMALL, "wide": replace(SMALL, model=replace(SMALL.model, dim=16))}, [0], given)
     sweep({("plain", 0): jobs["plain", 0]}, tmp_path, workers=1)
     home = run_folder(jobs["plain", 0], tmp_path)
     before = (home / "metrics.json").stat().st_mtime_ns

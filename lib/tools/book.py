@@ -23,8 +23,8 @@ from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values, values_of
-from seqdistill.config import suggestion
-from seqdistill.io import ROOT, BookError, data_dir, digest, outputs_dir, shown, unwritable, writing
+from seqdistill.config import did_you_mean
+from seqdistill.io import ROOT, UserError, atomic_write, data_dir, digest, display_path, outputs_dir, unwritable
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.chat import Answer, Failure
@@ -69,10 +69,10 @@ def execute(chapter: str, preset: str) -> None:
     """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and keeps the failed one apart.
 
     Raises:
-        BookError: the chapter, preset or a parameter does not exist, or a cell failed.
+        UserError: the chapter, preset or a parameter does not exist, or a cell failed.
     """
     if chapter not in chapters():
-        raise BookError(f'"{chapter}" is not a notebook{suggestion(chapter, chapters())}.')
+        raise UserError(f'"{chapter}" is not a notebook{did_you_mean(chapter, chapters())}.')
     source = jupytext.read(presets.TEXT / f"{chapter}.py")
     changed = preset_values(preset, chapter, parameters(source))
     os.environ.update(HEADLESS)
@@ -95,14 +95,14 @@ def execute(chapter: str, preset: str) -> None:
         except PapermillExecutionError as error:
             failed.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(after, failed)
-            what = error.evalue if error.ename == "BookError" else f"{error.ename}: {error.evalue}"
-            raise BookError(f"{chapter}: {what} (the failed notebook is {shown(failed)})") from None
+            what = error.evalue if error.ename == "UserError" else f"{error.ename}: {error.evalue}"
+            raise UserError(f"{chapter}: {what} (the failed notebook is {display_path(failed)})") from None
         except DeadKernelError:
-            raise BookError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
+            raise UserError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
         done = normalised(nbformat.read(after, as_version=4), chapter)
-    with writing(target) as temporary:
+    with atomic_write(target) as temporary:
         nbformat.write(done, temporary)
-    with writing(target.with_suffix(".html")) as temporary:
+    with atomic_write(target.with_suffix(".html")) as temporary:
         resources = {"metadata": {"name": done.cells[0].source.splitlines()[0].lstrip("# ")}}
         temporary.write_text(HTMLExporter().from_notebook_node(done, resources)[0])
     failed.unlink(missing_ok=True)
@@ -147,17 +147,17 @@ def weights(preset: str) -> None:
     A model of the hub is always fetched: notebooks run with HF_HUB_OFFLINE, and the keys of answers need its files.
 
     Raises:
-        BookError: no source gave them.
+        UserError: no source gave them.
     """
     values = values_of(preset, "02-profiles")
     kind, model = parts_of(values["llm"])
     if kind == "transformers":
-        print(f"{values['llm']}: {shown(model_folder(model))}", flush=True)
+        print(f"{values['llm']}: {display_path(model_folder(model))}", flush=True)
     names = {values["live_llm"]} if values["live_users"] else set()
     if (outputs_dir(preset) / "artifacts" / "users.parquet").exists() and needs_model(preset, values):
         names.add(values["llm"])
     for name in sorted(name for name in names if parts_of(name)[0] == "gguf"):
-        print(f"{name}: {shown(fetch_weights(name))} has the right sha256", flush=True)
+        print(f"{name}: {display_path(fetch_weights(name))} has the right sha256", flush=True)
 
 
 def needs_model(preset: str, values: dict) -> bool:
@@ -178,7 +178,7 @@ def write_profiles(preset: str, fresh: bool) -> None:
     killed, or in which users failed, goes on where it was.
 
     Raises:
-        BookError: the weights are not here.
+        UserError: the weights are not here.
     """
     values = values_of(preset, "02-profiles")
     if parts_of(values["llm"])[0] == "gguf":
@@ -203,7 +203,7 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
-    print(f"{shown(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
+    print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
 def nbval(preset: str) -> int:
@@ -221,7 +221,7 @@ def alone(preset: str) -> Iterator[None]:
     """Keep a preset's outputs to this process.
 
     Raises:
-        BookError: another process is at work there.
+        UserError: another process is at work there.
     """
     path = outputs_dir(preset) / "artifacts" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -229,8 +229,8 @@ def alone(preset: str) -> Iterator[None]:
         with FileLock(path, timeout=0):
             yield
     except Timeout:
-        raise BookError(
-            f"{shown(path.parents[1])}: another `make` is at work there; run this again when it is done."
+        raise UserError(
+            f"{display_path(path.parents[1])}: another `make` is at work there; run this again when it is done."
         ) from None
 
 
@@ -246,14 +246,14 @@ def main() -> None:
         check_preset(given.preset)
         with alone(given.preset):
             act(given)
-    except BookError as error:
+    except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("Stopped. What is finished is kept: the same command goes on from there.")
     except OSError as error:
         if not (why := unwritable(error)):
             raise
-        name = shown(Path(error.filename)) if error.filename else given.chapter or given.action
+        name = display_path(Path(error.filename)) if error.filename else given.chapter or given.action
         sys.exit(f"{name}: {why}; the previous outputs are as they were.")
 
 

@@ -13,7 +13,7 @@ import nbformat
 import pandas as pd
 from presets import TEXT, chapters
 from pybtex.database import parse_file
-from seqdistill.io import ROOT, BookError, outputs_dir, shown, writing
+from seqdistill.io import ROOT, UserError, atomic_write, display_path, outputs_dir
 from seqdistill.reporting import report
 
 SITE = ROOT / "lib" / "site"
@@ -24,16 +24,16 @@ COLUMNS += ["control_delta_ndcg@10", "control_verdict"]
 SHORT = ["variant", "verdict", "ndcg@10", "delta_ndcg@10"]  # of the front page, which phones open too
 
 
-def not_executed(path: Path, preset: str) -> BookError:
+def not_executed(path: Path, preset: str) -> UserError:
     """Name a file that a preset has not left yet."""
-    return BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+    return UserError(f"{display_path(path)}: no such file; run `make reproduce PRESET={preset}` first.")
 
 
-def headline(home: Path, seen: str = "kept") -> pd.DataFrame:
-    """Take the rows of main.csv that the book is about: all targets, seen items kept (or "filtered").
+def headline(home: Path, seen: str = "included") -> pd.DataFrame:
+    """Take the rows of main.csv that the book is about: all targets, seen items kept (or "excluded").
 
     Raises:
-        BookError: there is no such table.
+        UserError: there is no such table.
     """
     path = home / "tables" / "main.csv"
     if not path.exists():
@@ -46,7 +46,7 @@ def executed(preset: str, chapter: str) -> nbformat.NotebookNode:
     """Read a chapter as a preset executed it; the default preset's are also those that are published.
 
     Raises:
-        BookError: it has not been executed.
+        UserError: it has not been executed.
     """
     places = [outputs_dir(preset) / f"{chapter}.ipynb"]
     places += [ROOT / "notebooks" / f"{chapter}.ipynb"] if preset == "default" else []
@@ -60,40 +60,42 @@ def publish(preset: str) -> None:
     """Copy a preset's executed notebooks to notebooks/, where they are read, and its results to README.md.
 
     Raises:
-        BookError: a chapter was not executed, or its text has changed since.
+        UserError: a chapter was not executed, or its text has changed since.
     """
     notebooks = {}
     for chapter in chapters():
         path = outputs_dir(preset) / f"{chapter}.ipynb"
         if not path.exists():
-            raise BookError(f"{shown(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+            raise UserError(f"{display_path(path)}: no such file; run `make reproduce PRESET={preset}` first.")
         notebook = nbformat.read(path, as_version=4)
         text = jupytext.read(TEXT / f"{chapter}.py")
         if [cell.source for cell in notebook.cells] != [cell.source for cell in text.cells]:
-            raise BookError(f"{shown(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
+            raise UserError(
+                f"{display_path(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`."
+            )
         notebooks[chapter] = notebook
     for chapter, notebook in notebooks.items():
-        with writing(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
+        with atomic_write(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
     readme = (ROOT / "README.md").read_text()
     for name, part in readme_parts(preset).items():
         mark, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, rest = readme.split(mark)
         readme = f"{before}{mark}\n{part}\n{end}{rest.split(end)[1]}"
-    with writing(ROOT / "README.md") as temporary:
+    with atomic_write(ROOT / "README.md") as temporary:
         temporary.write_text(readme)
 
 
 def readme_parts(preset: str) -> dict[str, str]:
     """Write what README.md shows of the results: a preset's main table, Beauty's, and the best student taught there."""
-    tables = {"main table": (outputs_dir(preset), "kept"), "Beauty table": (outputs_dir(BESIDE), "filtered")}
+    tables = {"main table": (outputs_dir(preset), "included"), "Beauty table": (outputs_dir(BESIDE), "excluded")}
     return {name: read_aloud(*table) for name, table in tables.items()} | {"best taught": best_taught()}
 
 
 def read_aloud(home: Path, seen: str) -> str:
     """Write a preset's main table for the README, below what it says in words."""
     rows = headline(home, seen)
-    return f"{answer(home, rows['seen'].iloc[0])}\n\n{report.markdown(report.formatted(rows, COLUMNS))}"
+    return f"{answer(home, rows['seen'].iloc[0])}\n\n{report.markdown(report.format_table(rows, COLUMNS))}"
 
 
 def best_taught() -> str:
@@ -103,7 +105,7 @@ def best_taught() -> str:
     name = table.loc[table["control"].notna(), "variant"].iloc[0]
     for seen, found in table[table["variant"] == name].groupby("seen", sort=False):
         rows = [rows for _, rows in found.groupby("baseline", sort=False)]
-        recall, ndcg = report.formatted(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
+        recall, ndcg = report.format_table(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
         seeds = rows[0]["seeds"].iloc[0]
         said += ["", f"With {READINGS[seen]}, over {seeds} seeds: Recall@10 {recall}, NDCG@10 {ndcg}.", ""]
         said += [f"* {report.sentence(row, name)}" for row in rows]
@@ -152,7 +154,7 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
             continue
         images = sum("image/png" in output.get("data", {}) for output in cell.outputs)
         if images > 1:
-            raise BookError(f"{chapter}, cell {number}: {images} images; a cell shows one, so that it has its caption.")
+            raise UserError(f"{chapter}, cell {number}: {images} images; a cell shows one, so that it has its caption.")
         if images:
             numbered(cell, f"{chapter}-{number}", heading)
         if images or cell.source.count("\n") >= LONG or cell.source.startswith(("import ", "from ")):
@@ -160,7 +162,7 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
     return notebook
 
 
-READINGS = {"kept": "seen items kept", "filtered": "seen items left out"}
+READINGS = {"included": "seen items kept", "excluded": "seen items left out"}
 
 
 def answer(home: Path, seen: str) -> str:
@@ -179,10 +181,10 @@ def verdicts(table: pd.DataFrame) -> str:
     """Count the taught students of a main table that gain or lose."""
     table = table.assign(variant=table["model"] + " " + table["variant"])
     taught = table[table["control_verdict"].notna() & (table["model"] != "baseline")]
-    gains = taught[taught["verdict"] == "gain shown"]
-    both = gains[gains["control_verdict"] == "gain shown"]
+    gains = taught[taught["verdict"] == "significant gain"]
+    both = gains[gains["control_verdict"] == "significant gain"]
     llm = both["variant"].str.contains("distilled").sum()
-    lost = taught[taught["verdict"] == "loss shown"]
+    lost = taught[taught["verdict"] == "significant loss"]
 
     def named(rows: pd.DataFrame) -> str:
         return f" ({', '.join(rows['variant'])})" if len(rows) else ""
@@ -208,9 +210,9 @@ def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], text: str) -
     said = report.caption(table[table["model"] != "baseline"])
     figure = f"```{{figure}} main.png\n:alt: {said}\n:name: answer\n\nGain over the plain student\n```"
     parts = {
-        "answer": answer(home, "kept"),
+        "answer": answer(home, "included"),
         "figure": figure,
-        "table": report.markdown(report.formatted(table, SHORT)),
+        "table": report.markdown(report.format_table(table, SHORT)),
         "chapters": "\n".join(opening(chapter, notebook) for chapter, notebook in notebooks.items()),
         "toctree": "\n".join(notebooks),
     }
@@ -235,7 +237,7 @@ def build(preset: str, target: Path) -> None:
     """Render the book of a preset into `target`, in place of what stood there.
 
     Raises:
-        BookError: a chapter or the main table is missing, or Sphinx found something wrong.
+        UserError: a chapter or the main table is missing, or Sphinx found something wrong.
     """
     notebooks = {chapter: executed(preset, chapter) for chapter in chapters()}
     with tempfile.TemporaryDirectory() as folder:
@@ -252,6 +254,6 @@ def build(preset: str, target: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             said = done.stderr.replace(str(source), "").strip().splitlines()
-            raise BookError("book: Sphinx refused:\n" + "\n".join(said[:10]))
+            raise UserError("book: Sphinx refused:\n" + "\n".join(said[:10]))
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)

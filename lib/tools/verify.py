@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from presets import chapters, check_preset
 from scipy import stats
-from seqdistill.io import ROOT, BookError, load_json, outputs_dir, save_csv, shown
+from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir, save_csv
 
 LEVEL = 0.05  # chance that anything at all is called out where nothing but the seeds differs
 TRAINED = ("recall@10", "ndcg@10")
@@ -161,12 +161,12 @@ def committed(preset: str, folder: Path) -> Path:
     """Unpack the committed metrics and tables of a preset into a folder, and return where they stand.
 
     Raises:
-        BookError: nothing of the preset is committed, or this is no git checkout.
+        UserError: nothing of the preset is committed, or this is no git checkout.
     """
     names = [f"outputs/{preset}/metrics.json", f"outputs/{preset}/tables"]
     done = subprocess.run(["git", "-C", str(ROOT), "archive", "HEAD", *names], capture_output=True, check=False)
     if done.returncode:
-        raise BookError(f"verify: git has no committed outputs/{preset} to compare with.")
+        raise UserError(f"verify: git has no committed outputs/{preset} to compare with.")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
         archive.extractall(folder, filter="data")
     return folder / "outputs" / preset
@@ -187,11 +187,11 @@ def run(preset: str) -> int:
         if chapter.startswith("02"):
             try:
                 book.weights(preset)
-            except BookError as error:
+            except UserError as error:
                 print(f"{error} The book goes on without them.", flush=True)
         book.execute(chapter, preset)
     table = save_csv(compared(stored, home), home / "moved.csv")
-    print(*report(table), f"All of it: {shown(home / 'moved.csv')}", sep="\n", flush=True)
+    print(*report(table), f"All of it: {display_path(home / 'moved.csv')}", sep="\n", flush=True)
     return int(table["judged"].isin(["changed", "beyond"]).any())
 
 
@@ -205,7 +205,7 @@ def main() -> None:
         check_preset(given.preset)
         with book.alone(given.preset):
             sys.exit(run(given.preset))
-    except BookError as error:
+    except UserError as error:
         sys.exit(str(error))
 
 

@@ -26,7 +26,7 @@ from seqdistill import data as datasets
 from seqdistill.reporting import report
 from seqdistill.data import splits
 from seqdistill.io import digest, outputs_dir, save_csv, save_table
-from seqdistill.config import parse, plain
+from seqdistill.config import parse, to_dict
 
 home = outputs_dir(preset)
 report.style()
@@ -69,7 +69,7 @@ sizes = save_csv(pd.concat([ours, theirs], ignore_index=True), home / "tables" /
 # %% tags=["nbval-ignore-output"]
 others = {name: numbers for name, numbers in datasets.present().items() if name != dataset}
 here = [{"dataset": name, "source": "ours", **numbers} for name, numbers in others.items()]
-report.formatted(pd.concat([ours, pd.DataFrame(here), theirs], ignore_index=True), list(sizes.columns))
+report.format_table(pd.concat([ours, pd.DataFrame(here), theirs], ignore_index=True), list(sizes.columns))
 
 # %% [markdown]
 # ## Which events may a model see?
@@ -111,7 +111,7 @@ drawn = drawn.set_index("user").loc[some].reset_index()[["user", "user_id", "ste
 said = f"Protocol {how.label}: {len(drawn):,} events of {len(some)} users, " + ", ".join(
     f"{count:,} {split}" for split, count in drawn["split"].value_counts().items()
 )
-report.drawn(drawn, home / "figures" / "protocol.png", f"{said}.")
+report.show_figure(drawn, home / "figures" / "protocol.png", f"{said}.")
 
 # %% [markdown]
 # ## Long tails
@@ -130,7 +130,7 @@ tails["rank"] = tails.groupby("of").cumcount() + 1
 per_item = events.groupby("item").size().sort_values(ascending=False)
 top = per_item.head(len(per_item) // 10).sum() / len(events)
 said = f"The most popular tenth of the items holds {top:.0%} of the events."
-report.drawn(tails, home / "figures" / "tails.png", said)
+report.show_figure(tails, home / "figures" / "tails.png", said)
 
 # %% [markdown]
 # ## How long is a history?
@@ -149,7 +149,7 @@ lengths["share"] = (lengths.groupby("of").cumcount() + 1) / lengths.groupby("of"
 # %%
 quartiles = lengths[lengths["of"] == "training events"]["length"].quantile([0.25, 0.5, 0.75])
 said = "Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles)
-report.drawn(lengths, home / "figures" / "lengths.png", said)
+report.show_figure(lengths, home / "figures" / "lengths.png", said)
 
 # %% [markdown]
 # ## When did it happen?
@@ -169,7 +169,7 @@ border = splits.boundary(events, quantile)
 # %%
 after = float((events["time"] > border).mean())
 said = f"Of {len(events):,} events {after:.0%} lie after the {quantile:g} quantile of time."
-report.drawn(timeline.assign(border=border, dated=data.dated), home / "figures" / "timeline.png", said)
+report.show_figure(timeline.assign(border=border, dated=data.dated), home / "figures" / "timeline.png", said)
 
 # %% [markdown]
 # "The next event" is the next in the data, not the next in life: on a site of ratings, such as the default's, people
@@ -191,12 +191,14 @@ Markdown(span if data.dated else "The data gives the order of events only.")
 # carries the digest of what it was made from, so that a stale one is noticed.
 
 # %%
-key = digest([data.key, plain(how)])
+key = digest([data.key, to_dict(how)])
 save_table(events, home / "artifacts" / "events.parquet", key)
 save_table(data.items, home / "artifacts" / "items.parquet", key)
 users = data.users.assign(dataset=dataset, domain=data.domain, protocol=how.label, dated=data.dated)
 save_table(users, home / "artifacts" / "users.parquet", key)
-report.record(home, "01-data", {**datasets.statistics(data.events), "split": events["split"].value_counts().to_dict()})
+report.record_metrics(
+    home, "01-data", {**datasets.statistics(data.events), "split": events["split"].value_counts().to_dict()}
+)
 
 # %% [markdown]
 # ## Limits

@@ -29,7 +29,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.reporting import report
 from seqdistill.profiles import answers as store
 from seqdistill.io import (
-    BookError,
+    UserError,
     data_dir,
     load_table,
     outputs_dir,
@@ -107,7 +107,7 @@ texts = profiles.table_of(outcomes)
 again = f"delete outputs/{preset}/02-profiles.ipynb and run `make reproduce PRESET={preset} NOTEBOOK=02-profiles`"
 print(profiles.failures_sentence(outcomes, again) or f"profiles: all of {len(task.histories)} users have one.")
 if texts.empty:
-    raise BookError("02-profiles: no user has a profile, so that there is nothing to teach.")
+    raise UserError("02-profiles: no user has a profile, so that there is nothing to teach.")
 
 # %%
 Markdown(f"> {report.escaped(texts['text'].iloc[0])}")
@@ -156,7 +156,7 @@ per_user = pd.DataFrame(
 said = "Means over the profiles that claim any: " + ", ".join(
     f"{name} {share:.0%}" for name, share in per_user.mean().items()
 )
-report.drawn(per_user.assign(user=checked["user"]), home / "figures" / "fidelity.png", f"{said}.")
+report.show_figure(per_user.assign(user=checked["user"]), home / "figures" / "fidelity.png", f"{said}.")
 
 # %% [markdown]
 # How long are they?
@@ -166,7 +166,7 @@ middle = checked["words"].quantile([0.05, 0.5, 0.95])
 said = "Words of a profile in style {}: median {:.0f}, 5 to 95 % {:.0f} to {:.0f}.".format(
     style, *middle[[0.5, 0.05, 0.95]]
 )
-report.drawn(checked[["user", "words"]], home / "figures" / "length.png", said)
+report.show_figure(checked[["user", "words"]], home / "figures" / "length.png", said)
 
 # %% [markdown]
 # The worst of all, at most five, by the number of things that the checks find false in them, each with the facts that
@@ -194,7 +194,7 @@ others = {}
 for path in sorted(own.parent.glob("*.parquet")):
     try:
         model, *way = profiles.named(path.stem)
-    except BookError as error:
+    except UserError as error:
         print(f"left out: {error}")
         continue
     table = load_table(path)
@@ -227,7 +227,7 @@ best = compared.loc[compared["unsupported_share"].idxmin()]
 least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
 Markdown(
     f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never saw "
-    "the facts by which it is judged here: a hint, not a test."
+    "the facts by which it is adjust_pvalues here: a hint, not a test."
 )
 
 # %% [markdown]
@@ -264,7 +264,7 @@ for question, text in zip(asked, live, strict=False):
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)
 save_json({"llm": llm, "style": profiles.worded(style, strategy), "parallel": parallel}, artifacts / "llm.json")
 counts = {name: int(value) for name, value in totals.items()}
-report.record(home, "02-profiles", {"users": len(users), "covered": texts["user"].nunique(), **counts})
+report.record_metrics(home, "02-profiles", {"users": len(users), "covered": texts["user"].nunique(), **counts})
 
 # %% [markdown]
 # ## Limits

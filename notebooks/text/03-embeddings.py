@@ -31,7 +31,7 @@ from seqdistill.reporting import report
 from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.profiles.facts import histories, shares
 from seqdistill.reporting.figures import palette
-from seqdistill.reporting.hover import hover_map
+from seqdistill.reporting.hover import svg_scatter
 from sklearn.cluster import KMeans
 
 home = outputs_dir(preset)
@@ -97,7 +97,7 @@ spaces = {f"{reducer} to {reduced.shape[1]}": reduced, f"pca to {linear.shape[1]
 kept = pd.DataFrame([{"space": name, **reducers.diagnostics(vectors, space)} for name, space in spaces.items()])
 kept.loc[len(kept)] = {"space": "chance", "trustworthiness": 0.5, "neighbour_overlap": 10 / (len(users) - 1)}
 save_csv(kept, home / "tables" / "neighbours.csv")
-report.formatted(kept, list(kept.columns))
+report.format_table(kept, list(kept.columns))
 
 # %%
 ours, theirs = (kept["neighbour_overlap"][row] for row in (0, 1))
@@ -142,7 +142,7 @@ names = lift.apply(lambda row: "\n".join(row.nlargest(2).index), axis=1)
 drawn["label"] = drawn["cluster"].map(names)
 biggest = drawn["favourite"].value_counts(normalize=True)
 said = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the users is {biggest.index[0]}."
-report.drawn(drawn, home / "figures" / "map.png", said)
+report.show_figure(drawn, home / "figures" / "map.png", said)
 
 # %% [markdown]
 # In JupyterLab the next cell shows the same map so that pointing at a dot shows the profile; executed headlessly, it
@@ -150,7 +150,7 @@ report.drawn(drawn, home / "figures" / "map.png", said)
 
 # %%
 shown_text = texts.groupby(level=0, sort=False).agg(" ".join).to_numpy()
-page = hover_map(drawn.rename(columns={"favourite": "group"}).assign(text=shown_text), palette(drawn["favourite"]))
+page = svg_scatter(drawn.rename(columns={"favourite": "group"}).assign(text=shown_text), palette(drawn["favourite"]))
 save_with(lambda path: path.write_text(page), home / "map.html")
 HTML(page) if "SEQDISTILL_OUTPUTS" not in os.environ and "TQDM_DISABLE" not in os.environ else print("map.html")
 
@@ -183,7 +183,7 @@ genres = sorted(
 genre_vectors = encode(genres or ["none"], arms_encoder)
 rivals = {
     arm: arms.arm_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
-    for arm in arms.ARMS
+    for arm in arms.TEACHERS
 }
 
 # %%
@@ -203,7 +203,7 @@ if len(rows):
 else:
     print("Under this protocol the users with a validation item have no profile, so that this test cannot be made.")
 save_csv(carried, home / "tables" / "arms.csv")
-report.formatted(carried, [*columns[:6], "p_holm"])
+report.format_table(carried, [*columns[:6], "p_holm"])
 
 # %% [markdown]
 # `item_percentile` is 1 when the item is on top and .5 by chance; `category_auc` is .5 by chance; `delta` is the
@@ -214,7 +214,7 @@ bars = carried.dropna(subset="delta").reset_index(drop=True)
 if len(bars):
     best = bars.loc[bars["delta"].idxmax()]
     said = "Most is said by {arm}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile.".format(**best)
-    report.drawn(bars, home / "figures" / "arms.png", said)
+    report.show_figure(bars, home / "figures" / "arms.png", said)
 
 # %% [markdown]
 # Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the
@@ -273,7 +273,7 @@ reducers.save_teacher(artifacts / "teacher.safetensors", reducers.teacher_rows(h
 numbers = {f"{row['space']} {name}": row[name] for row in kept.to_dict("records") for name in list(kept.columns)[1:3]}
 ranked = carried.dropna(subset="item_percentile")
 numbers |= {f"{row['arm']} item_percentile": row["item_percentile"] for row in ranked.to_dict("records")}
-report.record(
+report.record_metrics(
     home, "03-embeddings", {**numbers, "same_genre": agree, "same_genre_umap": after, "same_genre_chance": chance}
 )
 

@@ -10,22 +10,22 @@
 preset = "default"
 seeds = [0, 1, 2, 3, 4]
 sasrec = {
-    "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
+    "model": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
     "epochs": 16,
     "batch": 16,
     "lr": 0.001,
 }
-sasrec_teacher = {"alpha": 0.4, "share": 0.25}
+sasrec_teacher = {"alpha": 0.4, "phase1_fraction": 0.25}
 bert4rec = {
-    "student": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
+    "model": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
     "epochs": 24,
     "batch": 16,
     "lr": 0.003,
-    "masked": 0.3,
-    "last_share": 0.3,
+    "mask_prob": 0.3,
+    "mask_last_prob": 0.3,
 }
-bert4rec_teacher = {"alpha": 0.4, "share": 0.25}
-own = {"side": "student"}
+bert4rec_teacher = {"alpha": 0.4, "phase1_fraction": 0.25}
+own = {"projection": "student"}
 forms = ["distilled", "distilled-student"]
 arms = []
 recent_days = 90.0
@@ -40,11 +40,11 @@ from IPython.display import Markdown
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
-from seqdistill.config import Distillation, parse, plain, recommender
+from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
-from seqdistill.training.train import load_problem, load_teacher, probe, student
+from seqdistill.training.train import load_training_data, load_teacher, probe, load_model
 
 home = outputs_dir(preset)
 report.style()
@@ -64,14 +64,14 @@ report.style()
 # them without the teacher.
 
 # %%
-problem = load_problem(home / "artifacts")
+problem = load_training_data(home / "artifacts")
 config = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
 config = {
-    name: (recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
+    name: (parse_recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
     for name, (run, taught) in config.items()
     if run
 }
-chosen = {name: {"run": plain(run), "teacher": plain(taught)} for name, (run, taught) in config.items()}
+chosen = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run, taught) in config.items()}
 save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" / "student.json")
 
 # %% [markdown]
@@ -83,7 +83,7 @@ save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" /
 # %%
 variants, controls, ours = {}, {}, {}
 for name, (run, taught) in config.items():
-    ours[name] = parse(Distillation, {**plain(taught), **own}, "04-distillation, own")
+    ours[name] = parse(Distillation, {**to_dict(taught), **own}, "04-distillation, own")
     settings = {"distilled": ("shuffled-target", taught), "distilled-student": ("shuffled", ours[name])}
     variants[f"{name} plain"] = run
     for form in (form for form in settings if {form, f"{name} {form}"} & set(forms)):
@@ -135,7 +135,7 @@ said = "Cross-entropy after the last epoch: " + ", ".join(
     f"{model} {variant} {loss:.4f}"
     for (model, variant), loss in ends.groupby(["model", "variant"], sort=False)["loss_model"].mean().items()
 )
-report.drawn(curves, home / "figures" / "learning.png", f"{said}.")
+report.show_figure(curves, home / "figures" / "learning.png", f"{said}.")
 
 # %% [markdown]
 # `variance_start` and `variance_end` are the mean variance of what the student must match, over the users of a batch,
@@ -149,14 +149,14 @@ inside = pd.DataFrame(
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
         "probe_r2": probe(
-            student(run_folder(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
+            load_model(run_folder(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
         ),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in found.items()
 )
 inside = inside.groupby("variant", sort=False).mean().reset_index()
-report.formatted(save_csv(inside, home / "tables" / "inside.csv"), list(inside.columns))
+report.format_table(save_csv(inside, home / "tables" / "inside.csv"), list(inside.columns))
 
 # %%
 told = inside.set_index("variant")
@@ -164,7 +164,7 @@ shares = told["variance_end"] / told["variance_start"]
 lines = [f"* {name}: its target ends with **{shares[name]:.4f}** of its variance" for name in controls]
 for name in controls:
     alone = [run_folder(jobs[f"{name.split()[0]} plain", seed], home / "runs") for seed in seeds]
-    r2 = np.mean([probe(student(run, problem.items), jobs[name, seeds[0]].given) for run in alone])
+    r2 = np.mean([probe(load_model(run, problem.items), jobs[name, seeds[0]].given) for run in alone])
     lines.append(
         f"* {name}: a probe reads the teacher off it with R² {told.loc[name, 'probe_r2']:.4f}, off its plain form with "
         f"{r2:.4f}"
@@ -209,7 +209,7 @@ ranked |= ranks(jobs, home / "runs")
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
 strongest, fixed = next(iter(config)), [system for system in ranked if system.startswith("baseline")]
 against |= dict.fromkeys(fixed, f"{strongest} plain")
-readings = [("all", "kept"), ("all", "filtered"), ("last", "kept"), ("last", "filtered")]
+readings = [("all", "included"), ("all", "excluded"), ("last", "included"), ("last", "excluded")]
 
 # %%
 tables, single = {}, problem.test.position.max() == 0
@@ -228,30 +228,30 @@ main = main[first + [name for name in main if name not in first]]
 save_csv(main, home / "tables" / "main.csv")
 columns = ["variant", "model", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
 columns += ["control_delta_ndcg@10", "control_verdict"]
-report.formatted(tables["all", "kept"], columns)
+report.format_table(tables["all", "included"], columns)
 
 # %% [markdown]
 # Above: all targets, seen items kept. Below: all targets, seen items left out.
 
 # %%
-report.formatted(tables["all", "filtered"], columns)
+report.format_table(tables["all", "excluded"], columns)
 
 # %% [markdown]
 # The same two readings for each user's last target alone. One case a user: the intervals are wide.
 
 # %%
-report.formatted(tables["last", "kept"], columns)
+report.format_table(tables["last", "included"], columns)
 
 # %%
-report.formatted(tables["last", "filtered"], columns)
+report.format_table(tables["last", "excluded"], columns)
 
 # %% [markdown]
 # ## Reading
 
 # %%
-shown = tables["all", "kept"].query("model != 'baseline'")
+shown = tables["all", "included"].query("model != 'baseline'")
 labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
-report.drawn(labelled, home / "figures" / "main.png")
+report.show_figure(labelled, home / "figures" / "main.png")
 
 # %% [markdown]
 # A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
@@ -294,7 +294,7 @@ lines = [
 Markdown("\n".join(lines))
 
 # %% [markdown]
-# A gain of the paper's size that could not be seen here is not contradicted by *not shown*.
+# A gain of the paper's size that could not be seen here is not contradicted by *inconclusive*.
 
 # %%
 summary = {
@@ -303,7 +303,9 @@ summary = {
     }
     for row in main.to_dict("records")
 }
-report.record(home, "04-distillation", summary | {"probe_r2": inside.set_index("variant")["probe_r2"].to_dict()})
+report.record_metrics(
+    home, "04-distillation", summary | {"probe_r2": inside.set_index("variant")["probe_r2"].to_dict()}
+)
 
 # %% [markdown]
 # ## Limits

@@ -35,10 +35,10 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.training.ablations import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
-from seqdistill.io import ROOT, BookError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent
-from seqdistill.training.train import load_problem, load_teacher
+from seqdistill.training.train import load_training_data, load_teacher
 
 home = outputs_dir(preset)
 artifacts, figures = home / "artifacts", home / "figures"
@@ -52,7 +52,7 @@ report.style()
 # table gives intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
 
 # %%
-problem = load_problem(artifacts)
+problem = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 given, *others = setups(home, problem, student, minor_seeds, cluster, label)
@@ -68,10 +68,10 @@ print(given.label["model"])
 
 # %%
 weights = ablate(given, "alpha-beta", grid(given.literal, alpha=alphas, beta=[False, True]))
-report.formatted(weights, columns)
+report.format_table(weights, columns)
 
 # %%
-report.drawn(weights, figures / "ablation-alpha-beta.png")
+report.show_figure(weights, figures / "ablation-alpha-beta.png")
 
 # %% [markdown]
 # The paper's numbers for this grid, SASRec on **another data set** (Beauty), without a spread over seeds: only the
@@ -80,7 +80,7 @@ report.drawn(weights, figures / "ablation-alpha-beta.png")
 # %%
 theirs = report.paper("loss_balance")
 theirs["setting"] = [f"alpha {row.alpha:g}, beta {'on' if row.beta else 'off'}" for row in theirs.itertuples()]
-report.formatted(theirs, ["setting", "ndcg@10"])
+report.format_table(theirs, ["setting", "ndcg@10"])
 
 # %% [markdown]
 # ## 2. How are the states of a history put together?
@@ -91,10 +91,10 @@ report.formatted(theirs, ["setting", "ndcg@10"])
 # %%
 ways = ["mean", "exponential", "attention", "last"]
 pooled = ablate(given, "aggregation", grid(given.taught, aggregation=ways))
-report.formatted(pooled, columns)
+report.format_table(pooled, columns)
 
 # %%
-report.drawn(pooled, figures / "ablation-aggregation.png")
+report.show_figure(pooled, figures / "ablation-aggregation.png")
 
 # %% [markdown]
 # The same for the other student of chapter 4, where there is one.
@@ -102,20 +102,20 @@ report.drawn(pooled, figures / "ablation-aggregation.png")
 # %%
 for other in others:
     table = ablate(other, "aggregation-other", grid(other.taught, aggregation=ways))
-    report.drawn(table, figures / "ablation-aggregation-other.png")
+    report.show_figure(table, figures / "ablation-aggregation-other.png")
 
 # %% [markdown]
 # ## 3. After which block?
 #
-# $k = K$ is the last block, −1 the final norm after it.
+# $k = K$ is the last block, `final_norm` the normalised states.
 
 # %%
-blocks = [*range(1, given.alone.student.blocks + 1), -1]
+blocks = [*range(1, given.alone.model.blocks + 1), "final_norm"]
 deep = ablate(given, "block", grid(given.taught, block=blocks))
-report.formatted(deep, columns)
+report.format_table(deep, columns)
 
 # %%
-report.drawn(deep, figures / "ablation-block.png")
+report.show_figure(deep, figures / "ablation-block.png")
 
 # %% [markdown]
 # ## 4. When should the teacher fall silent?
@@ -126,12 +126,12 @@ report.drawn(deep, figures / "ablation-block.png")
 # two rank alike.
 
 # %%
-cells = grid(given.taught, share=shares) | {"patience 2": replace(given.taught, share=0.8, patience=2)}
+cells = grid(given.taught, share=shares) | {"patience 2": replace(given.taught, phase1_fraction=0.8, patience=2)}
 timed = ablate(given, "schedule", cells)
-report.formatted(timed, columns)
+report.format_table(timed, columns)
 
 # %%
-report.drawn(timed, figures / "ablation-schedule.png")
+report.show_figure(timed, figures / "ablation-schedule.png")
 
 # %% [markdown]
 # ## 5. Which side is projected, and how are the two compared?
@@ -142,13 +142,15 @@ report.drawn(timed, figures / "ablation-schedule.png")
 
 # %%
 sides = grid(
-    replace(given.taught, probe=True), loss=["mse", "rmse", "cosine", "infonce"], side=["target", "frozen", "student"]
+    replace(given.taught, probe=True),
+    loss=["mse", "rmse", "cosine", "infonce"],
+    projection=["teacher", "teacher_frozen", "student"],
 )
 compared = ablate(given, "side-loss", sides)
-report.formatted(compared, columns)
+report.format_table(compared, columns)
 
 # %%
-report.drawn(compared, figures / "ablation-side-loss.png")
+report.show_figure(compared, figures / "ablation-side-loss.png")
 
 # %% [markdown]
 # Inside phase 1: left the variance of what the student must match, right how well a linear probe reads the teacher off
@@ -157,7 +159,7 @@ report.drawn(compared, figures / "ablation-side-loss.png")
 # %%
 jobs = plan({name: replace(given.alone, distillation=cell) for name, cell in sides.items()}, minor_seeds[:1], problem)
 inside = pd.DataFrame(
-    {"loss": jobs[name].run.distillation.loss, "side": jobs[name].run.distillation.side, "epoch": epoch, **log}
+    {"loss": jobs[name].run.distillation.loss, "side": jobs[name].run.distillation.projection, "epoch": epoch, **log}
     for name, run in results(jobs, home / "runs").items()
     for epoch, log in enumerate(run["history"], 1)
 )
@@ -165,11 +167,11 @@ inside = inside[["loss", "side", "epoch", "target_variance", "probe_r2", "valid_
 
 # %%
 shrunk = inside.dropna(subset="target_variance").groupby(["side", "loss"])["target_variance"]
-ratio = (shrunk.last() / shrunk.first()).rename("kept").reset_index()
-kept = ratio.groupby("side")["kept"].agg(["min", "max"])
+ratio = (shrunk.last() / shrunk.first()).rename("included").reset_index()
+kept = ratio.groupby("side")["included"].agg(["min", "max"])
 said = "Variance of the target at the end of phase 1, as a share of its start: "
 said += "; ".join(f"{side} {row['min']:.4f} to {row['max']:.4f}" for side, row in kept.iterrows())
-report.drawn(inside, figures / "inside.png", f"{said}.")
+report.show_figure(inside, figures / "inside.png", f"{said}.")
 
 # %% [markdown]
 # Where next to nothing of the variance is left, the target did collapse. Does it matter for the ranking? The table
@@ -178,7 +180,9 @@ report.drawn(inside, figures / "inside.png", f"{said}.")
 
 # %%
 both = report.tables([home], "main")
-both = both[(both["seen"] == "kept") & both["protocol"].str.endswith("/all") & (both["model"] == given.label["model"])]
+both = both[
+    (both["seen"] == "included") & both["protocol"].str.endswith("/all") & (both["model"] == given.label["model"])
+]
 both = both[both["variant"].isin(["distilled", "distilled-student"])]
 Markdown("\n".join(f"* {report.sentence(both, name)}" for name in both["variant"]))
 
@@ -217,10 +221,10 @@ spaces[f"{arms_encoder}, pca to {width}"] = Job(student_side, taught_with(proble
 
 # %%
 small = ablate(given, "reducer", spaces)
-report.formatted(small, columns)
+report.format_table(small, columns)
 
 # %%
-report.drawn(small, figures / "ablation-reducer.png")
+report.show_figure(small, figures / "ablation-reducer.png")
 
 # %% [markdown]
 # ## 7. Which words, and whose?
@@ -238,7 +242,7 @@ for path in sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
     try:
         fit = profiles.fitting(path, artifacts, context, load_json(artifacts / "llm.json")["llm"])
         told[path.stem] = fit[fit["user"].isin(owners)]
-    except BookError as error:
+    except UserError as error:
         print(f"{path.stem} is left out: {error}")
 for name, texts in list(told.items()):
     model, style, strategy = profiles.named(name)
@@ -260,10 +264,10 @@ for name, texts in told.items():
 
 # %%
 worded = ablate(given, "profiles", written)
-report.formatted(worded, columns)
+report.format_table(worded, columns)
 
 # %%
-report.drawn(worded, figures / "ablation-profiles.png")
+report.show_figure(worded, figures / "ablation-profiles.png")
 
 # %% [markdown]
 # ## 8. Is it the knowledge?
@@ -283,20 +287,20 @@ controls = {name: Job(student_side, replace(problem, teacher=teacher)) for name,
 
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), arms_encoder)
-dim = given.alone.student.dim
+dim = given.alone.model.dim
 start = torch.zeros(len(items), dim)
 narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
 start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
 controls["text start"] = Job(given.alone, replace(problem, start=start))
-heard = round(given.alone.epochs * given.taught.share)
+heard = round(given.alone.epochs * given.taught.phase1_fraction)
 controls["plain, longer"] = replace(given.alone, epochs=given.alone.epochs + heard)
 
 # %%
 known = ablate(replace(given, seeds=seeds), "controls", controls, own=list(rivals))
-report.formatted(known, columns)
+report.format_table(known, columns)
 
 # %%
-report.drawn(known, figures / "ablation-controls.png")
+report.show_figure(known, figures / "ablation-controls.png")
 
 # %% [markdown]
 # Does the LLM's text teach more than the best teacher without an LLM? The best one is chosen by validation NDCG@10.
@@ -306,7 +310,7 @@ jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"p
 valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()}).groupby(level=0)
 rival = valid.mean().drop("profile").idxmax()
 pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
-Markdown(report.sentence(compare(pair, {"profile": rival}, "kept", False), "profile"))
+Markdown(report.sentence(compare(pair, {"profile": rival}, "included", False), "profile"))
 
 # %% [markdown]
 # ## 9. How many users need a profile?
@@ -315,10 +319,10 @@ Markdown(report.sentence(compare(pair, {"profile": rival}, "kept", False), "prof
 cells = {f"{share:.0%} of the users": only_some(own, share, 0) for share in coverage}
 cells = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in cells.items()}
 covered = ablate(given, "coverage", cells | {"all users": student_side})
-report.formatted(covered, columns)
+report.format_table(covered, columns)
 
 # %%
-report.drawn(covered, figures / "ablation-coverage.png")
+report.show_figure(covered, figures / "ablation-coverage.png")
 
 # %% [markdown]
 # ## 10. Who gains?
@@ -349,10 +353,10 @@ if category is not None:
 # %%
 who = gains_by(main["taught"], main["plain"], groups).assign(model=given.label["model"])
 save_csv(who, home / "tables" / "ablation-who.csv")
-report.formatted(who, ["variant", "cases", "users", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(who, ["variant", "cases", "users", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %%
-report.drawn(who, figures / "ablation-who.png")
+report.show_figure(who, figures / "ablation-who.png")
 
 # %% [markdown]
 # ## 11. And where a small gain can be shown?
@@ -367,7 +371,7 @@ report.drawn(who, figures / "ablation-who.png")
 
 # %%
 search = pd.read_csv(ROOT / "outputs" / "bench" / "transfer-search.csv", keep_default_na=False)
-report.formatted(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best_epoch"])
+report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best_epoch"])
 
 # %% [markdown]
 # The best taught one beside the plain student, itself without the teacher, the best untaught one, and itself with other
@@ -381,7 +385,7 @@ transfer = pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv")
 words = ["baseline", "verdict", "control", "control_verdict"]
 transfer[words] = transfer[words].fillna("")
 told = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "verdict", "control_verdict"]
-report.formatted(transfer, told)
+report.format_table(transfer, told)
 
 # %% [markdown]
 # In words, with the seeds that chose nothing:
@@ -406,7 +410,7 @@ Markdown("\n".join(lines))
 # %%
 tables = {"weights": weights, "aggregation": pooled, "block": deep, "schedule": timed, "side and loss": compared}
 tables |= {"reducer": small, "profiles": worded, "controls": known, "coverage": covered}
-report.record(
+report.record_metrics(
     home, "05-ablations", {name: table.set_index("variant")["ndcg@10"].to_dict() for name, table in tables.items()}
 )
 Markdown("\n".join(f"* {name}: {report.caption(table)}" for name, table in tables.items()))
@@ -424,5 +428,5 @@ print(spent(used, home / "runs"))
 #
 # The cells are compared on the test split to show the surface, not to choose from it: a choice would belong on
 # validation, where chapter 4's was made. With the seeds and users of the default preset only large effects can be
-# shown; a cell's place among others that are not shown to differ means nothing. A shuffled control has chapter 4's
+# shown; a cell's place among others that are inconclusive to differ means nothing. A shuffled control has chapter 4's
 # share, aggregation and loss, not those of the cell.

@@ -43,7 +43,7 @@ from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend
 from seqdistill.training.sweep import ranks, run_folder, spent, sweep
-from seqdistill.training.train import load_teacher, problem, student
+from seqdistill.training.train import load_teacher, training_data, load_model
 
 home = outputs_dir(preset)
 artifacts, figures, runs = home / "artifacts", home / "figures", home / "runs"
@@ -71,7 +71,7 @@ ours = pd.DataFrame([{"source": f"ours, seed {seed}", **cold.statistics(draws[n]
 sizes = pd.concat([ours.assign(dataset=dataset), report.paper("cold_data").assign(source="paper")], ignore_index=True)
 sizes = sizes[["dataset", *sizes.columns.drop("dataset")]]
 save_csv(sizes, home / "tables" / "data-cold.csv")
-report.formatted(sizes, list(sizes.columns))
+report.format_table(sizes, list(sizes.columns))
 
 # %% [markdown]
 # Where the data set is one of the paper's, its counts are an expectation:
@@ -126,7 +126,7 @@ Markdown(
 # %%
 texts, _ = encoders.encode(arms.item_texts(items), encoder)
 catalogue, squeeze = cold.item_vectors(texts, text_components)
-given = [replace(problem(left, len(items)), texts=catalogue) for left, _, _ in draws]
+given = [replace(training_data(left, len(items)), texts=catalogue) for left, _, _ in draws]
 total = int(events["user"].max()) + 1
 own = [cold.taught_from(it, told, width, total) for it, told in zip(given, profiles, strict=True)]
 leaked = [cold.taught_from(it, whole, width, total) for it in given]
@@ -174,7 +174,7 @@ base = [name for name in found if name.startswith("baseline")]
 plain = {name: f"{name.split()[0]} plain" for name in variants if not name.endswith("plain")}
 plain |= dict.fromkeys(base, f"{lead} plain")
 compared = {name: found[name] for name in [*base, *variants]}
-main = cold_tables.compare_groups(compared, draws, plain, "kept", controls)
+main = cold_tables.compare_groups(compared, draws, plain, "included", controls)
 columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm"]
 columns += ["verdict", "control_verdict"]
 
@@ -182,31 +182,31 @@ columns += ["verdict", "control_verdict"]
 # **Removed** items:
 
 # %%
-report.formatted(main[main["group"] == "removed"], columns)
+report.format_table(main[main["group"] == "removed"], columns)
 
 # %% [markdown]
 # **Reduced** items:
 
 # %%
-report.formatted(main[main["group"] == "reduced"], columns)
+report.format_table(main[main["group"] == "reduced"], columns)
 
 # %% [markdown]
 # **Affected**: removed or reduced, the paper's cases.
 
 # %%
-report.formatted(main[main["group"] == "affected"], columns)
+report.format_table(main[main["group"] == "affected"], columns)
 
 # %% [markdown]
 # **Unaffected** items:
 
 # %%
-report.formatted(main[main["group"] == "unaffected"], columns)
+report.format_table(main[main["group"] == "unaffected"], columns)
 
 # %% [markdown]
 # The paper's own rows, affected targets, on other data:
 
 # %%
-report.formatted(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
+report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
 # The gain over the plain student, group by group. A shuffled teacher has other users' profiles: what it gains as well
@@ -214,7 +214,7 @@ report.formatted(report.paper("cold"), ["variant", "dataset", "model", "recall@1
 
 # %%
 drawn = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
-report.drawn(drawn, figures / "cold.png", cold_tables.shown(drawn, "group"))
+report.show_figure(drawn, figures / "cold.png", cold_tables.display_path(drawn, "group"))
 
 # %%
 taught = drawn.dropna(subset="control_delta_ndcg@10").set_index("group")
@@ -235,10 +235,10 @@ Markdown("\n".join(lines))
 pair = {name: found[name] for name in (f"{lead} distilled-student", f"{lead} leaked")}
 leak = cold_tables.compare_groups(pair, draws, {f"{lead} leaked": f"{lead} distilled-student"})
 save_csv(leak, home / "tables" / "cold-leak.csv")
-report.formatted(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %%
-Markdown(f"What the leak would have added: {cold_tables.shown(leak[leak['variant'] == 'leaked'], 'group')}")
+Markdown(f"What the leak would have added: {cold_tables.display_path(leak[leak['variant'] == 'leaked'], 'group')}")
 
 # %% [markdown]
 # ## What becomes of an item without events?
@@ -254,7 +254,7 @@ places = cold_tables.distribution(curves, draws, len(items))
 medians = places.groupby("variant", sort=False)["median"].first()
 said = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
 said = f"Median place of removed targets, from 0, on top, to 1 (chance: 0.5): {said}."
-report.drawn(places, figures / "cold-ranks.png", said)
+report.show_figure(places, figures / "cold-ranks.png", said)
 
 # %% [markdown]
 # Removed items are still in test histories. A history that ends in one leaves the student with a state near that
@@ -302,7 +302,7 @@ _ = save_csv(pd.concat(grids.values(), ignore_index=True), home / "tables" / "co
 start = grids[f"{lead} plain"].query("weight == 0 and lift == 0")["unaffected"].iloc[0]
 picked = {name: text_score.cheapest(grid, (1 - price) * start) for name, grid in grids.items()}
 best = pd.DataFrame(picked.values())
-report.formatted(best, ["variant", "weight", "lift", "removed", "reduced", "unaffected"])
+report.format_table(best, ["variant", "weight", "lift", "removed", "reduced", "unaffected"])
 
 # %%
 reader = best.set_index("variant")["removed"].loc[readers[:2]].idxmax()
@@ -326,26 +326,26 @@ texted = cold_tables.compare_groups(
     {name: found[name] for name in ["baseline popularity", "baseline text-kNN", f"{lead} plain", *extra]},
     draws,
     dict.fromkeys(["baseline popularity", "baseline text-kNN", *extra], f"{lead} plain"),
-    "kept",
+    "included",
     {scored: control, other: control, readers[1]: readers[0]},
 )
-report.formatted(texted[texted["group"] == "removed"], columns)
+report.format_table(texted[texted["group"] == "removed"], columns)
 
 # %% [markdown]
 # Above: removed items. Below: reduced ones.
 
 # %%
-report.formatted(texted[texted["group"] == "reduced"], columns)
+report.format_table(texted[texted["group"] == "reduced"], columns)
 
 # %% [markdown]
 # Unaffected ones, which must not pay for it:
 
 # %%
-report.formatted(texted[texted["group"] == "unaffected"], columns)
+report.format_table(texted[texted["group"] == "unaffected"], columns)
 
 # %%
 drawn = texted[texted["model"] != "baseline"]
-report.drawn(drawn, figures / "cold-text.png", cold_tables.shown(drawn, "group"))
+report.show_figure(drawn, figures / "cold-text.png", cold_tables.display_path(drawn, "group"))
 
 # %% [markdown]
 # Does the teacher have a part in it? The reader that had one against the reader that had none, both scored:
@@ -354,7 +354,7 @@ report.drawn(drawn, figures / "cold-text.png", cold_tables.shown(drawn, "group")
 taught, untaught = (scored, other) if reader == readers[1] else (other, scored)
 part = cold_tables.compare_groups({name: found[name] for name in (untaught, taught)}, draws, {taught: untaught})
 save_csv(part, home / "tables" / "cold-teacher.csv")
-report.formatted(
+report.format_table(
     part.dropna(subset="delta_ndcg@10"), ["variant", "group", "cases", "delta_ndcg@10", "p_holm", "verdict"]
 )
 
@@ -366,14 +366,14 @@ report.formatted(
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
 over = cold_tables.compare_groups({name: found[name] for name in [scored, *rivals]}, draws, rivals)
-under = over[(over["group"] == "removed") & (over["verdict"] == "loss shown")]["variant"].tolist()
+under = over[(over["group"] == "removed") & (over["verdict"] == "significant loss")]["variant"].tolist()
 at, words, low, high = (
     texted.set_index(["group", "variant"])[name] for name in ("ndcg@10", "verdict", "ci_low", "ci_high")
 )
 pairs = {group: (at[group, "item-side-text-scored"], at[group, "plain"]) for group in ("removed", "reduced")}
 said = {group: f"NDCG@10 {ours:.4f} against {alone:.4f}" for group, (ours, alone) in pairs.items()}
 enough = {group: pairs[group][0] >= times * pairs[group][1] for group, times in {"removed": 5, "reduced": 1.3}.items()}
-gains = {group: words[group, "item-side-text-scored"] == "gain shown" for group in pairs}
+gains = {group: words[group, "item-side-text-scored"] == "significant gain" for group in pairs}
 rest = ("unaffected", "item-side-text-scored")
 goals = {
     f"removed: 5 times the plain student or more, and shown ({said['removed']})": enough["removed"]
@@ -381,7 +381,8 @@ goals = {
     "removed: above popularity": "popularity" in under,
     "removed: above text-kNN": "text-kNN" in under,
     f"reduced: 30 % above the plain student, and shown ({said['reduced']})": enough["reduced"] and gains["reduced"],
-    f"unaffected: no loss shown (NDCG@10 {low[rest]:+.4f} to {high[rest]:+.4f})": words[rest] != "loss shown",
+    f"unaffected: no significant loss (NDCG@10 {low[rest]:+.4f} to {high[rest]:+.4f})": words[rest]
+    != "significant loss",
 }
 Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in goals.items()))
 
@@ -396,7 +397,7 @@ several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
 versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
 events_of = cold_tables.split_names(cold_tables.by_count(several, draws, versus, len(items)))
 save_csv(events_of, home / "tables" / "cold-events.csv")
-report.drawn(events_of, figures / "cold-events.png", cold_tables.shown(events_of, "events"))
+report.show_figure(events_of, figures / "cold-events.png", cold_tables.display_path(events_of, "events"))
 
 # %% [markdown]
 # ## An item that arrives after training
@@ -407,7 +408,7 @@ report.drawn(events_of, figures / "cold-events.png", cold_tables.shown(events_of
 # %%
 left, gone, _ = draws[0]
 first = jobs[f"{lead} item-side-text", seeds[0]]
-model, unseen = student(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
+model, unseen = load_model(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]
@@ -444,13 +445,13 @@ Markdown(
 newer = ranks(later, runs)
 lengths = save_csv(cold_tables.quality_by_length(newer), home / "tables" / "cold-users.csv")
 spans = cold_tables.by_length(newer, {f"{lead} distilled": f"{lead} plain"})
-report.drawn(lengths, figures / "cold-users.png", cold_tables.shown(spans, "events"))
+report.show_figure(lengths, figures / "cold-users.png", cold_tables.display_path(spans, "events"))
 
 # %% [markdown]
 # The same, by how many events the user has so far, with tests over users:
 
 # %%
-report.formatted(
+report.format_table(
     spans, ["variant", "events", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"]
 )
 
@@ -458,7 +459,7 @@ report.formatted(
 # All rows go into one table: the students with seen items kept and left out, and those that read texts.
 
 # %%
-filtered = cold_tables.compare_groups(compared, draws, plain, "filtered", controls)
+filtered = cold_tables.compare_groups(compared, draws, plain, "excluded", controls)
 own_rows = texted["variant"].isin([name.split(" ", 1)[1] for name in extra])
 table = pd.concat([main, filtered, texted[own_rows]], ignore_index=True)
 table = table.assign(dataset=dataset, protocol=f"{protocol}/all")
@@ -466,11 +467,11 @@ order = ["dataset", "protocol", "group", "model", "variant"]
 _ = save_csv(table[order + [name for name in table if name not in order]], home / "tables" / "cold.csv")
 
 # %%
-rows = table[table["seen"] == "kept"].to_dict("records")
+rows = table[table["seen"] == "included"].to_dict("records")
 numbers = {
     f"{row['group']} {row['model']} {row['variant']}": {m: row[m] for m in ("recall@10", "ndcg@10")} for row in rows
 }
-report.record(home, "06-cold-start", numbers | {"median_percentile": medians.to_dict()})
+report.record_metrics(home, "06-cold-start", numbers | {"median_percentile": medians.to_dict()})
 
 # %% [markdown]
 # ## Limits

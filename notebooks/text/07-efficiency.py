@@ -42,9 +42,9 @@ from seqdistill.reporting import report
 from seqdistill.idgenrec import rivals
 from seqdistill.serving import export as serving
 from seqdistill.idgenrec import trie
-from seqdistill.io import ROOT, BookError, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.io import ROOT, UserError, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
-from seqdistill.training.train import load_problem
+from seqdistill.training.train import load_training_data
 
 home, bench = outputs_dir(preset), ROOT / "outputs" / "bench"
 artifacts, figures = home / "artifacts", home / "figures"
@@ -57,7 +57,7 @@ report.style()
 # target. `cases` above 0 draws so many users. Every system is compared on these cases alone.
 
 # %%
-problem, events = load_problem(artifacts), table_key(artifacts / "events.parquet")
+problem, events = load_training_data(artifacts), table_key(artifacts / "events.parquet")
 items, users = (load_table(artifacts / f"{name}.parquet", events) for name in ("items", "users"))
 texts = teachers.item_texts(items)
 chosen = rivals.last_cases(problem.test, cases, draw)
@@ -122,7 +122,7 @@ curve = pd.DataFrame(
     for step, log in enumerate(run["history"], 1)
 )
 curve = curve.groupby(["step", "trained"])["loss"].mean().reset_index()
-report.formatted(curve, list(curve.columns))
+report.format_table(curve, list(curve.columns))
 
 # %% tags=["nbval-ignore-output"]
 Markdown("\n".join(f"* {name}: {rivals.spending(run)}" for (name, _), run in runs.items()))
@@ -141,7 +141,7 @@ ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] 
 for (name, _), run in runs.items():
     ranked.setdefault(name, []).append(load_table(run["folder"] / "ranks.parquet"))
 against = {name: "IDGenRec" for name in ranked if name != "IDGenRec"}
-both = pd.concat([compare(ranked, against, seen, last=False) for seen in ("kept", "filtered")])
+both = pd.concat([compare(ranked, against, seen, last=False) for seen in ("included", "excluded")])
 
 # %%
 dataset, protocol = users[["dataset", "protocol"]].iloc[0]
@@ -158,19 +158,19 @@ table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], 
 # %%
 columns = ["variant", "model", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
 columns += ["effect", "p_holm", "verdict"]
-kept = table[table["seen"] == "kept"]
-report.formatted(kept, columns)
+kept = table[table["seen"] == "included"]
+report.format_table(kept, columns)
 
 # %% [markdown]
 # Seen items left out:
 
 # %%
-report.formatted(table[table["seen"] == "filtered"], columns)
+report.format_table(table[table["seen"] == "excluded"], columns)
 
 # %%
 labelled = kept.assign(variant=kept["model"].where(kept["model"] != "IDGenRec", "") + " " + kept["variant"])
 labelled["variant"] = labelled["variant"].str.strip()
-report.drawn(labelled, figures / "idgenrec.png")
+report.show_figure(labelled, figures / "idgenrec.png")
 
 # %%
 lines = [report.sentence(labelled, name) for name in labelled["variant"] if name != "IDGenRec"]
@@ -199,10 +199,10 @@ Markdown(
 # %%
 pairs = efficiency.bench(bench, "overhead")
 added = save_csv(efficiency.overheads(pairs), home / "tables" / "overhead.csv")
-report.formatted(added, list(added.columns))
+report.format_table(added, list(added.columns))
 
 # %%
-report.drawn(pairs, figures / "overhead.png", " ".join(efficiency.overhead_sentences(added)).replace("**", ""))
+report.show_figure(pairs, figures / "overhead.png", " ".join(efficiency.overhead_sentences(added)).replace("**", ""))
 
 # %% [markdown]
 # ## What does the teacher cost once?
@@ -218,7 +218,7 @@ written = report.tables([home], "profiles").set_index(["llm", "style"]).loc[(sai
 written["llm"] = said["llm"]
 umap = efficiency.bench(bench, "umap")
 once = efficiency.teacher_cost(written, said["parallel"], efficiency.bench(bench, "teacher").iloc[0], umap)
-report.formatted(save_csv(once, home / "tables" / "teacher-cost.csv"), list(once.columns))
+report.format_table(save_csv(once, home / "tables" / "teacher-cost.csv"), list(once.columns))
 
 # %% tags=["nbval-ignore-output"]
 one = pairs.groupby("model")["plain_wall_s"].median()
@@ -262,7 +262,7 @@ spent = [
     "peak_rss_mb",
     "parameters",
 ]
-report.formatted(systems, ["system", *spent])
+report.format_table(systems, ["system", *spent])
 
 # %%
 Markdown(
@@ -277,7 +277,7 @@ Markdown(
 
 # %%
 times = save_csv(efficiency.ratios(systems, report.paper("efficiency")), home / "tables" / "efficiency-ratios.csv")
-report.formatted(times, list(times.columns))
+report.format_table(times, list(times.columns))
 
 # %%
 Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times)))
@@ -288,7 +288,7 @@ Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times)))
 # training is that of these two implementations.
 
 # %%
-report.drawn(systems, figures / "efficiency.png", efficiency.quality_sentence(systems))
+report.show_figure(systems, figures / "efficiency.png", efficiency.quality_sentence(systems))
 
 # %% [markdown]
 # ## What is served?
@@ -313,7 +313,7 @@ print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {
 # test case.
 
 # %%
-shop = serving.served(run, net.reads, items)
+shop = serving.served(run, net.max_history, items)
 history = shop.items.set_index("item").loc[problem.test.histories.row(0)]
 print(", ".join(history["title"].tail(5)))
 
@@ -327,7 +327,7 @@ serving.top(shop, history["item_id"].tolist()).set_index("item_id")
 for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
     try:
         serving.top(shop, wrong)
-    except BookError as error:
+    except UserError as error:
         print(error)
 
 # %% [markdown]
@@ -339,7 +339,7 @@ for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
 # %%
 bits = efficiency.bench(bench, "int8")
 save_csv(bits, home / "tables" / "int8.csv")
-report.formatted(bits, ["variant", "seeds", "cases", "file_mb", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(bits, ["variant", "seeds", "cases", "file_mb", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %%
 file = bits.set_index("variant")["file_mb"]
@@ -361,13 +361,13 @@ Markdown(
 asked = efficiency.bench(bench, "latency")
 save_csv(asked, home / "tables" / "latency.csv")
 quantiles = [f"{kind}_p{part}_ms" for kind in ("cpu", "wall") for part in (50, 95, 99)]
-report.formatted(asked, ["system", "model", "requests", *quantiles])
+report.format_table(asked, ["system", "model", "requests", *quantiles])
 
 # %%
 percent = asked.dropna(subset="ratio").assign(system=asked["model"] + " " + asked["system"])
 percent = percent.assign(more=100 * (percent["ratio"] - 1))
 percent[["ci_low", "ci_high"]] = 100 * (percent[["ci_low", "ci_high"]] - 1)
-report.drawn(percent, figures / "latency.png", " ".join(efficiency.latency_sentences(asked)).replace("**", ""))
+report.show_figure(percent, figures / "latency.png", " ".join(efficiency.latency_sentences(asked)).replace("**", ""))
 
 # %% [markdown]
 # And eight bits: the time of a request over that of the same file in fp32, both by ONNX Runtime.
@@ -398,11 +398,11 @@ columns = [
     "search_p99_ms",
     "recall@10",
 ]
-report.formatted(found, columns)
+report.format_table(found, columns)
 
 # %%
 lines = efficiency.index_sentences(found, recall)
-report.drawn(found, figures / "catalogue.png", f"At {recall:.0%} recall: " + " ".join(lines))
+report.show_figure(found, figures / "catalogue.png", f"At {recall:.0%} recall: " + " ".join(lines))
 
 # %% [markdown]
 # ## What grows how?
@@ -418,10 +418,12 @@ sizes = efficiency.bench(bench, "growth")
 save_csv(sizes, home / "tables" / "growth.csv")
 slopes = save_csv(efficiency.exponents(sizes), home / "tables" / "growth-exponents.csv")
 print(f"load average of the two cores at the start: {sizes['load'].iloc[0]:.4f}")
-report.formatted(slopes, ["cost", "size", "loss", "points", "exponent", "ci_low", "ci_high"])
+report.format_table(slopes, ["cost", "size", "loss", "points", "exponent", "ci_low", "ci_high"])
 
 # %%
-report.drawn(sizes, figures / "growth.png", "; ".join(efficiency.exponent_sentences(slopes)).replace("**", "") + ".")
+report.show_figure(
+    sizes, figures / "growth.png", "; ".join(efficiency.exponent_sentences(slopes)).replace("**", "") + "."
+)
 
 # %% [markdown]
 # ## Where does one machine end?
@@ -436,7 +438,7 @@ report.drawn(sizes, figures / "growth.png", "; ".join(efficiency.exponent_senten
 bandwidth = 1.25e9
 theirs = report.paper("data").set_index("dataset").loc["amazon-m2"]
 far = save_csv(efficiency.reach(sizes, once, int(theirs["users"]), bandwidth), home / "tables" / "reach.csv")
-report.formatted(far, list(far.columns))
+report.format_table(far, list(far.columns))
 
 # %%
 Markdown("\n".join(f"* {line}" for line in efficiency.reach_sentences(far)))
@@ -451,7 +453,7 @@ Markdown("\n".join(f"* {line}" for line in efficiency.reach_sentences(far)))
 # %%
 summary = {"idgenrec": rated, "overhead": added.set_index("model")["phase_1"].to_dict()}
 summary |= {"latency": {row.system: row.ratio for row in percent.itertuples()}}
-report.record(home, "07-efficiency", summary)
+report.record_metrics(home, "07-efficiency", summary)
 lines = [report.sentence(labelled, name) for name in labelled["variant"] if name.endswith(" plain")]
 lines += efficiency.overhead_sentences(added) + efficiency.latency_sentences(asked)
 Markdown("\n".join(f"* {line}" for line in lines))

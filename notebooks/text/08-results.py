@@ -27,7 +27,7 @@ report.style()
 
 # %%
 sizes = report.tables(homes, "data").drop_duplicates(["dataset", "source"])
-report.formatted(sizes, list(sizes.columns))
+report.format_table(sizes, list(sizes.columns))
 
 # %% [markdown]
 # ## Main results
@@ -39,13 +39,13 @@ report.formatted(sizes, list(sizes.columns))
 theirs = report.paper("main")
 wide = theirs.pivot_table(index=["model", "dataset"], columns="variant", values="ndcg@10", sort=False).reset_index()
 wide = wide.dropna().assign(**{"gain, %": lambda pairs: (pairs["distilled"] / pairs["plain"] - 1) * 100})
-report.formatted(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@10"])
+report.format_table(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
 # Its gains in NDCG@10:
 
 # %%
-report.formatted(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
+report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 
 # %% [markdown]
 # Ours: all test targets of a user, seen items kept; the verdict is against the plain student with equal updates,
@@ -55,24 +55,24 @@ report.formatted(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 main = report.tables(homes, "main")
 words = ["verdict", "control_verdict", "baseline", "control"]
 main[words] = main[words].fillna("")
-ours = main[main["protocol"].str.endswith("/all") & (main["seen"] == "kept")]
+ours = main[main["protocol"].str.endswith("/all") & (main["seen"] == "included")]
 columns = ["variant", "model", "dataset", "recall@10", "ndcg@10", "delta_ndcg@10", "verdict"]
 columns += ["control_delta_ndcg@10", "control_verdict"]
-report.formatted(ours, columns)
+report.format_table(ours, columns)
 
 # %% [markdown]
 # The same with seen items left out, the usual way on Amazon Beauty 5-core.
 
 # %%
-filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "filtered")]
-report.formatted(filtered, columns)
+filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "excluded")]
+report.format_table(filtered, columns)
 
 # %%
 lines = []
 both_readings = pd.concat([ours, filtered]).query("control != ''")
-reading = {"kept": "seen items kept", "filtered": "seen items left out"}
+reading = {"included": "seen items kept", "excluded": "seen items left out"}
 for (dataset, seen), rows in both_readings.groupby(["dataset", "seen"], sort=False):
-    gain, both = rows["verdict"] == "gain shown", rows["control_verdict"] == "gain shown"
+    gain, both = rows["verdict"] == "significant gain", rows["control_verdict"] == "significant gain"
     names = (rows["model"] + " " + rows["variant"])[gain & both].tolist()
     lines.append(
         f"* {dataset}, {reading[seen]}: of {len(rows)} taught students {gain.sum()} show a gain over the plain one, "
@@ -106,7 +106,7 @@ for name, rows in {"taught": mine[taught["control"] != ""], "control": mine[taug
     low, high = (f"{best[bound]:+.4f}" for bound in ("ci_low", "ci_high"))
     said += f"Highest of ours, {name}: {best['where']} with {best['gain']:+.4f} % [{low}, {high}]. "
 said += f"The paper: {paper['gain'].min():+.1f} % to {paper['gain'].max():+.1f} %, without intervals."
-report.drawn(gains, home / "figures" / "gains.png", said)
+report.show_figure(gains, home / "figures" / "gains.png", said)
 
 # %% [markdown]
 # ## Loss balancing
@@ -114,11 +114,11 @@ report.drawn(gains, home / "figures" / "gains.png", said)
 # The paper varies the weight of the teacher on Beauty:
 
 # %%
-report.formatted(report.paper("loss_balance"), ["dataset", "alpha", "beta", "ndcg@10"])
+report.format_table(report.paper("loss_balance"), ["dataset", "alpha", "beta", "ndcg@10"])
 
 # %%
 grid = report.tables(homes, "ablation-alpha-beta").fillna({"verdict": "", "control_verdict": ""})
-report.formatted(grid, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
+report.format_table(grid, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
 
 # %%
 Markdown(report.caption(grid))
@@ -129,11 +129,11 @@ Markdown(report.caption(grid))
 # The paper names the best way of putting the states of a history together, by data set:
 
 # %%
-report.formatted(report.paper("aggregation"), ["dataset", "best"])
+report.format_table(report.paper("aggregation"), ["dataset", "best"])
 
 # %%
 pooled = report.tables(homes, "ablation-aggregation").fillna({"verdict": "", "control_verdict": ""})
-report.formatted(pooled, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
+report.format_table(pooled, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
 
 # %%
 Markdown(report.caption(pooled))
@@ -144,10 +144,10 @@ Markdown(report.caption(pooled))
 # The paper's largest gain is for test items with few or no training events left:
 
 # %%
-report.formatted(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
+report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %%
-report.formatted(report.paper("cold_data"), list(report.paper("cold_data")))
+report.format_table(report.paper("cold_data"), list(report.paper("cold_data")))
 
 # %% [markdown]
 # Ours (chapter 6): targets that were removed or reduced, seen items kept. `item-side-text` and what follows read the
@@ -155,8 +155,8 @@ report.formatted(report.paper("cold_data"), list(report.paper("cold_data")))
 
 # %%
 cold = report.tables(homes, "cold").fillna({"verdict": "", "control_verdict": ""})
-cold = cold[(cold["group"] == "affected") & (cold["seen"] == "kept")]
-report.formatted(cold, columns)
+cold = cold[(cold["group"] == "affected") & (cold["seen"] == "included")]
+report.format_table(cold, columns)
 
 # %%
 lines = [
@@ -175,9 +175,9 @@ Markdown("\n".join([*lines, f"* The paper, the taught student over the plain one
 # `IDGenRec` on the same cases.
 
 # %%
-rival = report.tables(homes, "idgenrec").query("seen == 'kept'").fillna({"verdict": "", "weights": ""})
+rival = report.tables(homes, "idgenrec").query("seen == 'included'").fillna({"verdict": "", "weights": ""})
 fields = ["variant", "model", "dataset", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
-report.formatted(rival, [*fields, "verdict"])
+report.format_table(rival, [*fields, "verdict"])
 
 # %%
 lines = []
@@ -198,14 +198,14 @@ costs = report.paper("efficiency")
 alone = costs[costs["system"] == "SASRec"].set_index("dataset").loc[costs["dataset"]]
 for name, ratio in {"train_s_per_epoch": "training ratio", "infer_s": "inference ratio"}.items():
     costs[ratio] = costs[name].to_numpy() / alone[name].to_numpy()
-report.formatted(costs, ["system", "dataset", "train_s_per_epoch", "infer_s", "training ratio", "inference ratio"])
+report.format_table(costs, ["system", "dataset", "train_s_per_epoch", "infer_s", "training ratio", "inference ratio"])
 
 # %% [markdown]
 # Ours, measured in chapter 7, as ratios of CPU seconds:
 
 # %%
 times = report.tables([home], "efficiency-ratios")
-report.formatted(times, list(times.columns))
+report.format_table(times, list(times.columns))
 
 # %%
 Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times.dropna(subset="paper_low"))))
@@ -223,13 +223,13 @@ Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times.drop
 # %%
 bench = ROOT / "outputs" / "bench"
 search = pd.read_csv(bench / "quality-search.csv")
-report.formatted(search, ["setting", "model", "epochs", "best_epoch", "valid_ndcg@10"])
+report.format_table(search, ["setting", "model", "epochs", "best_epoch", "valid_ndcg@10"])
 
 # %%
 quality = pd.read_csv(bench / "quality.csv").assign(source="ours")
 field = report.paper("field_beauty").assign(dataset="amazon-beauty-5core")
 both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable")
-report.formatted(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
+report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
 # ## And how fast?

@@ -60,7 +60,7 @@ explore.introduced(world, user)
 # %%
 nearest = explore.neighbours(world, user)
 said = f"The {len(nearest)} nearest profiles have cosines from {nearest.min():.4f} to {nearest.max():.4f}."
-report.drawn(explore.placed(world, user), home / "figures" / "explore.png", said)
+report.show_figure(explore.placed(world, user), home / "figures" / "explore.png", said)
 
 # %% [markdown]
 # ## Recommendations, side by side

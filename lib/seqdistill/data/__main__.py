@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seqdistill.data.store import LAYOUTS, convert, load
 from seqdistill.data.tables import Dataset, statistics
-from seqdistill.io import BookError, data_dir, shown
+from seqdistill.io import UserError, data_dir, display_path
 from seqdistill.reporting.report import paper
 
 COLUMNS = {"users": ",.0f", "items": ",.0f", "interactions": ",.0f", "avg_per_user": ".3f", "density": ".4%"}
@@ -24,7 +24,7 @@ def summary(every: Dataset, minimum: int) -> list[str]:
     for kind, words in (("core", f"{minimum}-core"), ("single", f"{minimum} or more, one pass")):
         try:
             rows.append(line(words, statistics(load(every.name, minimum, kind=kind).events)))
-        except BookError as nothing:
+        except UserError as nothing:
             rows.append(f"{words:28}{nothing}")
     theirs = paper("data").set_index("dataset")
     return [*rows, line("paper", theirs.loc[every.name].to_dict())] if every.name in theirs.index else rows
@@ -43,13 +43,13 @@ def main() -> None:
     try:
         if given.action == "convert":
             convert(given.name, given.raw)
-            print(f"written: {shown(data_dir() / given.name / 'processed')}")
+            print(f"written: {display_path(data_dir() / given.name / 'processed')}")
         every = load(given.name, 1)
         print(
             f"{given.name}: order by {'time' if every.dated else 'position, no times'}", *every.notes[:-1], sep="\n  "
         )
         print(*summary(every, given.minimum), sep="\n")
-    except BookError as error:
+    except UserError as error:
         sys.exit(str(error))
 
 

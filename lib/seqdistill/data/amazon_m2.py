@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from seqdistill.data import checks
 from seqdistill.data.checks import ID, TEXT
 from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
-from seqdistill.io import shown
+from seqdistill.io import display_path
 
 LIST = r"^\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]$"  # as numpy prints it: spaces, and line breaks in long ones
 
@@ -24,7 +24,7 @@ def read_products(path: Path) -> pd.DataFrame:
     """Read products_train.csv (id,locale,title,price,brand,color,size,model,material,author,desc)."""
     table = checks.read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, others=True, multiline=True)
     names = in_locale(table["locale"], table["id"])
-    checks.distinct(shown(path), "id", names.dictionary_encode())
+    checks.distinct(display_path(path), "id", names.dictionary_encode())
     return table.drop(["id"]).add_column(0, "item_id", names).to_pandas().astype("str")
 
 
@@ -33,7 +33,7 @@ def read(sessions: Path, products: Path) -> Raw:
 
     A session is a user, named by its number in the file from 0; its events are prev_items, then next_item.
     """
-    items, where = read_products(products), shown(sessions)
+    items, where = read_products(products), display_path(sessions)
     table = checks.read_csv(sessions, {"prev_items": TEXT, "next_item": ID, "locale": ID}, multiline=True)
     before = table["prev_items"].combine_chunks()
     wrong = pc.invert(pc.match_substring_regex(before, LIST)).to_numpy(zero_copy_only=False)

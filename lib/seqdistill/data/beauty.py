@@ -15,7 +15,7 @@ from pyarrow import json as pajson
 from seqdistill.data import checks
 from seqdistill.data.checks import ID, NUMBER, WHOLE
 from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
-from seqdistill.io import BookError, shown
+from seqdistill.io import UserError, display_path
 
 REVIEW = {"reviewerID": pa.string(), "asin": pa.string(), "overall": pa.float64(), "unixReviewTime": pa.int64()}
 RATING = ("user", "asin", "rating", "time")
@@ -26,7 +26,7 @@ def records(path: Path, parse: Callable[[str], object], kind: str) -> Iterator[t
     """Yield (line number, record) of a file with one record a line.
 
     Raises:
-        BookError: a line is no record, or the archive is damaged.
+        UserError: a line is no record, or the archive is damaged.
     """
     number = 0
     try:
@@ -37,16 +37,18 @@ def records(path: Path, parse: Callable[[str], object], kind: str) -> Iterator[t
                     raise ValueError("no mapping of names to values")
                 yield number, record
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BookError(f"{shown(path)}: the gzip archive is damaged or cut off ({error}).") from None
+        raise UserError(f"{display_path(path)}: the gzip archive is damaged or cut off ({error}).") from None
     except (ValueError, SyntaxError) as error:
-        raise BookError(f"{shown(path)}, line {number}: not {kind} ({str(error)[:80]}). Nothing was written.") from None
+        raise UserError(
+            f"{display_path(path)}, line {number}: not {kind} ({str(error)[:80]}). Nothing was written."
+        ) from None
 
 
 def read_reviews(path: Path) -> pa.Table:
     """Read reviews_Beauty.json.gz: one JSON object a line.
 
     Raises:
-        BookError: a line is no JSON, or lacks a field, or a field is of another kind.
+        UserError: a line is no JSON, or lacks a field, or a field is of another kind.
     """
     options = pajson.ParseOptions(pa.schema(REVIEW), unexpected_field_behavior="ignore")
     try:
@@ -57,11 +59,11 @@ def read_reviews(path: Path) -> pa.Table:
                 good = isinstance(record.get(name), str if kind == pa.string() else int | float)
                 if not good:
                     what = f"{record.get(name)!r}: a {'text' if kind == pa.string() else 'number'} is expected"
-                    raise BookError(f'{shown(path)}, line {number}, field "{name}": {what}.') from None
-        raise BookError(f"{shown(path)}: {error}.") from None
+                    raise UserError(f'{display_path(path)}, line {number}, field "{name}": {what}.') from None
+        raise UserError(f"{display_path(path)}: {error}.") from None
     for name in REVIEW:
         lacking = table[name].is_null().to_numpy()
-        checks.stop_at(shown(path), name, table[name], lacking, "the field is expected in every line", 1)
+        checks.stop_at(display_path(path), name, table[name], lacking, "the field is expected in every line", 1)
     ids = {name: table[name].dictionary_encode() for name in ("reviewerID", "asin")}
     return pa.table([ids["reviewerID"], ids["asin"], table["overall"], table["unixReviewTime"]], names=RATING)
 
@@ -82,28 +84,30 @@ def read_meta(path: Path) -> pd.DataFrame:
     """Read meta_Beauty.json.gz: one Python dict a line (not JSON): asin, title, description, categories, brand, price.
 
     Raises:
-        BookError: a line is no such dict, or an asin is missing or stands there twice.
+        UserError: a line is no such dict, or an asin is missing or stands there twice.
     """
     rows, seen = [], set()
     for number, record in records(path, ast.literal_eval, "a Python dict"):
         asin = record.get("asin")
         if not isinstance(asin, str) or not asin or asin in seen:
             what = "the id stands here twice" if asin in seen else "an id is expected"
-            raise BookError(f'{shown(path)}, line {number}, field "asin": {asin!r}: {what}. Nothing was written.')
+            raise UserError(
+                f'{display_path(path)}, line {number}, field "asin": {asin!r}: {what}. Nothing was written.'
+            )
         seen.add(asin)
         if not is_paths(record.get("categories")):
             what = f"{str(record['categories'])[:80]!r}: lists of names are expected"
-            raise BookError(f'{shown(path)}, line {number}, field "categories": {what}. Nothing was written.')
+            raise UserError(f'{display_path(path)}, line {number}, field "categories": {what}. Nothing was written.')
         texts = [str(record.get(name, "")) for name in PLAIN]
         rows.append((asin, str(record.get("title", "")), categories(record.get("categories")), *texts))
     if not rows:
-        raise BookError(f"{shown(path)}: the file is empty; expected one Python dict a line.")
+        raise UserError(f"{display_path(path)}: the file is empty; expected one Python dict a line.")
     return pd.DataFrame(rows, columns=["item_id", "title", "categories", *PLAIN], dtype="str")
 
 
 def read(ratings: Path, meta: Path) -> Raw:
     """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
-    where = shown(ratings)
+    where = display_path(ratings)
     if ".json" in ratings.name:
         table = read_reviews(ratings)
     else:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
-from seqdistill.io import BookError, shown
+from seqdistill.io import UserError, display_path
 
 ID = pa.dictionary(pa.int32(), pa.string())
 TEXT = pa.string()
@@ -29,7 +29,7 @@ def opened(path: Path) -> io.BufferedIOBase:
 
 
 def stop_at(where: str, column: str, values: object, bad: np.ndarray, expected: str, first: int = 2) -> None:
-    """Raise a BookError that names the first bad row, if there is one.
+    """Raise a UserError that names the first bad row, if there is one.
 
     Args:
         where: name of the file.
@@ -42,7 +42,7 @@ def stop_at(where: str, column: str, values: object, bad: np.ndarray, expected: 
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         cell = values[row].as_py() if isinstance(values, pa.Array | pa.ChunkedArray) else values[row]
-        raise BookError(
+        raise UserError(
             f'{where}, row {row + first}, column "{column}": {str(cell)[:80]!r}: {expected} '
             f"({int(bad.sum()):,} such rows; this is the first). Nothing was written."
         )
@@ -52,21 +52,21 @@ def header(path: Path, wanted: list[str]) -> list[str]:
     """Read the first row of a CSV: the names of its columns.
 
     Raises:
-        BookError: the file is missing, empty or not UTF-8, or a wanted column is not there or there twice.
+        UserError: the file is missing, empty or not UTF-8, or a wanted column is not there or there twice.
     """
-    where, what = shown(path), ", ".join(wanted)
+    where, what = display_path(path), ", ".join(wanted)
     try:
         with opened(path) as handle:
             names = next(csv.reader(io.TextIOWrapper(handle, "utf-8-sig", newline="")), [])
     except FileNotFoundError:
-        raise BookError(f"{where}: no such file; expected a CSV with the columns {what}.") from None
+        raise UserError(f"{where}: no such file; expected a CSV with the columns {what}.") from None
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error):
         scan(path, 0)
         raise
     except csv.Error as error:
-        raise BookError(f"{where}: the first row is no header ({error}); expected the columns {what}.") from None
+        raise UserError(f"{where}: the first row is no header ({error}); expected the columns {what}.") from None
     if not "".join(names).strip():
-        raise BookError(f"{where}: the file is empty or begins with an empty row; expected the columns {what}.")
+        raise UserError(f"{where}: the file is empty or begins with an empty row; expected the columns {what}.")
     missing = [name for name in wanted if name not in names]
     if missing:
         other = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]]
@@ -74,10 +74,10 @@ def header(path: Path, wanted: list[str]) -> list[str]:
         if not other and len(names) > 1 and len(missing) == len(wanted):
             hint = "; is the header missing?"
         found = ", ".join(map(repr, names[:8]))
-        raise BookError(f'{where}: no column "{missing[0]}" (expected {what}; found {found}{hint}).')
+        raise UserError(f'{where}: no column "{missing[0]}" (expected {what}; found {found}{hint}).')
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise BookError(f'{where}, row 1: the column "{twice[0]}" stands here twice.')
+        raise UserError(f'{where}, row 1: the column "{twice[0]}" stands here twice.')
     return names
 
 
@@ -87,9 +87,9 @@ def scan(path: Path, fields: int) -> None:
     This is slow, and done only when the fast reader has refused the file.
 
     Raises:
-        BookError: the first of these that was found; nothing is raised if none was.
+        UserError: the first of these that was found; nothing is raised if none was.
     """
-    where, number = shown(path), 0
+    where, number = display_path(path), 0
     try:
         with opened(path) as handle:
             for line in handle:
@@ -100,14 +100,14 @@ def scan(path: Path, fields: int) -> None:
             other = [(row, len(cells)) for row, cells in enumerate(rows, 1) if fields and len(cells) != fields]
     except UnicodeDecodeError as error:
         byte = f"byte 0x{error.object[error.start]:02x} at place {error.start + 1}"
-        raise BookError(f"{where}, line {number}: {byte} is not UTF-8; save the file as UTF-8.") from None
+        raise UserError(f"{where}, line {number}: {byte} is not UTF-8; save the file as UTF-8.") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BookError(f"{where}: the gzip archive is damaged or cut off ({error}).") from None
+        raise UserError(f"{where}: the gzip archive is damaged or cut off ({error}).") from None
     except csv.Error as error:
-        raise BookError(f"{where}: not a CSV ({error}); is a quotation mark not closed?") from None
+        raise UserError(f"{where}: not a CSV ({error}); is a quotation mark not closed?") from None
     if other:
         row, found = other[0]
-        raise BookError(
+        raise UserError(
             f"{where}, row {row}: {found} fields; {fields} are expected "
             f"({len(other):,} such rows; this is the first). Nothing was written."
         )
@@ -133,7 +133,7 @@ def odd_quotes(path: Path) -> bool:
 
 
 def explain(path: Path, columns: Columns, names: list[str] | None, width: int, error: Exception, how: tuple) -> None:
-    """Find the first cell or row that the fast reader refused, and raise a BookError that names it."""
+    """Find the first cell or row that the fast reader refused, and raise a UserError that names it."""
     scan(path, width)
     try:
         cells = fast(path, dict.fromkeys(columns, TEXT), names, *how)
@@ -143,8 +143,8 @@ def explain(path: Path, columns: Columns, names: list[str] | None, width: int, e
         bad = unparsable(cells[column], columns[column], how[1])
         expected = {WHOLE: "a whole number is expected", NUMBER: "a number is expected"}
         wanted = expected.get(columns[column], f"a time like {how[1] or '2021-05-11'} is expected")
-        stop_at(shown(path), column, cells[column], bad, wanted, 1 if names else 2)
-    raise BookError(f"{shown(path)}: {error}. Nothing was written.") from None
+        stop_at(display_path(path), column, cells[column], bad, wanted, 1 if names else 2)
+    raise UserError(f"{display_path(path)}: {error}. Nothing was written.") from None
 
 
 def unparsable(cells: pa.ChunkedArray, kind: pa.DataType, time_format: str | None) -> np.ndarray:
@@ -178,12 +178,12 @@ def read_csv(
         time_format: of MOMENT, as in strptime; ISO 8601 without.
 
     Raises:
-        BookError: file, row and column of what is wrong, and how often.
+        UserError: file, row and column of what is wrong, and how often.
     """
-    where = shown(path)
+    where = display_path(path)
     found = names or header(path, list(columns))
     if names and not path.exists():
-        raise BookError(f"{where}: no such file; expected a CSV of {', '.join(names)}, without a header.")
+        raise UserError(f"{where}: no such file; expected a CSV of {', '.join(names)}, without a header.")
     if others:
         columns = columns | {name: TEXT for name in found if name not in columns}
     try:
@@ -193,7 +193,7 @@ def read_csv(
     if multiline and odd_quotes(path):
         scan(path, len(found))
     if not table.num_rows:
-        raise BookError(f"{where}: no rows{'' if names else ' below the header'}.")
+        raise UserError(f"{where}: no rows{'' if names else ' below the header'}.")
     for column, kind in columns.items():
         first = 1 if names else 2
         if kind == ID:
@@ -218,7 +218,7 @@ def distinct(where: str, column: str, ids: pa.ChunkedArray) -> pa.Array:
     """Return the ids of a list of users or items, in file order.
 
     Raises:
-        BookError: one stands there twice.
+        UserError: one stands there twice.
     """
     codes, values = coded(ids)
     if len(values) < len(codes):
@@ -232,7 +232,7 @@ def codes_in(where: str, column: str, ids: pa.ChunkedArray, known: pa.Array, nam
     """Code an ID column by the place of each id in `known` (int32, per row).
 
     Raises:
-        BookError: an id is not in `known`, which was read from `name`.
+        UserError: an id is not in `known`, which was read from `name`.
     """
     codes, values = coded(ids)
     place = pc.index_in(values, value_set=known)
@@ -246,7 +246,7 @@ def within(where: str, column: str, values: np.ndarray, low: float, high: float,
     """Return numbers that lie between two bounds.
 
     Raises:
-        BookError: one does not.
+        UserError: one does not.
     """
     stop_at(
         where, column, values, (values < low) | (values > high), f"a number from {low:g} to {high:g} is expected", first

@@ -12,7 +12,7 @@ from seqdistill.config import STRICT, parse
 from seqdistill.data import checks
 from seqdistill.data.checks import ID, MOMENT, NUMBER, TEXT, WHOLE
 from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events
-from seqdistill.io import BookError, shown
+from seqdistill.io import UserError, display_path
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -72,27 +72,29 @@ def settings_of(path: Path | None) -> Settings:
     """Read dataset.yaml; without one everything has its usual name.
 
     Raises:
-        BookError: it is no YAML, or a setting is unknown or wrong.
+        UserError: it is no YAML, or a setting is unknown or wrong.
     """
     if path is None:
         return Settings()
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise BookError(f"{shown(path)}: not valid YAML ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"{display_path(path)}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(values, dict):
-        raise BookError(f"{shown(path)}: expected {', '.join(part.name for part in fields(Settings))}.")
+        raise UserError(f"{display_path(path)}: expected {', '.join(part.name for part in fields(Settings))}.")
     if odd := [name for name in ("users", "items", "interactions") if not isinstance(values.get(name) or {}, dict)]:
-        raise BookError(
-            f'{shown(path)}: "{odd[0]}" is {values[odd[0]]!r}; expected names of columns, like {{id: name}}.'
+        raise UserError(
+            f'{display_path(path)}: "{odd[0]}" is {values[odd[0]]!r}; expected names of columns, like {{id: name}}.'
         )
     parsed = {}
     for name, kind in {"users": Users, "items": Items, "interactions": Interactions}.items():
         if name in values:
-            parsed[name] = parse(kind, values[name] or {}, f"{shown(path)}, {name}")
-    settings = parse(Settings, {**values, **parsed}, shown(path))
+            parsed[name] = parse(kind, values[name] or {}, f"{display_path(path)}, {name}")
+    settings = parse(Settings, {**values, **parsed}, display_path(path))
     if settings.domain not in DOMAINS:
-        raise BookError(f'{shown(path)}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.')
+        raise UserError(
+            f'{display_path(path)}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.'
+        )
     return settings
 
 
@@ -100,14 +102,14 @@ def read_items(path: Path, names: Items) -> tuple[pd.DataFrame, object]:
     """Read items.csv: the item table with item_id, title and the other texts, and the ids."""
     wanted = {names.id: ID, names.title: TEXT} | {name: TEXT for name in (names.categories, names.year) if name}
     table = checks.read_csv(path, wanted, others=True, multiline=True)
-    ids = checks.distinct(shown(path), names.id, table[names.id])
+    ids = checks.distinct(display_path(path), names.id, table[names.id])
     pairs = [(names.id, "item_id"), (names.title, "title"), (names.categories, "categories"), (names.year, "year")]
     canonical = {name: to for name, to in pairs if name}
     columns = [canonical.get(name, name) for name in table.column_names]
     twice = [name for name in columns if columns.count(name) > 1 or name == "item"]
     if twice or len(canonical) < sum(1 for name, _ in pairs if name):
         what = f'two columns would be called "{twice[0]}"' if twice else "one column cannot be two things"
-        raise BookError(f"{shown(path)}: {what}; rename one there, or in dataset.yaml.")
+        raise UserError(f"{display_path(path)}: {what}; rename one there, or in dataset.yaml.")
     items = table.rename_columns(columns).to_pandas().astype("str")
     if "categories" in items and (names.separator != "|" or names.root):
         parts = items["categories"].str.split(names.separator, regex=False).str[int(names.root) :]
@@ -119,13 +121,13 @@ def times(path: Path, table: object, column: str, form: str) -> np.ndarray:
     """Bring a column of times to whole seconds (a position stays what it is).
 
     Raises:
-        BookError: a time is not between 1900 and 2100: it is in another unit than `format` says.
+        UserError: a time is not between 1900 and 2100: it is in another unit than `format` says.
     """
     found = table[column].cast("int64").to_numpy() // UNITS.get(form, 1)
     if form != "position":
         odd = (found < EARLIEST) | (found > LATEST)
         what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
-        checks.stop_at(shown(path), column, table[column], odd, what)
+        checks.stop_at(display_path(path), column, table[column], odd, what)
     return found
 
 
@@ -133,12 +135,12 @@ def read(users: Path, items: Path, interactions: Path, settings: Path | Settings
     """Read users.csv, items.csv and interactions.csv.
 
     Raises:
-        BookError: a file, column or row is not as expected.
+        UserError: a file, column or row is not as expected.
     """
     given = settings if isinstance(settings, Settings) else settings_of(settings)
-    named, where = given.interactions, shown(interactions)
+    named, where = given.interactions, display_path(interactions)
     user_table = checks.read_csv(users, {given.users.id: ID})
-    user_ids = checks.distinct(shown(users), given.users.id, user_table[given.users.id])
+    user_ids = checks.distinct(display_path(users), given.users.id, user_table[given.users.id])
     item_table, item_ids = read_items(items, given.items)
     present = checks.header(interactions, [named.user, named.item])
     time, form = named.time, named.format
@@ -146,7 +148,7 @@ def read(users: Path, items: Path, interactions: Path, settings: Path | Settings
         time = next((name for name in ("timestamp", "position") if name in present), None)
         form = "position" if time == "position" else form
     if time is None:
-        raise BookError(f'{where}: no column "timestamp" or "position"; one of them must give the order of events.')
+        raise UserError(f'{where}: no column "timestamp" or "position"; one of them must give the order of events.')
     rating = named.rating or ("rating" if "rating" in present else None)
     kinds = {named.user: ID, named.item: ID, time: WHOLE if form in UNITS else MOMENT}
     kinds |= {rating: NUMBER} if rating else {}

@@ -5,7 +5,7 @@ from pathlib import Path
 from seqdistill.data import checks
 from seqdistill.data.checks import ID, MOMENT, TEXT
 from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
-from seqdistill.io import shown
+from seqdistill.io import display_path
 
 
 def read(interactions: Path, films: Path) -> Raw:
@@ -15,7 +15,7 @@ def read(interactions: Path, films: Path) -> Raw:
     """
     wanted = {"item_id": ID, "title": TEXT, "release_year": TEXT, "genres": TEXT}
     table = checks.read_csv(films, wanted, others=True, multiline=True)
-    checks.distinct(shown(films), "item_id", table["item_id"])
+    checks.distinct(display_path(films), "item_id", table["item_id"])
     names = {"release_year": "year", "genres": "categories"}
     items = table.to_pandas().astype("str").rename(columns=names)
     items["year"] = items["year"].str.removesuffix(".0")

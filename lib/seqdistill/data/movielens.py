@@ -8,7 +8,7 @@ import numpy as np
 from seqdistill.data import checks, generic
 from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE
 from seqdistill.data.tables import Layout, Raw, raw_events
-from seqdistill.io import shown, writing
+from seqdistill.io import atomic_write, display_path
 
 
 def write_small(raw: Path) -> None:
@@ -22,7 +22,7 @@ def write_small(raw: Path) -> None:
     users = table[["user_id"]].drop_duplicates().sort_values("user_id")
     events = table[["user_id", "item_id", "timestamp", "rating"]]
     for name, frame in {"users": users, "items": items, "interactions": events}.items():
-        with writing(raw / f"{name}.csv") as temporary:
+        with atomic_write(raw / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False, lineterminator="\n")
 
 
@@ -32,11 +32,11 @@ def read_20m(ratings: Path, movies: Path) -> Raw:
     A title ends in its year: "Toy Story (1995)" becomes title and year.
     """
     films = checks.read_csv(movies, {"movieId": ID, "title": TEXT, "genres": TEXT}, multiline=True)
-    item_ids = checks.distinct(shown(movies), "movieId", films["movieId"])
+    item_ids = checks.distinct(display_path(movies), "movieId", films["movieId"])
     items = films.rename_columns(["item_id", "title", "categories"]).to_pandas().astype("str")
     parts = items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
     items["title"], items["year"] = parts["title"], parts["year"]
-    where = shown(ratings)
+    where = display_path(ratings)
     table = checks.read_csv(ratings, {"userId": ID, "movieId": ID, "rating": NUMBER, "timestamp": WHOLE})
     user, user_ids = checks.coded(table["userId"])
     item = checks.codes_in(where, "movieId", table["movieId"], item_ids, movies.name)

@@ -117,7 +117,7 @@ def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[Batch
 
 
 def cloze(
-    rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, masked: float, last_share: float
+    rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, masked: float, mask_last_prob: float
 ) -> Iterator[Batch]:
     """Yield shuffled batches with hidden items to be guessed (Sun et al., 2019, section 3.6).
 
@@ -127,7 +127,7 @@ def cloze(
         rng: decides the order and what is hidden.
         mask_id: the id that stands for a hidden item.
         masked: chance of an item to be hidden; at least one item of every row is.
-        last_share: share of the rows in which the last item alone is hidden, as when scoring.
+        mask_last_prob: share of the rows in which the last item alone is hidden, as when scoring.
 
     Yields:
         users [B]; inputs [B, T]; targets [B, T], the hidden items, 0 elsewhere.
@@ -135,7 +135,7 @@ def cloze(
     for users, ids in bucketed(rows, size, rng):
         lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])
         hidden = (rng.random(ids.shape) < masked) & (ids > 0)
-        only = rng.random((len(ids), 1)) < last_share
+        only = rng.random((len(ids), 1)) < mask_last_prob
         one = np.where(only, lengths - 1, rng.integers(0, lengths))
         hidden = np.where(only | ~hidden.any(1, keepdims=True), steps == one, hidden)
         yield users, np.where(hidden, mask_id, ids), np.where(hidden, ids, 0)

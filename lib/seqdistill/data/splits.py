@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 LABELS = np.array(["train", "valid", "test", "input", "unused"])
 TRAIN, VALID, TEST, INPUT, UNUSED = range(5)
@@ -71,22 +71,22 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
         "train", "valid" or "test" per event.
 
     Raises:
-        BookError: an id is not a whole number or begins below, the rows are in another order, or no user is long enough
+        UserError: an id is not a whole number or begins below, the rows are in another order, or no user is long enough
             to be tested.
     """
     for name, first in (("user", 0), ("item", 1)):
         if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
-            raise BookError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
+            raise UserError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     wrong = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
     if wrong.any():
         place = int(wrong.argmax()) + 1
-        raise BookError(f"leave_last_k: row {place} comes too late; sort the events by user, then time.")
+        raise UserError(f"leave_last_k: row {place} comes too late; sort the events by user, then time.")
     before, after = places(events)
     short = before + after + 1 < k + 3
     codes = np.select([short, after < k, after == k], [TRAIN, TEST, VALID], TRAIN)
     if short.all():
-        raise BookError(f"leave_last_k: no user has the {k + 3} events that {k} test targets need.")
+        raise UserError(f"leave_last_k: no user has the {k + 3} events that {k} test targets need.")
     return column(codes, events.index)
 
 
@@ -120,7 +120,7 @@ def global_time(
         One of LABELS per event.
 
     Raises:
-        BookError: no event can be tested or validated, or nothing is left to train on.
+        UserError: no event can be tested or validated, or nothing is left to train on.
     """
     user = events["user"].to_numpy()
     before, after = places(events)
@@ -137,7 +137,7 @@ def global_time(
     codes[(codes == INPUT) & (after == 0)] = UNUSED
     for code, purpose in ((TEST, "test"), (TRAIN, "train on"), (VALID, "validate with")):
         if not (codes == code).any():
-            raise BookError(f"global_time: the boundary at quantile {quantile:g} leaves no event to {purpose}.")
+            raise UserError(f"global_time: the boundary at quantile {quantile:g} leaves no event to {purpose}.")
     return column(codes, events.index)
 
 
@@ -150,11 +150,11 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
         dated: times are moments; False when they are positions in each user's history.
 
     Raises:
-        BookError: the events do not allow it.
+        UserError: the events do not allow it.
     """
     if protocol.name == "global_time":
         if not dated:
-            raise BookError("global_time: this data set gives the order of events, not their times; leave some out.")
+            raise UserError("global_time: this data set gives the order of events, not their times; leave some out.")
         given = (protocol.quantile, protocol.targets, protocol.valid_share, protocol.seed)
         return global_time(events, *given)
     return leave_last_k(events, protocol.k)
@@ -171,7 +171,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         One row per check: what must not be, and how many events or users were looked at.
 
     Raises:
-        BookError: the first check that does not hold, with a user for whom it does not.
+        UserError: the first check that does not hold, with a user for whom it does not.
     """
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     label = {name: (events["split"] == name).to_numpy() for name in LABELS}
@@ -208,7 +208,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         checks.append((f"a target beyond the last {k} + 1 events", off, target.sum()))
     for what, bad, _ in checks:
         if bad.any():
-            raise BookError(f"split: user {user[bad][0]}: {what} ({int(bad.sum()):,} events).")
+            raise UserError(f"split: user {user[bad][0]}: {what} ({int(bad.sum()):,} events).")
     return pd.DataFrame(
         [(what, int(looked), 0) for what, _, looked in checks], columns=["must not be", "looked at", "found"]
     )

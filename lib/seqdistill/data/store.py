@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pandas as pd
 
-from seqdistill.config import suggestion
+from seqdistill.config import did_you_mean
 from seqdistill.data import amazon_beauty_5core, amazon_m2, beauty, generic, kion, movielens
 from seqdistill.data.tables import Dataset, Layout, Raw, canonical, filtered, statistics
 from seqdistill.io import (
-    BookError,
+    UserError,
+    atomic_write,
     data_dir,
     digest,
+    display_path,
     file_digest,
     load_json,
     load_table,
     save_json,
     save_table,
-    shown,
-    writing,
 )
 
 READER_VERSION = 1  # part of every data set's key: raised by hand when the same files give other tables
@@ -37,11 +37,11 @@ def layout_of(name: str) -> Layout:
     """Layout of a data set: its own, else three CSV files.
 
     Raises:
-        BookError: it is neither known nor in data/.
+        UserError: it is neither known nor in data/.
     """
     if name not in LAYOUTS and not (data_dir() / name).is_dir():
-        hint = suggestion(name, list(LAYOUTS))
-        raise BookError(f'"{name}" is not a data set{hint}: no folder data/{name}, and none of {", ".join(LAYOUTS)}.')
+        hint = did_you_mean(name, list(LAYOUTS))
+        raise UserError(f'"{name}" is not a data set{hint}: no folder data/{name}, and none of {", ".join(LAYOUTS)}.')
     return LAYOUTS.get(name, generic.LAYOUT)
 
 
@@ -49,7 +49,7 @@ def located(raw: Path, layout: Layout) -> list[Path | None]:
     """Find the files of a layout in a folder, plain or packed (.gz).
 
     Raises:
-        BookError: one is missing or there twice.
+        UserError: one is missing or there twice.
     """
     found = []
     for names in layout.files:
@@ -57,11 +57,11 @@ def located(raw: Path, layout: Layout) -> list[Path | None]:
         paths = next((paths for paths in there if paths), [])
         if not paths:
             either = " or ".join(names)
-            raise BookError(
-                f"{shown(raw / names[0])}: no such file (expected {either}, plain or .gz); {layout.source}."
+            raise UserError(
+                f"{display_path(raw / names[0])}: no such file (expected {either}, plain or .gz); {layout.source}."
             )
         if len(paths) > 1:
-            raise BookError(f"{shown(paths[0])}: {paths[1].name} is there, too; keep one of them.")
+            raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
         found += paths
     extra = raw / layout.optional if layout.optional else None
     return [*found, extra if extra and extra.exists() else None] if layout.optional else found
@@ -94,13 +94,13 @@ def stand_in_the_way(raw: Path, found: list[Path | None], layout: Layout) -> Non
     """Refuse to mix files from elsewhere with others that a layout would read from the same folder.
 
     Raises:
-        BookError: the folder holds a file that is not among those to be copied.
+        UserError: the folder holds a file that is not among those to be copied.
     """
     names = [name for either in layout.files for name in either] + ([layout.optional] if layout.optional else [])
     wanted = {path.name for path in found if path}
     for form in [*names, *(f"{name}.gz" for name in names)]:
         if (raw / form).exists() and form not in wanted:
-            raise BookError(f"{shown(raw / form)}: left from other files; remove it first. Nothing was written.")
+            raise UserError(f"{display_path(raw / form)}: left from other files; remove it first. Nothing was written.")
 
 
 def convert(name: str, source: Path | None = None) -> Raw:
@@ -111,7 +111,7 @@ def convert(name: str, source: Path | None = None) -> Raw:
         source: folder of its files; data/<name>/raw without.
 
     Raises:
-        BookError: a file is missing or wrong; nothing was written.
+        UserError: a file is missing or wrong; nothing was written.
     """
     layout = LAYOUTS.get(name, generic.LAYOUT) if source else layout_of(name)
     home = data_dir() / name
@@ -120,7 +120,7 @@ def convert(name: str, source: Path | None = None) -> Raw:
     whole = canonical(layout.read(*found))
     for path in found:
         if path and path.resolve() != (home / "raw" / path.name).resolve():
-            with writing(home / "raw" / path.name) as temporary:
+            with atomic_write(home / "raw" / path.name) as temporary:
                 shutil.copyfile(path, temporary)
     key = raw_key(located(home / "raw", layout))
     tables = {"events": whole.events, "users": pd.DataFrame({"user_id": whole.users}), "items": whole.items}
@@ -141,21 +141,23 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
         kind: "core" repeats the filter until nothing changes, "single" applies it once.
 
     Raises:
-        BookError: a raw file is missing or wrong, or the filter leaves nothing.
+        UserError: a raw file is missing or wrong, or the filter leaves nothing.
     """
     layout = layout_of(name)
     raw = raw_folder(name, layout)
     found = located(raw, layout)
     key = raw_key(found)
     whole = processed(name, key) or canonical(layout.read(*found))
-    return filtered(name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]), shown(raw))
+    return filtered(
+        name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]), display_path(raw)
+    )
 
 
 def paper_statistics(name: str, whole: Raw) -> dict[str, float]:
     """Statistics after the paper's filter (one pass, more than 3 events); empty if it leaves nothing."""
     try:
         return statistics(filtered(name, whole, 4, "single", None, "", name).events)
-    except BookError:
+    except UserError:
         return {}
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts are worded for
 
@@ -176,14 +176,14 @@ def filtered(name: str, raw: Raw, minimum: int, kind: str, first_users: int | No
     """Filter a canonical data set and give those who are left new codes.
 
     Raises:
-        BookError: the filter is unknown or leaves nothing.
+        UserError: the filter is unknown or leaves nothing.
     """
     if kind not in FILTERS:
-        raise BookError(f'"{kind}" is not a filter; choose one of {", ".join(FILTERS)}.')
+        raise UserError(f'"{kind}" is not a filter; choose one of {", ".join(FILTERS)}.')
     user, item = raw.events["user"].to_numpy(), raw.events["item"].to_numpy()
     keep = FILTERS[kind](user, item, minimum)
     if not keep.any():
-        raise BookError(f"{where}: no user and item are left with at least {minimum} events each.")
+        raise UserError(f"{where}: no user and item are left with at least {minimum} events each.")
     users_left, items_left = np.unique(user[keep]), np.unique(item[keep])
     words = f"{minimum}-core" if kind == "core" else f"one pass of at least {minimum} events"
     notes = [
@@ -191,7 +191,7 @@ def filtered(name: str, raw: Raw, minimum: int, kind: str, first_users: int | No
         f"{len(raw.users) - len(users_left):,} users dropped"
     ]
     if first_users is not None and first_users < 1:
-        raise BookError(f'"first_users" is {first_users}; expected at least 1.')
+        raise UserError(f'"first_users" is {first_users}; expected at least 1.')
     if first_users is not None and first_users < len(users_left):
         notes.append(f"the first {first_users:,} of {len(users_left):,} users kept")
         keep &= user <= users_left[first_users - 1]

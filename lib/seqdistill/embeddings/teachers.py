@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 
 from seqdistill.evaluation.significance import holm, paired
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.facts import facts_text, histories, history_lines
 
-TEXT_ARMS = ("profile", "facts", "raw-history")
+TEXT_TEACHERS = ("profile", "facts", "raw-history")
 NO_LLM = ("facts", "raw-history", "item-text")
-ARMS = (*TEXT_ARMS, "item-text", "shuffled", "noise")
+TEACHERS = (*TEXT_TEACHERS, "item-text", "shuffled", "noise")
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
@@ -60,10 +60,10 @@ def arm_vectors(
         seed: of "shuffled" and "noise".
 
     Raises:
-        BookError: there is no such arm.
+        UserError: there is no such arm.
     """
-    if arm not in ARMS:
-        raise BookError(f'arms: "{arm}" is not a teacher; choose one of {", ".join(ARMS)}.')
+    if arm not in TEACHERS:
+        raise UserError(f'arms: "{arm}" is not a teacher; choose one of {", ".join(TEACHERS)}.')
     rng, users = np.random.default_rng(seed), profiles.index.unique()
     if arm == "noise":
         width = encode([profiles.iloc[0]]).shape[1]
@@ -138,10 +138,10 @@ def carried(
         p, and p_holm: corrected for the number of arms; NaN where a single user leaves nothing to test).
 
     Raises:
-        BookError: there is no target at all.
+        UserError: there is no target at all.
     """
     if not len(targets):
-        raise BookError("arms: no user has both a profile and a validation item, so that nothing can be ranked.")
+        raise UserError("arms: no user has both a profile and a validation item, so that nothing can be ranked.")
     per_user = {}
     for arm, users in vectors.items():
         ranks = ranked(users, items, targets, seen)
@@ -166,7 +166,7 @@ def carried(
 
 def reading(row: dict) -> str:
     """Read one row of `carried` aloud; a difference is said where interval and corrected p agree on it."""
-    told = "not shown to differ"
+    told = "inconclusive to differ"
     if row["p_holm"] < 0.05 and row["ci_low"] * row["ci_high"] > 0:
         told = "higher" if row["delta"] > 0 else "lower"
     interval = f"{row['ci_low']:+.4f} to {row['ci_high']:+.4f}, Holm-adjusted p = {row['p_holm']:.4f}"

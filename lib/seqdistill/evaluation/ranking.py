@@ -10,6 +10,7 @@ from torch import Tensor
 from seqdistill.data.sequences import Cases, Ragged, padded
 
 CUTOFFS = (5, 10, 20)
+RANK_COLUMN = {"included": "rank_all", "excluded": "rank_unseen"}  # by whether seen items are candidates
 HELD = 2**24  # scores held at a time
 GROUP = 16  # columns that one maximum stands for
 
@@ -64,7 +65,7 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
         size: cases scored together.
 
     Returns:
-        One row per case: user, item (the target), position (of the target among the user's), kept, filtered.
+        One row per case: user, item (the target), position (of the target among the user's), rank_all, rank_unseen.
     """
     kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
     targets = torch.from_numpy(cases.targets)
@@ -73,10 +74,10 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
         found = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
         kept[chosen], filtered[chosen] = (ranks.cpu() for ranks in found)
     named = {"user": cases.histories.users, "item": cases.targets, "position": cases.position}
-    return pd.DataFrame({**named, "kept": kept, "filtered": filtered})
+    return pd.DataFrame({**named, "rank_all": kept, "rank_unseen": filtered})
 
 
-def best(scores: Tensor, k: int) -> Tensor:
+def topk(scores: Tensor, k: int) -> Tensor:
     """Columns of the k highest scores of each row, best first: [B, V] -> [B, k], or [B, V] where there are fewer.
 
     They lie in the k groups of columns with the highest maxima (or in the rest that fills no group), so the others
@@ -112,7 +113,7 @@ def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, 
         if not seen:
             row, column = (ids > 0).nonzero(as_tuple=True)
             scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
-        found.append((chosen, best(scores, k).cpu() + 1))
+        found.append((chosen, topk(scores, k).cpu() + 1))
     order, items = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return items[np.argsort(order)]
 
@@ -122,7 +123,7 @@ def model_score(model: torch.nn.Module) -> Score:
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
         length = (histories > 0).sum(1, keepdim=True)
-        columns = (length - model.reads).clamp_min(0) + torch.arange(min(histories.shape[1], model.reads))
+        columns = (length - model.max_history).clamp_min(0) + torch.arange(min(histories.shape[1], model.max_history))
         recent = histories.gather(1, columns.clamp_max(histories.shape[1] - 1)) * (columns < length)
         return model.score(recent.to(model.position.weight.device))
 

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from seqdistill.io import BookError
+from seqdistill.evaluation.ranking import RANK_COLUMN
+from seqdistill.io import UserError
 
 RESAMPLES = 9_999
 LEVEL, POWER = 0.05, 0.8
@@ -19,10 +20,10 @@ def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
     return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
 
 
-def by_user(ranks: pd.DataFrame, column: str) -> pd.DataFrame:
+def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
     """Recall@10 and NDCG@10 per user, means over the user's cases: every user weighs the same."""
-    hit = ranks[column] <= 10
-    gains = pd.DataFrame({"recall@10": hit.astype(float), "ndcg@10": hit / np.log2(ranks[column] + 1)})
+    rank = ranks[RANK_COLUMN[seen]]
+    gains = pd.DataFrame({"recall@10": (rank <= 10).astype(float), "ndcg@10": (rank <= 10) / np.log2(rank + 1)})
     return gains.groupby(ranks["user"]).mean()
 
 
@@ -47,11 +48,11 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
         four times in five); a single user leaves nothing to test, and all but delta NaN.
 
     Raises:
-        BookError: the two were not scored on the same users.
+        UserError: the two were not scored on the same users.
     """
     a, b = (sum(values) / len(values) for values in (variant, baseline))
     if not a.index.equals(b.index):
-        raise BookError("paired: the systems were scored on different users.")
+        raise UserError("paired: the systems were scored on different users.")
     difference = (a - b).to_numpy()
     if len(difference) < 2:
         return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
@@ -90,7 +91,7 @@ def holm(p: pd.Series) -> pd.Series:
 def compare(
     ranks: dict[str, list[pd.DataFrame]],
     against: dict[str, str],
-    column: str,
+    seen: str,
     last: bool,
     controls: dict[str, str] | None = None,
     fixed: Collection[str] = (),
@@ -100,7 +101,7 @@ def compare(
     Args:
         ranks: system -> per-case ranks, one frame per seed.
         against: system -> the system that it is tested against.
-        column: "kept" or "filtered": are seen items candidates?
+        seen: "included" or "excluded": are seen items candidates?
         last: score each user's last target alone, else all of them.
         controls: system -> the same without knowledge; what gains must gain over it, too.
         fixed: systems that no seed changes, so that one run of them says all.
@@ -112,12 +113,12 @@ def compare(
         named control_*.
     """
     read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
-    users = {name: [by_user(frame, column) for frame in frames] for name, frames in read.items()}
+    users = {name: [by_user(frame, seen) for frame in frames] for name, frames in read.items()}
     rivals = {"": against} | ({"control_": controls} if controls else {})
     tests, rows = sum(map(len, rivals.values())), []
     for name, seeds in users.items():
         values = pd.DataFrame([seed.mean() for seed in seeds])
-        row = {"variant": name, "seen": column, "seeds": len(values), "cases": len(read[name][0])}
+        row = {"variant": name, "seen": seen, "seeds": len(values), "cases": len(read[name][0])}
         for metric in SHOWN:
             row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
         for prefix, chosen in rivals.items():
@@ -126,7 +127,7 @@ def compare(
                 test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
             row |= columns_of(prefix, rival, any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed}), test)
         rows.append(row)
-    return judged(pd.DataFrame(rows), list(rivals))
+    return adjust_pvalues(pd.DataFrame(rows), list(rivals))
 
 
 def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> dict:
@@ -135,7 +136,7 @@ def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> d
     return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | found
 
 
-def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
+def adjust_pvalues(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
     """Replace the columns p and once by p_holm, corrected for all tests of the table, and a verdict."""
     adjusted = holm(pd.concat({prefix: table[f"{prefix}p"] for prefix in prefixes}))
     for prefix in prefixes:
@@ -146,7 +147,7 @@ def judged(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
 
 
 def verdict(row: dict, prefix: str) -> str:
-    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "not shown".
+    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "inconclusive".
 
     A system that was trained with one seed gets no verdict: another seed could tell another story.
     """
@@ -155,5 +156,5 @@ def verdict(row: dict, prefix: str) -> str:
     if row[f"{prefix}once"]:
         return "one seed"
     if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
-        return "gain shown"
-    return "loss shown" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "not shown"
+        return "significant gain"
+    return "significant loss" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "inconclusive"

@@ -32,10 +32,10 @@ from seqdistill.idgenrec.ids import (
     words,
     write_ids,
 )
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.hf import model_folder
 from seqdistill.training.epochs import AdamW
-from seqdistill.training.train import Problem
+from seqdistill.training.train import TrainingData
 
 USER_READ = 64  # tokens of the concatenated item ids that a user id is written from
 TAG_LR = 3e-3
@@ -80,9 +80,9 @@ class IDGenRec:
     def __post_init__(self) -> None:
         """Refuse half a pair, and heads that do not divide the width."""
         if bool(self.recommender) != bool(self.generator):
-            raise BookError("IDGenRec: name both recommender and generator, or neither (trained from scratch).")
+            raise UserError("IDGenRec: name both recommender and generator, or neither (trained from scratch).")
         if self.width % self.heads:
-            raise BookError(f'IDGenRec: "heads" = {self.heads} does not divide "width" = {self.width}.')
+            raise UserError(f'IDGenRec: "heads" = {self.heads} does not divide "width" = {self.width}.')
 
 
 @bundle
@@ -119,11 +119,11 @@ class Batch:
     texts: Tensor
 
 
-def start(config: IDGenRec, given: Problem, texts: Sequence[str]) -> System:
+def start(config: IDGenRec, given: TrainingData, texts: Sequence[str]) -> System:
     """Set up both models, the tokenizer and the first ids of the items, from their texts.
 
     Raises:
-        BookError: the hub does not give the weights.
+        UserError: the hub does not give the weights.
     """
     torch.manual_seed(config.seed)
     prose = [re.sub(r"\{\w+\}", "", line) for line in templates()] + [";"]
@@ -154,7 +154,7 @@ def scratch(config: IDGenRec, size: int) -> T5ForConditionalGeneration:
     return T5ForConditionalGeneration(T5Config(vocab_size=size, **shape, **depth, **ends))
 
 
-def events_of(given: Problem) -> tuple[dict[int, np.ndarray], dict[int, int]]:
+def events_of(given: TrainingData) -> tuple[dict[int, np.ndarray], dict[int, int]]:
     """Collect all events of each user, and count those of training."""
     known = {int(user): int(length) for user, length in zip(given.train.users, given.train.lengths, strict=True)}
     whole = {int(user): given.train.row(row) for row, user in enumerate(given.train.users)}

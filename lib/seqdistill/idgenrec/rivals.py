@@ -9,10 +9,10 @@ import numpy as np
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
 from seqdistill.idgenrec.model import IDGenRec
-from seqdistill.io import BookError, load_json, load_table, shown
+from seqdistill.io import UserError, display_path, load_json, load_table
 from seqdistill.training.ablations import setups
 from seqdistill.training.sweep import Job, plan, run_folder
-from seqdistill.training.train import Problem, load_teacher
+from seqdistill.training.train import TrainingData, load_teacher
 
 
 def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
@@ -29,14 +29,14 @@ def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int]
     """Cross the three ways of writing a user id with seeds: (variant, seed) -> settings.
 
     Raises:
-        BookError: a setting does not exist or does not fit.
+        UserError: a setting does not exist or does not fit.
     """
     base = parse(IDGenRec, values, where)
     names = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}
     return {(name, seed): replace(base, user_ids=it, seed=seed) for name, it in names.items() for seed in seeds}
 
 
-def students(home: Path, given: Problem, seeds: list[int], arms: list[str], events: str) -> dict[str, list]:
+def students(home: Path, given: TrainingData, seeds: list[int], arms: list[str], events: str) -> dict[str, list]:
     """Read the ranks of the students that 04 has trained: plain, distilled in either form, and by other teachers.
 
     Args:
@@ -50,7 +50,7 @@ def students(home: Path, given: Problem, seeds: list[int], arms: list[str], even
         System -> per-case ranks, one frame per seed.
 
     Raises:
-        BookError: 04 has not trained the plain students with these seeds.
+        UserError: 04 has not trained the plain students with these seeds.
     """
     found: dict[str, list] = {}
     for setup in setups(home, given, "", seeds, "loky", {}):
@@ -65,7 +65,7 @@ def students(home: Path, given: Problem, seeds: list[int], arms: list[str], even
             if (folder / "metrics.json").exists():
                 found.setdefault(f"{setup.label['model']} {name}", []).append(load_table(folder / "ranks.parquet"))
             elif name == "plain":
-                raise BookError(f"{shown(folder)}: not trained; run 04-distillation first.")
+                raise UserError(f"{display_path(folder)}: not trained; run 04-distillation first.")
     return found
 
 

@@ -13,9 +13,9 @@ from filelock import FileLock
 from joblib import Parallel, delayed
 from safetensors.torch import save_file
 
-from seqdistill.config import plain
+from seqdistill.config import to_dict
 from seqdistill.data.sequences import Cases
-from seqdistill.evaluation.ranking import metrics
+from seqdistill.evaluation.ranking import RANK_COLUMN, metrics
 from seqdistill.idgenrec.ids import templates
 from seqdistill.idgenrec.model import (
     IDGenRec,
@@ -28,30 +28,30 @@ from seqdistill.idgenrec.model import (
     start,
     write_users,
 )
-from seqdistill.idgenrec.trie import top_items
-from seqdistill.io import digest, load_json, save_json, save_table, save_with, say
+from seqdistill.idgenrec.trie import constrained_beam_search
+from seqdistill.io import announce, digest, load_json, save_json, save_table, save_with
 from seqdistill.training import checkpoint
 from seqdistill.training.checkpoint import restore, state_of
 from seqdistill.training.epochs import AdamW
-from seqdistill.training.train import ENGINE_VERSION, Problem
+from seqdistill.training.train import ENGINE_VERSION, TrainingData
 
 DECODED = 32  # cases decoded together
 ALONE = 5  # requests timed one by one
 
 
-def key(config: IDGenRec, given: Problem, texts: Sequence[str], chosen: np.ndarray) -> str:
+def key(config: IDGenRec, given: TrainingData, texts: Sequence[str], chosen: np.ndarray) -> str:
     """Name of a run: digest of its settings, its inputs, its cases and `ENGINE_VERSION`."""
-    made = [plain(config), given.key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
+    made = [to_dict(config), given.key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
     return digest([ENGINE_VERSION, *made])[:16]
 
 
 def train(
     config: IDGenRec,
-    given: Problem,
+    given: TrainingData,
     texts: Sequence[str],
     chosen: np.ndarray,
     folder: Path,
-    progress: Callable[[str], None] = say,
+    progress: Callable[[str], None] = announce,
 ) -> dict:
     """Train and decode, or simply read a finished run; a second process that wants the same one waits for the first.
 
@@ -75,13 +75,13 @@ def train(
 
 
 def sweep(
-    jobs: dict[tuple[str, int], IDGenRec], given: Problem, texts: Sequence[str], chosen: np.ndarray, folder: Path
+    jobs: dict[tuple[str, int], IDGenRec], given: TrainingData, texts: Sequence[str], chosen: np.ndarray, folder: Path
 ) -> dict[tuple[str, int], dict]:
     """Finish runs, one thread each, as many at a time as there are cores, and return their metrics."""
     homes = {name: folder / key(config, given, texts, chosen) for name, config in jobs.items()}
     todo = [config for name, config in jobs.items() if not (homes[name] / "metrics.json").exists()]
     if todo:
-        say(f"IDGenRec: {len(jobs)} runs, {len(todo)} of them to train")
+        announce(f"IDGenRec: {len(jobs)} runs, {len(todo)} of them to train")
         Parallel(n_jobs=-1)(delayed(train)(config, given, texts, chosen, folder.resolve()) for config in todo)
     return {name: load_json(home / "metrics.json") | {"folder": home} for name, home in homes.items()}
 
@@ -103,7 +103,7 @@ def drawn(prefixes: np.ndarray, most: int, rng: np.random.Generator) -> np.ndarr
 
 
 def fit(
-    config: IDGenRec, given: Problem, texts: Sequence[str], chosen: np.ndarray, home: Path, progress: Callable
+    config: IDGenRec, given: TrainingData, texts: Sequence[str], chosen: np.ndarray, home: Path, progress: Callable
 ) -> None:
     """Alternate recommender and generator, decode the cases, and keep it all."""
     torch.set_num_threads(1)
@@ -175,7 +175,7 @@ def keep(
     history: list[dict],
     trained: list[float],
     prefixes: int,
-    given: Problem,
+    given: TrainingData,
     chosen: np.ndarray,
 ) -> None:
     """Decode the cases, and write the files of a run; metrics.json last, which says that it has finished."""
@@ -184,9 +184,9 @@ def keep(
     infer, alone = since(at), [requested(system, given.test, place) for place in chosen[:ALONE]]
     epochs = sum(log["trained"] == "recommender" for log in history)
     result = {
-        "config": plain(config),
+        "config": to_dict(config),
         "history": history,
-        "test": {column: metrics(ranks[column]) for column in ("kept", "filtered")},
+        "test": {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()},
         "parameters": sum(weight.numel() for model in models for weight in model.parameters()),
         "prefixes": prefixes,
         "prefixes_per_epoch": min(config.samples or prefixes, prefixes),
@@ -202,7 +202,7 @@ def keep(
         for name, model in zip(("recommender", "generator"), models, strict=True)
         for part, weight in model.named_parameters()
     }
-    save_json(plain(config), home / "config.json")
+    save_json(to_dict(config), home / "config.json")
     save_json({"ids": system.tokenizer.batch_decode(system.ids)}, home / "ids.json")
     save_table(ranks, home / "ranks.parquet")
     save_with(lambda path: save_file(weights, path), home / "model.safetensors")
@@ -224,7 +224,9 @@ def decode(system: System, cases: Cases, chosen: np.ndarray) -> np.ndarray:
     for begin in range(0, len(samples), DECODED):
         part = samples[begin : begin + DECODED]
         prompts = batch(system, part, [unseen] * len(part)).prompts
-        found.append(top_items(system.recommender, prompts, prompts > 0, system.ids, system.config.beams)[0])
+        found.append(
+            constrained_beam_search(system.recommender, prompts, prompts > 0, system.ids, system.config.beams)[0]
+        )
     return torch.cat(found).numpy()
 
 
@@ -236,7 +238,7 @@ def requested(system: System, cases: Cases, place: int) -> float:
     return since(at)[1]
 
 
-def ranked(given: Problem, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFrame:
+def ranked(given: TrainingData, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFrame:
     """Rank each target within its list; a target that is not in it has the last rank of all, V.
 
     Returns:
@@ -249,4 +251,4 @@ def ranked(given: Problem, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFram
         ranks = [int(np.argmax(it == target)) + 1 if (it == target).any() else given.items for it in (found, unseen)]
         user, position = given.test.histories.users[place], given.test.position[place]
         rows.append((user, target, position, *ranks))
-    return pd.DataFrame(rows, columns=["user", "item", "position", "kept", "filtered"])
+    return pd.DataFrame(rows, columns=["user", "item", "position", "rank_all", "rank_unseen"])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 Tokens = tuple[int, ...]
 
@@ -22,14 +22,14 @@ def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]
         The tokens that may follow each prefix; the leaves: whole id -> item.
 
     Raises:
-        BookError: an id is empty, or two items share one.
+        UserError: an id is empty, or two items share one.
     """
     following: dict[Tokens, set[int]] = {(): set()}
     leaves: dict[Tokens, int] = {}
     for item, tokens in enumerate(map(tuple, ids), 1):
         if not tokens or tokens in leaves:
             why = f"the id of item {leaves[tokens]}, too" if tokens else "empty"
-            raise BookError(f"trie: the id of item {item} is {why}; every item needs one of its own.")
+            raise UserError(f"trie: the id of item {item} is {why}; every item needs one of its own.")
         leaves[tokens] = item
         for place, token in enumerate((*tokens, end)):
             following.setdefault(tokens[:place], set()).add(token)
@@ -37,7 +37,7 @@ def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]
 
 
 @torch.inference_mode()
-def top_items(
+def constrained_beam_search(
     model: T5ForConditionalGeneration, prompts: Tensor, real: Tensor, ids: Sequence[Sequence[int]], beams: int
 ) -> tuple[Tensor, Tensor]:
     """Find the items with the most probable ids by beam search within the trie.

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqdistill.config import Distillation
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 
 def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor:
@@ -39,9 +39,9 @@ def last(real: Tensor) -> Tensor:
     return torch.zeros_like(at, dtype=torch.float).masked_fill(at < at[:, -1:], -torch.inf)
 
 
-def state_of_block(states: list[Tensor], block: int) -> Tensor:
-    """States after block k of `Encoder.forward`: k from 1, 0 the last, -1 the final norm; [B, T, d]."""
-    return states[-1] if block == -1 else states[(block or len(states) - 1) - 1]
+def hidden_state(states: list[Tensor], block: int | str) -> Tensor:
+    """States after block k of `SequentialRecommender.forward`, k from 1, or "last", or "final_norm"; [B, T, d]."""
+    return states[{"final_norm": -1, "last": -2}.get(block, block) if isinstance(block, str) else block - 1]
 
 
 def difference(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
@@ -112,7 +112,7 @@ class Teacher(nn.Module):
         seed: draws the frozen projection, the start of what is trained, and the shuffle.
 
     Raises:
-        BookError: no user has a profile, or a single one is to be shuffled.
+        UserError: no user has a profile, or a single one is to be shuffled.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):
@@ -125,7 +125,7 @@ class Teacher(nn.Module):
         there = ~vectors.isnan().any(2)  # [U, P]
         if there.any(1).sum() < 1 + config.shuffled:
             least = "two users" if config.shuffled else "one user"
-            raise BookError(f"teacher: at least {least} must have a profile; {int(there.any(1).sum())} has one.")
+            raise UserError(f"teacher: at least {least} must have a profile; {int(there.any(1).sum())} has one.")
         if config.shuffled:
             owners = there.any(1).nonzero().squeeze(1)
             others = owners[derangement(len(owners), generator)]
@@ -135,20 +135,20 @@ class Teacher(nn.Module):
         self.register_buffer("there", there)
         self.register_buffer("vectors", vectors.nan_to_num())
         r = vectors.shape[2]
-        self.project = nn.Linear(dim, r) if config.side == "student" else nn.Linear(r, dim)
+        self.project = nn.Linear(dim, r) if config.projection == "student" else nn.Linear(r, dim)
         self.attend = nn.Linear(dim, 1) if config.aggregation == "attention" else None
         self.choose = nn.Linear(r, 1) if config.several == "attention" else None
         with torch.no_grad():
             for layer in filter(None, (self.project, self.attend, self.choose)):
                 layer.bias.zero_()
                 layer.weight.normal_(std=1 / math.sqrt(layer.in_features), generator=generator)
-            if config.side == "frozen":
+            if config.projection == "teacher_frozen":
                 nn.init.orthogonal_(self.project.weight, generator=generator)
-        self.project.requires_grad_(config.side != "frozen")
+        self.project.requires_grad_(config.projection != "teacher_frozen")
 
     def aggregated(self, states: list[Tensor], real: Tensor) -> Tensor:
         """Aggregate the states after block k into H_k, [B, d]."""
-        h, how, logits = state_of_block(states, self.config.block), self.config.aggregation, None
+        h, how, logits = hidden_state(states, self.config.block), self.config.aggregation, None
         if how == "attention":
             logits = self.attend(h).squeeze(2)
         elif how == "exponential":
@@ -168,7 +168,7 @@ class Teacher(nn.Module):
         """Reconstruction loss of rows of a batch, and the variance of its targets (a T that collapses shows here).
 
         Args:
-            states: hidden states of `Encoder.forward`, K + 1 times [B, T, d].
+            states: hidden states of `SequentialRecommender.forward`, K + 1 times [B, T, d].
             real: True where a position holds an event, [B, T].
             pairs: which rows have a teacher, and whose.
 
@@ -179,7 +179,9 @@ class Teacher(nn.Module):
         if not len(pairs.rows):  # all that is trained gets a gradient of 0: other processes wait for it
             return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
         h, targets = self.aggregated(states, real).index_select(0, pairs.rows), self.target(pairs.users)
-        student, targets = (self.project(h), targets) if self.config.side == "student" else (h, self.project(targets))
+        student, targets = (
+            (self.project(h), targets) if self.config.projection == "student" else (h, self.project(targets))
+        )
         variance = targets.detach().var(0, correction=0).mean()
         return difference(student, targets, pairs.own, self.config), variance
 

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqdistill.config import ItemText
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 
 
 class ItemTable(nn.Module):
@@ -45,18 +45,18 @@ class ItemTable(nn.Module):
         return F.embedding(ids, self.weight)
 
 
-class TextEncoder(Encoder):
+class TextAwareRecommender(SequentialRecommender):
     """A student over an `ItemTable`; see `with_text`."""
 
-    def folded(self) -> dict[str, Tensor]:
+    def export_state_dict(self) -> dict[str, Tensor]:
         """Weights of the plain student that scores the same."""
-        kept = {name: value for name, value in super().folded().items() if not name.startswith("item.")}
+        kept = {name: value for name, value in super().export_state_dict().items() if not name.startswith("item.")}
         return {**kept, "item.weight": self.item.weight.detach().clone()}
 
 
-def with_text(model: Encoder, config: ItemText, texts: Tensor, known: object) -> TextEncoder:
+def with_text(model: SequentialRecommender, config: ItemText, texts: Tensor, known: object) -> TextAwareRecommender:
     """Give a fresh student an `ItemTable`; `known` is an array of the ids of the items with an event in training."""
-    taught = TextEncoder(model.items, model.config)
+    taught = TextAwareRecommender(model.items, model.config)
     taught.load_state_dict(model.state_dict())
     taught.item = ItemTable(taught.item, config, texts, torch.as_tensor(known))
     return taught

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seqdistill.config import Run
+from seqdistill.config import TrainConfig
 
 CHUNK = 128  # positions whose logits stay in a CPU's cache together; [N, V] is never held
 ON_GPU = 2**27  # logits held at a time where there is no such cache to fit, 512 MB
@@ -92,7 +92,7 @@ def gbce(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor, t: float) -
     return -(power * F.logsigmoid(own).sum() + F.logsigmoid(-others).sum()) / max(1, len(own) * (1 + len(negatives)))
 
 
-def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: Run) -> Tensor:
+def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: TrainConfig) -> Tensor:
     """Return the loss that a run's config asks for; draws its negatives from torch's generator."""
     if config.loss == "full":
         return full_softmax(x, catalogue, y)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqdistill.config import Student
+from seqdistill.config import ModelConfig
 
 TOGETHER = 2048  # positions scored together on a CPU: their widest activation, 4 d numbers each, stays in cache
 
@@ -18,7 +18,7 @@ class Block(nn.Module):
     Dropout stands on what both add, not on attention weights: so the fused kernel runs and no [T, T] is held.
     """
 
-    def __init__(self, config: Student):
+    def __init__(self, config: ModelConfig):
         super().__init__()
         dim = config.dim
         self.heads, self.dropout, self.causal = config.heads, config.dropout, config.causal
@@ -53,7 +53,7 @@ class Block(nn.Module):
         return h + F.dropout(self.feed(self.norm2(h)), self.dropout, self.training)
 
 
-class Encoder(nn.Module):
+class SequentialRecommender(nn.Module):
     """Self-attentive sequential recommender with a tied output head.
 
     Rows are padded on the right: the causal mask alone keeps padding from every real position, the bidirectional
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
         config: shape of the student.
     """
 
-    def __init__(self, items: int, config: Student):
+    def __init__(self, items: int, config: ModelConfig):
         super().__init__()
         self.config = config
         self.items, self.mask_id = items, items + 1
@@ -85,7 +85,7 @@ class Encoder(nn.Module):
             nn.init.zeros_(module.weight[module.padding_idx : module.padding_idx + 1])
 
     @property
-    def reads(self) -> int:
+    def max_history(self) -> int:
         """The most events of a history that a score can use: BERT4Rec needs one position for the mask."""
         return self.config.length - (not self.config.causal)
 
@@ -123,7 +123,7 @@ class Encoder(nn.Module):
         vectors = self.item.weight[1 : self.items + 1]
         return F.normalize(vectors, dim=-1) if self.config.temperature else vectors
 
-    def folded(self) -> dict[str, Tensor]:
+    def export_state_dict(self) -> dict[str, Tensor]:
         """Weights of the student that is saved and served, as they are now."""
         return {name: value.clone() for name, value in self.state_dict().items()}
 
@@ -131,9 +131,9 @@ class Encoder(nn.Module):
     def score(self, ids: Tensor) -> Tensor:
         """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `reads`."""
         rows = len(ids) if ids.is_cuda else max(1, TOGETHER // ids.shape[1])
-        return torch.cat([self.after(part) for part in ids.split(rows)]) @ self.catalogue().T
+        return torch.cat([self.encode_last(part) for part in ids.split(rows)]) @ self.catalogue().T
 
-    def after(self, ids: Tensor) -> Tensor:
+    def encode_last(self, ids: Tensor) -> Tensor:
         """Encode the place after each history: [B, T] -> [B, d]."""
         ids = ids[:, : (ids > 0).any(0).sum()]  # trim to the longest row
         last = (ids > 0).sum(1) - 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from seqdistill.cache import Kept
+from seqdistill.cache import Cache
 from seqdistill.io import digest, load_table, save_table
 from seqdistill.profiles.chat import Answer, Messages, Sampling
 
@@ -37,7 +37,7 @@ class Store:
     """Answers on disk by key: finished ones survive a kill, and two processes may write at once."""
 
     def __init__(self, path: Path):
-        self.kept = Kept(path, "answers")
+        self.kept = Cache(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers among `keys`."""

@@ -16,8 +16,8 @@ import httpx2
 import openai
 import tenacity
 
-from seqdistill.config import suggestion
-from seqdistill.io import BookError, digest
+from seqdistill.config import did_you_mean
+from seqdistill.io import UserError, digest
 from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, folded, in_flight
 
 BYTES_PER_TOKEN = 3  # a cautious estimate where no tokenizer can be asked: English text has about four
@@ -100,25 +100,25 @@ class Endpoint:
         """Ask the endpoint for its models, so that a wrong address, key or name stops before the first user.
 
         Raises:
-            BookError: it cannot be reached, refuses the key or does not have the model.
+            UserError: it cannot be reached, refuses the key or does not have the model.
         """
         try:
             listed = self.client.models.list().data or []
             offered = [name for model in listed if isinstance(name := getattr(model, "id", None), str)]
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise BookError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
+            raise UserError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
         except openai.APIStatusError:
             return  # a server that lists no models may still answer chats
         except openai.APITimeoutError:
-            raise BookError(f"{self.name}: the endpoint did not answer within {self.timeout:g} s.") from None
+            raise UserError(f"{self.name}: the endpoint did not answer within {self.timeout:g} s.") from None
         except openai.APIConnectionError:
-            raise BookError(f"{self.name}: the endpoint in OPENAI_BASE_URL cannot be reached.") from None
+            raise UserError(f"{self.name}: the endpoint in OPENAI_BASE_URL cannot be reached.") from None
         except (openai.APIError, ValueError, AttributeError, TypeError):
             return
         if offered and not any(same_model(self.model, name) for name in offered):
             names = ", ".join(offered[:5])
-            raise BookError(
-                f'{self.name}: the endpoint has no "{self.model}"{suggestion(self.model, offered)}; it has {names}.'
+            raise UserError(
+                f'{self.name}: the endpoint has no "{self.model}"{did_you_mean(self.model, offered)}; it has {names}.'
             )
 
     def once(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
@@ -126,7 +126,7 @@ class Endpoint:
 
         Raises:
             Trouble: another try may do better.
-            BookError: no chat will be answered.
+            UserError: no chat will be answered.
         """
         start = time.perf_counter()
         if not self.has_system_role and messages[0]["role"] == "system":
@@ -140,9 +140,9 @@ class Endpoint:
         except openai.InternalServerError as error:
             raise Trouble(f"{error.status_code} error", asked_pause(error.response)) from None
         except openai.NotFoundError:
-            raise BookError(f'{self.name}: the endpoint has no model "{self.model}" (404).') from None
+            raise UserError(f'{self.name}: the endpoint has no model "{self.model}" (404).') from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise BookError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
+            raise UserError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
         except openai.BadRequestError:
             if messages[0]["role"] != "system":
                 return Failure("400 refusal", final=True)
@@ -190,7 +190,7 @@ class Endpoint:
         """Yield (index of the chat, answer or failure) in the order in which they are finished.
 
         Raises:
-            BookError: the endpoint cannot be reached, refuses the key or does not have the model.
+            UserError: the endpoint cannot be reached, refuses the key or does not have the model.
         """
         self.check()
         return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel)
@@ -201,7 +201,7 @@ class Endpoint:
         Which of the two is decided by the first text and holds for all: a count that changes would change prompts.
 
         Raises:
-            BookError: the server has a /tokenize, and it failed in spite of further tries.
+            UserError: the server has a /tokenize, and it failed in spite of further tries.
         """
         headers = {"Authorization": f"Bearer {self.client.api_key}"}
         try:
@@ -215,7 +215,7 @@ class Endpoint:
                 count = partial(self.retrying, self.tokens_of, client)
                 counts = dict(in_flight(count, texts, self.parallel))
         except Trouble as trouble:
-            raise BookError(f"{self.name}: /tokenize failed after {self.tries} tries ({trouble}).") from None
+            raise UserError(f"{self.name}: /tokenize failed after {self.tries} tries ({trouble}).") from None
         return [counts[index] for index in range(len(texts))]
 
     def tokens_of(self, client: httpx2.Client, text: str) -> int | None:

@@ -9,7 +9,7 @@ from statistics import fmean, multimode
 
 import pandas as pd
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 FEW = 4  # ratings below which a category's mean says little
 CATEGORY_FACTS = ("frequent", "best", "worst", "rising", "fading")
@@ -127,10 +127,10 @@ def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFra
         User -> events with title, categories (list), year, value (rating or NaN) and the fields that the data has.
 
     Raises:
-        BookError: an event does not belong to the training split.
+        UserError: an event does not belong to the training split.
     """
     if (events["split"] != "train").any():
-        raise BookError("profiles: an event outside the training split was given; a profile may only see training.")
+        raise UserError("profiles: an event outside the training split was given; a profile may only see training.")
     texts = pd.DataFrame({"item": items["item"], "title": items["title"]})
     raw = items["categories"] if "categories" in items else pd.Series("", index=items.index)
     texts["categories"] = [

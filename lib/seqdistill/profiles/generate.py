@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from seqdistill.io import BookError, data_dir, load_table, say
+from seqdistill.io import UserError, announce, data_dir, load_table
 from seqdistill.profiles.answers import Question, Shipped, Store, read_shipped, shipped
 from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import LLM, Answer, Failure, Messages, Sampling
@@ -46,7 +46,7 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tupl
     """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
 
     Raises:
-        BookError: so many requests failed in a row that going on makes no sense. Chats that are refused for what they
+        UserError: so many requests failed in a row that going on makes no sense. Chats that are refused for what they
             say tell nothing about the model and do not count.
     """
     todo = list({asked.key: asked for asked in questions}.values())
@@ -59,13 +59,13 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tupl
             row += 1
         if row == HOPELESS:
             says = f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept."
-            for late, given in handed_over(answers, BookError(says)):
+            for late, given in handed_over(answers, UserError(says)):
                 if isinstance(given, Answer):
                     store.put(todo[late].key, given)
         if isinstance(answer, Answer):
             store.put(todo[index].key, answer)
         if number % 20 == 0:
-            say(f"answer {number} of {len(todo)}")
+            announce(f"answer {number} of {len(todo)}")
         yield todo[index], answer
 
 
@@ -236,11 +236,11 @@ def named(stem: str) -> tuple[str, str, str]:
     """Read model, style and strategy from the name of a file of shipped profiles.
 
     Raises:
-        BookError: it has another form.
+        UserError: it has another form.
     """
     found = re.fullmatch(f"(.+)-({'|'.join(SAMPLING)})(?:-({'|'.join(STRATEGIES)}))?", stem)
     if not found:
-        raise BookError(f"{stem}.parquet: expected <llm>-<style>.parquet or <llm>-<style>-<strategy>.parquet.")
+        raise UserError(f"{stem}.parquet: expected <llm>-<style>.parquet or <llm>-<style>-<strategy>.parquet.")
     return found[1], found[2], found[3] or "plain"
 
 
@@ -261,7 +261,7 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
         llm: the preset's; a file may be its own, in whose name not every character can stand.
 
     Raises:
-        BookError: the file's name has another form, the model is not known, or its tokenizer is not at hand.
+        UserError: the file's name has another form, the model is not known, or its tokenizer is not at hand.
     """
     model, style, strategy = named(path.stem)
     model = llm if file_name(llm) == model else model

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from seqdistill.io import BookError, digest, file_digest
+from seqdistill.io import UserError, digest, file_digest
 from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, folded
 
 READ = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
@@ -14,7 +14,7 @@ def model_folder(name: str) -> Path:
     """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet).
 
     Raises:
-        BookError: there is no such folder, and the hub does not give it.
+        UserError: there is no such folder, and the hub does not give it.
     """
     if Path(name).is_dir():
         return Path(name)
@@ -24,7 +24,7 @@ def model_folder(name: str) -> Path:
         return Path(snapshot_download(name, ignore_patterns=["*.gguf", "*.bin", "*.pth", "original/*"]))
     except (OSError, ValueError) as error:
         offline = "; HF_HUB_OFFLINE is set, as in every notebook: download it before" * constants.HF_HUB_OFFLINE
-        raise BookError(
+        raise UserError(
             f'transformers: "{name}" is no local folder, and the hub did not give it ({type(error).__name__}{offline}).'
         ) from None
 
@@ -33,13 +33,13 @@ def transformers_sha256(name: str) -> str:
     """Digest of a model's configuration, tokenizer and weights, in folders of a folder too (sentence encoders).
 
     Raises:
-        BookError: the folder holds no model.
+        UserError: the folder holds no model.
     """
     folder = model_folder(name)
     found = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in READ and path.is_file()}
     files = {name.as_posix(): path for name, path in found.items() if not any(part[0] == "." for part in name.parts)}
     if not any(name.endswith(".safetensors") for name in files):
-        raise BookError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
+        raise UserError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
     return digest({name: file_digest(path) for name, path in files.items()})
 
 
@@ -51,7 +51,7 @@ class Transformers:
         batch: chats generated together, padded on the left.
 
     Raises:
-        BookError: the folder holds no model with a chat template.
+        UserError: the folder holds no model with a chat template.
     """
 
     def __init__(self, name: str, batch: int = 8):
@@ -66,9 +66,9 @@ class Transformers:
             dtype = torch.bfloat16 if gpu else torch.float32
             self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
         except (OSError, ValueError) as error:
-            raise BookError(f"{folder.name}: not a causal language model ({str(error).splitlines()[0]}).") from None
+            raise UserError(f"{folder.name}: not a causal language model ({str(error).splitlines()[0]}).") from None
         if self.tokenizer.chat_template is None:
-            raise BookError(f"{folder.name}: its tokenizer has no chat template; an instruction-tuned model is needed.")
+            raise UserError(f"{folder.name}: its tokenizer has no chat template; an instruction-tuned model is needed.")
         if self.tokenizer.pad_token is None:
             self.tokenizer.pad_token = self.tokenizer.eos_token
         self.model.to("cuda" if gpu else "cpu")

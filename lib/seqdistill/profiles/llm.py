@@ -4,7 +4,7 @@
 `transformers:<folder or hub name>` is run by transformers.
 """
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.chat import LLM
 from seqdistill.profiles.weights import known, local_weights
 
@@ -13,14 +13,14 @@ def parts_of(name: str) -> tuple[str, str]:
     """Split a name into back end and model.
 
     Raises:
-        BookError: the back end or the model is not known.
+        UserError: the back end or the model is not known.
     """
     kind, colon, model = name.partition(":")
     if not colon:
         known(name)
         return "gguf", name
     if kind not in ("openai", "transformers") or not model:
-        raise BookError(f'llm: "{name}": expected a known name, "openai:<model>" or "transformers:<folder or name>".')
+        raise UserError(f'llm: "{name}": expected a known name, "openai:<model>" or "transformers:<folder or name>".')
     return kind, model
 
 
@@ -28,7 +28,7 @@ def model_sha256(name: str) -> str:
     """Name of a model in keys: digest of its weights, or of the name under which an endpoint serves it.
 
     Raises:
-        BookError: there is no such model.
+        UserError: there is no such model.
     """
     kind, model = parts_of(name)
     if kind == "openai":
@@ -51,7 +51,7 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
         parallel: chats answered together.
 
     Raises:
-        BookError: there is no such model, or its weights are not here.
+        UserError: there is no such model, or its weights are not here.
     """
     kind, model = parts_of(name)
     if kind == "openai":
@@ -66,5 +66,5 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
 
     path = local_weights(model)
     if path is None:
-        raise BookError(f"the weights of {name} are not here: run `make weights`.")
+        raise UserError(f"the weights of {name} are not here: run `make weights`.")
     return LlamaCpp(model, path, parallel, context)

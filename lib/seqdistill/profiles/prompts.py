@@ -8,7 +8,7 @@ from importlib import resources
 
 import pandas as pd
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.chat import Messages, Sampling
 from seqdistill.profiles.facts import WORDING, facts_text
 
@@ -25,7 +25,7 @@ SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chan
 CHAT_TOKENS = 16  # per message, for the marks that a chat template puts around it
 
 
-class TooLong(BookError):
+class TooLong(UserError):
     """A text of one user does not fit the context; other users' may."""
 
 
@@ -33,10 +33,10 @@ def sampling_of(style: str, seed: int = 0) -> Sampling:
     """Sampling settings of a style.
 
     Raises:
-        BookError: there is no such style.
+        UserError: there is no such style.
     """
     if style not in SAMPLING:
-        raise BookError(f'profiles: "{style}" is not a style; choose one of {", ".join(SAMPLING)}.')
+        raise UserError(f'profiles: "{style}" is not a style; choose one of {", ".join(SAMPLING)}.')
     return {**SAMPLING[style], "seed": seed}
 
 
@@ -120,7 +120,7 @@ def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence
         count: counts the tokens of texts; not called here for style `grounded`, whose facts always fit.
 
     Raises:
-        BookError: the style is not known, or the context leaves no room for a history.
+        UserError: the style is not known, or the context leaves no room for a history.
     """
     sampling = sampling_of(style)
     if style == "grounded":
@@ -129,7 +129,7 @@ def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence
     parts.append(max((prompt_file(name) for name in ("merge", "update", "aspect")), key=len))
     budget = context - int(sampling["max_tokens"]) - sum(count(parts)) - CHAT_TOKENS * len(parts)
     if budget < 128:
-        raise BookError(
+        raise UserError(
             f'profiles: a context of {context} tokens leaves {budget} for the history in style "{style}"; '
             f"at least {context - budget + 128} are needed."
         )

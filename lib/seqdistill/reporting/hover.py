@@ -7,7 +7,7 @@ import pandas as pd
 SIZE, EDGE = 640, 20
 
 
-def hover_map(points: pd.DataFrame, colors: dict[str, str]) -> str:
+def svg_scatter(points: pd.DataFrame, colors: dict[str, str]) -> str:
     """Draw points as SVG.
 
     Args:

@@ -108,11 +108,11 @@ def caption(table: pd.DataFrame) -> str:
     if (cells["verdict"] == "one seed").all():
         return f"{said[0]}; one seed a row, so that no row has a verdict."
     cells = cells.sort_index()
-    for word in ("gain shown", "loss shown"):
+    for word in ("significant gain", "significant loss"):
         names = cells.loc[cells["verdict"] == word, "variant"].tolist()
         said.append(f"{word}: {', '.join(names) or 'none'}")
     if "control_verdict" in cells:
-        both = (cells["verdict"] == "gain shown") & (cells["control_verdict"] == "gain shown")
+        both = (cells["verdict"] == "significant gain") & (cells["control_verdict"] == "significant gain")
         said.append(f"a gain over the control as well: {', '.join(cells.loc[both, 'variant']) or 'none'}")
     return "; ".join(said) + "."
 

@@ -9,15 +9,15 @@ import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib import pyplot as plt
 
-from seqdistill.config import Distillation, Run, parse
+from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
-from seqdistill.io import BookError, load_json, load_table, shown, table_key
-from seqdistill.models.transformer import Encoder
+from seqdistill.io import UserError, display_path, load_json, load_table, table_key
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting import figures, report
 from seqdistill.training.sweep import Job, run_folder
-from seqdistill.training.train import load_problem, student
+from seqdistill.training.train import load_model, load_training_data
 
 K = 10
 
@@ -37,14 +37,14 @@ class World:
     texts: pd.Series
     places: pd.DataFrame
     vectors: np.ndarray
-    students: dict[str, Encoder]
+    students: dict[str, SequentialRecommender]
 
 
 def load(home: Path, model: str, seed: int) -> World:
     """Read what 01 to 04 left in a preset's folder, and the students of one seed: plain and, if trained, distilled.
 
     Raises:
-        BookError: a table or a run is missing or stale, or 04 trained no such model.
+        UserError: a table or a run is missing or stale, or 04 trained no such model.
     """
     artifacts = home / "artifacts"
     key = table_key(artifacts / "events.parquet")
@@ -56,31 +56,33 @@ def load(home: Path, model: str, seed: int) -> World:
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     places = pd.read_csv(home / "figures" / "map.csv")[["x", "y"]]
     if not len(places) == len(vectors) == len(texts):
-        raise BookError(f"{shown(home / 'figures' / 'map.csv')}: stale, made for other users; run 03-embeddings again.")
+        raise UserError(
+            f"{display_path(home / 'figures' / 'map.csv')}: stale, made for other users; run 03-embeddings again."
+        )
     ids = items["item_id"].astype(str)
     titles = (items["title"].fillna(ids) if "title" in items else ids).set_axis(items["item"])
     names = users.set_index("user")["user_id"]
     return World(events, titles, names, texts, places.set_axis(texts.index), vectors, students(home, model, seed))
 
 
-def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> dict[str, Encoder]:
+def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> dict[str, SequentialRecommender]:
     """Load those students that 04 trained with a seed, or the named forms ("plain", "distilled") alone.
 
     Raises:
-        BookError: 04 trained no such model, or not in a form (at least plain is wanted) with this seed.
+        UserError: 04 trained no such model, or not in a form (at least plain is wanted) with this seed.
     """
     chosen = load_json(home / "artifacts" / "student.json")["students"]
     if model not in chosen:
-        raise BookError(f'04 trained no "{model}"; there is {", ".join(chosen)}.')
-    run = replace(parse(Run, chosen[model]["run"], "student.json"), seed=seed)
+        raise UserError(f'04 trained no "{model}"; there is {", ".join(chosen)}.')
+    run = replace(parse(TrainConfig, chosen[model]["run"], "student.json"), seed=seed)
     taught = replace(run, distillation=parse(Distillation, chosen[model]["teacher"], "student.json"))
-    given = load_problem(home / "artifacts")
+    given = load_training_data(home / "artifacts")
     jobs = {"plain": Job(run, given), "distilled": Job(taught, given)}
     folders = {form: run_folder(job, home / "runs") for form, job in jobs.items()}
     there = [form for form, folder in folders.items() if (folder / "metrics.json").exists()]
     if wrong := [form for form in forms or ["plain"] if form not in there]:
-        raise BookError(f'04 trained no {model} "{wrong[0]}" with seed {seed}; there is {", ".join(there) or "none"}.')
-    return {form: student(folders[form], given.items) for form in forms or there}
+        raise UserError(f'04 trained no {model} "{wrong[0]}" with seed {seed}; there is {", ".join(there) or "none"}.')
+    return {form: load_model(folders[form], given.items) for form in forms or there}
 
 
 def history(world: World, user: int) -> pd.DataFrame:
@@ -123,7 +125,7 @@ def placed(world: World, user: int) -> pd.DataFrame:
     return world.places.assign(who=who)
 
 
-def best(model: Encoder, items: np.ndarray) -> list[int]:
+def best(model: SequentialRecommender, items: np.ndarray) -> list[int]:
     """Ids of the K items that a student recommends after a history of items, none of them in it."""
     row = Ragged(items, np.array([0]), np.array([len(items)]), np.array([0]))
     return recommend(row, model_score(model), K)[0].tolist()

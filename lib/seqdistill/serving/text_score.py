@@ -12,19 +12,19 @@ from torch import Tensor
 
 from seqdistill.data.sequences import Ragged, latest
 from seqdistill.evaluation.ranking import Score, blocks, metrics, rank
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training.cold import Perturbed, counts, group_of
 from seqdistill.training.sweep import Job, run_folder
-from seqdistill.training.train import student
+from seqdistill.training.train import load_model
 
 
 @torch.inference_mode()
-def states(model: Encoder, histories: Ragged) -> Tensor:
+def states(model: SequentialRecommender, histories: Ragged) -> Tensor:
     """State of a student after each history, from which it scores: [N, d]."""
-    recent = latest(histories, np.arange(len(histories)), model.reads)
+    recent = latest(histories, np.arange(len(histories)), model.max_history)
     found = torch.empty(len(recent), model.config.dim)
     for chosen, ids in blocks(recent, 64):
-        found[torch.from_numpy(chosen)] = model.after(ids)
+        found[torch.from_numpy(chosen)] = model.encode_last(ids)
     return found
 
 
@@ -48,7 +48,12 @@ def reconstruction(h: Tensor, vectors: np.ndarray, ridge: float = 10.0) -> tuple
 
 
 def with_profile_term(
-    model: Encoder, read: tuple[Tensor, Tensor], texts: np.ndarray, unseen: np.ndarray, weight: float, lift: float
+    model: SequentialRecommender,
+    read: tuple[Tensor, Tensor],
+    texts: np.ndarray,
+    unseen: np.ndarray,
+    weight: float,
+    lift: float,
 ) -> tuple[Tensor, Tensor]:
     """Give each item's score a term between the reconstructed profile and the item's text, and the unseen ones a lift.
 
@@ -80,7 +85,7 @@ def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
 
 def prepared(job: Job, folder: Path, drawn: Perturbed, profile: np.ndarray) -> tuple:
     """Load a finished run's student; return it, its reading of the profiles, and which items have no training event."""
-    model = student(run_folder(job, folder), job.given.items)
+    model = load_model(run_folder(job, folder), job.given.items)
     read = reconstruction(states(model, job.given.train), profile)
     return model, read, counts(drawn[0], job.given.items) == 0
 
@@ -102,7 +107,7 @@ def grid_search(
         for weight in weights:
             for lift in lifts:
                 score = linear_score(h, *with_profile_term(model, read, texts, unseen, weight, lift))
-                found = rank(job.given.valid, score)["kept"]
+                found = rank(job.given.valid, score)["rank_all"]
                 ndcg = {name: metrics(found[group == name])["ndcg@10"] for name in np.unique(group)}
                 rows.append({"weight": weight, "lift": lift, **ndcg})
     return pd.DataFrame(rows).groupby(["weight", "lift"], sort=False).mean().reset_index()

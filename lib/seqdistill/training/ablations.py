@@ -9,14 +9,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from seqdistill.config import Distillation, Run, parse, plain
+from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
-from seqdistill.evaluation.significance import by_user, compare, judged, paired
-from seqdistill.io import BookError, load_json, save_csv
+from seqdistill.evaluation.significance import adjust_pvalues, by_user, compare, paired
+from seqdistill.io import UserError, load_json, save_csv
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
-from seqdistill.training.train import Problem
+from seqdistill.training.train import TrainingData
 
-CONTROLS = {"student": "shuffled", "target": "shuffled-target", "frozen": "shuffled-frozen"}  # by side
+CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Setup:
     """
 
     home: Path
-    given: Problem
-    alone: Run
+    given: TrainingData
+    alone: TrainConfig
     literal: Distillation
     taught: Distillation
     seeds: list[int]
@@ -38,28 +38,28 @@ class Setup:
 
 
 def setups(
-    home: Path, given: Problem, first: str, seeds: list[int], cluster: str, label: dict[str, str]
+    home: Path, given: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
 ) -> list[Setup]:
     """Take the students of 04 and their distillations, as 04 left them; the student named `first`, if any, comes first.
 
     Raises:
-        BookError: 04 has not run, or not with that student.
+        UserError: 04 has not run, or not with that student.
     """
     chosen, found = load_json(home / "artifacts" / "student.json"), []
     if first and first not in chosen["students"]:
-        raise BookError(f"04 has trained no {first!r}; there is {', '.join(chosen['students'])}.")
+        raise UserError(f"04 has trained no {first!r}; there is {', '.join(chosen['students'])}.")
     for model in sorted(chosen["students"], key=lambda name: name != first):
         values = chosen["students"][model]
         literal = parse(Distillation, values["teacher"], "student.json")
         taught = parse(Distillation, {**values["teacher"], **chosen["own"]}, "student.json")
-        alone = parse(Run, values["run"], "student.json")
+        alone = parse(TrainConfig, values["run"], "student.json")
         found.append(Setup(home, given, alone, literal, taught, seeds, cluster, {**label, "model": model}))
     return found
 
 
 def shuffled(given: Setup, side: str) -> Distillation:
     """Control of a side of the projection: the setting of 04, every user with another user's profile."""
-    setting = given.literal if side == "target" else replace(given.taught, side=side)
+    setting = given.literal if side == "teacher" else replace(given.taught, projection=side)
     return replace(setting, shuffled=True)
 
 
@@ -67,8 +67,8 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
     """Settings in which jobs differ, one column each, by variant; what both a run and its teacher have: distil_*."""
     rows = {}
     for name, job in jobs.items():
-        values = plain(job.run)
-        taught, shape = values.pop("distillation") or {}, values.pop("student")
+        values = to_dict(job.run)
+        taught, shape = values.pop("distillation") or {}, values.pop("model")
         own = {**values, **shape}
         rows[name] = own | {f"distil_{key}" if key in own else key: value for key, value in taught.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -76,7 +76,7 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
 
 
 def planned(
-    given: Setup, cells: dict[str, Distillation | Run | Job], own: list[str] | None = None
+    given: Setup, cells: dict[str, Distillation | TrainConfig | Job], own: list[str] | None = None
 ) -> tuple[Jobs, dict[str, str]]:
     """Plan an ablation: the plain student, the cells, a shuffled teacher for each side that a cell has.
 
@@ -92,7 +92,7 @@ def planned(
         for name, it in cells.items()
     }
     sides = {name: (it.run if isinstance(it, Job) else it).distillation for name, it in runs.items()}
-    controls = {name: CONTROLS[setting.side] for name, setting in sides.items() if setting}
+    controls = {name: CONTROLS[setting.projection] for name, setting in sides.items() if setting}
     for name in own or []:
         setting = replace(sides[name], shuffled=True)
         controls[name] = f"{name}-shuffled"
@@ -106,7 +106,7 @@ def planned(
 
 
 def ablate(
-    given: Setup, name: str, cells: dict[str, Distillation | Run | Job], own: list[str] | None = None
+    given: Setup, name: str, cells: dict[str, Distillation | TrainConfig | Job], own: list[str] | None = None
 ) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their side.
 
@@ -123,7 +123,7 @@ def ablate(
     sweep(jobs, given.home / "runs", given.cluster)
     found = ranks(jobs, given.home / "runs")
     against = dict.fromkeys((variant for variant in found if variant != "plain"), "plain")
-    table = compare(found, against, "kept", False, controls)
+    table = compare(found, against, "included", False, controls)
     settings = varied({variant: jobs[variant, given.seeds[0]] for variant in cells})
     table = table.merge(settings, "left", left_on="variant", right_index=True)
     for place, (column, value) in enumerate(given.label.items()):
@@ -132,7 +132,7 @@ def ablate(
     return save_csv(table, given.home / "tables" / f"ablation-{name}.csv")
 
 
-def taught_with(given: Problem, space: np.ndarray, owners: np.ndarray) -> Problem:
+def taught_with(given: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:
     """Give a problem the teacher that reduced vectors [n, r] of some users make."""
     return replace(given, teacher=teacher_rows(space, owners, len(given.teacher)))
 
@@ -188,9 +188,9 @@ def gains_by(
     ]
     cut, rows = [(by, name, at) for by, name, at in cut if at.any()], []
     for by, name, at in cut:
-        a, b = ([by_user(frame[at], "kept")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
+        a, b = ([by_user(frame[at], "included")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
         row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(at.sum()), "users": len(b[0])}
         test = paired(a, b, len(cut))
         row |= {"ndcg@10": np.mean([one.mean() for one in b]), "delta_ndcg@10": test.pop("delta"), **test}
         rows.append(row | {"once": len(variant) == len(baseline) == 1})
-    return judged(pd.DataFrame(rows), [""])
+    return adjust_pvalues(pd.DataFrame(rows), [""])

@@ -6,7 +6,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seqdistill.io import BookError, load_json, save_json, save_with, say
+from seqdistill.io import UserError, announce, load_json, save_json, save_with
 from seqdistill.training.epochs import AdamW
 
 
@@ -65,7 +65,7 @@ def kept(checkpoint: Path) -> tuple[list[dict], float, dict[str, Tensor], dict[s
     try:
         progress = load_json(checkpoint / "progress.json")
         state, best = (load_file(checkpoint / progress[name]) for name in ("state", "best"))
-    except (BookError, KeyError, OSError, SafetensorError) as error:
-        say(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
+    except (UserError, KeyError, OSError, SafetensorError) as error:
+        announce(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
         return [], 0.0, {}, {}
     return progress["history"], progress["cpu_seconds"], state, best

@@ -11,7 +11,7 @@ from joblib import parallel_config
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from joblib.parallel import ParallelBackendBase
 
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 KINDS = {"loky": "loky", "ray": "ray", "ray://": "ray", "dask": "dask", "tcp://": "dask", "tls://": "dask"}
 
@@ -20,11 +20,11 @@ def kind_of(cluster: str) -> str:
     """Which backend of joblib a cluster's name or address asks for.
 
     Raises:
-        BookError: none.
+        UserError: none.
     """
     kind = KINDS.get("".join(cluster.partition("://")[:2]))
     if kind is None:
-        raise BookError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
+        raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
     return kind
 
 
@@ -32,13 +32,13 @@ def imported(module: str, extra: str) -> ModuleType:
     """Import what an extra of this package installs.
 
     Raises:
-        BookError: it is not installed.
+        UserError: it is not installed.
     """
     try:
         return import_module(module)
     except ImportError:
         command = f'pip install -c lib/requirements.lock -e "lib[{extra}]"'
-        raise BookError(f"cluster: {module} is not installed; run {command} in the project's folder.") from None
+        raise UserError(f"cluster: {module} is not installed; run {command} in the project's folder.") from None
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
             "ray://host:10001", "tcp://host:8786".
 
     Raises:
-        BookError: there is no such cluster, its package is not installed, or a Dask worker has several threads.
+        UserError: there is no such cluster, its package is not installed, or a Dask worker has several threads.
     """
     kind, address = kind_of(cluster), cluster if "://" in cluster else None
     if kind == "loky":
@@ -69,7 +69,7 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
         where = {"address": address} if address else {"threads_per_worker": 1, "dashboard_address": None}
         with dask.Client(**where) as client, parallel_config(loud(client)):
             if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
-                raise BookError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
+                raise UserError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
             yield dask.KilledWorker
 
 

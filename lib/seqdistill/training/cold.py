@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqdistill.config import ItemText, Run
+from seqdistill.config import ItemText, TrainConfig
 from seqdistill.data.splits import places
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import Transform, fit, teacher_rows
 from seqdistill.profiles.facts import clean, facts_text, histories
 from seqdistill.training.ablations import Setup
 from seqdistill.training.sweep import Job, Jobs, plan
-from seqdistill.training.train import Problem, problem
+from seqdistill.training.train import TrainingData, training_data
 
 GROUPS = ("removed", "reduced", "affected", "unaffected")
 Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left, items removed, items reduced
@@ -126,13 +126,13 @@ def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFram
     )
 
 
-def taught_from(given: Problem, about: Told, width: int, users: int) -> Problem:
+def taught_from(given: TrainingData, about: Told, width: int, users: int) -> TrainingData:
     """Give a problem of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
     owners, vectors = about
     return replace(given, teacher=teacher_rows(fit(vectors, "pca", width)[0], owners, users))
 
 
-def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], dict[str, str]]:
+def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainConfig], dict[str, str]]:
     """Name the runs of one of chapter 4's students, with a share of its epochs; and the control of each taught form.
 
     Args:
@@ -140,7 +140,7 @@ def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], d
         budget: share of the epochs; there are more where phase 1 would have none.
         ours: with the form that projects the student, too.
     """
-    full, share = setup.alone.epochs, min(setup.literal.share, setup.taught.share)
+    full, share = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
     enough = (number for number in range(round(budget * full), full) if round(number * share))
     run, model = replace(setup.alone, epochs=next(enough, full)), setup.label["model"]
     forms = {"distilled": ("shuffled-target", setup.literal)}
@@ -155,7 +155,12 @@ def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, Run], d
 
 
 def planned(
-    runs: dict[str, Run], lead: str, text: ItemText, seeds: list[int], given: list[Problem], leaked: list[Problem]
+    runs: dict[str, TrainConfig],
+    lead: str,
+    text: ItemText,
+    seeds: list[int],
+    given: list[TrainingData],
+    leaked: list[TrainingData],
 ) -> Jobs:
     """Plan every run for every seed's draw, and for the student `lead` those that leak and those that read texts.
 
@@ -197,7 +202,7 @@ def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.Da
 
 
 def arrivals(
-    events: pd.DataFrame, runs: dict[str, Run], about: Told, width: int, items: int,
+    events: pd.DataFrame, runs: dict[str, TrainConfig], about: Told, width: int, items: int,
     share: float, most: int, seeds: list[int],
 ) -> Jobs:  # fmt: skip
     """Plan runs that are tested on `newcomers`, other users with every seed; newcomers have no teacher.
@@ -215,7 +220,7 @@ def arrivals(
         frame = newcomers(events, share, most, seed)
         known = np.isin(about[0], frame.loc[frame["split"] == "train", "user"])
         from_known = (about[0][known], about[1][known])
-        given = taught_from(problem(frame, items), from_known, width, int(events["user"].max()) + 1)
+        given = taught_from(training_data(frame, items), from_known, width, int(events["user"].max()) + 1)
         jobs |= plan(runs, [seed], given)
     return jobs
 

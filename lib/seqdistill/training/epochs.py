@@ -14,11 +14,11 @@ from accelerate.utils import reduce
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-from seqdistill.config import Run
+from seqdistill.config import TrainConfig
 from seqdistill.data.sequences import Batch, Ragged, batches, cloze, latest, windows
 from seqdistill.models.distillation import Teacher, combine, pairing
 from seqdistill.models.losses import student_loss
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 
 
 class AdamW:
@@ -57,23 +57,23 @@ class AdamW:
         )  # fmt: skip
 
 
-def training_rows(train: Ragged, config: Run) -> Ragged:
+def training_rows(train: Ragged, config: TrainConfig) -> Ragged:
     """Cut training histories to what one row of the student holds, SASRec's last item being a target only."""
-    length = config.student.length - (not config.student.causal)
+    length = config.model.length - (not config.model.causal)
     if config.windows == "last":
         train = latest(train, np.arange(len(train)), length + 1)
     return windows(train, length)
 
 
-def examples(rows: Ragged, config: Run, number: int, mask_id: int) -> Iterator[Batch]:
+def examples(rows: Ragged, config: TrainConfig, number: int, mask_id: int) -> Iterator[Batch]:
     """Yield an epoch's batches, (users, inputs, targets); all that is random in them follows from (seed, epoch)."""
     rng = np.random.default_rng([config.seed, number])
-    if config.student.causal:
+    if config.model.causal:
         return batches(rows, config.batch, rng)
-    return cloze(rows, config.batch, rng, mask_id, config.masked, config.last_share)
+    return cloze(rows, config.batch, rng, mask_id, config.mask_prob, config.mask_last_prob)
 
 
-def rate(config: Run, done: float) -> float:
+def rate(config: TrainConfig, done: float) -> float:
     """Learning rate after `done` epochs: linear warm-up, then constant or a cosine down to 0."""
     rising = min(1.0, done / config.warmup) if config.warmup else 1.0
     falling = (1 + math.cos(math.pi * done / config.epochs)) / 2 if config.schedule == "cosine" else 1.0
@@ -81,7 +81,12 @@ def rate(config: Run, done: float) -> float:
 
 
 def step(
-    batch: Batch, model: Encoder, teacher: Teacher | None, optimizer: AdamW, config: Run, machine: PartialState
+    batch: Batch,
+    model: SequentialRecommender,
+    teacher: Teacher | None,
+    optimizer: AdamW,
+    config: TrainConfig,
+    machine: PartialState,
 ) -> dict[str, Tensor]:
     """Make one update from a batch, of which this process takes its share; return the losses of the whole batch.
 
@@ -120,10 +125,10 @@ def step(
 
 def epoch(
     rows: Ragged,
-    model: Encoder,
+    model: SequentialRecommender,
     teacher: Teacher | None,
     optimizer: AdamW,
-    config: Run,
+    config: TrainConfig,
     number: int,
     machine: PartialState,
 ) -> dict[str, float]:

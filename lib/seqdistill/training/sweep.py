@@ -13,20 +13,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
-from seqdistill.config import Distillation, Run, Student, parse, plain
-from seqdistill.io import BookError, digest, load_json, load_table, say, shown
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
+from seqdistill.io import UserError, announce, digest, display_path, load_json, load_table
 from seqdistill.training.cluster import connected, kind_of
-from seqdistill.training.train import Problem, run_key, train
+from seqdistill.training.train import TrainingData, run_key, train
 
 TRIES = 4
-Config = TypeVar("Config", Run, Student, Distillation)
+Config = TypeVar("Config", TrainConfig, ModelConfig, Distillation)
 
 
 class Job(NamedTuple):
     """A run and the problem that it solves."""
 
-    run: Run
-    given: Problem
+    run: TrainConfig
+    given: TrainingData
 
 
 Jobs = dict[tuple[str, int], Job]  # (variant, seed) -> job
@@ -36,11 +36,11 @@ def grid(base: Config, **values: list) -> dict[str, Config]:
     """Cross values of a config's settings, the first varying fastest: "alpha 0.4, beta on" -> config.
 
     Raises:
-        BookError: there is no such setting, or a value does not fit it.
+        UserError: there is no such setting, or a value does not fit it.
     """
     cells = [dict(zip(values, reversed(cell), strict=True)) for cell in product(*reversed(values.values()))]
     names = [", ".join(f"{name} {word(value)}" for name, value in cell.items()) for cell in cells]
-    return {name: parse(type(base), plain(base) | cell, "grid") for name, cell in zip(names, cells, strict=True)}
+    return {name: parse(type(base), to_dict(base) | cell, "grid") for name, cell in zip(names, cells, strict=True)}
 
 
 def word(value: object) -> str:
@@ -50,9 +50,9 @@ def word(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan(variants: dict[str, Run | Job], seeds: list[int], given: Problem) -> Jobs:
+def plan(variants: dict[str, TrainConfig | Job], seeds: list[int], given: TrainingData) -> Jobs:
     """Cross variants with seeds; a variant that brings no problem of its own solves `given`."""
-    jobs = {name: Job(it, given) if isinstance(it, Run) else it for name, it in variants.items()}
+    jobs = {name: Job(it, given) if isinstance(it, TrainConfig) else it for name, it in variants.items()}
     return {(name, seed): job._replace(run=replace(job.run, seed=seed)) for name, job in jobs.items() for seed in seeds}
 
 
@@ -73,8 +73,8 @@ def drop_damaged(home: Path) -> None:
     for name, read in {**files, "model.safetensors": load_file}.items():
         try:
             read(home / name)
-        except (BookError, OSError, SafetensorError):
-            say(f"run {home.name}: {name} is damaged or gone; the run is trained anew")
+        except (UserError, OSError, SafetensorError):
+            announce(f"run {home.name}: {name} is damaged or gone; the run is trained anew")
             (home / "metrics.json").unlink(missing_ok=True)
             return
 
@@ -83,15 +83,15 @@ def cost(jobs: Jobs, folder: Path, workers: int) -> str:
     """Say what is left of a plan, and the time as far as finished runs with the same student and batch tell it."""
 
     def kind(run: dict) -> str:
-        return digest([run["student"], run["batch"], run["loss"], run["windows"]])
+        return digest([run["model"], run["batch"], run["loss"], run["windows"]])
 
     seconds: dict[str, list[float]] = {}  # kind of run -> CPU seconds per epoch
     for path in folder.glob("*/metrics.json"):
         done, spent = load_json(path), load_json(path.with_name("cost.json"))["cpu_seconds"]
-        if "student" in done["config"]:  # IDGenRec's runs lie beside the students'
+        if "model" in done["config"]:  # IDGenRec's runs lie beside the students'
             seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
     todo = [job.run for job in missing(jobs, folder).values()]
-    known = [run.epochs * median(seconds[kind(plain(run))]) for run in todo if kind(plain(run)) in seconds]
+    known = [run.epochs * median(seconds[kind(to_dict(run))]) for run in todo if kind(to_dict(run)) in seconds]
     hours, runs = (
         sum(known) / min(workers, len(todo) or 1) / 3600,
         len({run_folder(job, folder) for job in jobs.values()}),
@@ -117,7 +117,7 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
         workers: runs at a time, by default one a core; on a machine with a GPU one, since all would share the first.
 
     Raises:
-        BookError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
+        UserError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
     """
     folder, error = folder.resolve(), None
     for home in {run_folder(job, folder) for job in jobs.values()}:
@@ -134,9 +134,9 @@ def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None =
             except lost as raised:
                 error = raised
     if todo := missing(jobs, folder):
-        raise BookError(
+        raise UserError(
             f"sweep: {listed(todo)} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
-            f"share {shown(folder)} or this code. Run it again: what was finished is kept."
+            f"share {display_path(folder)} or this code. Run it again: what was finished is kept."
         ) from error
 
 
@@ -152,7 +152,7 @@ def listed(jobs: Jobs) -> str:
 
 def train_all(jobs: Jobs, folder: Path, workers: int, line: str) -> None:
     """Train jobs side by side; say a line first, then show how many are done."""
-    say(line)
+    announce(line)
     with tqdm(total=len(jobs), desc="runs") as bar:
         if not bar.disable:
             bar.write(line)

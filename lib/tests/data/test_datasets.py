@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill import data as datasets
 from seqdistill.data.tables import Raw, canonical, core, filtered, raw_events, single
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 EVENTS = "user_id,item_id,timestamp\n"
 
@@ -98,7 +98,7 @@ def test_one_pass_by_hand(raw):
 
 
 def test_filter_that_leaves_nothing_says_so(raw):
-    with pytest.raises(BookError, match="at least 50 events"):
+    with pytest.raises(UserError, match="at least 50 events"):
         datasets.load("books", 50)
 
 
@@ -123,13 +123,13 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
     assert datasets.load("novels", 1).events.equals(datasets.load("books", 1).events)
     assert datasets.load("novels", 1).domain == "movies"
     (raw / "interactions.csv").write_text(EVENTS + "1,5,noon\n")
-    with pytest.raises(BookError, match="Nothing was written"):
+    with pytest.raises(UserError, match="Nothing was written"):
         datasets.convert("poems", raw)
     assert not (tmp_path / "poems").exists()
 
 
 def test_an_unknown_data_set_is_named(raw):
-    with pytest.raises(BookError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
+    with pytest.raises(UserError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
         datasets.load("beuty", 1)
 
 
@@ -137,12 +137,12 @@ def test_convert_does_not_mix_with_files_left_from_others(raw):
     (raw / "dataset.yaml").write_text("domain: movies")
     datasets.convert("novels", raw)
     (raw / "dataset.yaml").unlink()
-    with pytest.raises(BookError, match=r"dataset\.yaml: left from other files"):
+    with pytest.raises(UserError, match=r"dataset\.yaml: left from other files"):
         datasets.convert("novels", raw)
 
 
 def test_no_users_at_all_is_no_choice(raw):
-    with pytest.raises(BookError, match='"first_users" is 0'):
+    with pytest.raises(UserError, match='"first_users" is 0'):
         datasets.load("books", 1, first_users=0)
 
 

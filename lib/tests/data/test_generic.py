@@ -2,7 +2,7 @@ import gzip
 
 import pytest
 from seqdistill import data as datasets
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from test_datasets import EVENTS, decoded
 
 HOSTILE = {
@@ -54,7 +54,7 @@ HOSTILE = {
 def test_hostile_files_are_named(raw, case):
     name, text, message = HOSTILE[case]
     (raw / name).write_text(text)
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         datasets.load("books", 1)
     assert name in str(caught.value) and message in str(caught.value)
 
@@ -68,7 +68,7 @@ def test_hostile_files_are_named(raw, case):
 )
 def test_bytes_that_are_no_utf8_are_named(raw, content, message):
     (raw / "items.csv").write_bytes(content)
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UserError, match=message):
         datasets.load("books", 1)
 
 
@@ -85,19 +85,19 @@ def test_packed_files_are_read_and_a_cut_one_is_named(raw):
     before, path = datasets.load("books", 1).events, raw / "interactions.csv"
     packed = gzip.compress(path.read_bytes())
     path.with_suffix(".csv.gz").write_bytes(packed)
-    with pytest.raises(BookError, match="keep one of them"):
+    with pytest.raises(UserError, match="keep one of them"):
         datasets.load("books", 1)
     path.unlink()
     assert datasets.load("books", 1).events.equals(before)
     for damaged in (packed[:-20], b"no gzip at all"):
         path.with_suffix(".csv.gz").write_bytes(damaged)
-        with pytest.raises(BookError, match=r"interactions.csv.gz: the gzip archive is damaged or cut off"):
+        with pytest.raises(UserError, match=r"interactions.csv.gz: the gzip archive is damaged or cut off"):
             datasets.load("books", 1)
 
 
 def test_missing_file_is_named(raw):
     (raw / "items.csv").unlink()
-    with pytest.raises(BookError, match=r"items\.csv: no such file"):
+    with pytest.raises(UserError, match=r"items\.csv: no such file"):
         datasets.load("books", 1)
 
 
@@ -149,7 +149,7 @@ def test_a_dataset_yaml_names_columns_times_and_ratings(renamed):
 )
 def test_a_wrong_dataset_yaml_is_named(renamed, text, message):
     (renamed / "dataset.yaml").write_text(text)
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         datasets.load("books", 1)
     assert message in str(caught.value)
 
@@ -157,7 +157,7 @@ def test_a_wrong_dataset_yaml_is_named(renamed, text, message):
 def test_two_columns_of_one_name_are_an_error(raw):
     (raw / "items.csv").write_text("item_id,name,title\n5,A,B\n")
     (raw / "dataset.yaml").write_text("items: {title: name}")
-    with pytest.raises(BookError, match=r'items\.csv: two columns would be called "title"'):
+    with pytest.raises(UserError, match=r'items\.csv: two columns would be called "title"'):
         datasets.load("books", 1)
 
 
@@ -170,11 +170,11 @@ def test_forms_of_time(raw, form, cell):
 
 def test_milliseconds_given_as_seconds_are_named(raw):
     (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,5,1700000000000\n")
-    with pytest.raises(BookError, match=r"row 2, column \"timestamp\".*does `format` name the right unit"):
+    with pytest.raises(UserError, match=r"row 2, column \"timestamp\".*does `format` name the right unit"):
         datasets.load("books", 1)
 
 
 def test_a_header_of_one_endless_cell_is_named(raw):
     (raw / "interactions.csv").write_text("x" * 200_000)
-    with pytest.raises(BookError, match="the first row is no header"):
+    with pytest.raises(UserError, match="the first row is no header"):
         datasets.load("books", 1)

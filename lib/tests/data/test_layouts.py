@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import synthetic
 from seqdistill import data as datasets
-from seqdistill.io import ROOT, BookError
+from seqdistill.io import ROOT, UserError
 
 
 @pytest.fixture
@@ -214,7 +214,7 @@ GOOD = {
 def test_hostile_files_are_named(home, case):
     name, file, text = case
     write(home, name, **GOOD[name] | {file: text})
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         datasets.load(name, 1)
     assert file.replace("__", ".") in str(caught.value) and HOSTILE[case] in str(caught.value)
 
@@ -230,14 +230,14 @@ def test_hostile_files_are_named(home, case):
 def test_hostile_reviews_are_named(home, line, message):
     good = '{"reviewerID": "A", "asin": "B", "overall": 5.0, "unixReviewTime": 1}\n'
     write(home, "beauty", reviews_Beauty__json=good + line + "\n", meta_Beauty__json=META)
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         datasets.load("beauty", 1)
     assert "reviews_Beauty.json" in str(caught.value) and message in str(caught.value)
 
 
 @pytest.mark.parametrize("name", GOOD)
 def test_a_missing_file_says_where_it_can_be_had(home, name):
-    with pytest.raises(BookError, match=r"no such file .*https://"):
+    with pytest.raises(UserError, match=r"no such file .*https://"):
         datasets.load(name, 1)
 
 

@@ -14,7 +14,7 @@ from seqdistill.data.splits import (
     leave_last_k,
     split,
 )
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles import generate as profiles
 
 
@@ -128,11 +128,11 @@ def test_global_time_on_movielens_small():
 
 
 def test_too_little_is_an_error():
-    with pytest.raises(BookError, match="13 events"):
+    with pytest.raises(UserError, match="13 events"):
         leave_last_k(table([5, 12]), 10)
-    with pytest.raises(BookError, match="leaves no event to test"):
+    with pytest.raises(UserError, match="leaves no event to test"):
         global_time(table([5, 5]).assign(time=1))
-    with pytest.raises(BookError, match="the order of events, not their times"):
+    with pytest.raises(UserError, match="the order of events, not their times"):
         split(table([5, 5]), Protocol("global_time"), dated=False)
 
 
@@ -154,13 +154,13 @@ LEAKS = {
 @pytest.mark.parametrize("leak", LEAKS)
 def test_audit_finds_a_leak(leak):
     labels, protocol = LEAKS[leak]
-    with pytest.raises(BookError, match=f"split: user 0: .*{leak}"):
+    with pytest.raises(UserError, match=f"split: user 0: .*{leak}"):
         audit(table([5]).assign(split=labels), protocol)
 
 
 def test_audit_finds_events_out_of_order():
     events = table([5]).assign(time=[0, 2, 1, 3, 4], split=["train", "train", "train", "valid", "test"])
-    with pytest.raises(BookError, match="before an earlier one"):
+    with pytest.raises(UserError, match="before an earlier one"):
         audit(events, Protocol("leave_one_out"))
 
 
@@ -187,7 +187,7 @@ def test_no_target_reaches_a_training_sequence_or_a_profile(protocol):
     found = profiles.histories(train.assign(value=np.nan), items)
     assert max(history["item"].max() for history in found.values()) < 1000
     assert set(found) == set(train["user"])
-    with pytest.raises(BookError, match="outside the training split"):
+    with pytest.raises(UserError, match="outside the training split"):
         profiles.histories(events.assign(value=np.nan), items)
 
 
@@ -225,8 +225,8 @@ def test_arrays_in_another_order_or_with_other_ids_are_refused():
     events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
     assert leave_last_k(events, 1).value_counts()["test"] == 2
     for wrong in (events.assign(item=0), events.assign(item="a")):
-        with pytest.raises(BookError, match='column "item" must hold whole numbers from 1'):
+        with pytest.raises(UserError, match='column "item" must hold whole numbers from 1'):
             leave_last_k(wrong, 1)
     for wrong in (events[::-1], events.sort_values("time")):
-        with pytest.raises(BookError, match="comes too late; sort the events by user, then time"):
+        with pytest.raises(UserError, match="comes too late; sort the events by user, then time"):
             leave_last_k(wrong, 1)

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill.embeddings import encoders, reducers
 from seqdistill.embeddings import teachers as arms
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.facts import histories
-from seqdistill.reporting.hover import hover_map
+from seqdistill.reporting.hover import svg_scatter
 
 
 def words(texts):
@@ -27,7 +27,7 @@ class Letters:
 @pytest.fixture
 def letters(monkeypatch):
     Letters.calls = ()
-    found = encoders.Encoder("letters", 10 + encoders.MARGIN, lambda: (Letters().run, words))
+    found = encoders.TextEncoder("letters", 10 + encoders.MARGIN, lambda: (Letters().run, words))
     monkeypatch.setattr(encoders, "encoder_of", lambda name: found)
 
 
@@ -56,13 +56,13 @@ def test_windows_lose_nothing_and_fit(parts, room):
 
 
 def test_an_empty_text_or_unknown_encoder_is_named(letters, tmp_path, monkeypatch):
-    with pytest.raises(BookError, match="text 1 is empty"):
+    with pytest.raises(UserError, match="text 1 is empty"):
         encoders.encode(["a", " "], "letters", path=tmp_path / "v.sqlite")
     monkeypatch.undo()
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(BookError, match='"e5-smal" is no local folder, and the hub did not give it'):
+    with pytest.raises(UserError, match='"e5-smal" is no local folder, and the hub did not give it'):
         encoders.encode(["a"], "e5-smal", path=tmp_path / "v.sqlite")
 
 
@@ -146,7 +146,7 @@ def test_effective_rank_by_hand():
     ("kind", "says"), [("tsne", '"tsne" is not a reducer'), ("umap", "80 vectors are too few"), ("pca", "are too few")]
 )
 def test_what_cannot_be_reduced_is_named(kind, says):
-    with pytest.raises(BookError, match=says):
+    with pytest.raises(UserError, match=says):
         reducers.fit(cloud(), kind, 100)
 
 
@@ -215,7 +215,7 @@ def test_no_held_out_event_reaches_the_text_of_an_arm(events):
 
 
 def test_an_unknown_arm_is_named():
-    with pytest.raises(BookError, match='"profil" is not a teacher; choose one of profile, facts'):
+    with pytest.raises(UserError, match='"profil" is not a teacher; choose one of profile, facts'):
         arms.arm_vectors("profil", pd.Series(dtype=str), {}, np.zeros((1, 2)), lambda texts: None, 5, 0)
 
 
@@ -226,7 +226,7 @@ def test_noise_is_as_wide_as_an_encoded_text():
 
 
 def test_without_a_target_nothing_is_ranked():
-    with pytest.raises(BookError, match="no user has both a profile and a validation item"):
+    with pytest.raises(UserError, match="no user has both a profile and a validation item"):
         arms.carried({}, np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((0, 1)), np.array([]), [])
 
 
@@ -235,9 +235,9 @@ def test_without_a_target_nothing_is_ranked():
     [
         (0.1, 0.2, 0.01, "higher"),
         (-0.2, -0.1, 0.01, "lower"),
-        (0.1, 0.2, 0.06, "not shown"),
-        (-0.1, 0.2, 0.01, "not shown"),
-        (float("nan"), float("nan"), float("nan"), "not shown"),
+        (0.1, 0.2, 0.06, "inconclusive"),
+        (-0.1, 0.2, 0.01, "inconclusive"),
+        (float("nan"), float("nan"), float("nan"), "inconclusive"),
     ],
 )
 def test_a_comparison_is_read_with_its_direction(low, high, p, told):
@@ -254,12 +254,12 @@ def test_several_parts_of_a_user_are_averaged():
 
 def test_the_hover_map_escapes_its_texts():
     points = pd.DataFrame({"x": [0, 1], "y": [0, 2], "group": ["a", "b"], "text": ["<script>", '"War"']})
-    page = hover_map(points, {"a": "red", "b": "blue"})
+    page = svg_scatter(points, {"a": "red", "b": "blue"})
     assert page.count("<circle") == 2 and "<script>" not in page and "&lt;script&gt;" in page
 
 
 def test_too_few_users_for_neighbours_are_named():
-    with pytest.raises(BookError, match="8 users have a profile; more than 20"):
+    with pytest.raises(UserError, match="8 users have a profile; more than 20"):
         reducers.diagnostics(np.eye(8), np.eye(8))
 
 

@@ -6,12 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from seqdistill.config import Student
+from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import cases
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
-from seqdistill.evaluation.ranking import best, block_size, metrics, model_score, rank, ranks_of, recommend
+from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, ranks_of, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare, holm, paired
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
 
@@ -40,7 +40,7 @@ def test_nan_scores_are_an_error():
 
 
 def test_a_long_history_is_scored_by_its_last_events():
-    model = Encoder(30, Student(dim=8, blocks=1, heads=1, length=5)).eval()
+    model = SequentialRecommender(30, ModelConfig(dim=8, blocks=1, heads=1, length=5)).eval()
     torch.nn.init.normal_(model.item.weight)
     histories = torch.tensor([[1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7, 0, 0, 0, 0, 0], [5, 4, 3, 2, 1, 6, 0, 0]])
     found = model_score(model)(None, histories)
@@ -60,7 +60,7 @@ def test_popularity_ranks_by_training_count(events):
     ranked = rank(test, popularity(train, 30))
     counts = train["item"].value_counts().reindex(range(1, 31), fill_value=0)
     expected = [(counts >= counts[target]).sum() for target in test.targets]
-    assert ranked["kept"].tolist() == expected
+    assert ranked["rank_all"].tolist() == expected
 
 
 def test_recent_popularity_counts_only_the_window_before_the_case():
@@ -112,14 +112,18 @@ def test_holm_by_hand():
 
 
 def test_by_user_averages_cases():
-    ranks = pd.DataFrame({"user": [0, 0, 1], "kept": [1, 99, 3]})
-    assert by_user(ranks, "kept").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
+    ranks = pd.DataFrame({"user": [0, 0, 1], "rank_all": [1, 99, 3]})
+    assert by_user(ranks, "included").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
 
 
 def test_a_difference_is_the_difference_of_the_columns_beside_it():
-    plain = pd.DataFrame({"user": [0] + [1] * 9, "item": 1, "position": 0, "kept": [1, *[12] * 9], "filtered": 1})
-    other = plain.assign(kept=[40, *[3] * 9])
-    table = compare({"plain": [plain], "other": [other]}, {"other": "plain"}, "kept", last=False).set_index("variant")
+    plain = pd.DataFrame(
+        {"user": [0] + [1] * 9, "item": 1, "position": 0, "rank_all": [1, *[12] * 9], "rank_unseen": 1}
+    )
+    other = plain.assign(rank_all=[40, *[3] * 9])
+    table = compare({"plain": [plain], "other": [other]}, {"other": "plain"}, "included", last=False).set_index(
+        "variant"
+    )
     assert table.loc["other", "delta_ndcg@10"] == pytest.approx(table["ndcg@10"].diff().iloc[-1])
     assert table["ndcg@10"].tolist() == pytest.approx([0.5, 0.25])
 
@@ -134,7 +138,7 @@ def scored(events):
 
 def test_metrics_equal_scikit_learns(scored):
     test, table, score = scored
-    found = metrics(rank(test, score, 7)["kept"])
+    found = metrics(rank(test, score, 7)["rank_all"])
     truth = np.eye(30)[test.targets - 1]
     for k in (5, 10, 20):
         assert found[f"ndcg@{k}"] == pytest.approx(ndcg_score(truth, table.numpy(), k=k), abs=1e-12)
@@ -155,7 +159,7 @@ def test_memory_bounds_the_block():
 def test_recommendations_agree_with_ranks(scored, seen):
     test, _, score = scored
     best = recommend(test.histories, score, 30, seen, 7)
-    ranks = rank(test, score)["kept" if seen else "filtered"]
+    ranks = rank(test, score)["rank_all" if seen else "rank_unseen"]
     for row, target in enumerate(test.targets):
         history = set(test.histories.row(row))
         if seen or target not in history:
@@ -167,7 +171,7 @@ def test_recommendations_agree_with_ranks(scored, seen):
 @given(items=st.integers(1, 400), k=st.integers(1, 20), seed=st.integers(0, 2**31))
 def test_the_best_by_groups_are_the_best(items, k, seed):
     scores = torch.randn(3, items, generator=torch.Generator().manual_seed(seed))
-    assert torch.equal(best(scores, k), scores.argsort(1, descending=True)[:, :k])
+    assert torch.equal(topk(scores, k), scores.argsort(1, descending=True)[:, :k])
 
 
 def test_item_knn_equals_its_definition(events):
@@ -182,8 +186,8 @@ def test_item_knn_equals_its_definition(events):
                 if i != item
             ]
             assert found[row, item - 1].item() == pytest.approx(sum(terms), rel=1e-5, abs=1e-7)
-    near = metrics(rank(test, item_knn(train, 30))["filtered"])["recall@5"]
-    assert near > metrics(rank(test, popularity(train, 30))["filtered"])["recall@5"]
+    near = metrics(rank(test, item_knn(train, 30))["rank_unseen"])["recall@5"]
+    assert near > metrics(rank(test, popularity(train, 30))["rank_unseen"])["recall@5"]
 
 
 def test_metrics_equal_ir_measures():
@@ -217,7 +221,9 @@ def test_effect_and_detectable_difference_by_hand():
 
 
 def ranked_at(*ranks):
-    return [pd.DataFrame({"user": np.arange(200), "item": 1, "position": 0, "kept": np.tile(ranks, 200 // len(ranks))})]
+    return [
+        pd.DataFrame({"user": np.arange(200), "item": 1, "position": 0, "rank_all": np.tile(ranks, 200 // len(ranks))})
+    ]
 
 
 def test_a_gain_must_also_beat_its_own_control():
@@ -225,33 +231,38 @@ def test_a_gain_must_also_beat_its_own_control():
     systems = {name: ranked_at(*ranks) * 2 for name, ranks in names.items()}
     against = dict.fromkeys([name for name in names if name != "plain"], "plain")
     controls = {"taught": "taught control", "weak": "weak control"}
-    table = compare(systems, against, "kept", False, controls).set_index("variant")
-    assert table.loc[["taught", "weak"], "verdict"].tolist() == ["gain shown", "gain shown"]
-    assert table.loc[["taught", "weak"], "control_verdict"].tolist() == ["not shown", "gain shown"]
+    table = compare(systems, against, "included", False, controls).set_index("variant")
+    assert table.loc[["taught", "weak"], "verdict"].tolist() == ["significant gain", "significant gain"]
+    assert table.loc[["taught", "weak"], "control_verdict"].tolist() == ["inconclusive", "significant gain"]
     assert table.loc["taught", "control_delta_ndcg@10"] == 0
     assert table["control"].tolist() == ["", "taught control", "weak control", "", ""]
-    assert table.loc["weak control", "verdict"] == "loss shown"
+    assert table.loc["weak control", "verdict"] == "significant loss"
     assert table.loc["weak control", "p_holm"] == pytest.approx(12e-4), "the smallest p, 2 in 10,000, times six tests"
 
 
 def test_of_one_target_a_user_the_last_is_all():
     systems, against = {"plain": ranked_at(9, 20) * 2, "taught": ranked_at(3, 9, 12, 1) * 2}, {"taught": "plain"}
-    single = [compare(systems, against, "kept", last, {"taught": "plain"}) for last in (True, False)]
+    single = [compare(systems, against, "included", last, {"taught": "plain"}) for last in (True, False)]
     pd.testing.assert_frame_equal(*single, check_exact=True)  # so chapter 4 tests it once
     again = {
-        name: [pd.concat([frame, frame.assign(position=1, kept=2)]) for frame in it] for name, it in systems.items()
+        name: [pd.concat([frame, frame.assign(position=1, rank_all=2)]) for frame in it] for name, it in systems.items()
     }
-    table = compare(again, against, "kept", True)
-    assert table["delta_ndcg@10"].iloc[1] == 0 and compare(again, against, "kept", False)["delta_ndcg@10"].iloc[1] > 0
+    table = compare(again, against, "included", True)
+    assert (
+        table["delta_ndcg@10"].iloc[1] == 0 and compare(again, against, "included", False)["delta_ndcg@10"].iloc[1] > 0
+    )
 
 
 def test_two_runs_of_one_seed_get_no_verdict():
-    table = compare({"plain": ranked_at(9, 20), "taught": ranked_at(3, 9)}, {"taught": "plain"}, "kept", False)
+    table = compare({"plain": ranked_at(9, 20), "taught": ranked_at(3, 9)}, {"taught": "plain"}, "included", False)
     assert table["verdict"].tolist() == ["", "one seed"] and table["p_holm"].iloc[1] < 0.001
     assert "once" not in table
     both = {"plain": ranked_at(9, 20), "taught": ranked_at(3, 9) * 2}
-    assert compare(both, {"taught": "plain"}, "kept", False)["verdict"].tolist() == ["", "one seed"]
-    assert compare(both, {"taught": "plain"}, "kept", False, fixed=["plain"])["verdict"].tolist() == ["", "gain shown"]
+    assert compare(both, {"taught": "plain"}, "included", False)["verdict"].tolist() == ["", "one seed"]
+    assert compare(both, {"taught": "plain"}, "included", False, fixed=["plain"])["verdict"].tolist() == [
+        "",
+        "significant gain",
+    ]
 
 
 def test_more_tests_need_a_larger_difference():

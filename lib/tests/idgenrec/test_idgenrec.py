@@ -6,7 +6,7 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from seqdistill.config import Run, Student
+from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
 from seqdistill.idgenrec.model import (
@@ -22,10 +22,10 @@ from seqdistill.idgenrec.model import (
     start,
     write_users,
 )
-from seqdistill.idgenrec.trie import top_items, trie
-from seqdistill.io import BookError
+from seqdistill.idgenrec.trie import constrained_beam_search, trie
+from seqdistill.io import UserError
 from seqdistill.training.epochs import AdamW
-from seqdistill.training.train import problem
+from seqdistill.training.train import training_data
 from transformers import T5Config, T5ForConditionalGeneration
 
 TINY = IDGenRec(
@@ -35,7 +35,7 @@ TINY = IDGenRec(
 TEXTS = [f'"{first} {second}"; {kind}' for kind in ("Drama", "War") for first in ("Red", "Blue", "Old") for second in
          ("Sea", "Road", "House", "Sky", "Song")]  # fmt: skip
 END = 1
-SMALL = Run(student=Student(dim=16, blocks=1, heads=2, length=10), epochs=2, batch=32)
+SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=1, heads=2, length=10), epochs=2, batch=32)
 
 
 @pytest.fixture
@@ -62,9 +62,9 @@ def test_a_trie_reaches_every_id_and_nothing_else(ids):
 
 
 def test_a_trie_refuses_what_is_no_name():
-    with pytest.raises(BookError, match="id of item 3 is the id of item 1, too"):
+    with pytest.raises(UserError, match="id of item 3 is the id of item 1, too"):
         trie([(2,), (2, 3), (2,)], END)
-    with pytest.raises(BookError, match="id of item 2 is empty"):
+    with pytest.raises(UserError, match="id of item 2 is empty"):
         trie([(2,), ()], END)
 
 
@@ -80,7 +80,7 @@ def test_beam_search_with_a_beam_for_every_item_is_brute_force(ids, seed):
         T5Config(vocab_size=8, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_heads=2, decoder_start_token_id=0)
     ).eval()
     prompts = torch.randint(2, 8, (3, 6))
-    items, scores = top_items(model, prompts, prompts > 0, ids, len(ids))
+    items, scores = constrained_beam_search(model, prompts, prompts > 0, ids, len(ids))
     with torch.inference_mode():
         brute = torch.stack([summed(model, prompts, [*tokens, END]) for tokens in ids], 1)  # [3, V]
     assert (items.sort(1).values == torch.arange(1, len(ids) + 1)).all()  # every item once
@@ -142,7 +142,7 @@ def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, us
     other, before = changed(events, user)
     prompts = {}
     for name, table in {"one": events, "other": other}.items():
-        system.whole, system.known = events_of(problem(table, 30))
+        system.whole, system.known = events_of(training_data(table, 30))
         system.users.clear()
         write_users(system, [(user, before)])
         prompts[name] = batch(system, [(user, before)], [3])

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import presets
 import pytest
-from seqdistill.config import Distillation, plain
+from seqdistill.config import Distillation, to_dict
 from seqdistill.idgenrec import rivals
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates, word_tokenizer
 from seqdistill.idgenrec.model import IDGenRec, scratch, start
-from seqdistill.io import BookError, load_json, load_table, save_json
+from seqdistill.io import UserError, load_json, load_table, save_json
 from seqdistill.training.sweep import cost, plan, run_folder, sweep
 from test_idgenrec import SMALL, TEXTS, TINY
 
@@ -21,7 +21,7 @@ def test_the_rank_is_the_place_in_the_list_and_beyond_it_the_last(given):
     other = next(item for item in range(1, 31) if item not in {seen, *target})
     lists = np.array([[target[0], other], [seen, target[1]], [other, 0]])
     ranks = idgenrun.ranked(given, chosen, lists)
-    assert ranks["kept"].tolist() == [1, 2, 30] and ranks["filtered"].tolist() == [1, 1, 30]
+    assert ranks["rank_all"].tolist() == [1, 2, 30] and ranks["rank_unseen"].tolist() == [1, 1, 30]
     assert ranks["item"].tolist() == target.tolist() and ranks["position"].tolist() == [1, 1, 1]
 
 
@@ -86,15 +86,17 @@ def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
 
 
 def test_students_are_those_that_04_has_trained(given, tmp_path):
-    taught = {"run": plain(SMALL), "teacher": plain(Distillation())}
-    save_json({"students": {"SASRec": taught}, "own": {"side": "student"}}, tmp_path / "artifacts" / "student.json")
+    taught = {"run": to_dict(SMALL), "teacher": to_dict(Distillation())}
+    save_json(
+        {"students": {"SASRec": taught}, "own": {"projection": "student"}}, tmp_path / "artifacts" / "student.json"
+    )
     jobs = plan({"plain": SMALL, "distilled": replace(SMALL, distillation=Distillation())}, [0, 1], given)
     sweep(jobs, tmp_path / "runs", workers=1)
     found = rivals.students(tmp_path, given, [0, 1], [], "")
     assert {name: len(frames) for name, frames in found.items()} == {"SASRec plain": 2, "SASRec distilled": 2}
     expected = load_table(run_folder(jobs["plain", 1], tmp_path / "runs") / "ranks.parquet")
     assert found["SASRec plain"][1].equals(expected)
-    with pytest.raises(BookError, match="run 04-distillation first"):
+    with pytest.raises(UserError, match="run 04-distillation first"):
         rivals.students(tmp_path, given, [2], [], "")
 
 
@@ -141,5 +143,5 @@ def test_presets_name_settings_that_there_are(preset):
     ],
 )
 def test_settings_are_checked(values, says):
-    with pytest.raises(BookError, match=says):
+    with pytest.raises(UserError, match=says):
         rivals.variants(values, [0], "here")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.config import Distillation
 from seqdistill.data.sequences import Ragged, padded
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.models.distillation import (
     Teacher,
     combine,
@@ -76,7 +76,7 @@ def test_rmse_is_the_root_of_the_whole():
 
 
 def test_infonce_equals_its_definition_over_the_users_of_the_batch():
-    config = Distillation(loss="infonce", temperature=0.2, side="student")
+    config = Distillation(loss="infonce", temperature=0.2, projection="student")
     teacher, (hidden, real) = Teacher(torch.randn(9, 6), 8, config, 0), states(3)
     users, batch, terms = torch.tensor([4, 1, 4]), torch.tensor([4, 1, 4, 7, 2]), []
     for row, user in zip(hidden[1].mean(1), users, strict=True):
@@ -131,13 +131,13 @@ def states(users: int) -> tuple[list[torch.Tensor], torch.Tensor]:
     return [torch.randn(users, 3, 8, requires_grad=True) for _ in range(3)], torch.ones(users, 3, dtype=torch.bool)
 
 
-@pytest.mark.parametrize("side", ["target", "frozen", "student"])
+@pytest.mark.parametrize("side", ["teacher", "teacher_frozen", "student"])
 @pytest.mark.parametrize("kind", ["mse", "rmse", "cosine", "infonce"])
 def test_users_without_a_profile_give_no_gradient(side, kind):
     vectors = torch.randn(4, 5)
     vectors[[1, 3]] = torch.nan
     hidden, real = states(4)
-    teacher = Teacher(vectors, 8, Distillation(side=side, loss=kind), 0)
+    teacher = Teacher(vectors, 8, Distillation(projection=side, loss=kind), 0)
     teacher.finished(teacher(hidden, real, pairs(teacher, torch.arange(4), torch.arange(4)))[0]).backward()
     assert hidden[1].grad[[1, 3]].abs().sum() == 0 and hidden[1].grad[[0, 2]].abs().sum() > 0
     assert hidden[0].grad is None and hidden[2].grad is None
@@ -156,11 +156,11 @@ def test_a_batch_without_profiles_is_zero_and_finite():
 def test_a_teacher_of_nobody_and_a_shuffle_of_one_are_refused(owners, shuffled):
     vectors = torch.full((3, 2), torch.nan)
     vectors[:owners] = 1.0
-    with pytest.raises(BookError, match=rf"teacher: at least .* must have a profile; {owners} has one"):
+    with pytest.raises(UserError, match=rf"teacher: at least .* must have a profile; {owners} has one"):
         Teacher(vectors, 4, Distillation(shuffled=shuffled), 0)
 
 
-@pytest.mark.parametrize(("block", "index"), [(1, 0), (2, 1), (0, 1), (-1, 2)])
+@pytest.mark.parametrize(("block", "index"), [(1, 0), (2, 1), ("last", 1), ("final_norm", 2)])
 def test_blocks_count_from_one_and_the_norm_comes_last(block, index):
     hidden, real = states(2)
     teacher = Teacher(torch.randn(2, 5), 8, Distillation(block=block), 0)
@@ -170,7 +170,7 @@ def test_blocks_count_from_one_and_the_norm_comes_last(block, index):
 
 
 def test_frozen_projection_is_orthonormal_and_stays():
-    teacher = Teacher(torch.randn(4, 5), 8, Distillation(side="frozen"), 0)
+    teacher = Teacher(torch.randn(4, 5), 8, Distillation(projection="teacher_frozen"), 0)
     weight = teacher.project.weight
     torch.testing.assert_close(weight.T @ weight, torch.eye(5))
     assert not any(p.requires_grad for p in teacher.parameters())

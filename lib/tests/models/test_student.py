@@ -4,16 +4,18 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from seqdistill.config import Run, Student, parse
+from seqdistill.config import ModelConfig, TrainConfig, parse
 from seqdistill.data.sequences import Ragged, cloze
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.models.losses import full_softmax, gbce, sampled_softmax, student_loss
-from seqdistill.models.transformer import Encoder
+from seqdistill.models.transformer import SequentialRecommender
 
 
-def student(causal: bool = True) -> Encoder:
+def student(causal: bool = True) -> SequentialRecommender:
     torch.manual_seed(0)
-    model = Encoder(30, Student(causal=causal, dim=8, blocks=2, heads=2, dropout=0.0, length=12)).eval()
+    model = SequentialRecommender(
+        30, ModelConfig(causal=causal, dim=8, blocks=2, heads=2, dropout=0.0, length=12)
+    ).eval()
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.3)
     return model
@@ -44,19 +46,19 @@ def test_padding_never_matters(pad, causal):
 
 def test_bert4rec_scores_by_a_mask_after_the_history():
     model = student(causal=False)
-    assert model.mask_id == 31 and model.reads == 11 and model.catalogue().shape == (30, 8)
+    assert model.mask_id == 31 and model.max_history == 11 and model.catalogue().shape == (30, 8)
     expected = model(torch.tensor([[4, 9, 2, 31]]))[0][0, 3] @ model.catalogue().T
     torch.testing.assert_close(model.score(torch.tensor([[4, 9, 2, 0, 0], [1, 2, 3, 4, 5]]))[0], expected)
 
 
 @given(st.integers(0, 1000), st.floats(0.05, 0.9), st.floats(0, 1))
-def test_cloze_hides_what_it_asks_for(seed, masked, last_share):
+def test_cloze_hides_what_it_asks_for(seed, masked, mask_last_prob):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, 9, 20)
     ends = lengths.cumsum()
     rows = Ragged(rng.integers(1, 31, ends[-1]), ends - lengths, ends, np.arange(20))
     seen = 0
-    for users, inputs, targets in cloze(rows, 6, rng, 31, masked, last_share):
+    for users, inputs, targets in cloze(rows, 6, rng, 31, masked, mask_last_prob):
         for user, row, hidden in zip(users, inputs, targets, strict=True):
             whole = np.where(hidden > 0, hidden, row)[row > 0]
             assert whole.tolist() == rows.row(user).tolist()
@@ -65,13 +67,14 @@ def test_cloze_hides_what_it_asks_for(seed, masked, last_share):
     assert seen == 20
 
 
-@pytest.mark.parametrize("last_share", [0.0, 1.0])
-def test_cloze_hides_as_often_as_it_is_told(last_share):
+@pytest.mark.parametrize("mask_last_prob", [0.0, 1.0])
+def test_cloze_hides_as_often_as_it_is_told(mask_last_prob):
     rows = Ragged(np.ones(40_000, int), np.arange(0, 40_000, 40), np.arange(40, 40_001, 40), np.arange(1000))
     hidden = (
-        np.concatenate([targets for *_, targets in cloze(rows, 100, np.random.default_rng(0), 2, 0.2, last_share)]) > 0
+        np.concatenate([targets for *_, targets in cloze(rows, 100, np.random.default_rng(0), 2, 0.2, mask_last_prob)])
+        > 0
     )
-    if last_share:
+    if mask_last_prob:
         assert hidden[:, -1].all() and hidden.sum() == 1000
     else:
         assert hidden.mean() == pytest.approx(0.2, abs=0.006)
@@ -129,17 +132,17 @@ def test_gbce_equals_its_definition(t, power):
 @pytest.mark.parametrize("kind", ["full", "sampled", "bce", "gbce"])
 def test_nothing_to_predict_is_zero(kind):
     h, items, _ = batch()
-    assert student_loss(h[:0], items, torch.zeros(0, dtype=torch.long), Run(loss=kind, negatives=5)).item() == 0
+    assert student_loss(h[:0], items, torch.zeros(0, dtype=torch.long), TrainConfig(loss=kind, negatives=5)).item() == 0
 
 
 def test_heads_that_do_not_divide_the_width_are_named():
-    with pytest.raises(BookError, match=r'"heads" = 3 does not divide "dim" = 64'):
-        parse(Student, {"heads": 3}, "test")
+    with pytest.raises(UserError, match=r'"heads" = 3 does not divide "dim" = 64'):
+        parse(ModelConfig, {"heads": 3}, "test")
 
 
 def test_item_dropout_leaves_places_and_scoring_alone():
     torch.manual_seed(0)
-    model = Encoder(30, Student(dim=8, blocks=1, heads=1, dropout=0.0, item_dropout=0.25, length=50))
+    model = SequentialRecommender(30, ModelConfig(dim=8, blocks=1, heads=1, dropout=0.0, item_dropout=0.25, length=50))
     ids = torch.arange(1, 31).repeat(200, 1)
     bare = model.train().embed(ids) - model.position.weight[:30]
     hidden = (bare == 0).all(2)
@@ -158,14 +161,14 @@ def test_padding_row_has_no_gradient_and_catalogue_starts_at_item_one():
 
 
 def test_every_linear_and_embedding_starts_small():
-    model = Encoder(2000, Student())
+    model = SequentialRecommender(2000, ModelConfig())
     assert model.item.weight[1:].std().item() == pytest.approx(0.02, rel=0.02)
     assert model.blocks[0].qkv.weight.std().item() == pytest.approx(0.02, rel=0.05)
 
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_score_needs_the_last_position_alone(causal):
-    model = Encoder(30, Student(causal=causal, dim=8, blocks=2, heads=2, length=9)).eval()
+    model = SequentialRecommender(30, ModelConfig(causal=causal, dim=8, blocks=2, heads=2, length=9)).eval()
     for weight in model.parameters():
         torch.nn.init.normal_(weight, std=0.5)
     ids = torch.tensor([[4, 5, 6, 7, 0, 0], [9, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hostile import serving
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles import chat as chat_module
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.answers import Question, Store
@@ -103,17 +103,17 @@ def test_a_template_without_a_system_role_gets_it_with_the_users_words(server):
     ("word", "says"), [("unknown", 'no model "tiny" \\(404\\)'), ("forbidden", "refuses the key \\(401\\)")]
 )
 def test_what_no_retry_can_mend_stops_the_run_without_the_key(server, word, says):
-    with pytest.raises(BookError, match=says) as caught:
+    with pytest.raises(UserError, match=says) as caught:
         ask(["good", word])
     assert "secret-key" not in str(caught.value) and server.asked[word] == 1
 
 
 def test_a_wrong_model_name_or_address_stops_before_the_first_user(server, monkeypatch):
-    with pytest.raises(BookError, match=r'has no "tinny" \(did you mean "tiny"\?\); it has tiny'):
+    with pytest.raises(UserError, match=r'has no "tinny" \(did you mean "tiny"\?\); it has tiny'):
         list(Endpoint("tinny").answers([chat("good")], SAMPLING))
     assert not server.asked
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
-    with pytest.raises(BookError, match="cannot be reached"):
+    with pytest.raises(UserError, match="cannot be reached"):
         list(Endpoint("tiny").answers([chat("good")], SAMPLING))
 
 
@@ -121,7 +121,7 @@ def test_a_dead_model_ends_the_run_and_keeps_what_is_finished(server, tmp_path):
     questions = [Question(str(n), chat(f"good {n}"), "m", SAMPLING) for n in range(5)]
     questions += [Question(str(n), chat(f"empty {n}"), "m", SAMPLING) for n in range(5, 100)]
     store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(BookError, match="50 requests in a row failed"):
+    with pytest.raises(UserError, match="50 requests in a row failed"):
         list(profiles.generate(Endpoint("tiny", parallel=4, tries=1), questions, store))
     assert len(store.get(question.key for question in questions)) == 5
 
@@ -171,10 +171,10 @@ def test_a_tokenizer_that_falters_is_asked_again_and_never_replaced_by_an_estima
     server.tokenize, model = tokenize, Endpoint("tiny", parallel=4, pause=0.01)
     texts = ["word " * n for n in range(1, 30)]
     assert model.count_tokens(texts) == list(range(1, 30)) and set(server.counted.values()) <= {2, 3}
-    with pytest.raises(BookError, match=r"/tokenize failed after 3 tries \(404 error\)"):
+    with pytest.raises(UserError, match=r"/tokenize failed after 3 tries \(404 error\)"):
         model.count_tokens(["fine", "dead"])
     server.tokenize = lambda text, count: (200, {"tokens": 3})
-    with pytest.raises(BookError, match="invalid-JSON answer"):
+    with pytest.raises(UserError, match="invalid-JSON answer"):
         Endpoint("tiny", pause=0.01).count_tokens(["fine"])
 
 
@@ -190,7 +190,7 @@ def test_answers_that_are_there_when_another_ends_the_run_are_stored(server, tmp
         Question(str(n), chat(word), "m", SAMPLING) for n, word in enumerate(["slow 1", "slow 2", "forbidden"])
     ]
     store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(BookError, match="refuses the key"):
+    with pytest.raises(UserError, match="refuses the key"):
         list(profiles.generate(Endpoint("tiny", parallel=3), questions, store))
     assert len(store.get(question.key for question in questions)) == 2
 
@@ -209,7 +209,7 @@ def test_a_late_answer_of_a_model_given_up_is_stored(tmp_path):
     questions = [Question("0", chat("late"), "m", SAMPLING)]
     questions += [Question(str(n), chat(str(n)), "m", SAMPLING) for n in range(60)]
     store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(BookError, match="50 requests in a row failed"):
+    with pytest.raises(UserError, match="50 requests in a row failed"):
         list(profiles.generate(Dying("tiny"), questions, store))
     assert list(store.get(question.key for question in questions)) == [questions[0].key]
 
@@ -289,5 +289,5 @@ def test_a_real_server_with_a_real_model(monkeypatch, tmp_path):
     texts = ["Name a colour.", "", "word " * 50]
     assert model.count_tokens(texts) == running.count_tokens(texts)
     assert running.count_tokens(["word " * 50])[0] in range(50, 53)
-    with pytest.raises(BookError, match='has no "smolm"'):
+    with pytest.raises(UserError, match='has no "smolm"'):
         list(Endpoint("smolm").answers(chats, settings))

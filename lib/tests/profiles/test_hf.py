@@ -1,5 +1,5 @@
 import pytest
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles.chat import Answer
 from seqdistill.profiles.hf import Transformers, transformers_sha256
 from seqdistill.profiles.llm import model_sha256, open_llm
@@ -77,15 +77,15 @@ def test_the_key_is_the_content_of_the_folder(folder, tmp_path):
 
 
 def test_wrong_folders_and_names_are_named(tmp_path, monkeypatch):
-    with pytest.raises(BookError, match=r"no \.safetensors file"):
+    with pytest.raises(UserError, match=r"no \.safetensors file"):
         model_sha256(f"transformers:{tmp_path}")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(
-        BookError, match=r'"no/such" is no local folder, and the hub did not give it .*HF_HUB_OFFLINE is set'
+        UserError, match=r'"no/such" is no local folder, and the hub did not give it .*HF_HUB_OFFLINE is set'
     ):
         model_sha256("transformers:no/such")
-    with pytest.raises(BookError, match='expected a known name, "openai:<model>" or'):
+    with pytest.raises(UserError, match='expected a known name, "openai:<model>" or'):
         model_sha256("ollama:llama")

@@ -4,7 +4,7 @@ import book
 import pandas as pd
 import pytest
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
-from seqdistill.io import ROOT, BookError, digest
+from seqdistill.io import ROOT, UserError, digest
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import estimate, strategies
 from seqdistill.profiles import generate as profiles
@@ -37,7 +37,7 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(marked, tmp_path, st
     assert ("Comedy" if style == "grounded" else "Film 1") in text
     for mark in ("MARKER", "Leaked", "2020", "LeakBrand", "Leaky"):
         assert mark not in text
-    with pytest.raises(BookError, match="outside the training split"):
+    with pytest.raises(UserError, match="outside the training split"):
         histories(events, items)
 
 
@@ -101,7 +101,7 @@ def test_refused_users_never_stop_a_run_that_others_finished(events, tmp_path):
     first, second = ask(questions), ask(questions)
     assert first == second and sum(isinstance(made, Failure) for made in second.values()) == 69
     dead = Parrot(says=lambda chat: Failure("time-out"))
-    with pytest.raises(BookError, match="50 requests in a row failed"):
+    with pytest.raises(UserError, match="50 requests in a row failed"):
         profiles.asker(lambda: dead, Store(tmp_path / "a"), {})(questions)
     assert len(dead.asked) == 50
 
@@ -204,5 +204,5 @@ def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkey
 
 @pytest.mark.parametrize("stem", ["x", "several", "m-several", "m-tall", "m-short-all", "-short"])
 def test_a_file_of_profiles_with_another_name_is_told(stem):
-    with pytest.raises(BookError, match=f"^{stem}.parquet: expected <llm>-<style>"):
+    with pytest.raises(UserError, match=f"^{stem}.parquet: expected <llm>-<style>"):
         profiles.named(stem)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from parrot import GOOD, ITEMS, Parrot, long_history, small, task, tight, written
 from seqdistill.data.tables import DOMAINS
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles import strategies
@@ -42,7 +42,7 @@ def test_chunks_keep_order_lose_nothing_and_fit(lengths, budget):
 
 def test_a_text_beyond_the_budget_is_named():
     prompts = prompting.Prompts("movies", "short", 10, Parrot().count_tokens)
-    with pytest.raises(BookError, match="a text of 11 tokens does not fit the 10"):
+    with pytest.raises(UserError, match="a text of 11 tokens does not fit the 10"):
         prompts.chunks(["word " * 11])
 
 
@@ -120,7 +120,7 @@ def test_plain_takes_the_latest_events_that_fit():
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_asked(events, style, strategy, context, says):
-    with pytest.raises(BookError, match=says):
+    with pytest.raises(UserError, match=says):
         task(events, style=style, strategy=strategy, context=context).started()
 
 

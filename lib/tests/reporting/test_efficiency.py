@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill.io import ROOT, BookError
+from seqdistill.io import ROOT, UserError
 from seqdistill.reporting import efficiency, report
 
 BENCH = ROOT / "outputs" / "bench"
@@ -51,7 +51,7 @@ def test_an_overhead_has_an_interval_and_weighs_by_the_share_of_phase_1(measured
     row = efficiency.overheads(pairs).iloc[0]
     assert row["phase_1"] == pytest.approx((1.1 * 1.2) ** 0.5) and row["ci_low"] < row["phase_1"] < row["ci_high"]
     assert row["run"] == pytest.approx(1 + 0.5 * (row["phase_1"] - 1))
-    assert (row["aim_phase_1"], row["aim_run"]) == ("missed", "not shown")
+    assert (row["aim_phase_1"], row["aim_run"]) == ("missed", "inconclusive")
     sure = pairs.assign(distilled_cpu_s=[1.14, 2.3, 1.14, 2.3])
     thin = efficiency.overheads(sure.assign(share=0.25))
     assert (thin.iloc[0]["aim_phase_1"], thin.iloc[0]["aim_run"]) == ("missed", "met")
@@ -93,7 +93,7 @@ def test_an_index_pays_only_if_it_keeps_the_recall():
 
 
 def test_what_was_not_measured_is_named(tmp_path):
-    with pytest.raises(BookError, match=r"latency\.csv: no such file; `make bench` measures it"):
+    with pytest.raises(UserError, match=r"latency\.csv: no such file; `make bench` measures it"):
         efficiency.bench(tmp_path, "latency")
 
 

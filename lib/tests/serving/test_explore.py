@@ -5,14 +5,14 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
-from seqdistill.config import Distillation, Run, Student, plain
-from seqdistill.io import BookError, load_table, save_json, save_table
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
+from seqdistill.io import UserError, load_table, save_json, save_table
 from seqdistill.serving import explorer as explore
 from seqdistill.training.sweep import Job
-from seqdistill.training.train import load_problem, run_key, train
+from seqdistill.training.train import load_training_data, run_key, train
 
-RUN = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=3, batch=16, lr=0.01, seed=1)
-TAUGHT = Distillation(share=0.4)
+RUN = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=3, batch=16, lr=0.01, seed=1)
+TAUGHT = Distillation(phase1_fraction=0.4)
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def home(given, events, tmp_path):
     save_file({"vectors": torch.tensor(np.stack([np.cos(angle), np.sin(angle)], 1))}, artifacts / "reducer.safetensors")
     (tmp_path / "figures").mkdir()
     pd.DataFrame({"x": angle, "y": angle}).to_csv(tmp_path / "figures" / "map.csv", index=False)
-    chosen = {"SASRec": {"run": plain(replace(RUN, seed=0)), "teacher": plain(TAUGHT)}}
+    chosen = {"SASRec": {"run": to_dict(replace(RUN, seed=0)), "teacher": to_dict(TAUGHT)}}
     save_json({"students": chosen, "own": {}}, artifacts / "student.json")
     for run in (RUN, replace(RUN, distillation=TAUGHT)):
-        train(run, load_problem(artifacts), tmp_path / "runs")
+        train(run, load_training_data(artifacts), tmp_path / "runs")
     return tmp_path
 
 
@@ -52,11 +52,11 @@ def test_a_user_is_shown_as_the_chapters_left_it(home, events):
 
 def test_lists_are_those_of_the_two_students_without_what_was_chosen(home):
     world = explore.load(home, "SASRec", 1)
-    given = load_problem(home / "artifacts")
+    given = load_training_data(home / "artifacts")
     lists = explore.recommended(world, 7)
     history = explore.history(world, 7)["item"]
     for name, run in {"plain": RUN, "distilled": replace(RUN, distillation=TAUGHT)}.items():
-        model = explore.student(home / "runs" / run_key(*Job(run, given)), 30)
+        model = explore.load_model(home / "runs" / run_key(*Job(run, given)), 30)
         ids = torch.tensor(history.tail(10).to_numpy())[None]
         scores = model.score(ids)[0].clone()
         scores[history.to_numpy() - 1] = -torch.inf
@@ -96,15 +96,15 @@ def test_the_panel_follows_its_menus(home):
 )
 def test_what_is_missing_or_stale_is_named(home, change, message):
     change(home)
-    with pytest.raises(BookError, match=message):
+    with pytest.raises(UserError, match=message):
         explore.load(home, "SASRec", 1)
 
 
 def test_where_04_distilled_none_the_plain_student_stands_alone(home):
-    given = load_problem(home / "artifacts")
+    given = load_training_data(home / "artifacts")
     (home / "runs" / run_key(replace(RUN, distillation=TAUGHT), given) / "metrics.json").unlink()
     assert set(explore.load(home, "SASRec", 1).students) == {"plain"}
-    with pytest.raises(BookError, match='no SASRec "distilled" with seed 1; there is plain'):
+    with pytest.raises(UserError, match='no SASRec "distilled" with seed 1; there is plain'):
         explore.students(home, "SASRec", 1, ("distilled",))
 
 

@@ -5,7 +5,7 @@ import nbformat
 import presets
 import pytest
 from seqdistill import io as artifacts
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 
 TEXT = """# %% tags=["parameters"]
 preset = "default"
@@ -13,9 +13,9 @@ alpha = 0.4
 epochs = 3
 
 # %%
-from seqdistill.io import BookError
+from seqdistill.io import UserError
 if epochs == 13:
-    raise BookError("thirteen epochs are too many.")
+    raise UserError("thirteen epochs are too many.")
 if epochs == 0:
     1 / 0
 print(preset, alpha * epochs)
@@ -58,14 +58,14 @@ def preset(house, text, name="mine"):
     ],
 )
 def test_a_wrong_preset_stops_before_anything_runs(house, text, message):
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         book.execute("04-distillation", preset(house, text))
     assert message in str(caught.value) and str(caught.value).startswith("preset mine.yaml: ")
     assert not (house / "outputs").exists()
 
 
 def test_an_unknown_preset_is_named(house):
-    with pytest.raises(BookError, match='"defualt" is not a preset \\(did you mean "default"\\?\\)'):
+    with pytest.raises(UserError, match='"defualt" is not a preset \\(did you mean "default"\\?\\)'):
         book.execute("04-distillation", "defualt")
 
 
@@ -91,7 +91,7 @@ def test_a_failure_keeps_the_last_good_notebook_and_the_failed_one_beside(house,
     path = house / "outputs" / "mine" / "04-distillation.ipynb"
     good = path.read_bytes()
     preset(house, f"04-distillation: {{epochs: {epochs}}}")
-    with pytest.raises(BookError, match=says):
+    with pytest.raises(UserError, match=says):
         book.execute("04-distillation", name)
     assert path.read_bytes() == good
     failed = nbformat.read(path.parent / "failed" / path.name, as_version=4)
@@ -101,7 +101,7 @@ def test_a_failure_keeps_the_last_good_notebook_and_the_failed_one_beside(house,
 def test_a_full_disk_is_one_sentence_and_leaves_the_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
-    with pytest.raises(BookError, match=r"table.csv: the disk is full"), artifacts.writing(path) as temporary:
+    with pytest.raises(UserError, match=r"table.csv: the disk is full"), artifacts.atomic_write(path) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
@@ -111,12 +111,12 @@ def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
     path = tmp_path / "events.parquet"
     artifacts.save_table(events, path, "made from a")
     assert artifacts.load_table(path, "made from a").equals(events)
-    with pytest.raises(BookError, match="stale"):
+    with pytest.raises(UserError, match="stale"):
         artifacts.load_table(path, "made from b")
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(BookError, match="damaged"):
+    with pytest.raises(UserError, match="damaged"):
         artifacts.load_table(path)
-    with pytest.raises(BookError, match="no such file"):
+    with pytest.raises(UserError, match="no such file"):
         artifacts.load_table(tmp_path / "none.parquet")
 
 
@@ -125,9 +125,9 @@ def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
     [
         (
             "04-distillation: {sasrec: {student: {head: 2}}}",
-            '"head" is not a setting of Student (did you mean "heads"?)',
+            '"head" is not a setting of ModelConfig (did you mean "heads"?)',
         ),
-        ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting of Run (did you mean "epochs"?)'),
+        ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting of TrainConfig (did you mean "epochs"?)'),
         ("01-data: {protocol: leave_one}", "leave_one"),
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
@@ -149,7 +149,7 @@ def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
 def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):
     (tmp_path / "mine.yaml").write_text(text)
     monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    with pytest.raises(BookError) as caught:
+    with pytest.raises(UserError) as caught:
         presets.check_preset("mine")
     assert message in str(caught.value)
 

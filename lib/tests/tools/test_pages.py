@@ -2,7 +2,7 @@ import nbformat
 import pages
 import pandas as pd
 import pytest
-from seqdistill.io import ROOT, BookError, save_csv
+from seqdistill.io import ROOT, UserError, save_csv
 from seqdistill.reporting import report
 
 
@@ -23,7 +23,7 @@ def test_numbers_are_written_with_their_spread_interval_and_sign():
         "ndcg@10_std": [float("nan"), 0.002],
     }
     rows |= {"delta_ndcg@10": [float("nan"), 0.011], "ci_low": -0.001, "ci_high": 0.02, "effect": [-0.5, 0.04]}
-    table = report.formatted(pd.DataFrame(rows), ["variant", "cases", "ndcg@10", "delta_ndcg@10", "effect"])
+    table = report.format_table(pd.DataFrame(rows), ["variant", "cases", "ndcg@10", "delta_ndcg@10", "effect"])
     assert table.loc["plain"].tolist() == ["22,363", "0.0500", "", "-0.5000"]
     assert table.loc["taught"].tolist() == ["22,363", "0.0610 ± 0.0020", "+0.0110 [-0.0010, +0.0200]", "+0.0400"]
 
@@ -40,7 +40,7 @@ def test_a_caption_that_was_shown_below_the_figure_is_not_repeated():
     told = "Of 3 rows *plain* is highest"
     below = nbformat.v4.new_output("display_data", {"text/markdown": f"*{report.escaped(told)}*"})
     text = nbformat.v4.new_markdown_cell("## 1. Weights\n\nHow much?")
-    code = nbformat.v4.new_code_cell("report.drawn(table, path)", outputs=[image(told), below])
+    code = nbformat.v4.new_code_cell("report.show_figure(table, path)", outputs=[image(told), below])
     cell = pages.page(chapter(text, code), "05").cells[1]
     assert len(cell.outputs) == 1
     assert cell.metadata["mystnb"]["figure"]["caption"] == r"Weights. Of 3 rows \*plain\* is highest"
@@ -48,7 +48,7 @@ def test_a_caption_that_was_shown_below_the_figure_is_not_repeated():
 
 def test_two_images_in_a_cell_are_refused():
     code = nbformat.v4.new_code_cell("draw()", outputs=[image(), image()])
-    with pytest.raises(BookError, match="05-ablations, cell 0: 2 images"):
+    with pytest.raises(UserError, match="05-ablations, cell 0: 2 images"):
         pages.page(chapter(code), "05-ablations")
 
 
@@ -66,18 +66,18 @@ def test_what_is_not_in_the_bibliography_is_left_alone(said):
 
 def test_the_answer_counts_what_gains_over_plain_and_over_the_control(tmp_path):
     rows = [
-        ("baseline", "popularity", "loss shown", "loss shown"),
+        ("baseline", "popularity", "significant loss", "significant loss"),
         ("SASRec", "plain", "", None),
-        ("SASRec", "distilled", "gain shown", "not shown"),
-        ("SASRec", "own", "gain shown", "gain shown"),
-        ("SASRec", "bad", "loss shown", "not shown"),
-        ("SASRec", "shuffled", "gain shown", None),
+        ("SASRec", "distilled", "significant gain", "inconclusive"),
+        ("SASRec", "own", "significant gain", "significant gain"),
+        ("SASRec", "bad", "significant loss", "inconclusive"),
+        ("SASRec", "shuffled", "significant gain", None),
     ]
     table = pd.DataFrame(rows, columns=["model", "variant", "verdict", "control_verdict"])
     table = table.assign(dataset="<i>ml</i>", cases=6710, protocol="leave_one_out/all")
-    other = table.assign(seen="filtered", verdict="not shown")
-    save_csv(pd.concat([table.assign(seen="kept"), other]), tmp_path / "tables" / "main.csv")
-    said = pages.answer(tmp_path, "kept")
+    other = table.assign(seen="excluded", verdict="inconclusive")
+    save_csv(pd.concat([table.assign(seen="included"), other]), tmp_path / "tables" / "main.csv")
+    said = pages.answer(tmp_path, "included")
     assert said.startswith(
         r"On \<i\>ml\</i\>, with 6,710 test cases and seen items kept (the table below), 2 of 3 taught"
     )
@@ -90,9 +90,9 @@ def test_the_answer_counts_what_gains_over_plain_and_over_the_control(tmp_path):
 
 def test_what_was_not_executed_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
-    with pytest.raises(BookError, match=r"01-data\.ipynb: no such file; run `make reproduce PRESET=smoke` first"):
+    with pytest.raises(UserError, match=r"01-data\.ipynb: no such file; run `make reproduce PRESET=smoke` first"):
         pages.executed("smoke", "01-data")
-    with pytest.raises(BookError, match=r"main\.csv: no such file"):
+    with pytest.raises(UserError, match=r"main\.csv: no such file"):
         pages.headline(tmp_path / "smoke")
 
 
@@ -115,18 +115,18 @@ def test_the_readme_shows_the_results_that_stand_in_outputs(name):
 
 def test_the_best_taught_student_is_told_with_the_seeds_that_chose_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
-    row = {"variant": "reads", "seen": "filtered", "seeds": 5, "tested": "2 3", "recall@10": 0.1, "ndcg@10": 0.06}
+    row = {"variant": "reads", "seen": "excluded", "seeds": 5, "tested": "2 3", "recall@10": 0.1, "ndcg@10": 0.06}
     row |= {"baseline": "plain", "delta_ndcg@10": 0.002, "ci_low": 0.001, "ci_high": 0.003, "p_holm": 0.01}
-    row |= {"verdict": "gain shown", "control": None}
+    row |= {"verdict": "significant gain", "control": None}
     taught = row | {"variant": "taught", "control": "shuffled", "control_delta_ndcg@10": 0.004, "control_p_holm": 0.5}
-    taught |= {"control_ci_low": -0.001, "control_ci_high": 0.009, "control_verdict": "not shown"}
+    taught |= {"control_ci_low": -0.001, "control_ci_high": 0.009, "control_verdict": "inconclusive"}
     chose = [it | {"tested": "0 1", "ndcg@10": 0.9, "delta_ndcg@10": 0.8} for it in (row, taught)]
     save_csv(pd.DataFrame([*chose, row, taught]), tmp_path / "bench" / "transfer.csv")
     assert pages.best_taught().splitlines() == [
         "With seen items left out, over 5 seeds: Recall@10 0.1000, NDCG@10 0.0600.",
         "",
         "* **taught** against plain: NDCG@10 +0.0020 (95 % interval +0.0010 to +0.0030, Holm-adjusted p = 0.0100): "
-        "*gain shown*.",
+        "*significant gain*.",
         "* **taught** against shuffled: NDCG@10 +0.0040 (95 % interval -0.0010 to +0.0090, Holm-adjusted p = 0.5000): "
-        "*not shown*.",
+        "*inconclusive*.",
     ]

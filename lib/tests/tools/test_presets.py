@@ -8,10 +8,10 @@ import synthetic
 import torch
 import yaml
 from seqdistill import data as datasets
-from seqdistill.config import Distillation, parse, recommender
+from seqdistill.config import Distillation, parse, parse_recommender
 from seqdistill.data import splits
 from seqdistill.training.epochs import examples, step, training_rows
-from seqdistill.training.train import fresh, problem
+from seqdistill.training.train import fresh, training_data
 
 FILES = {
     "ml-20m": lambda raw: synthetic.ml_20m(raw, 60, 40, 1_800),
@@ -36,7 +36,7 @@ def solved(tmp_path, monkeypatch):
         how = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
         how = parse(splits.Protocol, {"name": data["protocol"], **how}, preset)
         events = read.events.assign(split=splits.split(read.events, how, read.dated))
-        return problem(events, len(read.items), torch.randn(events["user"].max() + 1, width))
+        return training_data(events, len(read.items), torch.randn(events["user"].max() + 1, width))
 
     return found
 
@@ -47,7 +47,7 @@ def test_every_preset_trains(preset, name, solved):
     presets.check_preset(preset)
     given, chosen = solved(preset), presets.values_of(preset, "04-distillation")
     assert len(given.test) and len(given.valid)
-    run = recommender(chosen[name.lower()], name, preset)
+    run = parse_recommender(chosen[name.lower()], name, preset)
     taught = parse(Distillation, chosen[f"{name.lower()}_teacher"], preset)
     for setting in (taught, parse(Distillation, {**chosen[f"{name.lower()}_teacher"], **chosen["own"]}, preset), None):
         config = replace(run, distillation=setting)
@@ -78,7 +78,7 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
     run, taught = said[student], parse(Distillation, said[f"{student}_teacher"], preset)
     shape = run["student"]
     found = (shape["dim"], shape["blocks"], shape["heads"], shape["dropout"], run["batch"], run["lr"], run["epochs"])
-    switch = round(run["epochs"] * taught.share)
+    switch = round(run["epochs"] * taught.phase1_fraction)
     found += (switch, taught.alpha, taught.beta, taught.loss, taught.block - 1, taught.aggregation)
     assert found == PAPER[preset, student]
     assert (run["clip"], run["windows"], shape["length"], taught.gamma) == (0.5, "last", 50, 0.1)

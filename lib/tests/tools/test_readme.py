@@ -67,7 +67,7 @@ def test_a_student_is_trained_on_ones_own_arrays_in_five_lines_and_served_in_fou
     }
     monkeypatch.chdir(tmp_path)
     exec(train.replace("epochs=20", "epochs=1"), given)
-    assert 0 <= given["found"]["test"]["filtered"]["ndcg@10"] <= 1
+    assert 0 <= given["found"]["test"]["excluded"]["ndcg@10"] <= 1
     exec(serve.replace("serving.top", "found = serving.top"), given)
     assert len(given["found"]) == 10 and not set(given["found"]["item_id"]) & {"318", "296", "593"}
 

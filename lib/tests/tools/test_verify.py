@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import verify
 from presets import chapters
-from seqdistill.io import ROOT, BookError
+from seqdistill.io import ROOT, UserError
 
 STORED = ROOT / "outputs" / "smoke"
 
@@ -83,13 +83,13 @@ def test_a_count_a_name_a_baseline_and_a_row_must_be_equal(fresh):
 
 def test_a_verdict_that_flips_is_said_and_time_is_nobodys_fault(fresh):
     def edit(table):
-        table.loc[trained(table), "verdict"] = "gain shown!"
+        table.loc[trained(table), "verdict"] = "significant gain!"
 
     edited(fresh, "main.csv", edit)
     edited(fresh, "profiles.csv", lambda table: table.__setitem__("seconds", table["seconds"] * 7))
     table = verify.compared(STORED, fresh)
     assert set(table["judged"]) == {"unjudged"}
-    assert any("-> gain shown!" in line for line in verify.report(table))
+    assert any("-> significant gain!" in line for line in verify.report(table))
 
 
 def draws(rng, seeds):
@@ -97,7 +97,7 @@ def draws(rng, seeds):
     rows = []
     for variant in "abcd":
         values = pd.DataFrame({metric: 0.05 * (1 + 0.03 * rng.standard_normal(seeds)) for metric in verify.TRAINED})
-        row = {"model": "SASRec", "protocol": "p/all", "variant": variant, "seen": "kept", "seeds": seeds}
+        row = {"model": "SASRec", "protocol": "p/all", "variant": variant, "seen": "included", "seeds": seeds}
         rows.append(row | values.mean().to_dict() | values.std().add_suffix("_std").to_dict())
     return pd.DataFrame(rows)
 
@@ -114,7 +114,7 @@ def test_other_seeds_are_called_out_as_seldom_as_promised(seeds):
 
 
 def test_what_git_does_not_hold_cannot_be_verified(tmp_path):
-    with pytest.raises(BookError, match="git has no committed outputs/nosuch"):
+    with pytest.raises(UserError, match="git has no committed outputs/nosuch"):
         verify.committed("nosuch", tmp_path)
 
 

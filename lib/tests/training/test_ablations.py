@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from presets import values_of
-from seqdistill.config import Distillation, Run, Student
+from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.io import ROOT
 from seqdistill.training.ablations import (
     CONTROLS,
@@ -22,7 +22,7 @@ from seqdistill.training.ablations import (
 from seqdistill.training.sweep import Job
 from seqdistill.training.train import run_key
 
-SMALL = Run(Student(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def teacher():
 
 @pytest.fixture
 def setup(given, tmp_path):
-    literal, taught = Distillation(share=1), Distillation(share=1, side="student")
+    literal, taught = Distillation(phase1_fraction=1), Distillation(phase1_fraction=1, projection="student")
     return Setup(tmp_path, given, SMALL, literal, taught, [0], "loky", {})
 
 
@@ -66,9 +66,9 @@ def test_a_reduced_space_becomes_the_teacher_of_its_owners(given):
 
 
 def test_other_teachers_and_starts_are_other_runs(given):
-    run = Run(distillation=Distillation())
+    run = TrainConfig(distillation=Distillation())
     keys = [run_key(run, it) for it in (given, replace(given, teacher=given.teacher * 2))]
-    start = torch.zeros(given.items, SMALL.student.dim)
+    start = torch.zeros(given.items, SMALL.model.dim)
     keys += [run_key(SMALL, it) for it in (given, replace(given, start=start))]
     keys.append(run_key(SMALL, replace(given, start=start + 1)))
     assert len(set(keys)) == 5
@@ -76,26 +76,28 @@ def test_other_teachers_and_starts_are_other_runs(given):
 
 def test_varied_tells_a_run_from_its_teacher(given):
     jobs = {
-        "a": Job(Run(loss="bce", distillation=Distillation(loss="cosine")), given),
-        "b": Job(Run(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), given),
+        "a": Job(TrainConfig(loss="bce", distillation=Distillation(loss="cosine")), given),
+        "b": Job(TrainConfig(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), given),
     }
     assert varied(jobs).to_dict("list") == {"alpha": [0.4, 0.6], "distil_loss": ["cosine", "mse"]}
 
 
 def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
-    cells = {side: Distillation(side=side, share=1) for side in CONTROLS} | {"longer": Run(epochs=3)}
+    cells = {side: Distillation(projection=side, phase1_fraction=1) for side in CONTROLS} | {
+        "longer": TrainConfig(epochs=3)
+    }
     jobs, controls = planned(setup, cells)
     assert controls == {side: CONTROLS[side] for side in CONTROLS}
     for side, control in controls.items():
         setting = jobs[control, 0].run.distillation
-        assert setting.side == side and setting.shuffled
+        assert setting.projection == side and setting.shuffled
     assert ("plain", 0) in jobs and jobs["plain", 0].run.distillation is None
-    other = Job(Run(distillation=cells["student"]), setup.given)
+    other = Job(TrainConfig(distillation=cells["student"]), setup.given)
     jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
     assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
     assert jobs["facts-shuffled", 0].run.distillation == replace(other.run.distillation, shuffled=True)
     assert jobs["facts-shuffled", 0].given is other.given
-    assert {variant for variant, _ in planned(setup, {"longer": Run(epochs=3)})[0]} == {"plain", "longer"}
+    assert {variant for variant, _ in planned(setup, {"longer": TrainConfig(epochs=3)})[0]} == {"plain", "longer"}
 
 
 def test_quarters_in_their_order_and_of_equal_values():
@@ -105,13 +107,13 @@ def test_quarters_in_their_order_and_of_equal_values():
 
 
 def test_gains_within_groups_by_hand():
-    base = pd.DataFrame({"user": range(100), "item": 1, "position": 0, "kept": 3})
-    taught = base.assign(kept=np.where(base["user"] < 50, 1, 3))
+    base = pd.DataFrame({"user": range(100), "item": 1, "position": 0, "rank_all": 3})
+    taught = base.assign(rank_all=np.where(base["user"] < 50, 1, 3))
     halves = lambda cases: (cases["user"] < 50).map({True: "low", False: "high"}).astype("category")  # noqa: E731
     table = gains_by([taught] * 2, [base] * 2, {"half": halves}).set_index("group")
     assert table["cases"].to_dict() == {"high": 50, "low": 50} and table["ndcg@10"].tolist() == [0.5, 0.5]
     assert table["delta_ndcg@10"].to_dict() == {"high": 0.0, "low": 0.5}
-    assert table["verdict"].to_dict() == {"high": "not shown", "low": "gain shown"}
+    assert table["verdict"].to_dict() == {"high": "inconclusive", "low": "significant gain"}
     assert set(gains_by([taught], [base], {"half": halves})["verdict"]) == {"one seed"}
 
 
@@ -125,7 +127,7 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
     winner = taught.loc[taught["valid_ndcg@10"].idxmax()]
     untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
     tested = table[(table["variant"] == winner["variant"]) & (table["baseline"] == "plain")]
-    assert list(tested["seen"]) == ["filtered", "kept"] * 2 and set(tested["control"]) == {"shuffled"}
+    assert list(tested["seen"]) == ["excluded", "included"] * 2 and set(tested["control"]) == {"shuffled"}
     assert not set(bench_transfer.FRESH) & set(chapter["seeds"])
     seeds = [" ".join(map(str, each)) for each in (chapter["seeds"], bench_transfer.FRESH)]
     assert list(table["tested"].unique()) == seeds and set(table["cases"]) == {22_363}

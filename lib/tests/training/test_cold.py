@@ -6,19 +6,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from seqdistill.config import Student
+from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import cases
 from seqdistill.data.splits import Protocol, split
 from seqdistill.evaluation.baselines import text_knn
 from seqdistill.evaluation.ranking import model_score, rank
-from seqdistill.io import BookError
-from seqdistill.models.transformer import Encoder
+from seqdistill.io import UserError
+from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
 from seqdistill.reporting import cold_tables, report
 from seqdistill.serving import text_score
 from seqdistill.training import cold
 from seqdistill.training.cold import cold_items
-from seqdistill.training.train import problem
+from seqdistill.training.train import training_data
 from test_splits import EVENTS, PROTOCOLS, timed
 
 
@@ -68,7 +68,7 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     events = events.assign(split=split(events, protocol), value=1.0 + events["item"] % 5)
     items = pd.DataFrame({"item": range(1, 13), "title": [f"Title {i}." for i in range(1, 13)], "categories": "a|b"})
     left, removed, _ = drawn = cold_items(events, 0.6, seed=seed)
-    assert not np.isin(problem(left, 12).train.items, removed).any()
+    assert not np.isin(training_data(left, 12).train.items, removed).any()
     found, facts = histories(left[left["split"] == "train"], items), cold.written(left, items)
     texts = " ".join([*facts.values(), *(line for one in found.values() for line in history_lines(one))])
     assert not [item for item in removed if f"Title {item}." in texts]
@@ -124,7 +124,9 @@ def test_newcomers_are_not_trained_on_and_are_tested_from_their_first_events(eve
 
 
 def ranked(kept):
-    return pd.DataFrame({"user": [0, 0, 1], "item": [1, 2, 3], "position": [0, 1, 0], "kept": kept, "filtered": kept})
+    return pd.DataFrame(
+        {"user": [0, 0, 1], "item": [1, 2, 3], "position": [0, 1, 0], "rank_all": kept, "rank_unseen": kept}
+    )
 
 
 def test_a_comparison_within_groups_by_hand():
@@ -145,10 +147,10 @@ def test_a_user_counts_in_the_seeds_that_have_them_and_seeds_keep_their_spread()
 
 
 def test_a_comparison_within_groups_needs_cases_and_the_same_ones():
-    with pytest.raises(BookError, match="no test case of any seed"):
+    with pytest.raises(UserError, match="no test case of any seed"):
         cold_tables.compare_within({"x a": [ranked([1, 1, 1])]}, [np.zeros(3, bool)], {})
     other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
-    with pytest.raises(BookError, match="x b and x a"):
+    with pytest.raises(UserError, match="x b and x a"):
         cold_tables.compare_within({"x a": [ranked([1, 1, 1])], "x b": [other]}, [np.ones(3, bool)], {"x b": "x a"})
 
 
@@ -171,7 +173,7 @@ def test_removed_targets_are_told_apart_by_the_last_item_of_the_history():
     splits = ["train", "train", "test", "test"]
     events = pd.DataFrame({"user": 0, "item": [3, 4, 1, 1], "time": range(4), "split": splits})
     drawn = (events, np.array([1]), np.array([], int))  # item 1 never trained: the second history ends in it
-    ranks = pd.DataFrame({"user": 0, "item": [1, 1], "position": [0, 1], "kept": [4, 1], "filtered": [4, 1]})
+    ranks = pd.DataFrame({"user": 0, "item": [1, 1], "position": [0, 1], "rank_all": [4, 1], "rank_unseen": [4, 1]})
     shares = cold_tables.top_half([ranks], [cases(events, "test")], [drawn], 4)
     assert shares == {"known": 0.0, "unknown": 1.0}
 
@@ -191,7 +193,7 @@ def test_text_knn_by_hand():
 
 @pytest.mark.parametrize("config", [{}, {"causal": False}, {"temperature": 0.1}])
 def test_a_score_with_the_term_is_what_its_definition_says(config, given):
-    model = Encoder(30, Student(dim=8, length=12, dropout=0, **config)).eval()
+    model = SequentialRecommender(30, ModelConfig(dim=8, length=12, dropout=0, **config)).eval()
     texts, unseen = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32), np.arange(30) < 4
     h, read = text_score.states(model, given.test.histories), (torch.randn(8, 5), torch.randn(5))
     vectors, biases = text_score.with_profile_term(model, read, texts, unseen, 0.7, 1.5)

@@ -8,16 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from seqdistill.config import Distillation
-from seqdistill.io import BookError, load_json, save_table
+from seqdistill.io import UserError, load_json, save_table
 from seqdistill.training import train as engine
-from seqdistill.training.train import load_problem, probe, problem, run_key, student, train
+from seqdistill.training.train import load_model, load_training_data, probe, run_key, train, training_data
 from test_train import SMALL, outcome
 
 
 @pytest.mark.parametrize(("after", "causal"), [(1, True), (2, True), (3, True), (2, False)])
 def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, after, causal):
-    shape = replace(SMALL.student, causal=causal)
-    taught = replace(SMALL, student=shape, schedule="cosine", warmup=1.0, distillation=Distillation(share=0.5))
+    shape = replace(SMALL.model, causal=causal)
+    taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=Distillation(phase1_fraction=0.5))
     whole = outcome(taught, given, tmp_path / "whole")
     keep, calls = engine.keep, []
 
@@ -63,11 +63,12 @@ def test_a_damaged_checkpoint_is_not_used(given, tmp_path, monkeypatch, damage):
     assert "its checkpoint is damaged" in (tmp_path / "log").read_text()
 
 
-def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(given, tmp_path):
+def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(given, tmp_path, monkeypatch):
     long = replace(SMALL, epochs=12, distillation=Distillation())
     whole = outcome(long, given, tmp_path / "whole")
     checkpoint = tmp_path / "broken" / run_key(long, given) / "checkpoint" / "progress.json"
     child = get_context("spawn").Process(target=train, args=(long, given, tmp_path / "broken"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums in the order of this process
     child.start()
     while child.is_alive() and not checkpoint.exists():
         time.sleep(0.01)
@@ -101,7 +102,7 @@ def test_two_processes_train_a_run_once(given, tmp_path):
 
 def test_the_saved_student_ranks_as_its_run_did(given, tmp_path):
     _, ranks, _ = outcome(SMALL, given, tmp_path)
-    model = student(tmp_path / run_key(SMALL, given), given.items)
+    model = load_model(tmp_path / run_key(SMALL, given), given.items)
     assert engine.rank(given.test, engine.model_score(model)).equals(ranks)
     alone = [
         engine.user_vector(model(ids)[1][-2], ids > 0)
@@ -136,19 +137,19 @@ def test_keys_tell_runs_apart(given):
 
 
 def test_keys_follow_the_content(given, events):
-    again = problem(events.copy(), 30, given.teacher.clone())
+    again = training_data(events.copy(), 30, given.teacher.clone())
     assert (again.key, again.digests) == (given.key, given.digests)
     moved = events.assign(item=events["item"].where(events.index != 7, 1 + events["item"] % 30))
-    assert problem(moved, 30).key != given.key != problem(events, 31).key
-    assert problem(events, 30, given.teacher + 1e-6).digests != given.digests
+    assert training_data(moved, 30).key != given.key != training_data(events, 31).key
+    assert training_data(events, 30, given.teacher + 1e-6).digests != given.digests
 
 
 def test_a_teacher_made_from_other_events_is_refused(given, events, tmp_path):
     for name in ("events", "items"):
         save_table(events, tmp_path / f"{name}.parquet", "new")
     save_file({"teacher": given.teacher}, tmp_path / "teacher.safetensors", metadata={"events": "old"})
-    with pytest.raises(BookError, match=r"teacher\.safetensors: stale, made from other events"):
-        load_problem(tmp_path)
+    with pytest.raises(UserError, match=r"teacher\.safetensors: stale, made from other events"):
+        load_training_data(tmp_path)
     save_table(events, tmp_path / "items.parquet", "old")
-    with pytest.raises(BookError, match=r"items\.parquet: stale"):
-        load_problem(tmp_path)
+    with pytest.raises(UserError, match=r"items\.parquet: stale"):
+        load_training_data(tmp_path)

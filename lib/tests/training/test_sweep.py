@@ -13,13 +13,13 @@ import pytest
 import torch
 from joblib import Parallel, delayed
 from safetensors.torch import save_file
-from seqdistill.config import Distillation, Run, Student, plain
-from seqdistill.io import BookError, save_json, save_table
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
+from seqdistill.io import UserError, save_json, save_table
 from seqdistill.training.cluster import connected, kind_of, share_of
 from seqdistill.training.sweep import Job, cost, grid, missing, plan, ranks, results, run_folder, sweep, usual
 from seqdistill.training.train import train
 
-SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
+SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 TAUGHT = replace(SMALL, distillation=Distillation())
 
 
@@ -66,23 +66,23 @@ def test_a_variant_may_bring_a_teacher_of_its_own(given, tmp_path):
 
 
 def test_a_grid_names_its_cells():
-    cells = grid(Distillation(share=0.25), alpha=[0.4, 1.0], beta=[False, True])
+    cells = grid(Distillation(phase1_fraction=0.25), alpha=[0.4, 1.0], beta=[False, True])
     assert list(cells) == ["alpha 0.4, beta off", "alpha 1, beta off", "alpha 0.4, beta on", "alpha 1, beta on"]
-    assert cells["alpha 1, beta off"] == Distillation(share=0.25, alpha=1, beta=False)
+    assert cells["alpha 1, beta off"] == Distillation(phase1_fraction=0.25, alpha=1, beta=False)
     assert grid(SMALL, loss=["bce"], lr=[0.1]) == {"loss bce, lr 0.1": replace(SMALL, loss="bce", lr=0.1)}
-    with pytest.raises(BookError, match='grid: "aplha" is not a setting of Distillation \\(did you mean "alpha"\\?\\)'):
+    with pytest.raises(UserError, match='grid: "aplha" is not a setting of Distillation \\(did you mean "alpha"\\?\\)'):
         grid(Distillation(), aplha=[1])
 
 
 def measured(folder, job, seconds, epochs):
-    save_json({"config": plain(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
+    save_json({"config": to_dict(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
     save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
-    save_table(pd.DataFrame({"kept": [1]}), run_folder(job, folder) / "ranks.parquet")
+    save_table(pd.DataFrame({"rank_all": [1]}), run_folder(job, folder) / "ranks.parquet")
     save_file({"weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
 
 
 def test_a_sweep_says_what_it_costs(given, tmp_path, told):
-    hourly, wide = replace(SMALL, epochs=10), replace(SMALL, student=replace(SMALL.student, dim=32))
+    hourly, wide = replace(SMALL, epochs=10), replace(SMALL, model=replace(SMALL.model, dim=32))
     jobs = plan({"plain": SMALL, "long": hourly, "wide": wide}, [0, 1], given)
     assert cost(jobs, tmp_path, 2) == (
         "6 runs, 0 finished already; 6 to train, at most 2 at a time: at most 36 epochs, time unknown (none measured)"
@@ -184,7 +184,7 @@ def test_runs_that_never_end_are_named(given, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "seqdistill.training.sweep.train", lambda *_: None
     )  # as on nodes that write to a folder of their own
-    with pytest.raises(BookError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) not finished after 4 tries"):
+    with pytest.raises(UserError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) not finished after 4 tries"):
         sweep(plan({"plain": SMALL}, [0, 1], given), tmp_path, workers=1)
 
 
@@ -199,7 +199,7 @@ def test_dask_workers_of_several_threads_are_refused():
     from distributed import LocalCluster
 
     threads = LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None)
-    with threads, pytest.raises(BookError, match="--nthreads 1"), connected(threads.scheduler_address):
+    with threads, pytest.raises(UserError, match="--nthreads 1"), connected(threads.scheduler_address):
         pass
 
 
@@ -207,14 +207,14 @@ def test_dask_workers_of_several_threads_are_refused():
 def test_a_cluster_that_is_not_installed_names_its_command(given, tmp_path, monkeypatch, cluster, module):
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(
-        BookError, match=rf'cluster: {module} is not installed; run pip install .*"lib\[{kind_of(cluster)}\]"'
+        UserError, match=rf'cluster: {module} is not installed; run pip install .*"lib\[{kind_of(cluster)}\]"'
     ):
         sweep(plan({"plain": SMALL}, [0], given), tmp_path, cluster)
 
 
 def test_an_unknown_cluster_is_refused(given, tmp_path):
     for wrong in ("tcp", "loky://here", "dask://here:1"):
-        with pytest.raises(BookError, match=f'cluster "{wrong}": choose loky, ray, dask'):
+        with pytest.raises(UserError, match=f'cluster "{wrong}": choose loky, ray, dask'):
             kind_of(wrong)
-    with pytest.raises(BookError, match='cluster "loki": choose loky, ray, dask'):
+    with pytest.raises(UserError, match='cluster "loki": choose loky, ray, dask'):
         sweep(plan({"plain": SMALL}, [0], given), tmp_path, "loki")

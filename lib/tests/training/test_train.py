@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
-from seqdistill.config import Distillation, Run, Student, parse, plain
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
 from seqdistill.data.splits import leave_last_k
-from seqdistill.io import BookError, load_json, load_table, save_json
+from seqdistill.io import UserError, load_json, load_table, save_json
 from seqdistill.training import epochs
 from seqdistill.training import train as engine
 from seqdistill.training.epochs import AdamW, rate, training_rows
-from seqdistill.training.train import problem, run_key, student, train
+from seqdistill.training.train import load_model, run_key, train, training_data
 from torch.utils._python_dispatch import TorchDispatchMode
 
-SMALL = Run(student=Student(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
+SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 
 
 def outcome(config, given, folder):
@@ -28,7 +28,7 @@ def outcome(config, given, folder):
     return load_file(home / "model.safetensors"), load_table(home / "ranks.parquet"), load_json(home / "metrics.json")
 
 
-BERT = replace(SMALL, student=replace(SMALL.student, causal=False), masked=0.3, last_share=0.3)
+BERT = replace(SMALL, model=replace(SMALL.model, causal=False), mask_prob=0.3, mask_last_prob=0.3)
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,16 @@ BERT = replace(SMALL, student=replace(SMALL.student, causal=False), masked=0.3, 
         ({"loss": "bce", "negatives": 5}, 0.8),
         ({"loss": "gbce", "negatives": 5, "epochs": 60}, 0.9),
         ({"precision": "bf16"}, 0.9),
-        ({"student": replace(SMALL.student, temperature=0.1)}, 0.9),
+        ({"model": replace(SMALL.model, temperature=0.1)}, 0.9),
     ],
 )
 def test_the_circle_is_learned(given, tmp_path, setting, least):
     result = train(replace(SMALL, **{"epochs": 20} | setting), given, tmp_path)
-    assert result["test"]["kept"]["recall@5"] > least
+    assert result["test"]["included"]["recall@5"] > least
 
 
 def test_bert4rec_learns_the_circle(given, tmp_path):
-    assert train(replace(BERT, epochs=80, lr=0.005), given, tmp_path)["test"]["kept"]["recall@5"] > 0.9
+    assert train(replace(BERT, epochs=80, lr=0.005), given, tmp_path)["test"]["included"]["recall@5"] > 0.9
 
 
 def test_adamw_is_torchs_and_leaves_alone_what_has_no_gradient():
@@ -74,11 +74,11 @@ def test_adamw_is_torchs_and_leaves_alone_what_has_no_gradient():
 
 def test_a_run_leaves_the_compiler_alone(tmp_path):
     code = (
-        "import sys, numpy, pandas; from pathlib import Path; from seqdistill.training.train import problem, train;"
-        "from seqdistill.config import Run, Student; user = numpy.repeat(range(20), 6);"
+        "import sys, numpy, pandas; from pathlib import Path; from seqdistill.training.train import training_data, train;"
+        "from seqdistill.config import TrainConfig, ModelConfig; user = numpy.repeat(range(20), 6);"
         "split = numpy.tile(['train'] * 4 + ['valid', 'test'], 20); item = 1 + numpy.arange(120) % 7;"
         "events = pandas.DataFrame({'user': user, 'item': item, 'time': range(120), 'split': split});"
-        "train(Run(student=Student(dim=8), epochs=1), problem(events, 7), Path(sys.argv[1]));"
+        "train(TrainConfig(model=ModelConfig(dim=8), epochs=1), training_data(events, 7), Path(sys.argv[1]));"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
@@ -108,9 +108,9 @@ def test_patience_waits_for_the_end_of_phase_one():
 
 def test_phase_one_ends_by_its_share_or_its_patience_and_for_good():
     logs = [{"valid_ndcg@10": value, "loss_distil": 1.0} for value in (0.1, 0.3, 0.2, 0.2)]
-    run = replace(SMALL, epochs=10, distillation=Distillation(share=0.4))
+    run = replace(SMALL, epochs=10, distillation=Distillation(phase1_fraction=0.4))
     assert [engine.taught(logs[:n], run) for n in range(5)] == [True] * 4 + [False]
-    hasty = replace(run, distillation=Distillation(share=0.4, patience=1))
+    hasty = replace(run, distillation=Distillation(phase1_fraction=0.4, patience=1))
     assert [engine.taught(logs[:n], hasty) for n in range(4)] == [True] * 3 + [False]
     assert not engine.taught([*logs[:3], {"valid_ndcg@10": 0.9}], hasty)
     assert not engine.taught([], SMALL)
@@ -133,14 +133,14 @@ def test_progress_says_where_a_run_stands(given, tmp_path, monkeypatch):
 
 
 def test_two_processes_train_the_model_that_one_would(events, tmp_path):
-    exact = replace(SMALL, student=replace(SMALL.student, dropout=0.0), epochs=3, batch=7)
+    exact = replace(SMALL, model=replace(SMALL.model, dropout=0.0), epochs=3, batch=7)
     plan = [
         exact,
-        replace(exact, distillation=Distillation(share=0.7)),
-        replace(exact, batch=3, distillation=Distillation(share=0.7, loss="infonce", side="student")),
-        replace(exact, student=replace(exact.student, causal=False)),
+        replace(exact, distillation=Distillation(phase1_fraction=0.7)),
+        replace(exact, batch=3, distillation=Distillation(phase1_fraction=0.7, loss="infonce", projection="student")),
+        replace(exact, model=replace(exact.model, causal=False)),
     ]
-    save_json({"runs": [plain(run) for run in plan]}, tmp_path / "plan.json")
+    save_json({"runs": [to_dict(run) for run in plan]}, tmp_path / "plan.json")
     events.to_parquet(tmp_path / "events.parquet")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
@@ -150,7 +150,7 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
     assert done.returncode == 0, done.stderr[-2000:]
     half = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     half[::2] = torch.nan
-    whole = problem(events, 30, half)
+    whole = training_data(events, 30, half)
     for run in plan:
         two, one = (
             load_json(tmp_path / "runs" / run_key(run, whole) / "metrics.json"),
@@ -164,8 +164,8 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
 @pytest.mark.parametrize("beta", [True, False])
 @pytest.mark.parametrize("causal", [True, False])
 def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta, causal):
-    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
-    taught = replace(alone, distillation=Distillation(alpha=0.0, beta=beta, share=1.0))
+    alone = replace(SMALL, model=replace(SMALL.model, causal=causal))
+    taught = replace(alone, distillation=Distillation(alpha=0.0, beta=beta, phase1_fraction=1.0))
     (ours, _, ours_told), (theirs, _, told) = (outcome(run, given, tmp_path) for run in (taught, alone))
     assert list(ours) == list(theirs)
     for name, weight in theirs.items():
@@ -176,8 +176,8 @@ def test_alpha_zero_equals_the_plain_student(given, tmp_path, beta, causal):
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_phase_two_is_plain_training_from_the_weights_of_phase_one(given, causal):
-    alone = replace(SMALL, student=replace(SMALL.student, causal=causal))
-    taught, rows = replace(alone, distillation=Distillation(side="student")), training_rows(given.train, alone)
+    alone = replace(SMALL, model=replace(SMALL.model, causal=causal))
+    taught, rows = replace(alone, distillation=Distillation(projection="student")), training_rows(given.train, alone)
     model, teacher, optimizer, machine = engine.fresh(taught, given)
     engine.epoch(rows, model, teacher, optimizer, taught, 0, machine)
     plain_model, _, plain_optimizer, _ = engine.fresh(alone, given)
@@ -192,44 +192,44 @@ def test_phase_two_is_plain_training_from_the_weights_of_phase_one(given, causal
 
 
 def test_the_saved_student_is_the_plain_student(given, tmp_path):
-    taught = replace(SMALL, distillation=Distillation(side="student"))
+    taught = replace(SMALL, distillation=Distillation(projection="student"))
     shapes = [{k: v.shape for k, v in outcome(run, given, tmp_path)[0].items()} for run in (SMALL, taught)]
     assert shapes[0] == shapes[1]
 
 
 def test_a_config_survives_json():
-    taught = replace(SMALL, distillation=Distillation(side="frozen"))
-    assert parse(Run, plain(taught), "test") == taught
+    taught = replace(SMALL, distillation=Distillation(projection="teacher_frozen"))
+    assert parse(TrainConfig, to_dict(taught), "test") == taught
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epocks": 3}, '"epocks" is not a setting of Run \\(did you mean "epochs"\\?\\)'),
-        ({"student": {"dropout": 1.5}}, '"dropout" = 1.5'),
+        ({"epocks": 3}, '"epocks" is not a setting of TrainConfig \\(did you mean "epochs"\\?\\)'),
+        ({"model": {"dropout": 1.5}}, '"dropout" = 1.5'),
         ({"epochs": "many"}, "\"epochs\" = 'many'"),
     ],
 )
 def test_a_wrong_setting_is_named(values, message):
-    with pytest.raises(BookError, match=message):
-        parse(Run, values, "test")
+    with pytest.raises(UserError, match=message):
+        parse(TrainConfig, values, "test")
 
 
 def test_a_phase_1_that_rounds_to_nothing_is_refused():
-    with pytest.raises(BookError, match="of 4 epochs rounds to 0"):
-        replace(SMALL, distillation=Distillation(share=0.1))
+    with pytest.raises(UserError, match="of 4 epochs rounds to 0"):
+        replace(SMALL, distillation=Distillation(phase1_fraction=0.1))
 
 
 def test_own_arrays_need_five_lines(tmp_path):
     users, items = np.repeat(np.arange(20), 8), np.tile(np.arange(1, 9), 20)
     events = pd.DataFrame({"user": users, "item": items, "time": np.tile(np.arange(8), 20)})
     events["split"] = leave_last_k(events, 1)
-    given = problem(events, items=8)
-    run = Run(student=Student(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
+    given = training_data(events, items=8)
+    run = TrainConfig(model=ModelConfig(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
     found = train(run, given, tmp_path)
-    assert found["test"]["kept"]["recall@5"] == 1
+    assert found["test"]["included"]["recall@5"] == 1
     assert 0 < found["coverage@10"] <= 1
-    model = student(tmp_path / run_key(run, given), items=8)
+    model = load_model(tmp_path / run_key(run, given), items=8)
     assert model.score(torch.tensor([[1, 2, 3]])).argmax().item() + 1 == 4
 
 
@@ -259,7 +259,7 @@ class Reads(TorchDispatchMode):
         *(
             {"loss": kind, "side": side}
             for kind in ("mse", "rmse", "cosine", "infonce")
-            for side in ("target", "frozen", "student")
+            for side in ("teacher", "teacher_frozen", "student")
         ),
         *({"aggregation": how} for how in ("exponential", "attention", "last")),
     ],
@@ -268,7 +268,7 @@ class Reads(TorchDispatchMode):
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("loss", ["full", "sampled", "bce", "gbce"])
 def test_a_step_never_waits_for_its_device(given, loss, causal, setting):
-    run = replace(SMALL, loss=loss, negatives=5, student=replace(SMALL.student, causal=causal, item_dropout=0.1))
+    run = replace(SMALL, loss=loss, negatives=5, model=replace(SMALL.model, causal=causal, item_dropout=0.1))
     run = replace(run, distillation=Distillation(**setting)) if setting else run
     model, teacher, optimizer, machine = engine.fresh(run, given)
     batch = next(epochs.examples(training_rows(given.train, run), run, 0, model.mask_id))

@@ -6,14 +6,14 @@ from pathlib import Path
 import pandas as pd
 import torch
 from accelerate import PartialState
-from seqdistill.config import Run, parse
+from seqdistill.config import TrainConfig, parse
 from seqdistill.io import load_json
-from seqdistill.training.train import problem, train
+from seqdistill.training.train import train, training_data
 
 assert PartialState(cpu=True).num_processes == 2
 folder = Path(sys.argv[1])
 teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 teacher[::2] = torch.nan
-given = problem(pd.read_parquet(folder / "events.parquet"), 30, teacher)
+given = training_data(pd.read_parquet(folder / "events.parquet"), 30, teacher)
 for values in load_json(folder / "plan.json")["runs"]:
-    train(parse(Run, values, "plan"), given, folder / "runs")
+    train(parse(TrainConfig, values, "plan"), given, folder / "runs")
