@@ -1,6 +1,6 @@
 """Any data set as three CSV files, and a short dataset.yaml where its columns have other names."""
 
-from dataclasses import field, fields
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data import checks
-from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE
-from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events
+from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, places, stop_at
+from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events, with_unlisted
 from seqdistill.io import UserError, display_path
 
-FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
 
 
@@ -29,8 +28,7 @@ class Users:
 class Items:
     """Columns of items.csv; the others are kept as texts under their own names.
 
-    separator: what stands between the categories of an item. root: leave out the first category, where it is the
-    same for all.
+    separator: between the categories of an item. root: leave out the first category, where it is the same for all.
     """
 
     id: str = "item_id"
@@ -46,7 +44,7 @@ class Interactions:
     """Columns of interactions.csv.
 
     format: of the column `time`: unix (seconds), milliseconds, position (the order of a user's events, no time), iso,
-    or a pattern as in strptime. best: the highest rating; ratings are brought to 0..5.
+    or a pattern as in strptime. least, best: bounds of the rating; ratings are scaled so that the best is 5.
     """
 
     user: str = "user_id"
@@ -54,6 +52,7 @@ class Interactions:
     time: str | None = None
     format: str = "unix"
     rating: str | None = None
+    least: float = 0.0
     best: float = 5.0
 
 
@@ -67,107 +66,94 @@ class Settings:
     interactions: Interactions = field(default_factory=Interactions)
 
 
-def settings_of(path: Path | None) -> Settings:
-    """Read dataset.yaml; without one everything has its usual name.
-
-    Raises:
-        UserError: it is no YAML, or a setting is unknown or wrong.
-    """
-    if path is None:
-        return Settings()
+def settings_of(path: Path) -> Settings:
+    """Read dataset.yaml."""
+    where, parts = display_path(path), {"users": Users, "items": Items, "interactions": Interactions}
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{display_path(path)}: not valid YAML ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if not isinstance(values, dict):
-        raise UserError(f"{display_path(path)}: expected {', '.join(part.name for part in fields(Settings))}.")
-    if odd := [name for name in ("users", "items", "interactions") if not isinstance(values.get(name) or {}, dict)]:
-        raise UserError(
-            f'{display_path(path)}: "{odd[0]}" is {values[odd[0]]!r}; expected names of columns, like {{id: name}}.'
-        )
-    parsed = {}
-    for name, kind in {"users": Users, "items": Items, "interactions": Interactions}.items():
-        if name in values:
-            parsed[name] = parse(kind, values[name] or {}, f"{display_path(path)}, {name}")
-    settings = parse(Settings, {**values, **parsed}, display_path(path))
+        raise UserError(f"{where}: expected domain, {', '.join(parts)}.")
+    for name in parts.keys() & values:
+        if not isinstance(part := values[name] or {}, dict):
+            raise UserError(f'{where}: "{name}" is {part!r}; expected names of columns, like {{id: name}}.')
+        values[name] = parse(parts[name], part, f"{where}, {name}")
+    settings = parse(Settings, values, where)
     if settings.domain not in DOMAINS:
-        raise UserError(
-            f'{display_path(path)}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.'
-        )
+        raise UserError(f'{where}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.')
     return settings
 
 
-def read_items(path: Path, names: Items) -> tuple[pd.DataFrame, object]:
-    """Read items.csv: the item table with item_id, title and the other texts, and the ids."""
-    wanted = {names.id: ID, names.title: TEXT} | {name: TEXT for name in (names.categories, names.year) if name}
-    table = checks.read_csv(path, wanted, others=True, multiline=True)
-    ids = checks.distinct(display_path(path), names.id, table[names.id])
-    pairs = [(names.id, "item_id"), (names.title, "title"), (names.categories, "categories"), (names.year, "year")]
-    canonical = {name: to for name, to in pairs if name}
-    columns = [canonical.get(name, name) for name in table.column_names]
-    twice = [name for name in columns if columns.count(name) > 1 or name == "item"]
-    if twice or len(canonical) < sum(1 for name, _ in pairs if name):
-        what = f'two columns would be called "{twice[0]}"' if twice else "one column cannot be two things"
+def read_ids(path: Path, column: str, columns: dict, **options) -> pd.DataFrame:
+    """Read a CSV with an id in every row, none of them twice, and all else as text."""
+    table = checks.read_csv(path, {column: ID} | columns, **options)
+    stop_at(display_path(path), column, table[column], table[column].duplicated(), "the id stands here twice")
+    return table.astype("str")
+
+
+def read_items(path: Path, columns: Items) -> pd.DataFrame:
+    """Read items.csv: item_id, title and the other texts."""
+    pairs = [
+        (columns.id, "item_id"),
+        (columns.title, "title"),
+        (columns.categories, "categories"),
+        (columns.year, "year"),
+    ]
+    names = {name: to for name, to in pairs if name}
+    items = read_ids(
+        path, columns.id, {name: TEXT for name in names if name != columns.id}, others=True, multiline=True
+    )
+    items = items.rename(columns=names)
+    twice = items.columns[items.columns.duplicated() | (items.columns == "item")]
+    if len(twice) or len(names) < sum(1 for name, _ in pairs if name):
+        what = f'two columns would be called "{twice[0]}"' if len(twice) else "one column cannot be two things"
         raise UserError(f"{display_path(path)}: {what}; rename one there, or in dataset.yaml.")
-    items = table.rename_columns(columns).to_pandas().astype("str")
-    if "categories" in items and (names.separator != "|" or names.root):
-        parts = items["categories"].str.split(names.separator, regex=False).str[int(names.root) :]
+    if "categories" in items and (columns.separator != "|" or columns.root):
+        parts = items["categories"].str.split(columns.separator, regex=False).str[int(columns.root) :]
         items["categories"] = parts.map(lambda cells: "|".join(part.strip() for part in cells)).astype("str")
-    return items, ids
+    return items
 
 
-def times(path: Path, table: object, column: str, form: str) -> np.ndarray:
-    """Bring a column of times to whole seconds (a position stays what it is).
-
-    Raises:
-        UserError: a time is not between 1900 and 2100: it is in another unit than `format` says.
-    """
-    found = table[column].cast("int64").to_numpy() // UNITS.get(form, 1)
-    if form != "position":
-        odd = (found < EARLIEST) | (found > LATEST)
-        what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
-        checks.stop_at(display_path(path), column, table[column], odd, what)
-    return found
-
-
-def read(users: Path, items: Path, interactions: Path, settings: Path | Settings | None = None) -> Raw:
-    """Read users.csv, items.csv and interactions.csv.
-
-    Raises:
-        UserError: a file, column or row is not as expected.
-    """
-    given = settings if isinstance(settings, Settings) else settings_of(settings)
-    named, where = given.interactions, display_path(interactions)
-    user_table = checks.read_csv(users, {given.users.id: ID})
-    user_ids = checks.distinct(display_path(users), given.users.id, user_table[given.users.id])
-    item_table, item_ids = read_items(items, given.items)
-    present = checks.header(interactions, [named.user, named.item])
-    time, form = named.time, named.format
-    if time is None:
-        time = next((name for name in ("timestamp", "position") if name in present), None)
-        form = "position" if time == "position" else form
+def read(
+    users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None, unlisted: bool = False
+) -> Raw:
+    """Read users.csv (None: all who occur), items.csv and interactions.csv; `unlisted`: items may lack in items.csv."""
+    if not isinstance(settings, Settings):
+        settings = settings_of(settings) if settings else Settings()
+    columns, where, notes = settings.interactions, display_path(interactions), ()
+    user_ids = None if users is None else read_ids(users, settings.users.id, {})[settings.users.id]
+    catalogue = read_items(items, settings.items)
+    present = checks.header(interactions, [columns.user, columns.item])
+    time = columns.time or next((name for name in ("timestamp", "position") if name in present), None)
     if time is None:
         raise UserError(f'{where}: no column "timestamp" or "position"; one of them must give the order of events.')
-    rating = named.rating or ("rating" if "rating" in present else None)
-    kinds = {named.user: ID, named.item: ID, time: WHOLE if form in UNITS else MOMENT}
+    form = "position" if (columns.time, time) == (None, "position") else columns.format
+    rating = columns.rating or ("rating" if "rating" in present else None)
+    kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else MOMENT}
     kinds |= {rating: NUMBER} if rating else {}
-    pattern = None if form in UNITS or form == "iso" else form
-    table = checks.read_csv(interactions, kinds, time_format=pattern)
+    table = checks.read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
     value = None
     if rating:
-        value = checks.within(where, rating, table[rating].to_numpy(), 0, named.best) * (5.0 / named.best)
-    events = raw_events(
-        checks.codes_in(where, named.user, table[named.user], user_ids, users.name),
-        checks.codes_in(where, named.item, table[named.item], item_ids, items.name),
-        times(interactions, table, time, form),
-        value,
-    )
-    return Raw(events, user_ids.to_pandas().astype("str"), item_table, form != "position", given.domain)
+        value = checks.within(where, rating, table[rating], columns.least, columns.best) * (5.0 / columns.best)
+    if users is None:
+        user_ids = pd.Series(table[columns.user].cat.categories)
+    user = places(table[columns.user], user_ids)
+    if users:
+        stop_at(where, columns.user, table[columns.user], user < 0, f"not in {users.name}")
+    if unlisted:
+        catalogue, item, note = with_unlisted(catalogue, table[columns.item])
+        notes = (note,)
+    else:
+        item = places(table[columns.item], catalogue["item_id"])
+        stop_at(where, columns.item, table[columns.item], item < 0, f"not in {items.name}")
+    moments = table[time].to_numpy().astype(np.int64) // UNITS.get(form, 1)
+    if form != "position":
+        odd = (moments < EARLIEST) | (moments > LATEST)
+        what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
+        stop_at(where, time, table[time], odd, what)
+    return Raw(raw_events(user, item, moments, value), user_ids, catalogue, form != "position", settings.domain, notes)
 
 
-LAYOUT = Layout(
-    files=FILES,
-    optional="dataset.yaml",
-    read=read,
-    source='README.md, section "Your own data", describes the three files',
-)
+FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
+LAYOUT = Layout(FILES, read, 'README.md, section "Your own data", describes the three files', optional="dataset.yaml")

@@ -1,14 +1,18 @@
 """MovieLens (GroupLens): small, of October 2016, from a package; 20M, from its published files."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
+from seqdistill.data import generic
+from seqdistill.data.tables import Layout, Raw
+from seqdistill.io import atomic_write
 
-from seqdistill.data import checks, generic
-from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE
-from seqdistill.data.tables import Layout, Raw, raw_events
-from seqdistill.io import atomic_write, display_path
+COLUMNS_20M = generic.Settings(
+    domain="movies",
+    items=generic.Items(id="movieId", categories="genres"),
+    interactions=generic.Interactions(user="userId", item="movieId", least=0.5),
+)
 
 
 def write_small(raw: Path) -> None:
@@ -27,22 +31,10 @@ def write_small(raw: Path) -> None:
 
 
 def read_20m(ratings: Path, movies: Path) -> Raw:
-    """Read ratings.csv (userId,movieId,rating,timestamp) and movies.csv (movieId,title,genres).
-
-    A title ends in its year: "Toy Story (1995)" becomes title and year.
-    """
-    films = checks.read_csv(movies, {"movieId": ID, "title": TEXT, "genres": TEXT}, multiline=True)
-    item_ids = checks.distinct(display_path(movies), "movieId", films["movieId"])
-    items = films.rename_columns(["item_id", "title", "categories"]).to_pandas().astype("str")
-    parts = items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
-    items["title"], items["year"] = parts["title"], parts["year"]
-    where = display_path(ratings)
-    table = checks.read_csv(ratings, {"userId": ID, "movieId": ID, "rating": NUMBER, "timestamp": WHOLE})
-    user, user_ids = checks.coded(table["userId"])
-    item = checks.codes_in(where, "movieId", table["movieId"], item_ids, movies.name)
-    value = checks.within(where, "rating", table["rating"].to_numpy(), 0.5, 5)
-    events = raw_events(user, item, table["timestamp"].to_numpy().astype(np.int64), value)
-    return Raw(events, user_ids.to_pandas().astype("str"), items, True, "movies")
+    """Read ratings.csv and movies.csv; a title ends in its year: "Toy Story (1995)" becomes title and year."""
+    raw = generic.read(None, movies, ratings, COLUMNS_20M)
+    parts = raw.items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
+    return replace(raw, items=raw.items.assign(title=parts["title"], year=parts["year"]))
 
 
 SMALL = Layout(

@@ -3,33 +3,37 @@
 import numpy as np
 import pandas as pd
 
-from seqdistill.data.checks import EARLIEST, LATEST, stop_at
+from seqdistill.data.checks import EARLIEST, LATEST, places, stop_at
 from seqdistill.data.tables import Dataset, Raw, canonical, filtered, raw_events, with_unlisted
 from seqdistill.io import UserError, content_digest
 
 
-def times(values: pd.Series) -> pd.Series:
-    """Whole numbers as they are, datetimes as unix seconds (UTC)."""
+def check(where: str, column: str, values: pd.Series, bad: pd.Series, expected: str) -> None:
+    """Raise a UserError that names the first row (counted from 0) where `bad` is True."""
+    stop_at(where, column, values.to_numpy(), bad.to_numpy(dtype=bool), expected, 0)
+
+
+def numbers(values: pd.Series, whole: bool) -> pd.Series:
+    """Return a column as int64 (datetimes as unix seconds, UTC), or as float64."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         values = values.dt.tz_convert(None)
-    if pd.api.types.is_datetime64_dtype(values):
+    if values.dtype.kind == "M" and values.notna().all():
         return values.astype("datetime64[s]").astype("int64")
-    numbers = pd.to_numeric(values, errors="coerce")
-    bad = ~np.isfinite(numbers) | (numbers % 1 != 0)
-    stop_at("interactions", values.name, values.to_numpy(), bad.to_numpy(), "a whole number is expected", 0)
-    return numbers.astype("int64")
+    found = pd.to_numeric(values, errors="coerce").astype("float64")
+    bad = ~np.isfinite(found) | ((found % 1 != 0) & whole)
+    check("interactions", values.name, values, bad, f"a {'whole ' * whole}number is expected")
+    return pd.to_numeric(values).astype("int64") if whole else found
 
 
 def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Dataset:
     """Code users and items, sort each user's events by time (ties keep their order) and keep the mapping of ids.
 
-    Rows in messages are counted from 0. What is dropped or renamed (repeated events, items without events or titles)
-    is counted in `notes`.
+    What is dropped or renamed (repeated events, items without events or titles) is counted in `notes`.
 
     Args:
         interactions: user_id, item_id and timestamp (datetimes or unix seconds) or, where there are no times, position;
             rating is optional.
-        items: item_id, title and any other texts; items are named by their ids without it.
+        items: item_id, title and any other texts; without it items are named by their ids.
 
     Returns:
         events (user from 0, item from 1, time, value), users (user, user_id) and items (item, item_id, title, ...).
@@ -37,40 +41,29 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
     Raises:
         UserError: a column is missing, a cell is empty or of the wrong kind, or there are no rows.
     """
-    time = next((name for name in ("timestamp", "position") if name in interactions), None)
-    tables = {"interactions": (interactions, ("user_id", "item_id")), "items": (items, ("item_id", "title"))}
-    for where, (table, wanted) in tables.items():
-        for column in wanted if table is not None else ():
-            if column not in table:
-                raise UserError(f'{where}: no column "{column}" (found {", ".join(map(repr, table.columns))}).')
-            if column != "title":
-                stop_at(
-                    where, column, table[column].to_numpy(), table[column].isna().to_numpy(), "an id is expected", 0
-                )
-    if time is None:
-        raise UserError('interactions: no column "timestamp" or "position"; one of them must give the order of events.')
+    time = "timestamp" if "timestamp" in interactions else "position"
+    wanted = [("interactions", interactions, ("user_id", "item_id", time)), ("items", items, ("item_id", "title"))]
+    for where, table, columns in wanted[: 1 if items is None else 2]:
+        if missing := [column for column in columns if column not in table]:
+            either = 'timestamp" or "position' if missing[0] == "position" else missing[0]
+            raise UserError(f'{where}: no column "{either}" (found {", ".join(map(repr, table.columns))}).')
+        for column in ("user_id", "item_id"):
+            if column in table:
+                check(where, column, table[column], table[column].isna(), "an id is expected")
     if interactions.empty:
         raise UserError("interactions: no rows.")
-    moments, value = times(interactions[time]), None
-    if time == "timestamp":
-        odd = ~moments.between(EARLIEST, LATEST).to_numpy()
-        stop_at("interactions", time, moments.to_numpy(), odd, "unix seconds between 1900 and 2100 are expected", 0)
-    if "rating" in interactions:
-        value = pd.to_numeric(interactions["rating"], errors="coerce").to_numpy(dtype=float)
-        bad = ~np.isfinite(value)
-        stop_at("interactions", "rating", interactions["rating"].to_numpy(), bad, "a number is expected", 0)
-    user, users = pd.factorize(interactions["user_id"])
-    item, ids = pd.factorize(interactions["item_id"])
     if items is None:
-        catalogue, notes = pd.DataFrame({"item_id": ids, "title": ""}), ()
-    else:
-        twice = items["item_id"].duplicated().to_numpy()
-        stop_at("items", "item_id", items["item_id"].to_numpy(), twice, "the id stands here twice", 0)
-        others = items.columns.drop("item_id")
-        texts = items.assign(**{name: items[name].fillna("").astype("str") for name in others})
-        catalogue, item, note = with_unlisted(texts, ids, item)
-        notes = (note,)
-    events = raw_events(user.astype("int32"), item.astype("int32"), moments.to_numpy(), value)
+        items = pd.DataFrame({"item_id": interactions["item_id"].unique(), "title": ""})
+    check("items", "item_id", items["item_id"], items["item_id"].duplicated(), "the id stands here twice")
+    moments = numbers(interactions[time], whole=True)
+    if time == "timestamp":
+        odd = ~moments.between(EARLIEST, LATEST)
+        check("interactions", time, moments, odd, "unix seconds between 1900 and 2100 are expected")
+    value = numbers(interactions["rating"], whole=False).to_numpy() if "rating" in interactions else None
+    users = pd.Series(interactions["user_id"].unique())
+    texts = items.assign(**{name: items[name].fillna("").astype("str") for name in items.columns.drop("item_id")})
+    catalogue, item, note = with_unlisted(texts, interactions["item_id"].astype("category"))
+    events = raw_events(places(interactions["user_id"].astype("category"), users), item, moments.to_numpy(), value)
     events = events.iloc[interactions[time].reset_index(drop=True).sort_values(kind="stable").index]
-    raw = Raw(events, pd.Series(users), catalogue, time == "timestamp", "generic", notes)
-    return filtered("interactions", canonical(raw), 1, "core", None, content_digest(interactions), "interactions")
+    raw = Raw(events, users, catalogue, time == "timestamp", "generic", (note,))
+    return filtered("interactions", canonical(raw), key=content_digest(interactions))

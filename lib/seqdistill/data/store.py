@@ -5,21 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from seqdistill import io
 from seqdistill.config import did_you_mean
 from seqdistill.data import amazon_beauty_5core, amazon_m2, beauty, generic, kion, movielens
 from seqdistill.data.tables import Dataset, Layout, Raw, canonical, filtered, statistics
-from seqdistill.io import (
-    UserError,
-    atomic_write,
-    data_dir,
-    digest,
-    display_path,
-    file_digest,
-    load_json,
-    load_table,
-    save_json,
-    save_table,
-)
+from seqdistill.io import UserError, data_dir, digest, display_path
 
 READER_VERSION = 1  # part of every data set's key: raised by hand when the same files give other tables
 LAYOUTS = {
@@ -30,15 +20,10 @@ LAYOUTS = {
     "amazon-m2": amazon_m2.LAYOUT,
     "amazon-beauty-5core": amazon_beauty_5core.LAYOUT,
 }
-TABLES = ("events", "users", "items")
 
 
 def layout_of(name: str) -> Layout:
-    """Layout of a data set: its own, else three CSV files.
-
-    Raises:
-        UserError: it is neither known nor in data/.
-    """
+    """Layout of a data set: its own, else three CSV files."""
     if name not in LAYOUTS and not (data_dir() / name).is_dir():
         hint = did_you_mean(name, list(LAYOUTS))
         raise UserError(f'"{name}" is not a data set{hint}: no folder data/{name}, and none of {", ".join(LAYOUTS)}.')
@@ -46,61 +31,49 @@ def layout_of(name: str) -> Layout:
 
 
 def located(raw: Path, layout: Layout) -> list[Path | None]:
-    """Find the files of a layout in a folder, plain or packed (.gz).
-
-    Raises:
-        UserError: one is missing or there twice.
-    """
-    found = []
+    """Find the files of a layout in a folder, plain or packed (.gz); those that come in a package are written first."""
+    if layout.write and not (raw / layout.files[-1][0]).exists():
+        layout.write(raw)
+    files = []
     for names in layout.files:
-        there = [[path for end in ("", ".gz") if (path := raw / f"{name}{end}").exists()] for name in names]
-        paths = next((paths for paths in there if paths), [])
+        paths = [path for name in names for end in ("", ".gz") if (path := raw / f"{name}{end}").exists()]
         if not paths:
-            either = " or ".join(names)
-            raise UserError(
-                f"{display_path(raw / names[0])}: no such file (expected {either}, plain or .gz); {layout.source}."
-            )
-        if len(paths) > 1:
+            expected = f"expected {' or '.join(names)}, plain or .gz"
+            raise UserError(f"{display_path(raw / names[0])}: no such file ({expected}); {layout.source}.")
+        if len(paths) > 1 and paths[1].name == f"{paths[0].name}.gz":
             raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
-        found += paths
-    extra = raw / layout.optional if layout.optional else None
-    return [*found, extra if extra and extra.exists() else None] if layout.optional else found
+        files.append(paths[0])
+    if layout.optional:
+        files.append(extra if (extra := raw / layout.optional).exists() else None)
+    return files
 
 
 def raw_key(files: list[Path | None]) -> str:
     """Digest of raw files and of `READER_VERSION`."""
-    return digest([READER_VERSION, [[path.name, file_digest(path)] for path in files if path]])
-
-
-def raw_folder(name: str, layout: Layout) -> Path:
-    """Folder of a data set's raw files; those that come in a package are written there on first use."""
-    raw = data_dir() / name / "raw"
-    if layout.write and not (raw / layout.files[-1][0]).exists():
-        layout.write(raw)
-    return raw
+    return digest([READER_VERSION, [[path.name, io.file_digest(path)] for path in files if path]])
 
 
 def processed(name: str, key: str) -> Raw | None:
     """Read the tables that `convert` left, if they were made from what `key` stands for."""
     folder = data_dir() / name / "processed"
-    if not (folder / "notes.json").exists() or (notes := load_json(folder / "notes.json"))["key"] != key:
+    if not (folder / "notes.json").exists() or (notes := io.load_json(folder / "notes.json"))["key"] != key:
         return None
-    tables = {table: load_table(folder / f"{table}.parquet", key) for table in TABLES}
-    tables["users"] = tables["users"]["user_id"]
-    return Raw(**tables, dated=notes["dated"], domain=notes["domain"], notes=tuple(notes["notes"]))
+    events, users, items = (io.load_table(folder / f"{table}.parquet", key) for table in ("events", "users", "items"))
+    return Raw(events, users["user_id"], items, notes["dated"], notes["domain"], tuple(notes["notes"]))
 
 
-def stand_in_the_way(raw: Path, found: list[Path | None], layout: Layout) -> None:
-    """Refuse to mix files from elsewhere with others that a layout would read from the same folder.
-
-    Raises:
-        UserError: the folder holds a file that is not among those to be copied.
-    """
-    names = [name for either in layout.files for name in either] + ([layout.optional] if layout.optional else [])
-    wanted = {path.name for path in found if path}
-    for form in [*names, *(f"{name}.gz" for name in names)]:
-        if (raw / form).exists() and form not in wanted:
-            raise UserError(f"{display_path(raw / form)}: left from other files; remove it first. Nothing was written.")
+def copied(files: list[Path | None], home: Path, layout: Layout) -> list[Path | None]:
+    """Copy files into a folder, unless it holds others that the layout would read, too."""
+    wanted = {path.name for path in files if path}
+    for name in [*sum(layout.files, ()), *([layout.optional] if layout.optional else [])]:
+        for path in (home / name, home / f"{name}.gz"):
+            if path.exists() and path.name not in wanted:
+                raise UserError(f"{display_path(path)}: left from other files; remove it first.")
+    for path in filter(None, files):
+        if path.resolve() != (home / path.name).resolve():
+            with io.atomic_write(home / path.name) as temporary:
+                shutil.copyfile(path, temporary)
+    return located(home, layout)
 
 
 def convert(name: str, source: Path | None = None) -> Raw:
@@ -113,21 +86,22 @@ def convert(name: str, source: Path | None = None) -> Raw:
     Raises:
         UserError: a file is missing or wrong; nothing was written.
     """
-    layout = LAYOUTS.get(name, generic.LAYOUT) if source else layout_of(name)
-    home = data_dir() / name
-    found = located(source or raw_folder(name, layout), layout)
-    stand_in_the_way(home / "raw", found, layout)
-    whole = canonical(layout.read(*found))
-    for path in found:
-        if path and path.resolve() != (home / "raw" / path.name).resolve():
-            with atomic_write(home / "raw" / path.name) as temporary:
-                shutil.copyfile(path, temporary)
-    key = raw_key(located(home / "raw", layout))
+    layout, home = LAYOUTS.get(name, generic.LAYOUT) if source else layout_of(name), data_dir() / name
+    try:
+        files = located(source or home / "raw", layout)
+        whole = canonical(layout.read(*files))
+        key = raw_key(copied(files, home / "raw", layout))
+    except UserError as error:
+        raise UserError(f"{error} Nothing was written.") from None
     tables = {"events": whole.events, "users": pd.DataFrame({"user_id": whole.users}), "items": whole.items}
     for table, frame in tables.items():
-        save_table(frame, home / "processed" / f"{table}.parquet", key)
-    notes = {"key": key, "dated": whole.dated, "domain": whole.domain, "notes": whole.notes}
-    save_json(notes | {"statistics": paper_statistics(name, whole)}, home / "processed" / "notes.json")
+        io.save_table(frame, home / "processed" / f"{table}.parquet", key)
+    try:
+        counts = statistics(filtered(name, whole, 4, "single").events)  # as the paper filters
+    except UserError:
+        counts = {}
+    notes = {"key": key, "dated": whole.dated, "domain": whole.domain, "notes": whole.notes, "statistics": counts}
+    io.save_json(notes, home / "processed" / "notes.json")
     return whole
 
 
@@ -144,25 +118,14 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
         UserError: a raw file is missing or wrong, or the filter leaves nothing.
     """
     layout = layout_of(name)
-    raw = raw_folder(name, layout)
-    found = located(raw, layout)
-    key = raw_key(found)
-    whole = processed(name, key) or canonical(layout.read(*found))
-    return filtered(
-        name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]), display_path(raw)
-    )
-
-
-def paper_statistics(name: str, whole: Raw) -> dict[str, float]:
-    """Statistics after the paper's filter (one pass, more than 3 events); empty if it leaves nothing."""
-    try:
-        return statistics(filtered(name, whole, 4, "single", None, "", name).events)
-    except UserError:
-        return {}
+    files = located(data_dir() / name / "raw", layout)
+    key = raw_key(files)
+    whole = processed(name, key) or canonical(layout.read(*files))
+    return filtered(name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]))
 
 
 def present() -> dict[str, dict[str, float]]:
     """Data sets that `convert` has made ready, each with its statistics after the paper's filter."""
     notes = sorted(data_dir().glob("*/processed/notes.json"))
-    found = {path.parent.parent.name: load_json(path).get("statistics") for path in notes}
+    found = {path.parent.parent.name: io.load_json(path).get("statistics") for path in notes}
     return {name: numbers for name, numbers in found.items() if numbers}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill import data as datasets
-from seqdistill.data.tables import Raw, canonical, core, filtered, raw_events, single
+from seqdistill.data.tables import Raw, canonical, filtered, frequent, raw_events
 from seqdistill.io import UserError
 
 EVENTS = "user_id,item_id,timestamp\n"
@@ -62,7 +62,7 @@ def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
     )
     texts = pd.DataFrame({"item_id": items, "title": ""}, dtype="str")
     whole = canonical(Raw(events, pd.Series(users, dtype="str"), texts, True, "generic"))
-    found = decoded(filtered("x", whole, 1, "core", None, "", "x"))
+    found = decoded(filtered("x", whole))
     assert sorted(found) == sorted(rows)
     for user in users:
         own = [row for row in rows if row[0] == user]
@@ -76,11 +76,11 @@ PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, ma
 @given(PAIRS, st.integers(1, 4))
 def test_core_is_a_fixed_point_that_meets_the_minimum(pairs, minimum):
     user, item = np.array(pairs).T
-    keep = core(user, item, minimum)
+    keep = frequent(user, item, minimum)
     if keep.any():
-        assert core(user[keep], item[keep], minimum).all()
+        assert frequent(user[keep], item[keep], minimum).all()
         assert min(np.unique(codes[keep], return_counts=True)[1].min() for codes in (user, item)) >= minimum
-    once = single(user, item, minimum)
+    once = frequent(user, item, minimum, "single")
     counts = [np.unique(codes, return_inverse=True, return_counts=True)[1:] for codes in (user, item)]
     assert (once == np.logical_and(*(count[place] >= minimum for place, count in counts))).all()
     assert (once | ~keep).all()

@@ -62,8 +62,8 @@ def test_hostile_files_are_named(raw, case):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"item_id,title\n5,Am\xe9lie\n", "items.csv, line 2: byte 0xe9 at place 5 is not UTF-8"),
-        ("item_id,title\n5,A\n".encode("utf-16"), "items.csv, line 1: byte 0xff at place 1 is not UTF-8"),
+        (b"item_id,title\n5,Am\xe9lie\n", "items.csv, row 2: byte 0xe9 is not UTF-8"),
+        ("item_id,title\n5,A\n".encode("utf-16"), "items.csv, row 1: byte 0xff is not UTF-8"),
     ],
 )
 def test_bytes_that_are_no_utf8_are_named(raw, content, message):

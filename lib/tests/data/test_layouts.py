@@ -224,7 +224,7 @@ def test_hostile_files_are_named(home, case):
     [
         ("{", "line 2: not JSON"),
         ('{"reviewerID": "A", "asin": "B", "overall": "five", "unixReviewTime": 1}', "field \"overall\": 'five'"),
-        ('{"reviewerID": "A", "asin": "B", "overall": 5.0}', 'row 2, column "unixReviewTime"'),
+        ('{"reviewerID": "A", "asin": "B", "overall": 5.0}', 'line 2, field "unixReviewTime": None'),
     ],
 )
 def test_hostile_reviews_are_named(home, line, message):
