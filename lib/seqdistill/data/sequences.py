@@ -57,11 +57,7 @@ def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
 
 
 def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
-    """Stack rows into [B, T], padded with 0 on the right, T the longest of them or `width` if that is more.
-
-    Raises:
-        ValueError: a row is empty, so that nothing could be pooled over its positions or scored from it.
-    """
+    """Stack rows, none of them empty, into [B, T], padded with 0 on the right; T is the longest or `width` if more."""
     lengths = rows.lengths[chosen]
     if not lengths.all():
         raise ValueError(f"batch: row {int(np.flatnonzero(lengths == 0)[0])} has no item")
@@ -98,43 +94,31 @@ def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tupl
         yield rows.users[group], stacked(rows, group, width)
 
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # users [B]; inputs [B, T]; targets [B, T], 0 where there is none
+Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # users [B]; inputs [B, T]; targets [B, T], 0 at padding
 
 
 def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield shuffled batches for next-item prediction.
-
-    Args:
-        rows: windows of at least two items.
-        size: rows per batch, B.
-        rng: decides the order.
-
-    Yields:
-        users [B]; inputs [B, T]; targets [B, T], each the item after its input, 0 at padding.
-    """
+    """Yield shuffled batches of windows for next-item prediction: a target is the item after its input."""
     for users, whole in bucketed(rows, size, rng):
         yield users, whole[:, :-1] * (whole[:, 1:] > 0), whole[:, 1:]
 
 
 def cloze(
-    rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, masked: float, mask_last_prob: float
+    rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, mask_prob: float, mask_last_prob: float
 ) -> Iterator[Batch]:
-    """Yield shuffled batches with hidden items to be guessed (Sun et al., 2019, section 3.6).
+    """Yield shuffled batches of windows in which some items are hidden, to be guessed (Sun et al., 2019, section 3.6).
 
     Args:
         rows: windows of at least two items.
         size: rows per batch, B.
         rng: decides the order and what is hidden.
-        mask_id: the id that stands for a hidden item.
-        masked: chance of an item to be hidden; at least one item of every row is.
+        mask_id: the id that stands for a hidden item; targets are 0 where nothing is hidden.
+        mask_prob: chance of an item to be hidden; at least one item of every row is.
         mask_last_prob: share of the rows in which the last item alone is hidden, as when scoring.
-
-    Yields:
-        users [B]; inputs [B, T]; targets [B, T], the hidden items, 0 elsewhere.
     """
     for users, ids in bucketed(rows, size, rng):
         lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])
-        hidden = (rng.random(ids.shape) < masked) & (ids > 0)
+        hidden = (rng.random(ids.shape) < mask_prob) & (ids > 0)
         only = rng.random((len(ids), 1)) < mask_last_prob
         one = np.where(only, lengths - 1, rng.integers(0, lengths))
         hidden = np.where(only | ~hidden.any(1, keepdims=True), steps == one, hidden)
@@ -143,9 +127,9 @@ def cloze(
 
 @dataclass(frozen=True)
 class Cases:
-    """What is scored: for each case the history before the target (a row) and the target; `position` counts a user's.
+    """What is scored: for each case the history before the target (a row), the target and its time.
 
-    `times` is when the target happened.
+    position: counts the cases of a user, from 0.
     """
 
     histories: Ragged
@@ -159,12 +143,7 @@ class Cases:
 
 
 def cases(events: pd.DataFrame, split: str) -> Cases:
-    """Make a case of every event of a split: its input is the user's true history before it.
-
-    Args:
-        events: all events with a column `split`, sorted by user and time.
-        split: "valid" or "test"; a target without history is left out.
-    """
+    """Make a case of every event of a split, "valid" or "test", that has a history: its input is the true one."""
     items, user = events["item"].to_numpy(copy=True), events["user"].to_numpy()
     begins = np.flatnonzero(np.diff(user, prepend=-1))
     start = np.repeat(begins, np.diff(np.append(begins, len(user))))  # of each event's user

@@ -1,11 +1,8 @@
 """Which events train, validate and test: a column of the event table, so that a split can be audited.
 
-The column says what an event is for:
-
-* `train`: a student learns from it, and a profile may be written from it.
-* `valid`, `test`: a target, scored from the user's true history before it.
-* `input`: part of the history of a later target, never trained on and never in a profile.
-* `unused`: none of these.
+`train`: a student learns from it, and a profile may be written from it. `valid`, `test`: a target, scored from the
+user's true history before it. `input`: part of the history of a later target, never trained on and never in a profile.
+`unused`: none of these.
 """
 
 from typing import Literal
@@ -67,27 +64,21 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
         events: columns user (from 0), item (from 1), time; sorted by user, then time.
         k: test events per user; k = 1 is leave-one-out.
 
-    Returns:
-        "train", "valid" or "test" per event.
-
     Raises:
-        UserError: an id is not a whole number or begins below, the rows are in another order, or no user is long enough
-            to be tested.
+        UserError: ids are not whole numbers, the rows are in another order, or no user is long enough to be tested.
     """
     for name, first in (("user", 0), ("item", 1)):
         if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
             raise UserError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
-    wrong = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
-    if wrong.any():
-        place = int(wrong.argmax()) + 1
-        raise UserError(f"leave_last_k: row {place} comes too late; sort the events by user, then time.")
+    late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
+    if late.any():
+        raise UserError(f"leave_last_k: row {late.argmax() + 1} comes too late; sort the events by user, then time.")
     before, after = places(events)
     short = before + after + 1 < k + 3
-    codes = np.select([short, after < k, after == k], [TRAIN, TEST, VALID], TRAIN)
     if short.all():
         raise UserError(f"leave_last_k: no user has the {k + 3} events that {k} test targets need.")
-    return column(codes, events.index)
+    return column(np.select([short, after < k, after == k], [TRAIN, TEST, VALID], TRAIN), events.index)
 
 
 def boundary(events: pd.DataFrame, quantile: float) -> int:
@@ -104,10 +95,9 @@ def global_time(
 ) -> pd.Series:
     """Split at one moment for all users, as in Severin et al. (2026).
 
-    Events at or before the boundary train. Later ones test: each user's last one, scored from the whole history before
-    it, or each in turn. A share of the training users is taken out of training; the last event that each has before
-    the boundary validates, and a profile of them is not written: nothing is trained on them. An event without any
-    history before it cannot be a target and is `input` or `unused`.
+    Events at or before the boundary train; later ones test. A share of the training users, drawn with the seed, is
+    taken out of training (and has no profile): the last event of each before the boundary validates. An event without
+    any history before it cannot be a target and is `input` or `unused`.
 
     Args:
         events: columns user, time; sorted by user, then time.
@@ -115,9 +105,6 @@ def global_time(
         targets: test a user's last event only, or all after the boundary.
         valid_share: share of the users with an event before the boundary that validate.
         seed: draws them.
-
-    Returns:
-        One of LABELS per event.
 
     Raises:
         UserError: no event can be tested or validated, or nothing is left to train on.
@@ -127,11 +114,10 @@ def global_time(
     early = events["time"].to_numpy() <= boundary(events, quantile)
     known = np.unique(user[early])
     drawn = np.random.default_rng(seed).choice(known, round(valid_share * len(known)), replace=False)
-    out = np.zeros(user.max() + 1, dtype=bool)
-    out[drawn] = True
+    out = np.isin(user, drawn)
     next_is_late = np.append(~early[1:], True) | (after == 0)
-    codes = np.where(early, np.where(out[user], INPUT, TRAIN), TEST if targets == "all" else INPUT)
-    codes[early & out[user] & next_is_late & (before > 0)] = VALID
+    codes = np.where(early, np.where(out, INPUT, TRAIN), TEST if targets == "all" else INPUT)
+    codes[early & out & next_is_late & (before > 0)] = VALID
     codes[~early & (after == 0)] = TEST
     codes[(codes == TEST) & (before == 0)] = INPUT
     codes[(codes == INPUT) & (after == 0)] = UNUSED
@@ -142,22 +128,19 @@ def global_time(
 
 
 def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Series:
-    """Split events by a protocol.
+    """Label every event by a protocol; `dated` is False where times are positions in each user's history."""
+    if protocol.name != "global_time":
+        return leave_last_k(events, protocol.k)
+    if not dated:
+        raise UserError("global_time: this data set gives the order of events, not their times; leave some out.")
+    return global_time(events, protocol.quantile, protocol.targets, protocol.valid_share, protocol.seed)
 
-    Args:
-        events: columns user, time; sorted by user, then time.
-        protocol: which, and its parameters.
-        dated: times are moments; False when they are positions in each user's history.
 
-    Raises:
-        UserError: the events do not allow it.
-    """
-    if protocol.name == "global_time":
-        if not dated:
-            raise UserError("global_time: this data set gives the order of events, not their times; leave some out.")
-        given = (protocol.quantile, protocol.targets, protocol.valid_share, protocol.seed)
-        return global_time(events, *given)
-    return leave_last_k(events, protocol.k)
+def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
+    """Say which events come after a marked event of the same user; events are sorted by user."""
+    first = np.full(user.max() + 1, len(user))
+    np.minimum.at(first, user[marked], np.flatnonzero(marked))
+    return np.arange(len(user)) > first[user]
 
 
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
@@ -168,54 +151,37 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
         protocol: what the split should be.
 
     Returns:
-        One row per check: what must not be, and how many events or users were looked at.
+        One row per check: what must not be, and how many events were looked at.
 
     Raises:
         UserError: the first check that does not hold, with a user for whom it does not.
     """
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
-    label = {name: (events["split"] == name).to_numpy() for name in LABELS}
-    target = label["valid"] | label["test"]
-    follows = np.append(False, user[1:] == user[:-1])
-    before, after = places(events)
-    late = after_any(user, ~label["train"])
+    train, valid, test, *others = ((events["split"] == name).to_numpy() for name in LABELS)
+    (before, after), target = places(events), valid | test
+    unlabelled = ~np.logical_or.reduce([train, target, *others])
+    unsorted = np.append(False, user[1:] == user[:-1]) & (np.diff(time, prepend=0) < 0)
+    whole = np.ones(len(events), dtype=bool)
     checks = [
-        ("an event without a label", ~np.logical_or.reduce(list(label.values())), len(events)),
-        ("an event before an earlier one of its user", follows & (np.diff(time, prepend=0) < 0), len(events)),
-        (
-            "a training event after a target of its user",
-            label["train"] & late,
-            label["train"].sum(),
-        ),
-        ("a target without history", target & (before == 0), target.sum()),
-        ("a validation target after a test target", label["valid"] & after_any(user, label["test"]), target.sum()),
+        ("an event without a label", unlabelled, whole),
+        ("an event before an earlier one of its user", unsorted, whole),
+        ("a training event after a target of its user", train & after_any(user, ~train), train),
+        ("a target without history", target & (before == 0), target),
+        ("a validation target after a test target", valid & after_any(user, test), target),
     ]
     if protocol.name == "global_time":
-        border, trains = boundary(events, protocol.quantile), np.unique(user[label["train"]])
+        late = time > boundary(events, protocol.quantile)
         checks += [
-            (
-                "a training or validation event after the boundary",
-                (label["train"] | label["valid"]) & (time > border),
-                len(events),
-            ),
-            ("a test event at or before the boundary", label["test"] & (time <= border), label["test"].sum()),
-            ("a validation user in training", label["valid"] & np.isin(user, trains), label["valid"].sum()),
+            ("a training or validation event after the boundary", (train | valid) & late, whole),
+            ("a test event at or before the boundary", test & ~late, test),
+            ("a validation user in training", valid & np.isin(user, user[train]), valid),
         ]
     else:
-        k = protocol.k
-        tested = np.isin(user, np.unique(user[label["test"]]))
-        off = (label["test"] != (tested & (after < k))) | (label["valid"] != (tested & (after == k)))
-        checks.append((f"a target beyond the last {k} + 1 events", off, target.sum()))
+        k, tested = protocol.k, np.isin(user, user[test])
+        off = (test != (tested & (after < k))) | (valid != (tested & (after == k)))
+        checks.append((f"a target beyond the last {k} + 1 events", off, target))
     for what, bad, _ in checks:
         if bad.any():
             raise UserError(f"split: user {user[bad][0]}: {what} ({int(bad.sum()):,} events).")
-    return pd.DataFrame(
-        [(what, int(looked), 0) for what, _, looked in checks], columns=["must not be", "looked at", "found"]
-    )
-
-
-def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Say which events come after a marked event of the same user; events are sorted by user."""
-    first = np.full(user.max() + 1, len(user))
-    np.minimum.at(first, user[marked], np.flatnonzero(marked))
-    return np.arange(len(user)) > first[user]
+    looked = [(what, int(of.sum()), 0) for what, _, of in checks]
+    return pd.DataFrame(looked, columns=["must not be", "looked at", "found"])
