@@ -45,10 +45,10 @@ env: .venv/ready ## build .venv from the lock file
 	$(PYTHON) lib/tools/env.py
 
 data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
-	@$(python) -m seqdistill.data convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
+	@$(python) lib/tools/check_data.py convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
 
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
-	@$(python) -m seqdistill.data check "$(DATASET)"
+	@$(python) lib/tools/check_data.py check "$(DATASET)"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
 	@$(python) lib/benchmarks/bench_data.py

@@ -1,11 +1,11 @@
-"""Command line: check a data set and print its statistics; convert it into processed tables."""
+"""Check a data set and print its statistics; convert it into processed tables: `make data`, `make data-check`."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from seqdistill.data.store import LAYOUTS, convert, load
-from seqdistill.data.tables import Dataset, statistics
+from seqdistill import data
+from seqdistill.data.store import LAYOUTS
 from seqdistill.io import UserError, data_dir, display_path
 from seqdistill.reporting.report import paper
 
@@ -18,12 +18,12 @@ def line(source: str, values: dict[str, float]) -> str:
     return f"{source:28}" + "".join(f"{values[name]:>{14}{form}}" for name, form in COLUMNS.items())
 
 
-def summary(every: Dataset, minimum: int) -> list[str]:
+def summary(every: data.Dataset, minimum: int) -> list[str]:
     """Statistics of all events and of both filters, beside the paper's row where it has one."""
-    rows = [f"{'':28}" + "".join(f"{name:>14}" for name in COLUMNS), line("all events", statistics(every.events))]
+    rows = [f"{'':28}" + "".join(f"{name:>14}" for name in COLUMNS), line("all events", data.statistics(every.events))]
     for kind, words in (("core", f"{minimum}-core"), ("single", f"{minimum} or more, one pass")):
         try:
-            rows.append(line(words, statistics(load(every.name, minimum, kind=kind).events)))
+            rows.append(line(words, data.statistics(data.load(every.name, minimum, kind=kind).events)))
         except UserError as nothing:
             rows.append(f"{words:28}{nothing}")
     theirs = paper("data").set_index("dataset")
@@ -32,23 +32,22 @@ def summary(every: Dataset, minimum: int) -> list[str]:
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(prog="python -m seqdistill.data")
+    parser = argparse.ArgumentParser()
     parser.add_argument("action", choices=["check", "convert"])
     parser.add_argument("name")
     parser.add_argument("--raw", type=Path)
     parser.add_argument("--minimum", type=int, default=5)
-    given = parser.parse_args()
-    if not given.name:
+    options = parser.parse_args()
+    if not options.name:
         sys.exit(f"DATASET= names a data set: {', '.join(LAYOUTS)}, or a folder in data/.")
     try:
-        if given.action == "convert":
-            convert(given.name, given.raw)
-            print(f"written: {display_path(data_dir() / given.name / 'processed')}")
-        every = load(given.name, 1)
-        print(
-            f"{given.name}: order by {'time' if every.dated else 'position, no times'}", *every.notes[:-1], sep="\n  "
-        )
-        print(*summary(every, given.minimum), sep="\n")
+        if options.action == "convert":
+            data.convert(options.name, options.raw)
+            print(f"written: {display_path(data_dir() / options.name / 'processed')}")
+        every = data.load(options.name, 1)
+        print(f"{every.name}: order by {'time' if every.dated else 'position, no times'}")
+        print(*(f"  {note}" for note in every.notes[:-1]), sep="\n")
+        print(*summary(every, options.minimum), sep="\n")
     except UserError as error:
         sys.exit(str(error))
 
