@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seqdistill.data.checks import ID, TEXT, read_csv, stop_at
-from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
+from seqdistill.data.tables import Layout, Raw, raw_events
 from seqdistill.io import display_path
 
 LIST = r"\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]"  # as numpy prints it: spaces, and line breaks in long ones
@@ -40,9 +40,9 @@ def read(sessions: Path, products: Path) -> Raw:
     position = np.arange(len(user)) - np.repeat(np.cumsum(counts) - counts, counts)
     locales = pa.array(table["locale"].astype("str")).take(pa.array(user))
     names = pc.binary_join_element_wise(locales, lists.flatten(), pa.scalar("/", locales.type))
-    items, item, note = with_unlisted(read_products(products), names.dictionary_encode().to_pandas())
-    users = pd.Series(np.arange(len(counts))).astype("str")
-    return Raw(raw_events(user, item, position), users, items, False, "e-commerce", (note,))
+    users = pd.Categorical.from_codes(user, pd.RangeIndex(len(counts)).astype("str"))
+    events = raw_events(users, names.dictionary_encode().to_pandas(), position)
+    return Raw(events, read_products(products), False, "e-commerce")
 
 
 LAYOUT = Layout(

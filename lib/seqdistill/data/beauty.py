@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from seqdistill.data.checks import DAMAGED, ID, NUMBER, WHOLE, damaged, opened, read_csv, within
-from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
+from seqdistill.data.tables import Layout, Raw, raw_events
 from seqdistill.io import UserError, display_path
 
 REVIEW = {"reviewerID": "a text", "asin": "a text", "overall": "a number", "unixReviewTime": "a whole number"}
@@ -77,10 +77,8 @@ def read(ratings: Path, meta: Path) -> Raw:
     """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
     table = read_reviews(ratings) if ".json" in ratings.name else read_csv(ratings, RATING, names=list(RATING))
     value = within(display_path(ratings), "rating", table["rating"], 1, 5, 1)
-    items, item, note = with_unlisted(read_meta(meta), table["asin"])
-    users = pd.Series(table["user"].cat.categories).astype("str")
-    events = raw_events(table["user"].cat.codes.to_numpy("int32"), item, table["time"].to_numpy("int64"), value)
-    return Raw(events, users, items, True, "beauty", (note,))
+    events = raw_events(table["user"], table["asin"], table["time"], value)
+    return Raw(events, read_meta(meta), True, "beauty")
 
 
 LAYOUT = Layout(

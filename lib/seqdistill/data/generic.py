@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 from seqdistill.config import STRICT, parse
 from seqdistill.data import checks
 from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, places, stop_at
-from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events, with_unlisted
+from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -121,7 +121,7 @@ def read(
     """Read users.csv (None: all who occur), items.csv and interactions.csv; `unlisted`: items may lack in items.csv."""
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
-    columns, where, notes = settings.interactions, display_path(interactions), ()
+    columns, where = settings.interactions, display_path(interactions)
     user_ids = None if users is None else read_ids(users, settings.users.id, {})[settings.users.id]
     catalogue = read_items(items, settings.items)
     present = checks.header(interactions, [columns.user, columns.item])
@@ -133,26 +133,18 @@ def read(
     kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else MOMENT}
     kinds |= {rating: NUMBER} if rating else {}
     table = checks.read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
-    value = None
+    value = np.nan
     if rating:
         value = checks.within(where, rating, table[rating], columns.least, columns.best) * (5.0 / columns.best)
-    if users is None:
-        user_ids = pd.Series(table[columns.user].cat.categories)
-    user = places(table[columns.user], user_ids)
-    if users:
-        stop_at(where, columns.user, table[columns.user], user < 0, f"not in {users.name}")
-    if unlisted:
-        catalogue, item, note = with_unlisted(catalogue, table[columns.item])
-        notes = (note,)
-    else:
-        item = places(table[columns.item], catalogue["item_id"])
-        stop_at(where, columns.item, table[columns.item], item < 0, f"not in {items.name}")
-    moments = table[time].to_numpy().astype(np.int64) // UNITS.get(form, 1)
+    for column, ids, file in ((columns.user, user_ids, users), (columns.item, catalogue["item_id"], items)):
+        if ids is not None and not (unlisted and file == items):
+            stop_at(where, column, table[column], places(table[column], ids) < 0, f"not in {file.name}")
+    moments = table[time].astype("int64") // UNITS.get(form, 1)
     if form != "position":
-        odd = (moments < EARLIEST) | (moments > LATEST)
         what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
-        stop_at(where, time, table[time], odd, what)
-    return Raw(raw_events(user, item, moments, value), user_ids, catalogue, form != "position", settings.domain, notes)
+        stop_at(where, time, table[time], ~moments.between(EARLIEST, LATEST), what)
+    events = raw_events(table[columns.user], table[columns.item], moments, value)
+    return Raw(events, catalogue, form != "position", settings.domain, user_ids)
 
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from seqdistill.data.checks import EARLIEST, LATEST, places, stop_at
-from seqdistill.data.tables import Dataset, Raw, canonical, filtered, raw_events, with_unlisted
+from seqdistill.data.checks import EARLIEST, LATEST, stop_at
+from seqdistill.data.tables import Dataset, Raw, canonical, filtered, raw_events
 from seqdistill.io import UserError, content_digest
 
 
@@ -59,11 +59,13 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
     if time == "timestamp":
         odd = ~moments.between(EARLIEST, LATEST)
         check("interactions", time, moments, odd, "unix seconds between 1900 and 2100 are expected")
-    value = numbers(interactions["rating"], whole=False).to_numpy() if "rating" in interactions else None
-    users = pd.Series(interactions["user_id"].unique())
+    value = numbers(interactions["rating"], whole=False) if "rating" in interactions else np.nan
     texts = items.assign(**{name: items[name].fillna("").astype("str") for name in items.columns.drop("item_id")})
-    catalogue, item, note = with_unlisted(texts, interactions["item_id"].astype("category"))
-    events = raw_events(places(interactions["user_id"].astype("category"), users), item, moments.to_numpy(), value)
-    events = events.iloc[interactions[time].reset_index(drop=True).sort_values(kind="stable").index]
-    raw = Raw(events, users, catalogue, time == "timestamp", "generic", (note,))
-    return filtered("interactions", canonical(raw), key=content_digest(interactions))
+    user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
+    events = raw_events(user, item, moments, value)
+    events = events.iloc[
+        np.argsort(interactions[time].to_numpy(), kind="stable")
+    ]  # as datetimes: a second holds several
+    return filtered(
+        canonical(Raw(events, texts, time == "timestamp", "generic")), "interactions", key=content_digest(interactions)
+    )

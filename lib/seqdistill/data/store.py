@@ -3,12 +3,10 @@
 import shutil
 from pathlib import Path
 
-import pandas as pd
-
 from seqdistill import io
 from seqdistill.config import did_you_mean
 from seqdistill.data import amazon_beauty_5core, amazon_m2, beauty, generic, kion, movielens
-from seqdistill.data.tables import Dataset, Layout, Raw, canonical, filtered, statistics
+from seqdistill.data.tables import Dataset, Layout, canonical, filtered, statistics
 from seqdistill.io import UserError, data_dir, digest, display_path
 
 READER_VERSION = 1  # part of every data set's key: raised by hand when the same files give other tables
@@ -20,6 +18,7 @@ LAYOUTS = {
     "amazon-m2": amazon_m2.LAYOUT,
     "amazon-beauty-5core": amazon_beauty_5core.LAYOUT,
 }
+TABLES = ("events", "users", "items")
 
 
 def layout_of(name: str) -> Layout:
@@ -53,13 +52,13 @@ def raw_key(files: list[Path | None]) -> str:
     return digest([READER_VERSION, [[path.name, io.file_digest(path)] for path in files if path]])
 
 
-def processed(name: str, key: str) -> Raw | None:
+def processed(name: str, key: str) -> Dataset | None:
     """Read the tables that `convert` left, if they were made from what `key` stands for."""
     folder = data_dir() / name / "processed"
     if not (folder / "notes.json").exists() or (notes := io.load_json(folder / "notes.json"))["key"] != key:
         return None
-    events, users, items = (io.load_table(folder / f"{table}.parquet", key) for table in ("events", "users", "items"))
-    return Raw(events, users["user_id"], items, notes["dated"], notes["domain"], tuple(notes["notes"]))
+    events, users, items = (io.load_table(folder / f"{table}.parquet", key) for table in TABLES)
+    return Dataset(events, users, items, notes["dated"], notes["domain"], tuple(notes["notes"]))
 
 
 def copied(files: list[Path | None], home: Path, layout: Layout) -> list[Path | None]:
@@ -76,7 +75,7 @@ def copied(files: list[Path | None], home: Path, layout: Layout) -> list[Path | 
     return located(home, layout)
 
 
-def convert(name: str, source: Path | None = None) -> Raw:
+def convert(name: str, source: Path | None = None) -> Dataset:
     """Check a data set and write it as data/<name>/processed/*.parquet; files from elsewhere are copied to its raw/.
 
     Args:
@@ -93,11 +92,10 @@ def convert(name: str, source: Path | None = None) -> Raw:
         key = raw_key(copied(files, home / "raw", layout))
     except UserError as error:
         raise UserError(f"{error} Nothing was written.") from None
-    tables = {"events": whole.events, "users": pd.DataFrame({"user_id": whole.users}), "items": whole.items}
-    for table, frame in tables.items():
-        io.save_table(frame, home / "processed" / f"{table}.parquet", key)
+    for table in TABLES:
+        io.save_table(getattr(whole, table), home / "processed" / f"{table}.parquet", key)
     try:
-        counts = statistics(filtered(name, whole, 4, "single").events)  # as the paper filters
+        counts = statistics(filtered(whole, name, 4, "single").events)  # as the paper filters
     except UserError:
         counts = {}
     notes = {"key": key, "dated": whole.dated, "domain": whole.domain, "notes": whole.notes, "statistics": counts}
@@ -121,7 +119,7 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
     files = located(data_dir() / name / "raw", layout)
     key = raw_key(files)
     whole = processed(name, key) or canonical(layout.read(*files))
-    return filtered(name, whole, minimum, kind, first_users, digest([key, minimum, kind, first_users]))
+    return filtered(whole, name, minimum, kind, first_users, digest([key, minimum, kind, first_users]))
 
 
 def present() -> dict[str, dict[str, float]]:

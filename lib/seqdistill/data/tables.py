@@ -1,7 +1,7 @@
 """Checked rows -> one canonical event table and item table; filters, codes, statistics."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,17 @@ FILTERS = ("core", "single")
 
 @dataclass(frozen=True)
 class Raw:
-    """A whole data set.
+    """What a layout reads.
 
-    events: user and item (int32, places in `users` and `items`), time (int64: unix seconds where `dated`, else a
-    position) and value (float64, NaN without ratings). users: ids. items: item_id, title and other texts. domain: the
-    wording of the prompts. notes: what the checks met and dropped, in words.
+    events: user_id and item_id (categorical), time (unix seconds where `dated`, else a position) and value (a rating or
+    NaN). items: item_id, title and other texts. users: all ids, where there is a list. domain: wording of the prompts.
     """
 
     events: pd.DataFrame
-    users: pd.Series
     items: pd.DataFrame
     dated: bool
     domain: str
-    notes: tuple[str, ...] = ()
+    users: pd.Series | None = None
 
 
 @dataclass(frozen=True)
@@ -49,75 +47,65 @@ class Layout:
 
 @dataclass(frozen=True)
 class Dataset:
-    """As Raw, filtered and coded: users 0..U-1, items 1..V (0 is padding); events sorted by user, then time.
+    """A data set in canonical order: events by user, then time, with the columns user, item, time and value.
 
-    users: user, user_id. items: item, item_id, title and other texts. key: digest of raw files and filters.
+    Users are coded 0..U-1 and items 1..V (0 is padding); `canonical` returns places from 0 in both, as nothing is
+    filtered yet. users: user, user_id. items: item, item_id, title and other texts. notes: what the checks met and
+    dropped, in words. key: digest of raw files and filters.
     """
 
-    name: str
     events: pd.DataFrame
     users: pd.DataFrame
     items: pd.DataFrame
     dated: bool
     domain: str
     notes: tuple[str, ...]
-    key: str
+    name: str = ""
+    key: str = ""
 
 
-def raw_events(user: np.ndarray, item: np.ndarray, time: np.ndarray, value: np.ndarray | None = None) -> pd.DataFrame:
-    """Put the columns of Raw.events together; without `value` it is NaN."""
-    value = np.full(len(user), np.nan) if value is None else value
-    return pd.DataFrame({"user": user, "item": item, "time": time, "value": value}, copy=False)
+def raw_events(user: pd.Series, item: pd.Series, time: pd.Series, value: pd.Series | float = np.nan) -> pd.DataFrame:
+    """Put the columns of Raw.events together."""
+    return pd.DataFrame({"user_id": user, "item_id": item, "time": time, "value": value})
 
 
-def with_unlisted(items: pd.DataFrame, ids: pd.Series) -> tuple[pd.DataFrame, np.ndarray, str]:
-    """Append an item without texts for every id of the events (categorical) that a list of items lacks.
-
-    Returns:
-        The items, each event's place among them, and a note that counts what was lacking.
-    """
-    lacking = ids.cat.categories[~ids.cat.categories.isin(items["item_id"])]
-    more = pd.DataFrame({"item_id": lacking}, columns=items.columns).fillna("").astype(items.dtypes)
-    items = pd.concat([items, more], ignore_index=True)
-    events = int(ids.isin(lacking).sum())
-    note = f"{len(lacking):,} items ({events:,} events) are not in the list of items: kept without texts"
-    return items, places(ids, items["item_id"]), note
-
-
-def natural(ids: pd.Series) -> np.ndarray:
-    """Places of distinct ids in their order: as numbers where all are numbers, else as text."""
-    texts = ids.astype("str").tolist()
+def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Sort a table by its distinct ids: as numbers where all are numbers, else as text."""
+    texts = table[column].astype("str").tolist()
     kind = int if all(text.isdecimal() for text in texts) else str
-    return np.array(sorted(range(len(texts)), key=lambda place: kind(texts[place])), dtype=int)
+    order = sorted(range(len(texts)), key=lambda place: kind(texts[place]))
+    return table.iloc[order].reset_index(drop=True)
 
 
-def canonical(raw: Raw) -> Raw:
-    """Order users and items by id and events by user and time; drop repeated events, count ties and empty titles.
+def canonical(raw: Raw) -> Dataset:
+    """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
-    Events of one user at the same time stay in file order.
+    Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
     """
-    user_order, item_order = natural(raw.users), natural(raw.items["item_id"])
-    user = np.argsort(user_order).astype(np.int32)[raw.events["user"].to_numpy()]
-    item = np.argsort(item_order).astype(np.int32)[raw.events["item"].to_numpy()]
-    time, value = raw.events["time"].to_numpy(), raw.events["value"].to_numpy()
+    user_ids, item_ids, time = (raw.events[column] for column in ("user_id", "item_id", "time"))
+    lacking = item_ids.cat.categories[~item_ids.cat.categories.isin(raw.items["item_id"])]
+    more = pd.DataFrame({"item_id": lacking}, columns=raw.items.columns).fillna("").astype(raw.items.dtypes)
+    items = in_order(pd.concat([raw.items, more]), "item_id")
+    listed = user_ids.cat.categories if raw.users is None else raw.users
+    users = in_order(pd.DataFrame({"user_id": listed}), "user_id")
+    user, item = places(user_ids, users["user_id"]), places(item_ids, items["item_id"])
     order = np.lexsort((time, user))
-    events = raw_events(user[order], item[order], time[order], value[order])
-    same = ((np.diff(events["user"]) == 0) & (np.diff(events["time"]) == 0)).astype(bool)
+    columns = {"user": user, "item": item, "time": time.to_numpy(), "value": raw.events["value"].to_numpy()}
+    events = pd.DataFrame({name: cells[order] for name, cells in columns.items()}, copy=False)
+    same = (np.diff(events["user"]) == 0) & (np.diff(events["time"]) == 0)
     tied = np.flatnonzero(np.append(False, same) | np.append(same, False))
     repeated = np.zeros(len(events), dtype=bool)
     repeated[tied] = events.iloc[tied].duplicated(["user", "time", "item"])
-    late = same.sum() - repeated.sum()
-    items = raw.items.iloc[item_order].reset_index(drop=True)
     untitled = items["title"].str.strip() == ""
     items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
+    late, unlisted = same.sum() - repeated.sum(), item_ids.isin(lacking).sum()
     notes = (
+        f"{len(lacking):,} items ({unlisted:,} events) are not in the list of items: kept without texts",
         f"{repeated.sum():,} repeated events dropped",
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",
         f"{untitled.sum():,} items without a title are named by their id",
-    )
-    events = events[~repeated].reset_index(drop=True)
-    users = raw.users.iloc[user_order].reset_index(drop=True)
-    return replace(raw, events=events, users=users, items=items, notes=raw.notes + notes)
+    )[0 if len(lacking) else 1 :]
+    return Dataset(events[~repeated].reset_index(drop=True), users, items, raw.dated, raw.domain, notes)
 
 
 def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core") -> np.ndarray:
@@ -142,7 +130,7 @@ def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filtered(
-    name: str, raw: Raw, minimum: int = 1, kind: str = "core", first_users: int | None = None, key: str = ""
+    data: Dataset, name: str, minimum: int = 1, kind: str = "core", first_users: int | None = None, key: str = ""
 ) -> Dataset:
     """Filter a canonical data set and give those who are left new codes.
 
@@ -153,25 +141,28 @@ def filtered(
         raise UserError(f'"{kind}" is not a filter; choose one of {", ".join(FILTERS)}.')
     if first_users is not None and first_users < 1:
         raise UserError(f'"first_users" is {first_users}; expected at least 1.')
-    user, item = raw.events["user"].to_numpy(), raw.events["item"].to_numpy()
+    user, item = data.events["user"].to_numpy(), data.events["item"].to_numpy()
     keep = frequent(user, item, minimum, kind)
     if not keep.any():
         raise UserError(f"{name}: no user and item are left with at least {minimum} events each.")
     users_left, items_left = np.unique(user[keep]), np.unique(item[keep])
     words = f"{minimum}-core" if kind == "core" else f"one pass of at least {minimum} events"
     notes = [
-        f"{words}: {len(keep) - keep.sum():,} of {len(keep):,} events, {len(raw.items) - len(items_left):,} items and "
-        f"{len(raw.users) - len(users_left):,} users dropped"
+        f"{words}: {len(keep) - keep.sum():,} of {len(keep):,} events, {len(data.items) - len(items_left):,} items and "
+        f"{len(data.users) - len(users_left):,} users dropped"
     ]
     if first_users is not None and first_users < len(users_left):
         notes.append(f"the first {first_users:,} of {len(users_left):,} users kept")
         keep &= user <= users_left[first_users - 1]
     (user, users_left), (item, items_left) = dense(user[keep]), dense(item[keep])
-    events = raw_events(user, item + 1, *(raw.events[column].to_numpy()[keep] for column in ("time", "value")))
-    items = raw.items.iloc[items_left].reset_index(drop=True)
+    events = data.events[keep].reset_index(drop=True).assign(user=user, item=item + 1)
+    users, items = (
+        data.users.iloc[users_left].reset_index(drop=True),
+        data.items.iloc[items_left].reset_index(drop=True),
+    )
+    users.insert(0, "user", np.arange(len(users)))
     items.insert(0, "item", np.arange(1, len(items) + 1))
-    users = pd.DataFrame({"user": np.arange(len(users_left)), "user_id": raw.users.iloc[users_left].to_numpy()})
-    return Dataset(name, events, users, items, raw.dated, raw.domain, (*raw.notes, *notes), key)
+    return Dataset(events, users, items, data.dated, data.domain, (*data.notes, *notes), name, key)
 
 
 def statistics(events: pd.DataFrame) -> dict[str, float]:

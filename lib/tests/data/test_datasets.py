@@ -54,19 +54,14 @@ IDS = st.text("ab019é", min_size=1, max_size=4)
 @settings(max_examples=60)
 @given(st.lists(st.tuples(IDS, IDS, st.integers(-5, 5)), min_size=1, max_size=60, unique=True))
 def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
-    users, items = ([*dict.fromkeys(column)] for column in list(zip(*rows, strict=True))[:2])
-    events = raw_events(
-        np.array([users.index(user) for user, _, _ in rows], dtype=np.int32),
-        np.array([items.index(item) for _, item, _ in rows], dtype=np.int32),
-        np.array([time for _, _, time in rows]),
-    )
-    texts = pd.DataFrame({"item_id": items, "title": ""}, dtype="str")
-    whole = canonical(Raw(events, pd.Series(users, dtype="str"), texts, True, "generic"))
-    found = decoded(filtered("x", whole))
+    user, item, time = map(pd.Series, zip(*rows, strict=True))
+    items = pd.DataFrame({"item_id": item.unique(), "title": ""}, dtype="str")
+    raw = Raw(raw_events(user.astype("category"), item.astype("category"), time), items, True, "generic")
+    found = decoded(filtered(canonical(raw), "x"))
     assert sorted(found) == sorted(rows)
-    for user in users:
-        own = [row for row in rows if row[0] == user]
-        assert [row for row in found if row[0] == user] == sorted(own, key=lambda row: row[2])
+    for name in user.unique():
+        own = [row for row in rows if row[0] == name]
+        assert [row for row in found if row[0] == name] == sorted(own, key=lambda row: row[2])
 
 
 PAIRS = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=80)
