@@ -76,7 +76,7 @@ def read_meta(path: Path) -> pd.DataFrame:
 def read(ratings: Path, meta: Path) -> Raw:
     """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
     table = read_reviews(ratings) if ".json" in ratings.name else read_csv(ratings, RATING, names=list(RATING))
-    value = within(display_path(ratings), "rating", table["rating"], 1, 5, 1)
+    value = within(display_path(ratings), table["rating"], 1, 5, 1)
     events = raw_events(table["user"], table["asin"], table["time"], value)
     return Raw(events, read_meta(meta), True, "beauty")
 

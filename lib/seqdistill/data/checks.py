@@ -38,10 +38,8 @@ def stop_at(where: str, column: str, values: pd.Series | np.ndarray, bad: np.nda
     """Raise a UserError that names the first row of a column where `bad` is True; cell 0 is in row `first`."""
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        raise UserError(
-            f'{where}, row {row + first}, column "{column}": {str(values[row])[:80]!r}: {expected} '
-            f"({int(bad.sum()):,} such rows; this is the first)."
-        )
+        cell, such = str(values[row])[:80], f"({int(bad.sum()):,} such rows; this is the first)"
+        raise UserError(f'{where}, row {row + first}, column "{column}": {cell!r}: {expected} {such}.')
 
 
 def rows(path: Path) -> Iterator[list[str]]:
@@ -58,12 +56,8 @@ def rows(path: Path) -> Iterator[list[str]]:
     except DAMAGED as error:
         raise damaged(path, error) from None
     except csv.Error as error:
-        what = (
-            f"not a CSV ({error}); is a quotation mark not closed?"
-            if number
-            else f"the first row is no header ({error})."
-        )
-        raise UserError(f"{where}: {what}") from None
+        what = "not a CSV; is a quotation mark not closed?" if number else "the first row is no header"
+        raise UserError(f"{where}: {what} ({error}).") from None
 
 
 def header(path: Path, wanted: list[str]) -> list[str]:
@@ -83,6 +77,12 @@ def header(path: Path, wanted: list[str]) -> list[str]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f'{where}, row 1: the column "{twice[0]}" stands here twice.')
     return names
+
+
+def odd_quotes(path: Path) -> bool:
+    """Say whether a file holds an odd number of quotation marks: Arrow takes one left open for all the rest."""
+    with opened(path) as handle:
+        return sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b"")) % 2 == 1
 
 
 def valid(cell: str, kind: pa.DataType, time_format: str | None) -> bool:
@@ -118,13 +118,9 @@ def explain(path: Path, columns: dict[str, pa.DataType], names: list[str] | None
 
 
 def read_csv(
-    path: Path,
-    columns: dict[str, pa.DataType],
-    names: list[str] | None = None,
-    others: bool = False,
-    multiline: bool = False,
-    time_format: str | None = None,
-) -> pd.DataFrame:
+    path: Path, columns: dict[str, pa.DataType], names: list[str] | None = None, others: bool = False,
+    multiline: bool = False, time_format: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Read a CSV (or .csv.gz) and check that it is whole and that every cell is of its column's kind.
 
     Args:
@@ -140,29 +136,23 @@ def read_csv(
     """
     found = names or header(path, list(columns))
     kinds = columns | {name: TEXT for name in found if others and name not in columns}
+    parse = pacsv.ParseOptions(newlines_in_values=multiline, ignore_empty_lines=False)
+    convert = pacsv.ConvertOptions(
+        column_types=kinds,
+        include_columns=list(kinds),
+        null_values=[],
+        timestamp_parsers=[time_format or pacsv.ISO8601],
+    )
     try:
-        table = pacsv.read_csv(
-            path,
-            pacsv.ReadOptions(column_names=names),
-            pacsv.ParseOptions(newlines_in_values=multiline, ignore_empty_lines=False),
-            pacsv.ConvertOptions(
-                column_types=kinds,
-                include_columns=list(kinds),
-                null_values=[],
-                timestamp_parsers=[time_format or pacsv.ISO8601],
-            ),
-        )
+        table = pacsv.read_csv(path, pacsv.ReadOptions(column_names=names), parse, convert)
     except (pa.ArrowInvalid, OSError) as error:
         explain(path, columns, names, time_format)
         raise UserError(f"{display_path(path)}: {error}.") from None
     frame = table.to_pandas(split_blocks=True, self_destruct=True)
     blank = any((frame[name].cat.categories.str.strip() == "").any() for name in columns if columns[name] == ID)
-    if blank or not all(np.isfinite(frame[name]).all() for name in columns if columns[name] == NUMBER):
+    endless = any(not np.isfinite(frame[name]).all() for name in columns if columns[name] == NUMBER)
+    if blank or endless or (multiline and odd_quotes(path)):
         explain(path, columns, names, time_format)
-    if multiline:
-        with opened(path) as handle:  # Arrow takes a quotation mark that is never closed for one at the end
-            if sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b"")) % 2:
-                explain(path, columns, names, time_format)
     if frame.empty:
         raise UserError(f"{display_path(path)}: no rows{'' if names else ' below the header'}.")
     return frame
@@ -173,8 +163,8 @@ def places(ids: pd.Series, known: pd.Series) -> np.ndarray:
     return pd.Index(known).get_indexer(ids.cat.categories).astype(np.int32)[ids.cat.codes]
 
 
-def within(where: str, column: str, values: pd.Series, low: float, high: float, first: int = 2) -> np.ndarray:
-    """Return numbers, all of which must lie between two bounds."""
+def within(where: str, values: pd.Series, low: float, high: float, first: int = 2) -> pd.Series:
+    """Return a column of numbers, all of which must lie between two bounds."""
     expected = f"a number from {low:g} to {high:g} is expected"
-    stop_at(where, column, values, ~values.between(low, high).to_numpy(), expected, first)
-    return values.to_numpy()
+    stop_at(where, values.name, values, ~values.between(low, high), expected, first)
+    return values

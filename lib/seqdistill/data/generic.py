@@ -85,28 +85,21 @@ def settings_of(path: Path) -> Settings:
     return settings
 
 
-def read_ids(path: Path, column: str, columns: dict, **options) -> pd.DataFrame:
-    """Read a CSV with an id in every row, none of them twice, and all else as text."""
-    table = checks.read_csv(path, {column: ID} | columns, **options)
+def read_ids(path: Path, column: str, texts: list[str] | None = None) -> pd.DataFrame:
+    """Read a column of distinct ids and, with the names of some texts, all other columns as text."""
+    columns = {column: ID} | {name: TEXT for name in texts or [] if name != column}
+    table = checks.read_csv(path, columns, others=texts is not None, multiline=texts is not None)
     stop_at(display_path(path), column, table[column], table[column].duplicated(), "the id stands here twice")
     return table.astype("str")
 
 
 def read_items(path: Path, columns: Items) -> pd.DataFrame:
     """Read items.csv: item_id, title and the other texts."""
-    pairs = [
-        (columns.id, "item_id"),
-        (columns.title, "title"),
-        (columns.categories, "categories"),
-        (columns.year, "year"),
-    ]
-    names = {name: to for name, to in pairs if name}
-    items = read_ids(
-        path, columns.id, {name: TEXT for name in names if name != columns.id}, others=True, multiline=True
-    )
-    items = items.rename(columns=names)
+    roles = {"item_id": columns.id, "title": columns.title, "categories": columns.categories, "year": columns.year}
+    names = {name: role for role, name in roles.items() if name}
+    items = read_ids(path, columns.id, list(names)).rename(columns=names)
     twice = items.columns[items.columns.duplicated() | (items.columns == "item")]
-    if len(twice) or len(names) < sum(1 for name, _ in pairs if name):
+    if len(twice) or len(names) < sum(map(bool, roles.values())):
         what = f'two columns would be called "{twice[0]}"' if len(twice) else "one column cannot be two things"
         raise UserError(f"{display_path(path)}: {what}; rename one there, or in dataset.yaml.")
     if "categories" in items and (columns.separator != "|" or columns.root):
@@ -122,7 +115,7 @@ def read(
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
     columns, where = settings.interactions, display_path(interactions)
-    user_ids = None if users is None else read_ids(users, settings.users.id, {})[settings.users.id]
+    user_ids = None if users is None else read_ids(users, settings.users.id)[settings.users.id]
     catalogue = read_items(items, settings.items)
     present = checks.header(interactions, [columns.user, columns.item])
     time = columns.time or next((name for name in ("timestamp", "position") if name in present), None)
@@ -133,11 +126,10 @@ def read(
     kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else MOMENT}
     kinds |= {rating: NUMBER} if rating else {}
     table = checks.read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
-    value = np.nan
-    if rating:
-        value = checks.within(where, rating, table[rating], columns.least, columns.best) * (5.0 / columns.best)
-    for column, ids, file in ((columns.user, user_ids, users), (columns.item, catalogue["item_id"], items)):
-        if ids is not None and not (unlisted and file == items):
+    value = checks.within(where, table[rating], columns.least, columns.best) * 5 / columns.best if rating else np.nan
+    item_ids = None if unlisted else catalogue["item_id"]
+    for column, ids, file in ((columns.user, user_ids, users), (columns.item, item_ids, items)):
+        if ids is not None:
             stop_at(where, column, table[column], places(table[column], ids) < 0, f"not in {file.name}")
     moments = table[time].astype("int64") // UNITS.get(form, 1)
     if form != "position":

@@ -60,12 +60,9 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
         odd = ~moments.between(EARLIEST, LATEST)
         check("interactions", time, moments, odd, "unix seconds between 1900 and 2100 are expected")
     value = numbers(interactions["rating"], whole=False) if "rating" in interactions else np.nan
-    texts = items.assign(**{name: items[name].fillna("").astype("str") for name in items.columns.drop("item_id")})
+    texts = items.assign(**{name: items[name].astype("str").fillna("") for name in items.columns.drop("item_id")})
     user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
     events = raw_events(user, item, moments, value)
-    events = events.iloc[
-        np.argsort(interactions[time].to_numpy(), kind="stable")
-    ]  # as datetimes: a second holds several
-    return filtered(
-        canonical(Raw(events, texts, time == "timestamp", "generic")), "interactions", key=content_digest(interactions)
-    )
+    order = np.argsort(interactions[time].to_numpy(), kind="stable")  # a second may hold several datetimes
+    raw = Raw(events.iloc[order], texts, time == "timestamp", "generic")
+    return filtered(canonical(raw), "interactions", key=content_digest(interactions))

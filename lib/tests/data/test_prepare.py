@@ -12,7 +12,7 @@ PLAYS = pd.DataFrame(
         "rating": [4, 5, 3.5, 3.5],
     }
 )
-SONGS = pd.DataFrame({"item_id": [9, 8], "title": ["Nine", None], "year": [1990, 1991]})
+SONGS = pd.DataFrame({"item_id": [9, 8], "title": ["Nine", None], "year": [1990, 1991], "length": [None, 2.5]})
 
 
 def test_ids_are_mapped_and_events_sorted():
@@ -29,6 +29,7 @@ def test_ids_are_mapped_and_events_sorted():
         "item_id": [9, 10],
         "title": ["Nine", "item 10"],
         "year": ["1990", ""],
+        "length": ["", ""],
     }
     assert data.dated and "1 repeated events dropped" in data.notes
     assert "1 items (1 events) are not in the list of items: kept without texts" in data.notes
