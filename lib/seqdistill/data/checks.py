@@ -130,9 +130,6 @@ def read_csv(
         others: read the columns that are not named, too, as TEXT.
         multiline: quoted fields may hold line breaks.
         time_format: of MOMENT, as in strptime; ISO 8601 without.
-
-    Raises:
-        UserError: file, row and column of the first thing that is wrong, and how often.
     """
     found = names or header(path, list(columns))
     kinds = columns | {name: TEXT for name in found if others and name not in columns}

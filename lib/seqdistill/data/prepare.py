@@ -37,9 +37,6 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
 
     Returns:
         events (user from 0, item from 1, time, value), users (user, user_id) and items (item, item_id, title, ...).
-
-    Raises:
-        UserError: a column is missing, a cell is empty or of the wrong kind, or there are no rows.
     """
     time = "timestamp" if "timestamp" in interactions else "position"
     wanted = [("interactions", interactions, ("user_id", "item_id", time)), ("items", items, ("item_id", "title"))]

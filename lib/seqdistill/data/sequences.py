@@ -106,15 +106,10 @@ def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[Batch
 def cloze(
     rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, mask_prob: float, mask_last_prob: float
 ) -> Iterator[Batch]:
-    """Yield shuffled batches of windows in which some items are hidden, to be guessed (Sun et al., 2019, section 3.6).
+    """Yield shuffled batches of windows in which some items are hidden (Sun et al., 2019, section 3.6).
 
-    Args:
-        rows: windows of at least two items.
-        size: rows per batch, B.
-        rng: decides the order and what is hidden.
-        mask_id: the id that stands for a hidden item; targets are 0 where nothing is hidden.
-        mask_prob: chance of an item to be hidden; at least one item of every row is.
-        mask_last_prob: share of the rows in which the last item alone is hidden, as when scoring.
+    Each item is hidden (`mask_id` stands in its place) with the chance `mask_prob`, but at least one in every row; in
+    a share `mask_last_prob` of the rows the last item alone is, as when scoring. Targets are 0 where none is hidden.
     """
     for users, ids in bucketed(rows, size, rng):
         lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])

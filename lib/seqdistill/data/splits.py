@@ -60,12 +60,7 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
 
     A user with fewer than k + 3 events would keep no pair to learn from: all of it trains, none of it tests.
 
-    Args:
-        events: columns user (from 0), item (from 1), time; sorted by user, then time.
-        k: test events per user; k = 1 is leave-one-out.
-
-    Raises:
-        UserError: ids are not whole numbers, the rows are in another order, or no user is long enough to be tested.
+    `events` has the columns user (from 0), item (from 1) and time, sorted by user, then time; k = 1 is leave-one-out.
     """
     for name, first in (("user", 0), ("item", 1)):
         if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
@@ -103,11 +98,7 @@ def global_time(
         events: columns user, time; sorted by user, then time.
         quantile: of the timestamps, the boundary.
         targets: test a user's last event only, or all after the boundary.
-        valid_share: share of the users with an event before the boundary that validate.
-        seed: draws them.
-
-    Raises:
-        UserError: no event can be tested or validated, or nothing is left to train on.
+        valid_share, seed: share of the users with an event before the boundary that validate, and what draws them.
     """
     user = events["user"].to_numpy()
     before, after = places(events)
@@ -144,17 +135,10 @@ def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
 
 
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Check that a split leaks nothing.
-
-    Args:
-        events: columns user, time, split; sorted by user, then time.
-        protocol: what the split should be.
+    """Check that a split (columns user, time, split; sorted) leaks nothing; name a user for whom it does.
 
     Returns:
         One row per check: what must not be, and how many events were looked at.
-
-    Raises:
-        UserError: the first check that does not hold, with a user for whom it does not.
     """
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     train, valid, test, *others = ((events["split"] == name).to_numpy() for name in LABELS)

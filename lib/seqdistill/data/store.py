@@ -29,10 +29,16 @@ def layout_of(name: str) -> Layout:
     return LAYOUTS.get(name, generic.LAYOUT)
 
 
-def located(raw: Path, layout: Layout) -> list[Path | None]:
-    """Find the files of a layout in a folder, plain or packed (.gz); those that come in a package are written first."""
+def raw_folder(name: str, layout: Layout) -> Path:
+    """Folder of a data set's raw files; those that come in a package are written there on first use."""
+    raw = data_dir() / name / "raw"
     if layout.write and not (raw / layout.files[-1][0]).exists():
         layout.write(raw)
+    return raw
+
+
+def located(raw: Path, layout: Layout) -> list[Path | None]:
+    """Find the files of a layout in a folder, plain or packed (.gz)."""
     files = []
     for names in layout.files:
         paths = [path for name in names for end in ("", ".gz") if (path := raw / f"{name}{end}").exists()]
@@ -67,7 +73,7 @@ def copied(files: list[Path | None], home: Path, layout: Layout) -> list[Path | 
     for name in [*sum(layout.files, ()), *([layout.optional] if layout.optional else [])]:
         for path in (home / name, home / f"{name}.gz"):
             if path.exists() and path.name not in wanted:
-                raise UserError(f"{display_path(path)}: left from other files; remove it first.")
+                raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
     for path in filter(None, files):
         if path.resolve() != (home / path.name).resolve():
             with io.atomic_write(home / path.name) as temporary:
@@ -76,22 +82,14 @@ def copied(files: list[Path | None], home: Path, layout: Layout) -> list[Path | 
 
 
 def convert(name: str, source: Path | None = None) -> Dataset:
-    """Check a data set and write it as data/<name>/processed/*.parquet; files from elsewhere are copied to its raw/.
-
-    Args:
-        name: name of the data set.
-        source: folder of its files; data/<name>/raw without.
-
-    Raises:
-        UserError: a file is missing or wrong; nothing was written.
-    """
+    """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet."""
     layout, home = LAYOUTS.get(name, generic.LAYOUT) if source else layout_of(name), data_dir() / name
     try:
-        files = located(source or home / "raw", layout)
+        files = located(source or raw_folder(name, layout), layout)
         whole = canonical(layout.read(*files))
-        key = raw_key(copied(files, home / "raw", layout))
     except UserError as error:
         raise UserError(f"{error} Nothing was written.") from None
+    key = raw_key(copied(files, home / "raw", layout))
     for table in TABLES:
         io.save_table(getattr(whole, table), home / "processed" / f"{table}.parquet", key)
     try:
@@ -111,12 +109,9 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
         minimum: fewest events of a user or an item.
         first_users: keep only so many users (after the filter, in order of id), for quick runs.
         kind: "core" repeats the filter until nothing changes, "single" applies it once.
-
-    Raises:
-        UserError: a raw file is missing or wrong, or the filter leaves nothing.
     """
     layout = layout_of(name)
-    files = located(data_dir() / name / "raw", layout)
+    files = located(raw_folder(name, layout), layout)
     key = raw_key(files)
     whole = processed(name, key) or canonical(layout.read(*files))
     return filtered(whole, name, minimum, kind, first_users, digest([key, minimum, kind, first_users]))

@@ -132,11 +132,7 @@ def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def filtered(
     data: Dataset, name: str, minimum: int = 1, kind: str = "core", first_users: int | None = None, key: str = ""
 ) -> Dataset:
-    """Filter a canonical data set and give those who are left new codes.
-
-    Raises:
-        UserError: the filter is unknown or leaves nothing.
-    """
+    """Filter a canonical data set and give those who are left new codes."""
     if kind not in FILTERS:
         raise UserError(f'"{kind}" is not a filter; choose one of {", ".join(FILTERS)}.')
     if first_users is not None and first_users < 1:
