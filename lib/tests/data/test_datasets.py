@@ -92,11 +92,6 @@ def test_one_pass_by_hand(raw):
     assert not datasets.load("books", 1).dated
 
 
-def test_filter_that_leaves_nothing_says_so(raw):
-    with pytest.raises(UserError, match="at least 50 events"):
-        datasets.load("books", 50)
-
-
 def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_path, monkeypatch):
     before = datasets.load("books", 2)
     datasets.convert("books")
@@ -123,22 +118,12 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
     assert not (tmp_path / "poems").exists()
 
 
-def test_an_unknown_data_set_is_named(raw):
-    with pytest.raises(UserError, match='"beuty" is not a data set \\(did you mean "beauty"\\?\\)'):
-        datasets.load("beuty", 1)
-
-
 def test_convert_does_not_mix_with_files_left_from_others(raw):
     (raw / "dataset.yaml").write_text("domain: movies")
     datasets.convert("novels", raw)
     (raw / "dataset.yaml").unlink()
     with pytest.raises(UserError, match=r"dataset\.yaml: left from other files"):
         datasets.convert("novels", raw)
-
-
-def test_no_users_at_all_is_no_choice(raw):
-    with pytest.raises(UserError, match='"first_users" is 0'):
-        datasets.load("books", 1, first_users=0)
 
 
 def test_present_counts_after_the_papers_filter(raw):
@@ -148,3 +133,22 @@ def test_present_counts_after_the_papers_filter(raw):
     (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
     datasets.convert("books")
     assert datasets.present()["books"]["interactions"] == 16
+
+
+@pytest.mark.parametrize(
+    ("name", "minimum", "first_users", "kind", "message"),
+    [
+        ("books", 50, None, "core", "books: no user and item are left with at least 50 events"),
+        ("books", 1, 0, "core", '"first_users" is 0'),
+        ("books", 1, None, "cores", '"cores" is not a filter; choose one of core, single'),
+        ("beuty", 1, None, "core", '"beuty" is not a data set \\(did you mean "beauty"\\?\\)'),
+    ],
+)
+def test_what_cannot_be_loaded_is_named(raw, name, minimum, first_users, kind, message):
+    with pytest.raises(UserError, match=message):
+        datasets.load(name, minimum, first_users, kind)
+
+
+def test_the_first_users_are_left(raw):
+    data = datasets.load("books", 1, first_users=2)
+    assert data.users["user_id"].tolist() == ["0", "1"] and "the first 2 of 8 users kept" in data.notes

@@ -7,6 +7,7 @@ import pytest
 import synthetic
 from seqdistill import data as datasets
 from seqdistill.io import UserError
+from test_datasets import decoded
 
 
 @pytest.fixture
@@ -25,9 +26,7 @@ def write(home, name, **files):
 
 
 def rows(data):
-    ids = data.items.set_index("item")["item_id"].loc[data.events["item"]].tolist()
-    users = data.users.set_index("user")["user_id"].loc[data.events["user"]].tolist()
-    return list(zip(users, ids, data.events["time"].tolist(), data.events["value"].tolist(), strict=True))
+    return [(*row, value) for row, value in zip(decoded(data), data.events["value"].tolist(), strict=True)]
 
 
 def texts(data):
@@ -105,7 +104,7 @@ def test_kion(home):
     write(home, "kion", interactions__csv=KION, items_en__csv=KION_ITEMS, users_en__csv="not read")
     data = datasets.load("kion", 1)
     days = (pd.to_datetime(["2021-05-10", "2021-05-11", "2021-05-29"]) - pd.Timestamp(0)) // pd.Timedelta("1s")
-    assert [row[:3] for row in rows(data)] == [
+    assert decoded(data) == [
         ("176549", "1659", days[0]),
         ("176549", "9506", days[1]),
         ("699317", "1659", days[2]),
@@ -133,7 +132,7 @@ def test_amazon_m2(home):
     case, glass, cable = "UK/B09W9FND7K", "UK/B09JSPLN1M", "UK/B09M7GY217"
     expected = [("0", case, 0), ("0", glass, 1), ("0", cable, 2), ("1", "DE/B09JSPLN1M", 0), ("1", "DE/B09JSPLN1M", 1)]
     expected += [("2", id_, place) for place, id_ in enumerate([case, glass, case, "UK/B0BBBBBBBB", cable])]
-    assert [row[:3] for row in rows(data)] == expected
+    assert decoded(data) == expected
     assert texts(data)[case]["desc"] == "Fits\nall" and texts(data)["DE/B09JSPLN1M"]["title"] == "Glas"
     assert not data.dated and data.events["value"].isna().all()
     assert "1 items (1 events) are not in the list of items: kept without texts" in data.notes
@@ -148,7 +147,7 @@ def test_amazon_beauty_5core(home):
         interactions__csv__gz="user_id,item_id,position\nA1,7806397051,0\nA1,B1,1\n",
     )
     data = datasets.load("amazon-beauty-5core", 1)
-    assert [row[:3] for row in rows(data)] == [("A1", "7806397051", 0), ("A1", "B1", 1)]
+    assert decoded(data) == [("A1", "7806397051", 0), ("A1", "B1", 1)]
     assert texts(data)["B1"] == {"title": "Lacquer, 0.5 oz", "brand": "OPI", "categories": "Makeup|Nails"}
     assert texts(data)["7806397051"] == {"title": "item 7806397051", "brand": "", "categories": ""}
     assert not data.dated
