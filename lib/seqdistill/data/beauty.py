@@ -64,7 +64,8 @@ def read_meta(path: Path) -> pd.DataFrame:
     for number, record in records(path, ast.literal_eval, "a Python dict"):
         asin, paths = record.get("asin"), record.get("categories") or []
         if not isinstance(asin, str) or not asin or asin in texts:
-            stop(path, number, "asin", asin, "the id stands here twice" if asin in texts else "an id is expected")
+            wrong = "the id stands here twice" if isinstance(asin, str) and asin else "an id is expected"
+            stop(path, number, "asin", asin, wrong)
         try:
             texts[asin] = [str(record.get("title", "")), categories(paths), *(str(record.get(n, "")) for n in PLAIN)]
         except TypeError:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
@@ -68,6 +67,8 @@ class Settings:
 
 def settings_of(path: Path) -> Settings:
     """Read dataset.yaml."""
+    import yaml
+
     where, parts = display_path(path), {"users": Users, "items": Items, "interactions": Interactions}
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}

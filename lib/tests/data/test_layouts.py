@@ -164,6 +164,7 @@ HOSTILE = [
     ("beauty", "meta_Beauty__json__gz", META + "['asin']\n", "line 3: not a Python dict"),
     ("beauty", "meta_Beauty__json__gz", META + "{'asin': 'B1', 'categories': [['B', 3]]}\n", "lists of names"),
     ("beauty", "meta_Beauty__json__gz", META + "{'title': 'x'}\n", 'line 3, field "asin": None: an id is expected'),
+    ("beauty", "meta_Beauty__json__gz", META + "{'asin': ['x']}\n", "field \"asin\": ['x']: an id is expected"),
     ("beauty", "meta_Beauty__json__gz", META + "{'asin': '0558925278'}\n", "the id stands here twice"),
     ("beauty", "reviews_Beauty__json", REVIEW + "{\n", "line 2: not JSON"),
     ("beauty", "reviews_Beauty__json", REVIEW.replace("5.0", '"five"'), "line 1, field \"overall\": 'five'"),
