@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measuring import timed
 from seqdistill.embeddings.reducers import fit
-from seqdistill.io import UserError, outputs_dir, save_csv
+from seqdistill.io import UserError, load_table, outputs_dir, save_csv
 from seqdistill.profiles.answers import Store
 from seqdistill.profiles.generate import generate, task_of
 from seqdistill.profiles.llm import open_llm
@@ -58,18 +59,34 @@ def throughput(name: str, users: int, preset: str) -> pd.DataFrame:
     return pd.DataFrame(rows[1:])
 
 
+def encoding(preset: str) -> pd.DataFrame:
+    """CPU seconds of the sentence encoder for some of a preset's profiles, its loading aside."""
+    from seqdistill.embeddings import encoders
+
+    texts = load_table(outputs_dir(preset) / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
+    run, _ = encoders.encoder_of("e5-small").open()
+    run(texts[:2], "passage")
+    cpu, wall = timed(lambda: run(texts, "passage"))
+    return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench_teacher.py")
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("umap").add_argument("sizes", type=int, nargs="+")
+    commands.add_parser("teacher").add_argument("--preset", default="default")
     llm = commands.add_parser("llm")
     llm.add_argument("name")
     llm.add_argument("--users", type=int, default=24)
     llm.add_argument("--preset", default="default")
     options = parser.parse_args()
     try:
-        asked = options.what == "llm"
-        table = throughput(options.name, options.users, options.preset) if asked else umap_times(options.sizes)
+        if options.what == "umap":
+            table = umap_times(options.sizes)
+        elif options.what == "teacher":
+            table = encoding(options.preset)
+        else:
+            table = throughput(options.name, options.users, options.preset)
         save_csv(table, outputs_dir("bench") / f"{options.what}.csv")
     except UserError as error:
         sys.exit(str(error))
