@@ -17,7 +17,7 @@ import pandas as pd
 from measuring import apart, measured, peak_mb
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.splits import leave_last_k
-from seqdistill.data.tables import core
+from seqdistill.data.tables import frequent
 from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, recommend
 from seqdistill.io import ROOT, outputs_dir, save_csv
 from seqdistill.training.epochs import epoch, training_rows
@@ -56,7 +56,7 @@ def prepare() -> None:
 
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, events in {"synth": walks(), "ml": datasets.load("movielens-small", 5).events}.items():
-        events = events[core(events["user"].to_numpy(), events["item"].to_numpy(), 5)]
+        events = events[frequent(events["user"].to_numpy(), events["item"].to_numpy(), 5)]
         events = events.sort_values(["user", "time"], kind="stable")[["user", "item"]].reset_index(drop=True)
         events = events.apply(lambda codes: codes.astype("category").cat.codes.astype(int) + 1)
         events["time"] = events.groupby("user").cumcount()
