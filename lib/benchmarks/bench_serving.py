@@ -27,7 +27,7 @@ from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES, chosen
-from seqdistill.training.epochs import epoch, training_rows
+from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.sweep import ranks, run_folder
 from seqdistill.training.train import TrainingData, fresh, load_model, load_training_data
 
@@ -65,9 +65,7 @@ def models(given: TrainingData) -> list[str]:
 def trained(model: str, variant: str) -> tuple[SequentialRecommender, Ragged]:
     """The student of seed 0, and the histories of the test set."""
     given = load_training_data(HOME / "artifacts")
-    return load_model(
-        run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs"), given.items
-    ), given.test.histories
+    return load_model(run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs")), given.test.histories
 
 
 def infer(model: str, variant: str, batch: int) -> dict:
@@ -239,7 +237,7 @@ def int8() -> pd.DataFrame:
         for seed in seeds:
             for (model, variant), job in chosen(HOME, given, seed).items():
                 if variant == "plain":
-                    net = load_model(run_folder(job, HOME / "runs"), given.items)
+                    net = load_model(run_folder(job, HOME / "runs"))
                     whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
                     files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
                     for kind, path in files.items():

@@ -22,7 +22,7 @@ from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank
 from seqdistill.io import ROOT, outputs_dir, save_csv
 from seqdistill.models.losses import full_softmax, sampled_softmax
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.epochs import epoch, training_rows
+from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.train import fresh, training_data
 
 OUT, FOLDER = outputs_dir("bench"), ROOT / "build" / "bench" / "student"

@@ -17,7 +17,7 @@ from seqdistill.embeddings import encoders
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.training.cold import item_vectors
 from seqdistill.training.sweep import Job, plan, ranks, results, sweep
 from seqdistill.training.train import load_teacher, load_training_data
@@ -29,7 +29,7 @@ FRESH = [2, 3, 4, 5, 6]  # seeds that chose nothing
 
 def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -> pd.DataFrame:
     """Train jobs; how they do on validation, and which is the same student without its teacher."""
-    planned = plan(jobs, seeds, next(iter(jobs.values())).given)
+    planned = plan(jobs, seeds, next(iter(jobs.values())).data)
     sweep(planned, RUNS)
     found = results(planned, RUNS)
     runs = {name: [found[name, seed] for seed in seeds] for name in jobs}

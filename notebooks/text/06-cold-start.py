@@ -38,7 +38,7 @@ from seqdistill.reporting import cold_tables
 from seqdistill.embeddings import encoders
 from seqdistill.reporting import report
 from seqdistill.serving import text_score
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend
@@ -408,7 +408,7 @@ report.show_figure(events_of, figures / "cold-events.png", cold_tables.display_p
 # %%
 left, gone, _ = draws[0]
 first = jobs[f"{lead} item-side-text", seeds[0]]
-model, unseen = load_model(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
+model, unseen = load_model(run_folder(first, runs)), cold.counts(left, len(items)) == 0
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]

@@ -11,7 +11,7 @@ from seqdistill.data.splits import places
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import Transform, fit, teacher_rows
 from seqdistill.profiles.facts import clean, facts_text, histories
-from seqdistill.training.ablations import Setup
+from seqdistill.training.ablation import Setup
 from seqdistill.training.sweep import Job, Jobs, plan
 from seqdistill.training.train import TrainingData, training_data
 

@@ -8,7 +8,7 @@ import torch
 from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.io import ROOT
-from seqdistill.training.ablations import (
+from seqdistill.training.ablation import (
     CONTROLS,
     Setup,
     gains_by,

@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
 from seqdistill.data.splits import leave_last_k
 from seqdistill.io import UserError, load_json, load_table, save_json
-from seqdistill.training import epochs
+from seqdistill.training import loop
 from seqdistill.training import train as engine
-from seqdistill.training.epochs import AdamW, rate, training_rows
+from seqdistill.training.loop import AdamW, rate, training_rows
 from seqdistill.training.train import load_model, run_key, train, training_data
 from torch.utils._python_dispatch import TorchDispatchMode
 
