@@ -148,9 +148,7 @@ inside = pd.DataFrame(
         "variant": variant,
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
-        "probe_r2": probe(
-            load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data
-        ),
+        "probe_r2": probe(load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in found.items()

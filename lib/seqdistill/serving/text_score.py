@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from seqdistill.data.cold import Perturbed, counts, group_of
 from seqdistill.data.sequences import Ragged, latest
 from seqdistill.evaluation.ranking import Score, blocks, metrics, rank
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.cold import Perturbed, counts, group_of
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model
 

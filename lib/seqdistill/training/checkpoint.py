@@ -37,7 +37,9 @@ def select(tensors: Tensors, part: str) -> Tensors:
 
 def save(folder: Path, history: list[dict], seconds: object, state: Tensors, best: Tensors) -> None:
     """Write a checkpoint: logs of all epochs so far, time spent, `state_of` now, and weights of the best epoch."""
-    tensors = {f"{part}.{name}": value for part, values in (("state", state), ("best", best)) for name, value in values.items()}
+    tensors = {
+        f"{part}.{name}": value for part, values in (("state", state), ("best", best)) for name, value in values.items()
+    }
     progress = {"progress": json.dumps({"history": history, "seconds": seconds})}
     save_with(lambda path: save_file(tensors, path, progress), folder / "checkpoint.safetensors")
 

@@ -1,4 +1,4 @@
-"""Cold items and new users: what is taken out of training, its statistics, and the runs that are compared on it."""
+"""Cold items and new users: the runs that are compared on them."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 
 from seqdistill.config import ItemText, TrainConfig
-from seqdistill.data.splits import places
+from seqdistill.data.cold import newcomers
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import Transform, fit, teacher_rows
 from seqdistill.profiles.facts import clean, facts_text, histories
@@ -15,76 +15,14 @@ from seqdistill.training.ablation import Setup
 from seqdistill.training.sweep import Job, Jobs, plan
 from seqdistill.training.train import TrainingData, training_data
 
-GROUPS = ("removed", "reduced", "affected", "unaffected")
-Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left, items removed, items reduced
 Told = tuple[np.ndarray, np.ndarray]  # users [n], vectors of what was written about them [n, e]
-
-
-def cold_items(
-    events: pd.DataFrame, share: float = 0.4, removed: float = 0.5, kept: tuple[int, int] = (6, 9), seed: int = 0
-) -> Perturbed:
-    """Make items cold: take a share of the items that are test targets out of training, or starve them.
-
-    Of the chosen items, `removed` lose all training events; each of the others keeps some of them, as many and which
-    ones drawn with the seed (all, where it has no more). Other events stay as they are. As in Severin et al. (2026).
-
-    Args:
-        events: columns user, item, split; sorted by user, then time.
-        share: of the items that occur as test targets.
-        removed: share of the chosen that loses all; the others are reduced.
-        kept: fewest and most training events that a reduced item keeps.
-        seed: draws items and events.
-
-    Returns:
-        The events that are left, the items removed and the items reduced (sorted).
-    """
-    rng = np.random.default_rng(seed)
-    targets = np.unique(events.loc[events["split"] == "test", "item"])
-    chosen = rng.permutation(targets)[: round(share * len(targets))]
-    cut = int(removed * len(chosen))
-    gone, starved = np.sort(chosen[:cut]), np.sort(chosen[cut:])
-    item, train = events["item"].to_numpy(), (events["split"] == "train").to_numpy()
-    most = np.full(item.max() + 1, len(events))
-    most[gone] = 0
-    most[starved] = rng.integers(kept[0], kept[1] + 1, len(starved))
-    rows = rng.permutation(np.flatnonzero(train))
-    place = pd.Series(item[rows]).groupby(item[rows]).cumcount().to_numpy()
-    keep = ~train
-    keep[rows] = place < most[item[rows]]
-    return events[keep].reset_index(drop=True), gone, starved
-
-
-def group_of(items: np.ndarray, drawn: Perturbed) -> np.ndarray:
-    """Say of each item whether it was removed, reduced or left unaffected."""
-    return np.select([np.isin(items, part) for part in drawn[1:]], GROUPS[:2], "unaffected")
-
-
-def counts(events: pd.DataFrame, items: int) -> np.ndarray:
-    """Training events of every item, [V]; item i in place i - 1."""
-    return np.bincount(events.loc[events["split"] == "train", "item"], minlength=items + 1)[1:]
-
-
-def statistics(drawn: Perturbed) -> dict[str, int]:
-    """What is left, in the paper's columns: users, items and interactions of all splits, and who meets a cold item."""
-    left, removed, reduced = drawn
-    test = left[left["split"] == "test"]
-    return {
-        "users": left["user"].nunique(),
-        "items": left["item"].nunique(),
-        "interactions": len(left),
-        "removed": len(removed),
-        "reduced": len(reduced),
-        "test_users_with_cold_items": test.loc[
-            group_of(test["item"].to_numpy(), drawn) != "unaffected", "user"
-        ].nunique(),
-    }
 
 
 def expectation(sizes: pd.DataFrame, dataset: str, within: float = 0.05) -> str:
     """Say of each of the paper's counts whether ours, of the first seed, is within a share of it.
 
     Args:
-        sizes: one row per source, with columns dataset, source ("paper", or ours) and those of `statistics`.
+        sizes: one row per source, with columns dataset, source ("paper", or ours) and those of `data.cold.statistics`.
         dataset: ours.
         within: the share.
     """
@@ -179,26 +117,6 @@ def planned(
     for seed, own, leaking in zip(seeds, given, leaked, strict=True):
         jobs |= plan(runs | {f"{lead} leaked": Job(taught, leaking)}, [seed], own)
     return jobs
-
-
-def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.DataFrame:
-    """Take users out of training, and test them from their first events on, as if they had just come.
-
-    The first event of each is history; the next `most` are targets, so that target number n has n events before it.
-    The others train and validate as before and are not tested.
-
-    Args:
-        events: columns user, split; sorted by user, then time.
-        share: of the users.
-        most: targets of each.
-        seed: draws the users.
-    """
-    users = events["user"].unique()
-    drawn = np.random.default_rng(seed).choice(users, round(share * len(users)), replace=False)
-    before, _ = places(events)
-    tested = np.select([before == 0, before <= most], ["input", "test"], "unused")
-    known = events["split"].where(events["split"] != "test", "unused")
-    return events.assign(split=np.where(events["user"].isin(drawn), tested, known))
 
 
 def arrivals(

@@ -100,7 +100,10 @@ def cost(jobs: Jobs, runs: Path, workers: int) -> str:
             per_epoch[kind(done["config"])].append(seconds / len(done["history"]))
     todo = [to_dict(job.run) for job in missing(jobs, runs).values()]
     known = [config["epochs"] * median(per_epoch[kind(config)]) for config in todo if kind(config) in per_epoch]
-    hours, total = sum(known) / min(workers, len(todo) or 1) / 3600, len({run_folder(job, runs) for job in jobs.values()})
+    hours, total = (
+        sum(known) / min(workers, len(todo) or 1) / 3600,
+        len({run_folder(job, runs) for job in jobs.values()}),
+    )
     time = f"about {hours:.2f} h for {len(known)} of them" if known else "time unknown"
     epochs = sum(config["epochs"] for config in todo)
     return f"{total} runs, {len(todo)} to train, {workers} at a time: at most {epochs} epochs, {time}"
