@@ -93,10 +93,10 @@ Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a sh
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
-written = [cold.written(left, items) for left, _, _ in draws]
-careless = cold.written(events, items)
-profiles = [cold.told(texts, encoder) for texts in written]
-whole = cold.told(careless, encoder)
+written = [cold.write_facts(left, items) for left, _, _ in draws]
+careless = cold.write_facts(events, items)
+profiles = [cold.encode_facts(texts, encoder) for texts in written]
+whole = cold.encode_facts(careless, encoder)
 
 # %% [markdown]
 # How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:

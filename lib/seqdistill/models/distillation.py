@@ -75,7 +75,7 @@ class Pairing(NamedTuple):
 
 
 def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
-    """Pair this process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U]."""
+    """Pair a process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U]."""
     rows, candidates = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
     parts = (rows, candidates, np.searchsorted(candidates, users[rows]))
     return Pairing(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))

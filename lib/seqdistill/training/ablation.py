@@ -1,6 +1,6 @@
 """One ablation: its cells beside the plain student and the shuffled teachers; and which users and items gain."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,12 +23,12 @@ CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen
 class Setup:
     """What all ablations of a student share.
 
-    literal: its distillation in the paper's form. taught: in the form that projects the student. label: the first
-    columns of its tables.
+    alone: its plain run. literal, taught: its distillation in the paper's form, and in the form that projects the
+    student. label: the first columns of its tables.
     """
 
     home: Path
-    given: TrainingData
+    data: TrainingData
     alone: TrainConfig
     literal: Distillation
     taught: Distillation
@@ -38,29 +38,22 @@ class Setup:
 
 
 def setups(
-    home: Path, given: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
+    home: Path, data: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
 ) -> list[Setup]:
-    """Take the students of 04 and their distillations, as 04 left them; the student named `first`, if any, comes first.
+    """Read the students of 04 and their distillations; the student named `first`, if any, comes first.
 
     Raises:
         UserError: 04 has not run, or not with that student.
     """
-    chosen, found = load_json(home / "artifacts" / "student.json"), []
-    if first and first not in chosen["students"]:
-        raise UserError(f"04 has trained no {first!r}; there is {', '.join(chosen['students'])}.")
-    for model in sorted(chosen["students"], key=lambda name: name != first):
-        values = chosen["students"][model]
-        literal = parse(Distillation, values["teacher"], "student.json")
-        taught = parse(Distillation, {**values["teacher"], **chosen["own"]}, "student.json")
-        alone = parse(TrainConfig, values["run"], "student.json")
-        found.append(Setup(home, given, alone, literal, taught, seeds, cluster, {**label, "model": model}))
-    return found
-
-
-def shuffled(given: Setup, side: str) -> Distillation:
-    """Control of a side of the projection: the setting of 04, every user with another user's profile."""
-    setting = given.literal if side == "teacher" else replace(given.taught, projection=side)
-    return replace(setting, shuffled=True)
+    chosen = load_json(home / "artifacts" / "student.json")
+    students, made = chosen["students"], []
+    if first and first not in students:
+        raise UserError(f"04 has trained no {first!r}; there is {', '.join(students)}.")
+    for model in sorted(students, key=lambda name: name != first):
+        alone, setting = parse(TrainConfig, students[model]["run"], "student.json"), students[model]["teacher"]
+        literal, taught = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
+        made.append(Setup(home, data, alone, literal, taught, seeds, cluster, {**label, "model": model}))
+    return made
 
 
 def varied(jobs: dict[str, Job]) -> pd.DataFrame:
@@ -68,93 +61,86 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
     rows = {}
     for name, job in jobs.items():
         values = to_dict(job.run)
-        taught, shape = values.pop("distillation") or {}, values.pop("model")
-        own = {**values, **shape}
-        rows[name] = own | {f"distil_{key}" if key in own else key: value for key, value in taught.items()}
+        teacher, model = values.pop("distillation") or {}, values.pop("model")
+        values |= model
+        rows[name] = values | {f"distil_{key}" if key in values else key: value for key, value in teacher.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.loc[:, [len(set(map(str, table[name]))) > 1 for name in table]]
 
 
 def planned(
-    given: Setup, cells: dict[str, Distillation | TrainConfig | Job], own: list[str] | None = None
+    setup: Setup, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
 ) -> tuple[Jobs, dict[str, str]]:
-    """Plan an ablation: the plain student, the cells, a shuffled teacher for each side that a cell has.
-
-    Args:
-        given, cells: see `ablate`.
-        own: cells with a teacher of another kind, whose control is that teacher, shuffled: "<cell>-shuffled".
+    """Plan the plain student, the cells, and a shuffled teacher for each projection that a cell has; see `ablate`.
 
     Returns:
-        The runs, and the control of every taught cell.
+        The runs, and the control of every distilled cell.
     """
-    runs = {
-        name: replace(given.alone, distillation=it) if isinstance(it, Distillation) else it
-        for name, it in cells.items()
-    }
-    sides = {name: (it.run if isinstance(it, Job) else it).distillation for name, it in runs.items()}
-    controls = {name: CONTROLS[setting.projection] for name, setting in sides.items() if setting}
-    for name in own or []:
-        setting = replace(sides[name], shuffled=True)
-        controls[name] = f"{name}-shuffled"
-        runs[controls[name]] = runs[name]._replace(run=replace(runs[name].run, distillation=setting))
-    wanted = {
-        name: replace(given.alone, distillation=shuffled(given, side))
-        for side, name in CONTROLS.items()
-        if name in controls.values()
-    }
-    return plan({"plain": given.alone} | wanted | runs, given.seeds, given.given), controls
+    jobs = {}
+    for name, cell in cells.items():
+        run = replace(setup.alone, distillation=cell) if isinstance(cell, Distillation) else cell
+        jobs[name] = run if isinstance(run, Job) else Job(run, setup.data)
+    settings = {name: job.run.distillation for name, job in jobs.items() if job.run.distillation}
+    controls = {name: CONTROLS[setting.projection] for name, setting in settings.items()}
+    for name in own:
+        controls[name], setting = f"{name}-shuffled", replace(settings[name], shuffled=True)
+        jobs[controls[name]] = jobs[name]._replace(run=replace(jobs[name].run, distillation=setting))
+    shuffled = {}  # with the settings of 04
+    for projection, control in CONTROLS.items():
+        if control in controls.values():
+            setting = setup.literal if projection == "teacher" else replace(setup.taught, projection=projection)
+            shuffled[control] = replace(setup.alone, distillation=replace(setting, shuffled=True))
+    return plan({"plain": setup.alone} | shuffled | jobs, setup.seeds, setup.data), controls
 
 
 def ablate(
-    given: Setup, name: str, cells: dict[str, Distillation | TrainConfig | Job], own: list[str] | None = None
+    setup: Setup, name: str, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Train the cells, and compare them with the plain student and the shuffled teacher of their side.
+    """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
     Args:
-        given: see `Setup`.
+        setup: see `Setup`.
         name: of the table that is written, tables/ablation-<name>.csv.
         cells: variant -> what is trained; a distillation stands for the plain run with it.
-        own: cells that are tested against their own teacher, shuffled; the others against that of their side.
+        own: cells with a teacher of another kind, tested against that teacher, shuffled: "<cell>-shuffled".
 
     Returns:
-        `compare` on all targets with seen items kept, with the settings that vary as columns.
+        `compare` on all targets with seen items included, with the settings that vary as columns.
     """
-    jobs, controls = planned(given, cells, own)
-    sweep(jobs, given.home / "runs", given.cluster)
-    found = ranks(jobs, given.home / "runs")
-    against = dict.fromkeys((variant for variant in found if variant != "plain"), "plain")
-    table = compare(found, against, "included", False, controls)
-    settings = varied({variant: jobs[variant, given.seeds[0]] for variant in cells})
+    jobs, controls = planned(setup, cells, own)
+    sweep(jobs, setup.home / "runs", setup.cluster)
+    frames = ranks(jobs, setup.home / "runs")
+    against = dict.fromkeys((variant for variant in frames if variant != "plain"), "plain")
+    table = compare(frames, against, "included", False, controls)
+    settings = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
     table = table.merge(settings, "left", left_on="variant", right_index=True)
-    for place, (column, value) in enumerate(given.label.items()):
+    for place, (column, value) in enumerate(setup.label.items()):
         table.insert(place, column, value)
     table.attrs["runs"] = jobs
-    return save_csv(table, given.home / "tables" / f"ablation-{name}.csv")
+    return save_csv(table, setup.home / "tables" / f"ablation-{name}.csv")
 
 
-def taught_with(given: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:
-    """Give a problem the teacher that reduced vectors [n, r] of some users make."""
-    return replace(given, teacher=teacher_rows(space, owners, len(given.teacher)))
+def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:
+    """Give training data the teacher that reduced vectors [n, r] of some users make."""
+    return replace(data, teacher=teacher_rows(space, owners, len(data.teacher)))
 
 
 def noise_like(teacher: Tensor, seed: int) -> Tensor:
-    """Draw a teacher that knows nothing: Gaussian, with the covariance of the true one, for the same users; [U, r]."""
+    """Draw a teacher without knowledge: Gaussian, with the covariance of the true one, for the same users; [U, r]."""
     has = ~teacher.isnan().any(1)
     values, vectors = torch.linalg.eigh(torch.cov(teacher[has].T))
     drawn = torch.randn(int(has.sum()), teacher.shape[1], generator=torch.Generator().manual_seed(seed))
-    made = torch.full_like(teacher, torch.nan)
-    made[has] = drawn @ (vectors * values.clamp_min(0).sqrt()).T
-    return made
+    noise = torch.full_like(teacher, torch.nan)
+    noise[has] = drawn @ (vectors * values.clamp_min(0).sqrt()).T
+    return noise
 
 
 def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
-    """Take the teacher of all but a share of the users away; a larger share holds the smaller. [U, r] -> [U, r]."""
+    """Leave the teacher of a share of the users alone; a larger share holds the smaller. [U, r] -> [U, r]."""
     owners = (~teacher.isnan().any(1)).nonzero().squeeze(1)
     order = owners[torch.randperm(len(owners), generator=torch.Generator().manual_seed(seed))]
-    kept = order[: max(1, round(share * len(owners)))]
-    made = torch.full_like(teacher, torch.nan)
-    made[kept] = teacher[kept]
-    return made
+    chosen = order[: max(1, round(share * len(owners)))]
+    return torch.full_like(teacher, torch.nan).index_copy(0, chosen, teacher[chosen])
 
 
 def quarters(values: pd.Series) -> pd.Series:
@@ -169,28 +155,27 @@ def gains_by(
     baseline: list[pd.DataFrame],
     groupings: dict[str, Callable[[pd.DataFrame], pd.Series]],
 ) -> pd.DataFrame:
-    """Say who gains: the difference in NDCG@10 within groups of cases.
+    """Difference in NDCG@10 within groups of cases.
 
     Args:
         variant, baseline: per-case ranks, one frame per seed, of the same cases.
-        groupings: name -> cases -> group of each, a categorical in the order in which the groups are read; NaN is left
-            out.
+        groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out.
 
     Returns:
         One row per group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, and
         delta_ndcg@10 with its test, corrected for all rows.
     """
-    cut = [
-        (by, name, (groups == name).to_numpy())
+    masks = {
+        (by, name): (groups == name).to_numpy()
         for by, group in groupings.items()
         for groups in [group(baseline[0])]
         for name in groups.cat.categories
-    ]
-    cut, rows = [(by, name, at) for by, name, at in cut if at.any()], []
-    for by, name, at in cut:
-        a, b = ([by_user(frame[at], "included")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
-        row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(at.sum()), "users": len(b[0])}
-        test = paired(a, b, len(cut))
+    }
+    masks, rows = {key: mask for key, mask in masks.items() if mask.any()}, []
+    for (by, name), mask in masks.items():
+        a, b = ([by_user(frame[mask], "included")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
+        row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(mask.sum()), "users": len(b[0])}
+        test = paired(a, b, len(masks))
         row |= {"ndcg@10": np.mean([one.mean() for one in b]), "delta_ndcg@10": test.pop("delta"), **test}
         rows.append(row | {"once": len(variant) == len(baseline) == 1})
     return adjust_pvalues(pd.DataFrame(rows), [""])

@@ -1,4 +1,4 @@
-"""One step and one epoch of training.
+"""One step, one epoch, and when phase 1 and the run end.
 
 Under `accelerate launch` every process takes its share of each batch; gradients are summed, so that N processes train
 the model that one would.
@@ -142,3 +142,32 @@ def epoch(
         for name, value in step(batch, model, teacher, optimizer, config, machine).items():
             logs[name].append(value)
     return {name: float(torch.stack(values).double().mean()) if values else math.nan for name, values in logs.items()}
+
+
+def epochs_since_best(history: list[dict]) -> int:
+    """Count the epochs since the best validation NDCG@10."""
+    return len(history) - 1 - int(np.argmax([log["valid_ndcg@10"] for log in history])) if history else 0
+
+
+def in_phase_1(history: list[dict], config: TrainConfig) -> bool:
+    """Whether the next epoch distils: the fraction of phase 1 or its patience is not used up."""
+    setting = config.distillation
+    if not setting or any("loss_distil" not in log for log in history):
+        return False
+    hasty = 0 < setting.patience <= epochs_since_best(history)
+    return len(history) < round(config.epochs * setting.phase1_fraction) and not hasty
+
+
+def finished(history: list[dict], config: TrainConfig) -> bool:
+    """Whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
+    phase_2 = sum("loss_distil" not in log for log in history)
+    return len(history) == config.epochs or 0 < config.patience <= min(epochs_since_best(history), phase_2)
+
+
+def progress_line(history: list[dict], config: TrainConfig, rows: int, seconds: float) -> str:
+    """Say where a run stands, `seconds` being what an epoch took."""
+    log, left = history[-1], (config.epochs - len(history)) * seconds / 60
+    return (
+        f"epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation NDCG@10 "
+        f"{log['valid_ndcg@10']:.4f}, {rows / seconds:.0f} sequences/s, at most {left:.0f} min left"
+    )

@@ -22,14 +22,24 @@ from seqdistill.config import TrainConfig, parse, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
 from seqdistill.io import (
-    UserError, announce, content_digest, digest, display_path, load_json, load_table, save_json, save_table, save_with,
-    table_key, unusable,
-)  # fmt: skip
+    UserError,
+    announce,
+    content_digest,
+    digest,
+    display_path,
+    load_json,
+    load_table,
+    save_json,
+    save_table,
+    save_with,
+    table_key,
+    unusable,
+)
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
 from seqdistill.models.item_text import with_text
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training import checkpoint
-from seqdistill.training.loop import AdamW, epoch, training_rows
+from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, progress_line, training_rows
 
 ENGINE_VERSION = 1  # part of every run's key: raised by hand when the same config and data give other numbers
 QUIET = 20.0  # seconds between lines of progress
@@ -131,26 +141,6 @@ def train(config: TrainConfig, data: TrainingData, runs: Path, progress: Callabl
     return load_json(folder / "metrics.json") | {"folder": folder}
 
 
-def epochs_since_best(history: list[dict]) -> int:
-    """Count the epochs since the best validation NDCG@10."""
-    return len(history) - 1 - int(np.argmax([log["valid_ndcg@10"] for log in history])) if history else 0
-
-
-def in_phase_1(history: list[dict], config: TrainConfig) -> bool:
-    """Whether the next epoch distils: the fraction of phase 1 or its patience is not used up."""
-    setting = config.distillation
-    if not setting or any("loss_distil" not in log for log in history):
-        return False
-    hasty = 0 < setting.patience <= epochs_since_best(history)
-    return len(history) < round(config.epochs * setting.phase1_fraction) and not hasty
-
-
-def finished(history: list[dict], config: TrainConfig) -> bool:
-    """Whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
-    phase_2 = sum("loss_distil" not in log for log in history)
-    return len(history) == config.epochs or 0 < config.patience <= min(epochs_since_best(history), phase_2)
-
-
 def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommender, Teacher | None, AdamW, PartialState]:
     """Initialise what a run trains, on the device that there is: student, teacher, optimizer, and the machine.
 
@@ -222,15 +212,6 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     save_json(result, folder / "metrics.json")
     progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {seconds:.0f} CPU s")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
-
-
-def progress_line(history: list[dict], config: TrainConfig, rows: int, seconds: float) -> str:
-    """Say where a run stands, `seconds` being what an epoch took."""
-    log, left = history[-1], (config.epochs - len(history)) * seconds / 60
-    return (
-        f"epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation NDCG@10 "
-        f"{log['valid_ndcg@10']:.4f}, {rows / seconds:.0f} sequences/s, at most {left:.0f} min left"
-    )
 
 
 def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRecommender:

@@ -30,7 +30,7 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     items = pd.DataFrame({"item": range(1, 13), "title": [f"Title {i}." for i in range(1, 13)], "categories": "a|b"})
     left, removed, _ = drawn = cold_items(events, 0.6, seed=seed)
     assert not np.isin(training_data(left, 12).train.items, removed).any()
-    found, facts = histories(left[left["split"] == "train"], items), cold.written(left, items)
+    found, facts = histories(left[left["split"] == "train"], items), cold.write_facts(left, items)
     texts = " ".join([*facts.values(), *(line for one in found.values() for line in history_lines(one))])
     assert not [item for item in removed if f"Title {item}." in texts]
     assert cold.titles_named(events, facts, items, removed) == 0
@@ -52,9 +52,9 @@ def test_the_leak_is_counted():
     items = pd.DataFrame({"item": range(1, 8), "title": [f"Title {i}." for i in range(1, 8)]})
     left = events[~events["item"].isin([2, 6])]
     assert (
-        cold.titles_named(events, cold.written(events, items), items, np.array([2, 6])) == 1
+        cold.titles_named(events, cold.write_facts(events, items), items, np.array([2, 6])) == 1
     )  # of the three latest, 4 5 6
-    assert cold.titles_named(events, cold.written(left, items), items, np.array([2, 6])) == 0
+    assert cold.titles_named(events, cold.write_facts(left, items), items, np.array([2, 6])) == 0
 
 
 def test_the_papers_counts_are_an_expectation():
