@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from seqdistill.config import Distillation
-from seqdistill.io import UserError, load_json, save_table
+from seqdistill.io import UserError, save_table
 from seqdistill.training import checkpoint
 from seqdistill.training import train as engine
 from seqdistill.training.train import load_model, load_training_data, probe, run_key, train, training_data
