@@ -18,19 +18,6 @@ from seqdistill.training.train import TrainingData, training_data
 Encoded = tuple[np.ndarray, np.ndarray]  # users [n], vectors of their texts [n, e]
 
 
-def expectation(sizes: pd.DataFrame, dataset: str) -> str:
-    """Say of each of the paper's counts whether ours, of the first seed, is within 5 % of it.
-
-    sizes has one row per source: dataset, source ("paper", or ours) and the counts of `data.cold.statistics`.
-    """
-    rows = sizes[sizes["dataset"] == dataset].set_index("source").drop(columns="dataset")
-    if "paper" not in rows.index:
-        return f"The paper has no counts for {dataset}."
-    off = rows.drop("paper").iloc[0] / rows.loc["paper"] - 1
-    parts = [f"{name} {value:+.1%}: *{'met' if abs(value) <= 0.05 else 'not met'}*" for name, value in off.items()]
-    return f"Against the paper's counts, 5% allowed: {'; '.join(parts)}."
-
-
 def write_facts(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
     """Write a profile without an LLM (`facts_text`) of every user's training events: user -> text."""
     of_users = histories(events[events["split"] == "train"], items)

@@ -16,7 +16,7 @@ from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
-from seqdistill.reporting import cold_tables, report
+from seqdistill.reporting import cold_tables
 from seqdistill.serving import text_score
 from seqdistill.training import cold
 from seqdistill.training.train import training_data
@@ -55,16 +55,6 @@ def test_the_leak_is_counted():
         cold.titles_named(events, cold.write_facts(events, items), items, np.array([2, 6])) == 1
     )  # of the three latest, 4 5 6
     assert cold.titles_named(events, cold.write_facts(left, items), items, np.array([2, 6])) == 0
-
-
-def test_the_papers_counts_are_an_expectation():
-    paper = report.paper("cold_data").assign(source="paper")
-    ours = paper.iloc[[0]].assign(source="ours", items=16_000, removed=5_000)
-    said = cold.expectation(pd.concat([ours, paper], ignore_index=True), "beauty")
-    assert "users +0.0%: *met*" in said and "items +2.0%: *met*" in said and "removed +20.5%: *not met*" in said
-    assert (
-        cold.expectation(pd.concat([ours.assign(dataset="mine"), paper]), "mine") == "The paper has no counts for mine."
-    )
 
 
 def ranked(kept):
