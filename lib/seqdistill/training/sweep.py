@@ -135,13 +135,13 @@ def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = N
                 return
             at_once = min(workers or default, cores)
             announce(line := f"sweep: {reason}{cost(jobs, runs, at_once)}")
-            pool, bar = Parallel(n_jobs=at_once, return_as="generator_unordered"), tqdm(desc="runs", total=len(todo))
+            pool, bar = Parallel(n_jobs=at_once), tqdm(desc="runs", total=len(todo))
+            pool.print_progress = lambda pool=pool, bar=bar: bar.update(pool.n_completed_tasks - bar.n)
             if not bar.disable:
                 bar.write(line)
             try:
-                with bar:
-                    for _ in pool(delayed(train)(*job, runs) for job in todo.values()):
-                        bar.update()
+                with bar:  # no generator of results: Ray's back end has none
+                    pool(delayed(train)(*job, runs) for job in todo.values())
             except lost as raised:
                 error, reason = raised, f"a worker was lost ({type(raised).__name__}); going on; "
     if todo := missing(jobs, runs):
