@@ -39,7 +39,7 @@ from seqdistill.reporting import cold_tables
 from seqdistill.embeddings import encoders
 from seqdistill.reporting import report
 from seqdistill.serving import text_score
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend
@@ -75,13 +75,13 @@ save_csv(sizes, home / "tables" / "data-cold.csv")
 report.format_table(sizes, list(sizes.columns))
 
 # %% [markdown]
-# Where the data set is one of the paper's, its counts are an expectation:
+# Rows of `paper` are its counts; where the data set is one of the paper's, ours should be near them.
 
 # %%
 theirs = sizes[sizes["source"] == "paper"].set_index("dataset")
 part = (theirs["removed"] + theirs["reduced"]) / (theirs["items"] + theirs["removed"])
 said = ", ".join(f"{name} {value:.1%}" for name, value in part.items())
-Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a share of those left and removed: {said}.")
+Markdown(f"The paper's affected items as a share of those left and removed: {said}.")
 
 # %% [markdown]
 # ## The teacher sees what the student sees
@@ -93,10 +93,10 @@ Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a sh
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
-written = [cold.written(left, items) for left, _, _ in draws]
-careless = cold.written(events, items)
-profiles = [cold.told(texts, encoder) for texts in written]
-whole = cold.told(careless, encoder)
+written = [cold.write_facts(left, items) for left, _, _ in draws]
+careless = cold.write_facts(events, items)
+profiles = [cold.encode_facts(texts, encoder) for texts in written]
+whole = cold.encode_facts(careless, encoder)
 
 # %% [markdown]
 # How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:
@@ -409,7 +409,7 @@ report.show_figure(events_of, figures / "cold-events.png", cold_tables.display_p
 # %%
 left, gone, _ = draws[0]
 first = jobs[f"{lead} item-side-text", seeds[0]]
-model, unseen = load_model(run_folder(first, runs), len(items)), counts(left, len(items)) == 0
+model, unseen = load_model(run_folder(first, runs)), counts(left, len(items)) == 0
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]

@@ -16,7 +16,7 @@ from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
-from seqdistill.reporting import cold_tables, report
+from seqdistill.reporting import cold_tables
 from seqdistill.serving import text_score
 from seqdistill.training import cold
 from seqdistill.training.train import training_data
@@ -30,7 +30,7 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     items = pd.DataFrame({"item": range(1, 13), "title": [f"Title {i}." for i in range(1, 13)], "categories": "a|b"})
     left, removed, _ = drawn = cold_items(events, 0.6, seed=seed)
     assert not np.isin(training_data(left, 12).train.items, removed).any()
-    found, facts = histories(left[left["split"] == "train"], items), cold.written(left, items)
+    found, facts = histories(left[left["split"] == "train"], items), cold.write_facts(left, items)
     texts = " ".join([*facts.values(), *(line for one in found.values() for line in history_lines(one))])
     assert not [item for item in removed if f"Title {item}." in texts]
     assert cold.titles_named(events, facts, items, removed) == 0
@@ -52,19 +52,9 @@ def test_the_leak_is_counted():
     items = pd.DataFrame({"item": range(1, 8), "title": [f"Title {i}." for i in range(1, 8)]})
     left = events[~events["item"].isin([2, 6])]
     assert (
-        cold.titles_named(events, cold.written(events, items), items, np.array([2, 6])) == 1
+        cold.titles_named(events, cold.write_facts(events, items), items, np.array([2, 6])) == 1
     )  # of the three latest, 4 5 6
-    assert cold.titles_named(events, cold.written(left, items), items, np.array([2, 6])) == 0
-
-
-def test_the_papers_counts_are_an_expectation():
-    paper = report.paper("cold_data").assign(source="paper")
-    ours = paper.iloc[[0]].assign(source="ours", items=16_000, removed=5_000)
-    said = cold.expectation(pd.concat([ours, paper], ignore_index=True), "beauty")
-    assert "users +0.0%: *met*" in said and "items +2.0%: *met*" in said and "removed +20.5%: *not met*" in said
-    assert (
-        cold.expectation(pd.concat([ours.assign(dataset="mine"), paper]), "mine") == "The paper has no counts for mine."
-    )
+    assert cold.titles_named(events, cold.write_facts(left, items), items, np.array([2, 6])) == 0
 
 
 def ranked(kept):
