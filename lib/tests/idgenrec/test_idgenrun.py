@@ -8,7 +8,7 @@ from seqdistill.config import Distillation, to_dict
 from seqdistill.idgenrec import rivals
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates, word_tokenizer
-from seqdistill.idgenrec.model import IDGenRec, scratch, start
+from seqdistill.idgenrec.model import IDGenRec, scratch
 from seqdistill.io import UserError, load_json, load_table, save_json
 from seqdistill.training.sweep import cost, plan, run_folder, sweep
 from test_idgenrec import SMALL, TEXTS, TINY
@@ -35,12 +35,11 @@ def test_a_rerun_reads_the_finished_run(given, tmp_path):
     assert idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]["folder"] == home
     assert load_table(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
     assert {path.name for path in home.iterdir()} >= {"config.json", "ids.json", "model.safetensors", "cost.json"}
-    told = rivals.cost(home)
     run = load_json(home / "metrics.json")
+    told = rivals.cost(run)
     assert run["infer_cases"] == 6 and run["prefixes_per_epoch"] == 24 < run["prefixes"]
     passes = [log["cpu_s"] for log in run["history"] if log["trained"] == "recommender"]
     assert told["train_cpu_s_per_epoch"] == pytest.approx(np.mean(passes) / 24 * run["prefixes"])
-    assert 24 / run["prefixes"] * told["train_cpu_s_per_epoch"] < run["train_cpu_s_per_epoch"], "naming is no epoch"
     assert len(set(load_json(home / "ids.json")["ids"])) == 30
     assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 
@@ -80,9 +79,8 @@ def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
         scratch(TINY, len(tokenizer)).save_pretrained(tmp_path / name)
         tokenizer.save_pretrained(tmp_path / name)
     named = {"recommender": str(tmp_path / "recommender"), "generator": str(tmp_path / "generator")}
-    system = start(IDGenRec(**named, id_tokens=4), given, TEXTS)
+    system = idgenrun.start(IDGenRec(**named, id_tokens=4), given, TEXTS)
     assert len({tuple(row) for row in system.ids}) == len(TEXTS)
-    assert rivals.weights(named) == f"{named['recommender']}, {named['generator']}"
 
 
 def test_students_are_those_that_04_has_trained(given, tmp_path):
