@@ -131,16 +131,17 @@ class SequentialRecommender(nn.Module):
     def score(self, ids: Tensor) -> Tensor:
         """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `reads`."""
         rows = len(ids) if ids.is_cuda else max(1, TOGETHER // ids.shape[1])
-        return torch.cat([self.encode_last(part) for part in ids.split(rows)]) @ self.catalogue().T
+        parts = [part[:, : (part > 0).any(0).sum()] for part in ids.split(rows)]  # trimmed to their longest row
+        return torch.cat([self.encode_last(part) for part in parts]) @ self.catalogue().T
 
     def encode_last(self, ids: Tensor) -> Tensor:
-        """Encode the place after each history: [B, T] -> [B, d]."""
-        ids = ids[:, : (ids > 0).any(0).sum()]  # trim to the longest row
-        last = (ids > 0).sum(1) - 1
+        """Encode the place after each history, [B, T] -> [B, d]; no shape depends on values, so it can be exported."""
+        position, mask = (ids > 0).sum(1) - 1, None  # [B]
         if not self.config.causal:
-            last = last + 1
-            ids = F.pad(ids, (0, 1)).scatter(1, last[:, None], self.mask_id)
-        h, mask = self.embed(ids), None if self.config.causal else (ids > 0)[:, None, None]
+            position, ids = position + 1, F.pad(ids, (0, 1))
+            ids = torch.where(torch.arange(ids.shape[1], device=ids.device) == position[:, None], self.mask_id, ids)
+            mask = (ids > 0)[:, None, None]  # [B, 1, 1, T + 1]
+        h = self.embed(ids)  # [B, T, d]
         for block in self.blocks[:-1]:
             h = block(h, mask)
-        return self.scaled(self.norm(self.blocks[-1].last(h, last))).squeeze(1)
+        return self.scaled(self.norm(self.blocks[-1].last(h, position))).squeeze(1)
