@@ -102,17 +102,9 @@ def diverse(
 ) -> Tensor:
     """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
 
-    At every step a group sees what the groups before it chose, and pays `penalty` for each that chose the same token.
-
-    Args:
-        model: the generator.
-        texts: tokens, 0 at padding, [B, T].
-        penalty, groups: diversity penalty and number of groups, G.
-        least, most: fewest and most tokens before the end.
-        own: whether only tokens of the text may be written, each once.
-
-    Returns:
-        Tokens, [B, G, most], 0 after the end.
+    At every step a group pays `penalty` for each group before it that chose the same token. Reads texts [B, T], 0 at
+    padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; with `own`, tokens of the text alone, once
+    each.
     """
     rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()
     states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)

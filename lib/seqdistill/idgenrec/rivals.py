@@ -9,9 +9,9 @@ import numpy as np
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
 from seqdistill.idgenrec.model import IDGenRec
-from seqdistill.io import UserError, display_path, load_table
+from seqdistill.io import UserError, display_path
 from seqdistill.training.ablations import setups
-from seqdistill.training.sweep import Job, plan, run_folder
+from seqdistill.training.sweep import Job, plan, ranks, run_folder
 from seqdistill.training.train import TrainingData, load_teacher
 
 USER_IDS = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}  # by variant
@@ -34,15 +34,9 @@ def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int]
 
 
 def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[str], events: str) -> dict[str, list]:
-    """Read the ranks of the students that 04 trained with and without a teacher, and with further teachers of 03.
+    """Read the ranks of the students of 04, without a teacher, with the profiles' and with further `teachers` of 03.
 
-    Args:
-        home: a preset's folder.
-        data: what 04 trained on; events: key of its events.
-        seeds, teachers: seeds of the runs, names of the further teachers.
-
-    Returns:
-        System -> ranks by case, one frame per seed.
+    `home` is a preset's folder, `events` the key of its events. Returns, by system, ranks by case, a frame a seed.
 
     Raises:
         UserError: 04 has not trained the plain students with these seeds.
@@ -55,20 +49,19 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
         for name in teachers:
             teacher = load_teacher(home / "artifacts" / f"teacher-{name}.safetensors", events)
             runs[name] = Job(taught, replace(data, teacher=teacher))
-        for (name, _), job in plan(runs, seeds, data).items():
-            folder = run_folder(job, home / "runs")
-            if (folder / "metrics.json").exists():
-                systems.setdefault(f"{setup.label['model']} {name}", []).append(load_table(folder / "ranks.parquet"))
-            elif name == "plain":
-                raise UserError(f"{display_path(folder)}: not trained; run 04-distillation first.")
+        jobs = plan(runs, seeds, data).items()
+        trained = {name: job for name, job in jobs if (run_folder(job, home / "runs") / "metrics.json").exists()}
+        if any(("plain", seed) not in trained for seed in seeds):
+            raise UserError(f"{display_path(home / 'runs')}: a plain student is missing; run 04-distillation first.")
+        found = ranks(trained, home / "runs")
+        systems |= {f"{setup.label['model']} {name}": frames for name, frames in found.items()}
     return systems
 
 
 def cost(run: dict) -> dict[str, float]:
-    """What an epoch of a run took, from its log, and its parameters, as `efficiency.table` reads them.
+    """Seconds of a recommender's epoch over all training prefixes, scaled from the drawn ones of the log; parameters.
 
-    An epoch is one of the recommender over all training prefixes: what a pass over the drawn ones took, times all over
-    drawn. Naming the items and training the generator come on top.
+    Naming the items and training the generator come on top.
     """
     scale = run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]

@@ -52,18 +52,9 @@ def train(
     config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path,
     progress: Callable[[str], None] = announce,
 ) -> dict:  # fmt: skip
-    """Train and decode, resume or simply read a run; a second process that wants the same run waits for the first.
+    """Train, resume or simply read a run, as `training.train` does; return its metrics.json.
 
-    Args:
-        config: what to train.
-        data: its teacher is not used.
-        texts: of the items.
-        chosen: places of the test cases that are decoded.
-        runs: parent of the run's folder, which `key` names.
-        progress: takes a line after every epoch.
-
-    Returns:
-        The run's metrics.json.
+    `texts` are those of the items, `chosen` are the places of the test cases that are decoded.
     """
     home = runs / key(config, data, texts, chosen)
     home.mkdir(parents=True, exist_ok=True)
@@ -209,10 +200,7 @@ def requested(system: System, cases: Cases, place: int) -> float:
 
 
 def ranked(data: TrainingData, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFrame:
-    """Rank each target within its list, as `ranking.rank` does; a target that is not in it has the last rank, V.
-
-    For rank_unseen the items of the history are struck from the list.
-    """
+    """Rank each target in its list, for rank_unseen without the history's items; one that is not in it has rank V."""
     cases, rows = data.test, []
     for place, items in zip(chosen, lists, strict=True):
         target = cases.targets[place]

@@ -14,9 +14,6 @@ def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]
 
     Returns:
         The tokens, `end` among them, that may follow each prefix; the leaves: whole id -> item.
-
-    Raises:
-        ValueError: an id is empty, or two items share one.
     """
     following: dict[Tokens, set[int]] = {(): set()}
     leaves = {tuple(tokens): item for item, tokens in enumerate(ids, 1)}
@@ -39,7 +36,7 @@ def constrained_beam_search(
 
     Args:
         model: the recommender.
-        prompts: tokens, [B, T]; real: False at padding, [B, T].
+        prompts, real: tokens, and False at padding, [B, T].
         ids: tokens of each item's id.
         beams: K, both beams and length of the list.
 
@@ -49,18 +46,11 @@ def constrained_beam_search(
     end = model.config.eos_token_id
     following, leaves = trie(ids, end)
     output = model.generate(
-        input_ids=prompts,
-        attention_mask=real.long(),
-        num_beams=beams,
-        num_return_sequences=beams,
-        max_new_tokens=1 + max(map(len, ids)),
-        length_penalty=0.0,
+        input_ids=prompts, attention_mask=real.long(), max_new_tokens=1 + max(map(len, ids)), do_sample=False,
+        num_beams=beams, num_return_sequences=beams, length_penalty=0.0,
         prefix_allowed_tokens_fn=lambda _, tokens: following.get(tuple(tokens[1:].tolist()), [end]),
-        return_dict_in_generate=True,
-        output_scores=True,
-        do_sample=False,
-        decoder_start_token_id=model.config.decoder_start_token_id,
-    )
+        decoder_start_token_id=model.config.decoder_start_token_id, return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
     rows = [tuple(row[1 : row.index(end)]) if end in row else () for row in output.sequences.tolist()]
     scores = output.sequences_scores
     items = torch.tensor([leaves.get(row, 0) for row in rows]) * scores.isfinite().cpu()

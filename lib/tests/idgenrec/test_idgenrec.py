@@ -97,15 +97,12 @@ def test_a_short_beam_names_only_items_and_none_twice(system, given):
 
 
 @drawn(st.lists(st.text("ab é1", max_size=6), min_size=1, max_size=30))
-def test_ids_are_unique_whatever_the_texts(texts):
+def test_ids_are_unique_whatever_the_texts_and_made_of_rare_words(texts):
+    assert keywords(["the red sea", "the old sea", "the red house"], 3)[0] == ["red sea", "the red sea"]
     tokenizer = word_tokenizer(texts)
     ids = unique(keywords(texts, 6), tokenizer)
     found = [tuple(row) for row in tokenizer(ids, add_special_tokens=False)["input_ids"]]
     assert len(set(found)) == len(texts) and all(found)
-
-
-def test_keywords_are_the_rarest_words_in_the_order_of_the_text():
-    assert keywords(["the red sea", "the old sea", "the red house"], 3)[0] == ["red sea", "the red sea"]
 
 
 def test_a_written_id_has_only_words_of_its_text_and_groups_differ():
@@ -164,14 +161,11 @@ def test_a_prompt_says_what_its_template_says(system, given):
     assert tokenizer.decode(made.prompts[0]) == f"find the item that follows {history} for user {user} . </s>"
     target = system.events[2][3]
     assert made.labels[0].tolist() == [*system.ids[target - 1], END]
+    several = [(user, 3) for user in range(20)]
+    write_users(system, several)
+    labels = batch(system, several, [0] * 20).labels
+    assert ((labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (labels != 0).all(), "padding does not count"
     assert len(templates()) == len(pieces(tokenizer)) == 11 and source(system, sample)[1] == 2
-
-
-def test_labels_of_padding_do_not_count(system):
-    samples = [(user, 3) for user in range(20)]
-    write_users(system, samples)
-    made = batch(system, samples, [0] * 20)
-    assert ((made.labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (made.labels != 0).all()
 
 
 def test_the_generator_step_moves_the_generator_alone(system, given):
