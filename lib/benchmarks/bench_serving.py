@@ -26,7 +26,7 @@ from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES, chosen
-from seqdistill.training.epochs import epoch, training_rows
+from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.sweep import ranks, run_folder
 from seqdistill.training.train import fresh, load_model, load_training_data
 
@@ -45,7 +45,7 @@ def students(seed: int = 0) -> dict[tuple[str, str], object]:
 def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:
     """Load a student that chapter 4 trained."""
     job = students(seed)[model, variant]
-    return load_model(run_folder(job, HOME / "runs"), job.given.items)
+    return load_model(run_folder(job, HOME / "runs"))
 
 
 def overhead() -> pd.DataFrame:

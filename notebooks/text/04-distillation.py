@@ -148,9 +148,7 @@ inside = pd.DataFrame(
         "variant": variant,
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
-        "probe_r2": probe(
-            load_model(run_folder(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
-        ),
+        "probe_r2": probe(load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in found.items()
@@ -164,7 +162,7 @@ shares = told["variance_end"] / told["variance_start"]
 lines = [f"* {name}: its target ends with **{shares[name]:.4f}** of its variance" for name in controls]
 for name in controls:
     alone = [run_folder(jobs[f"{name.split()[0]} plain", seed], home / "runs") for seed in seeds]
-    r2 = np.mean([probe(load_model(run, problem.items), jobs[name, seeds[0]].given) for run in alone])
+    r2 = np.mean([probe(load_model(run), jobs[name, seeds[0]].data) for run in alone])
     lines.append(
         f"* {name}: a probe reads the teacher off it with R² {told.loc[name, 'probe_r2']:.4f}, off its plain form with "
         f"{r2:.4f}"

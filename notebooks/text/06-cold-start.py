@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
+from seqdistill.data.cold import GROUPS, cold_items, counts, statistics
 from seqdistill.embeddings import teachers as arms
 from seqdistill.evaluation import baselines
 from seqdistill.training import cold
@@ -38,7 +39,7 @@ from seqdistill.reporting import cold_tables
 from seqdistill.embeddings import encoders
 from seqdistill.reporting import report
 from seqdistill.serving import text_score
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend
@@ -61,13 +62,13 @@ report.style()
 key = table_key(artifacts / "events.parquet")
 events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 dataset, protocol = users[["dataset", "protocol"]].iloc[0]
-draws = [cold.cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
+draws = [cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
 
 # %% [markdown]
 # Counts are of what is left, in all splits; the users of the last column have a test target that is affected.
 
 # %%
-ours = pd.DataFrame([{"source": f"ours, seed {seed}", **cold.statistics(draws[n])} for n, seed in enumerate(seeds)])
+ours = pd.DataFrame([{"source": f"ours, seed {seed}", **statistics(draws[n])} for n, seed in enumerate(seeds)])
 sizes = pd.concat([ours.assign(dataset=dataset), report.paper("cold_data").assign(source="paper")], ignore_index=True)
 sizes = sizes[["dataset", *sizes.columns.drop("dataset")]]
 save_csv(sizes, home / "tables" / "data-cold.csv")
@@ -92,10 +93,10 @@ Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a sh
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
-written = [cold.written(left, items) for left, _, _ in draws]
-careless = cold.written(events, items)
-profiles = [cold.told(texts, encoder) for texts in written]
-whole = cold.told(careless, encoder)
+written = [cold.write_facts(left, items) for left, _, _ in draws]
+careless = cold.write_facts(events, items)
+profiles = [cold.encode_facts(texts, encoder) for texts in written]
+whole = cold.encode_facts(careless, encoder)
 
 # %% [markdown]
 # How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:
@@ -220,7 +221,7 @@ report.show_figure(drawn, figures / "cold.png", cold_tables.display_path(drawn, 
 taught = drawn.dropna(subset="control_delta_ndcg@10").set_index("group")
 lines = [
     f"* {group}: {report.sentence(taught.loc[[group]], name, 'control')}"
-    for group in cold.GROUPS
+    for group in GROUPS
     for name in taught.loc[[group], "variant"]
 ]
 Markdown("\n".join(lines))
@@ -408,7 +409,7 @@ report.show_figure(events_of, figures / "cold-events.png", cold_tables.display_p
 # %%
 left, gone, _ = draws[0]
 first = jobs[f"{lead} item-side-text", seeds[0]]
-model, unseen = load_model(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
+model, unseen = load_model(run_folder(first, runs)), counts(left, len(items)) == 0
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]

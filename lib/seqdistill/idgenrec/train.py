@@ -34,7 +34,7 @@ from seqdistill.idgenrec.model import (
 from seqdistill.idgenrec.trie import constrained_beam_search
 from seqdistill.io import announce, digest, load_json, save_json, save_table, save_with
 from seqdistill.training import checkpoint
-from seqdistill.training.epochs import AdamW
+from seqdistill.training.loop import AdamW
 from seqdistill.training.train import ENGINE_VERSION, TrainingData
 
 TAG_LR = 3e-3  # of a generator from scratch that learns keywords
@@ -131,7 +131,7 @@ def fit(
     }
     turn = ["recommender"] * config.recommender_epochs + ["generator"] * config.generator_epochs
     learners = (turn * config.rounds)[: config.rounds * len(turn) - config.generator_epochs]
-    history, before, state, _ = checkpoint.kept(home / "checkpoint")
+    history, before, state, _ = checkpoint.load(home / "checkpoint")
     if history:
         torch.set_rng_state(state.pop("random"))
         written = json.loads(bytes(state.pop("written").numpy()))
@@ -150,7 +150,7 @@ def fit(
         written = {"rng": rng.bit_generator.state, "ids": system.ids, "user_ids": list(system.user_ids.items())}
         state = checkpoint.state_of(pair, None, optimizer) | {"random": torch.get_rng_state()}
         state["written"] = torch.frombuffer(bytearray(json.dumps(written).encode()), dtype=torch.uint8)
-        checkpoint.keep(home / "checkpoint", history, time.process_time() - began, state, {})
+        checkpoint.save(home / "checkpoint", history, time.process_time() - began, state, {})
         left = mean(log["wall_s"] for log in history) * (len(learners) - len(history)) / 60
         progress(f"run {home.name}: epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}, "
                  f"{left:.1f} min left")  # fmt: skip

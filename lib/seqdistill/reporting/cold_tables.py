@@ -5,10 +5,10 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from seqdistill.data.cold import GROUPS, Perturbed, counts, group_of
 from seqdistill.data.sequences import Cases
 from seqdistill.evaluation.significance import SHOWN, TESTED, adjust_pvalues, by_user, columns_of, paired
 from seqdistill.io import UserError
-from seqdistill.training.cold import GROUPS, Perturbed, counts, group_of
 
 COUNTS = [-1, 0, 2, 5, 9, 20, np.inf]  # upper bounds of groups of training events
 COUNT_NAMES = ["0", "1-2", "3-5", "6-9", "10-20", "more"]

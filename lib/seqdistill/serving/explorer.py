@@ -17,7 +17,7 @@ from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
 from seqdistill.io import UserError, display_path, load_table, table_key
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model, load_training_data
 
@@ -79,7 +79,7 @@ def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> 
     if missing := [form for form in forms or ["plain"] if form not in trained]:
         there = ", ".join(trained) or "none"
         raise UserError(f'04 trained no {model} "{missing[0]}" with seed {seed}; there is {there}.')
-    return {form: load_model(folders[form], data.items) for form in forms or trained}
+    return {form: load_model(folders[form]) for form in forms or trained}
 
 
 def events_of(world: World, user: int, test: bool) -> np.ndarray:

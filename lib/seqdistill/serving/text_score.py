@@ -11,10 +11,10 @@ import torch
 from sklearn.linear_model import Ridge
 from torch import Tensor
 
+from seqdistill.data.cold import Perturbed, counts, group_of
 from seqdistill.data.sequences import Ragged, latest
 from seqdistill.evaluation.ranking import Score, blocks, metrics, rank
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.cold import Perturbed, counts, group_of
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model
 
@@ -79,7 +79,7 @@ def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
 def prepared(job: Job, folder: Path, draw: Perturbed, profile: np.ndarray) -> tuple:
     """Load a finished run's student; return it, its `reconstruction`, and which items have no training event."""
     _, data = job
-    model = load_model(run_folder(job, folder), data.items)
+    model = load_model(run_folder(job, folder))
     return model, reconstruction(states(model, data.train), profile), counts(draw[0], data.items) == 0
 
 
@@ -93,7 +93,7 @@ def grid_search(
     """
     rows = []
     for job, draw, profile in zip(jobs, draws, profiles, strict=True):
-        (model, read, unseen), valid = prepared(job, folder, draw, profile), job[1].valid
+        (model, read, unseen), valid = prepared(job, folder, draw, profile), job.data.valid
         h, group = states(model, valid.histories), group_of(valid.targets, draw)
         for weight, lift in ((weight, lift) for weight in weights for lift in lifts):
             score = linear_score(h, *with_profile_term(model, read, texts, unseen, weight, lift))
@@ -119,7 +119,7 @@ def rescored(
     """Rank the test cases of runs, one a seed, with the score of `with_profile_term`."""
     ranks = []
     for job, draw, profile in zip(jobs, draws, profiles, strict=True):
-        (model, read, unseen), test = prepared(job, folder, draw, profile), job[1].test
+        (model, read, unseen), test = prepared(job, folder, draw, profile), job.data.test
         scored = with_profile_term(model, read, texts, unseen, weight, lift)
         ranks.append(rank(test, linear_score(states(model, test.histories), *scored)))
     return ranks

@@ -21,7 +21,7 @@ from seqdistill.idgenrec.model import (
 )
 from seqdistill.idgenrec.train import decode, epoch, start
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
-from seqdistill.training.epochs import AdamW
+from seqdistill.training.loop import AdamW
 from seqdistill.training.train import training_data
 from transformers import T5Config, T5ForConditionalGeneration
 

@@ -60,7 +60,7 @@ def test_lists_are_those_of_the_two_students_without_what_was_chosen(home):
     lists = explore.recommended(world, 7)
     history = explore.events_of(world, 7, test=False)
     for name, run in {"plain": RUN, "distilled": replace(RUN, distillation=TAUGHT)}.items():
-        model = explore.load_model(home / "runs" / run_key(*Job(run, given)), 30)
+        model = explore.load_model(home / "runs" / run_key(*Job(run, given)))
         ids = torch.tensor(history[-10:])[None]
         scores = model.score(ids)[0].clone()
         scores[history - 1] = -torch.inf

@@ -8,7 +8,7 @@ import torch
 from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.io import ROOT
-from seqdistill.training.ablations import (
+from seqdistill.training.ablation import (
     CONTROLS,
     Setup,
     gains_by,
@@ -92,11 +92,11 @@ def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
         setting = jobs[control, 0].run.distillation
         assert setting.projection == side and setting.shuffled
     assert ("plain", 0) in jobs and jobs["plain", 0].run.distillation is None
-    other = Job(TrainConfig(distillation=cells["student"]), setup.given)
+    other = Job(TrainConfig(distillation=cells["student"]), setup.data)
     jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
     assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
     assert jobs["facts-shuffled", 0].run.distillation == replace(other.run.distillation, shuffled=True)
-    assert jobs["facts-shuffled", 0].given is other.given
+    assert jobs["facts-shuffled", 0].data is other.data
     assert {variant for variant, _ in planned(setup, {"longer": TrainConfig(epochs=3)})[0]} == {"plain", "longer"}
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from seqdistill.config import Distillation
-from seqdistill.io import UserError, load_json, save_table
+from seqdistill.io import UserError, save_table
+from seqdistill.training import checkpoint
 from seqdistill.training import train as engine
 from seqdistill.training.train import load_model, load_training_data, probe, run_key, train, training_data
 from test_train import SMALL, outcome
@@ -19,7 +20,7 @@ def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, afte
     shape = replace(SMALL.model, causal=causal)
     taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=Distillation(phase1_fraction=0.5))
     whole = outcome(taught, given, tmp_path / "whole")
-    keep, calls = engine.keep, []
+    keep, calls = checkpoint.save, []
 
     def killed(*arguments):
         keep(*arguments)
@@ -27,10 +28,10 @@ def test_a_resumed_run_equals_an_unbroken_one(given, tmp_path, monkeypatch, afte
         if len(calls) == after:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "keep", killed)
+    monkeypatch.setattr(checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(taught, given, tmp_path / "broken")
-    monkeypatch.setattr(engine, "keep", keep)
+    monkeypatch.setattr(checkpoint, "save", keep)
     resumed = outcome(taught, given, tmp_path / "broken")
     assert all(torch.equal(whole[0][name], resumed[0][name]) for name in whole[0])
     assert whole[1].equals(resumed[1]) and whole[2] == resumed[2]
@@ -40,24 +41,20 @@ def same(one, other):
     return all(torch.equal(one[0][name], other[0][name]) for name in one[0]) and one[1].equals(other[1])
 
 
-@pytest.mark.parametrize("damage", ["state", "best", "progress", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
 def test_a_damaged_checkpoint_is_not_used(given, tmp_path, monkeypatch, damage):
-    keep = engine.keep
+    save = checkpoint.save
 
     def killed(*arguments):
-        keep(*arguments)
+        save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine, "keep", killed)
+    monkeypatch.setattr(checkpoint, "save", killed)
     with pytest.raises(KeyboardInterrupt):
         train(SMALL, given, tmp_path / "broken")
-    monkeypatch.setattr(engine, "keep", keep)
-    checkpoint = tmp_path / "broken" / run_key(SMALL, given) / "checkpoint"
-    names = {"state": "state-1.safetensors", "best": "best-1.safetensors", "progress": "progress.json"}
-    if damage == "gone":
-        (checkpoint / names["state"]).unlink()
-    else:
-        (checkpoint / names[damage]).write_bytes(b"{")
+    monkeypatch.setattr(checkpoint, "save", save)
+    path = tmp_path / "broken" / run_key(SMALL, given) / "checkpoint" / "checkpoint.safetensors"
+    path.write_bytes({"cut": path.read_bytes()[:-9], "garbage": b"{" * 99, "empty": b""}[damage])
     monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
     assert same(outcome(SMALL, given, tmp_path / "broken"), outcome(SMALL, given, tmp_path / "whole"))
     assert "its checkpoint is damaged" in (tmp_path / "log").read_text()
@@ -66,16 +63,16 @@ def test_a_damaged_checkpoint_is_not_used(given, tmp_path, monkeypatch, damage):
 def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(given, tmp_path, monkeypatch):
     long = replace(SMALL, epochs=12, distillation=Distillation())
     whole = outcome(long, given, tmp_path / "whole")
-    checkpoint = tmp_path / "broken" / run_key(long, given) / "checkpoint" / "progress.json"
+    path = tmp_path / "broken" / run_key(long, given) / "checkpoint" / "checkpoint.safetensors"
     child = get_context("spawn").Process(target=train, args=(long, given, tmp_path / "broken"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums in the order of this process
     child.start()
-    while child.is_alive() and not checkpoint.exists():
+    while child.is_alive() and not path.exists():
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.join()
-    assert checkpoint.exists() and not (checkpoint.parent.parent / "metrics.json").exists()
-    done = len(load_json(checkpoint)["history"])
+    assert path.exists() and not (path.parents[1] / "metrics.json").exists()
+    done = len(checkpoint.load(path.parent)[0])
     epoch, trained = engine.epoch, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "epoch", lambda *given: trained.append(1) or epoch(*given))
@@ -102,7 +99,7 @@ def test_two_processes_train_a_run_once(given, tmp_path):
 
 def test_the_saved_student_ranks_as_its_run_did(given, tmp_path):
     _, ranks, _ = outcome(SMALL, given, tmp_path)
-    model = load_model(tmp_path / run_key(SMALL, given), given.items)
+    model = load_model(tmp_path / run_key(SMALL, given))
     assert engine.rank(given.test, engine.model_score(model)).equals(ranks)
     alone = [
         engine.user_vector(model(ids)[1][-2], ids > 0)

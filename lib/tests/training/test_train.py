@@ -13,9 +13,9 @@ from safetensors.torch import load_file
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
 from seqdistill.data.splits import leave_last_k
 from seqdistill.io import UserError, load_json, load_table, save_json
-from seqdistill.training import epochs
+from seqdistill.training import loop
 from seqdistill.training import train as engine
-from seqdistill.training.epochs import AdamW, rate, training_rows
+from seqdistill.training.loop import AdamW, rate, training_rows
 from seqdistill.training.train import load_model, run_key, train, training_data
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -102,18 +102,18 @@ def test_patience_waits_for_the_end_of_phase_one():
     alone = [{"valid_ndcg@10": 0.5}] + [{"valid_ndcg@10": 0.1}] * 4
     late = [{**log, "loss_distil": 1.0} for log in alone[:3]] + alone[3:]
     run = replace(SMALL, epochs=9, patience=3)
-    assert engine.finished(alone, run) and not engine.finished(late, run)
-    assert not engine.finished(alone, replace(run, patience=0))
+    assert loop.finished(alone, run) and not loop.finished(late, run)
+    assert not loop.finished(alone, replace(run, patience=0))
 
 
 def test_phase_one_ends_by_its_share_or_its_patience_and_for_good():
     logs = [{"valid_ndcg@10": value, "loss_distil": 1.0} for value in (0.1, 0.3, 0.2, 0.2)]
     run = replace(SMALL, epochs=10, distillation=Distillation(phase1_fraction=0.4))
-    assert [engine.taught(logs[:n], run) for n in range(5)] == [True] * 4 + [False]
+    assert [loop.in_phase_1(logs[:n], run) for n in range(5)] == [True] * 4 + [False]
     hasty = replace(run, distillation=Distillation(phase1_fraction=0.4, patience=1))
-    assert [engine.taught(logs[:n], hasty) for n in range(4)] == [True] * 3 + [False]
-    assert not engine.taught([*logs[:3], {"valid_ndcg@10": 0.9}], hasty)
-    assert not engine.taught([], SMALL)
+    assert [loop.in_phase_1(logs[:n], hasty) for n in range(4)] == [True] * 3 + [False]
+    assert not loop.in_phase_1([*logs[:3], {"valid_ndcg@10": 0.9}], hasty)
+    assert not loop.in_phase_1([], SMALL)
 
 
 def test_the_papers_windows_are_the_last_events(given):
@@ -229,7 +229,7 @@ def test_own_arrays_need_five_lines(tmp_path):
     found = train(run, given, tmp_path)
     assert found["test"]["included"]["recall@5"] == 1
     assert 0 < found["coverage@10"] <= 1
-    model = load_model(tmp_path / run_key(run, given), items=8)
+    model = load_model(tmp_path / run_key(run, given))
     assert model.score(torch.tensor([[1, 2, 3]])).argmax().item() + 1 == 4
 
 
@@ -271,9 +271,9 @@ def test_a_step_never_waits_for_its_device(given, loss, causal, setting):
     run = replace(SMALL, loss=loss, negatives=5, model=replace(SMALL.model, causal=causal, item_dropout=0.1))
     run = replace(run, distillation=Distillation(**setting)) if setting else run
     model, teacher, optimizer, machine = engine.fresh(run, given)
-    batch = next(epochs.examples(training_rows(given.train, run), run, 0, model.mask_id))
+    batch = next(loop.examples(training_rows(given.train, run), run, 0, model.mask_id))
     with Reads() as reads:
-        log = epochs.step(batch, model.train(), teacher, optimizer, run, machine)
+        log = loop.step(batch, model.train(), teacher, optimizer, run, machine)
     assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
 
 
