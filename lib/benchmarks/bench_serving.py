@@ -121,12 +121,12 @@ def decode(folder: str) -> dict:
     home, values = Path(folder), presets.values_of(PRESET, "07-efficiency")
     cases = rivals.last_cases(data.test, values["cases"], values["draw"])
     settings = {**load_json(home / "config.json"), "tag_epochs": 0}
-    system = idgenrec.start(parse(idgenrec.IDGenRec, settings, folder), data, item_texts(items))
+    system = idgenrun.start(parse(idgenrec.IDGenRec, settings, folder), data, item_texts(items))
     weights = load_file(home / "model.safetensors")
     for name in ("recommender", "generator"):
         own = {key.split(".", 1)[1]: value for key, value in weights.items() if key.startswith(name)}
         getattr(system, name).eval().load_state_dict(own, strict=False)
-    idgenrec.renamed(system, load_json(home / "ids.json")["ids"])
+    idgenrec.rename(system, load_json(home / "ids.json")["ids"])
     cpu, wall = timed(lambda: idgenrun.decode(system, data.test, cases))
     row = {"infer_cpu_s": cpu, "infer_wall_s": wall, "infer_cases": len(cases), "peak_rss_mb": peak_mb()}
     walls = [1000 * idgenrun.requested(system, data.test, place) for place in cases[:ASKED]]

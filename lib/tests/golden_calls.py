@@ -20,6 +20,7 @@ from seqdistill.evaluation.baselines import item_knn, popularity, recent_popular
 from seqdistill.evaluation.ranking import metrics, rank, ranks_of, recommend, topk
 from seqdistill.evaluation.significance import compare
 from seqdistill.idgenrec import model as idgenrec
+from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.io import load_table, save_table
@@ -120,7 +121,7 @@ def scored(model, ids):
 def named(texts):
     """First and rewritten ids of items, and a prompt, of an untrained IDGenRec."""
     config = idgenrec.IDGenRec(layers=1, width=16, heads=2, tag_epochs=0, history=4, id_tokens=4)
-    system = idgenrec.start(config, engine.training_data(circle(), 30), texts)
+    system = idgenrun.start(config, engine.training_data(circle(), 30), texts)
     first = system.tokenizer.batch_decode(system.ids)
     idgenrec.write_users(system, [(2, 3)])
     prompt = system.tokenizer.decode(idgenrec.batch(system, [(2, 3)], [9]).prompts[0])

@@ -125,7 +125,9 @@ curve = curve.groupby(["step", "trained"])["loss"].mean().reset_index()
 report.format_table(curve, list(curve.columns))
 
 # %% tags=["nbval-ignore-output"]
-Markdown("\n".join(f"* {name}: {rivals.spending(run)}" for (name, _), run in runs.items()))
+spending = pd.DataFrame([{"variant": name, **run, **rivals.cost(run)} for (name, _), run in runs.items()])
+counts = ["prefixes", "prefixes_per_epoch", "infer_cases"]
+report.format_table(spending, ["variant", *counts, "train_cpu_s_per_epoch", "infer_cpu_s", "request_s"])
 
 # %% [markdown]
 # ## Beside the students
@@ -148,7 +150,8 @@ dataset, protocol = users[["dataset", "protocol"]].iloc[0]
 words = both["variant"].str.split(" ", n=1, expand=True)
 table = both.assign(dataset=dataset, protocol=f"{protocol}/last", model=words[0])
 table["variant"] = words[1].where(table["model"] != "IDGenRec", both["variant"])
-table["weights"] = [rivals.weights(idgenrec) if model == "IDGenRec" else "" for model in table["model"]]
+weights = ", ".join(idgenrec[name] for name in ("recommender", "generator") if name in idgenrec)
+table["weights"] = table["model"].map({"IDGenRec": weights or "trained from scratch"}).fillna("")
 first = ["dataset", "protocol", "model", "variant"]
 table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], home / "tables" / "idgenrec.csv")
 
@@ -240,7 +243,7 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 # %%
 rounds = efficiency.bench(bench, "serving")
 here = (rounds["cases"] == len(problem.test)).all()
-first = {name: run["folder"] for (name, one), run in runs.items() if one == idgenrec_seeds[0] and here}
+first = {name: run for (name, one), run in runs.items() if one == idgenrec_seeds[0] and here}
 decoded = efficiency.bench(bench, "rival").set_index("system").drop(columns=["load", "date"]).to_dict("index")
 systems = efficiency.table(pairs, rounds, {name: rivals.cost(first[name]) | decoded[name] for name in first})
 named = kept[kept["variant"].isin(efficiency.NAMES) & here].to_dict("records")

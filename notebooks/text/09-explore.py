@@ -14,7 +14,7 @@ import os
 
 from IPython.display import Markdown, display
 from seqdistill.serving import explorer as explore
-from seqdistill.reporting import report
+from seqdistill.reporting import figures, report
 from seqdistill.io import outputs_dir
 
 home = outputs_dir(preset)
@@ -97,7 +97,7 @@ Markdown(f"After {report.escaped(world.titles[first])}: {told}.")
 
 # %%
 headless = "TQDM_DISABLE" in os.environ
-print("two menus, in JupyterLab") if headless else display(explore.panel(world, user))
+print("two menus, in JupyterLab") if headless else display(explore.panel(world, user, figures.explore))
 
 # %% [markdown]
 # ## Limits

@@ -1,11 +1,11 @@
-"""Textual item ids: a tokenizer, keywords to start from, and a generator that writes ids by diverse beam search."""
+"""Textual item ids: a tokenizer, keywords as first ids, and a generator that writes ids by diverse beam search."""
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
-from itertools import count
+from itertools import chain, count
 
 import numpy as np
 import torch
@@ -15,22 +15,22 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 WORD = re.compile(r"\w+")
-READ = 256  # tokens of a text that the generator reads
-GROUPS = 10
-EFFORTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # diversity penalty, fewest tokens
+MAX_TEXT = 256  # tokens of a text that the generator reads
+BEAM_GROUPS = 10
+ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # diversity penalty, fewest tokens
 
 
 def word_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Make a lower-case tokenizer whose tokens are the words, marks and digits of the texts, and T5's special ones."""
+    """Make a lower-case tokenizer of the texts' words and punctuation marks, the digits, and T5's special tokens."""
     normal, split = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()]), pre_tokenizers.Whitespace()
-    known = {word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text))}
-    tokens = ["<pad>", "</s>", "<unk>", *sorted(known | set(map(str, range(10))))]
-    found = Tokenizer(WordLevel({token: place for place, token in enumerate(tokens)}, unk_token="<unk>"))
-    found.normalizer, found.pre_tokenizer = normal, split
-    return PreTrainedTokenizerFast(tokenizer_object=found, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
+    vocabulary = {word for text in texts for word, _ in split.pre_tokenize_str(normal.normalize_str(text))}
+    tokens = ["<pad>", "</s>", "<unk>", *sorted(vocabulary | set(map(str, range(10))))]
+    tokenizer = Tokenizer(WordLevel({token: number for number, token in enumerate(tokens)}, unk_token="<unk>"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normal, split
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
 
 
-def tokens_of(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
+def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
     """Tokenize texts, without special tokens."""
     return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
 
@@ -39,6 +39,11 @@ def stacked(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
     """Stack token rows into [B, T], padded on the right."""
     width = max(map(len, rows))
     return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+
+
+def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
+    """Cut token rows to what the generator reads, and end them: [B, T], 0 at padding."""
+    return stacked([[*row[: MAX_TEXT - 1], end] for row in rows])
 
 
 def templates() -> list[str]:
@@ -61,37 +66,34 @@ def words(text: str) -> list[str]:
 def keywords(texts: Sequence[str], most: int) -> list[list[str]]:
     """Candidates for each text's id: its rarest 2 words in the order of the text, then its rarest 3, ... `most`."""
     split = [words(text) for text in texts]
-    spread = Counter(word for found in split for word in found)
-    rare = [sorted(found, key=lambda word: spread[word]) for found in split]
+    frequency = Counter(chain.from_iterable(split))
+    rarest = [sorted(row, key=lambda word: frequency[word]) for row in split]
     return [
-        [" ".join(word for word in found if word in rarest[:size]) for size in range(2, most + 1)]
-        for found, rarest in zip(split, rare, strict=True)
+        [" ".join(word for word in row if word in rare[:size]) for size in range(2, most + 1)]
+        for row, rare in zip(split, rarest, strict=True)
     ]
 
 
-def first_unused(candidates: Iterable[tuple[str, list[int]]], taken: set[tuple[int, ...]]) -> str | None:
-    """Take the first candidate (text, tokens) that is no item's yet, and note it; None where all are taken."""
-    for candidate, tokens in candidates:
-        if tokens and tuple(tokens) not in taken:
-            taken.add(tuple(tokens))
+def first_unused(
+    candidates: Iterable[str], tokenizer: PreTrainedTokenizerBase, taken: set[tuple[int, ...]]
+) -> str | None:
+    """Take the first candidate whose tokens are no item's id yet, and add them to `taken`; None where there is none."""
+    for candidate in candidates:
+        if (tokens := tuple(tokens_of(tokenizer, [candidate])[0])) and tokens not in taken:
+            taken.add(tokens)
             return candidate
     return None
 
 
-def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerFast) -> list[str]:
+def numbered(text: str) -> Iterator[str]:
+    """Yield a text with 2, 3, ... behind it, digit by digit."""
+    return (f"{text} {' '.join(str(number))}".strip() for number in count(2))
+
+
+def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Give every item the first of its candidates that no earlier item has; the last resort is a number behind it."""
     taken: set[tuple[int, ...]] = set()
-    return [
-        first_unused(zip(row, tokens_of(tokenizer, row), strict=True), taken)
-        or first_unused(numbered(row[-1], tokenizer), taken)
-        for row in candidates
-    ]
-
-
-def numbered(text: str, tokenizer: PreTrainedTokenizerFast) -> Iterable[tuple[str, list[int]]]:
-    """Yield a text with 2, 3, ... behind it, digit by digit, and its tokens."""
-    texts = (f"{text} {' '.join(str(number))}".strip() for number in count(2))
-    return ((found, tokens_of(tokenizer, [found])[0]) for found in texts)
+    return [first_unused(chain(row, numbered(row[-1])), tokenizer, taken) for row in candidates]
 
 
 @torch.inference_mode()
@@ -100,26 +102,16 @@ def diverse(
 ) -> Tensor:
     """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
 
-    A group sees, at every step, what the groups before it chose, and pays `penalty` for each that chose the same.
-
-    Args:
-        model: the generator.
-        texts: tokens, 0 at padding, [B, T].
-        penalty: see above.
-        least: fewest tokens before the end.
-        most: most tokens.
-        groups: G.
-        own: whether only tokens of the text may be written, each once.
-
-    Returns:
-        Tokens, [B, G, most], 0 after the end.
+    At every step a group pays `penalty` for each group before it that chose the same token. Reads texts [B, T], 0 at
+    padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; with `own`, tokens of the text alone, once
+    each.
     """
     rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()
     states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)
     real = real.repeat_interleave(groups, 0)
     token = torch.full((rows * groups, 1), model.config.decoder_start_token_id)
     closed = allowed(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1).logical_not()
-    going, found, cache = torch.ones(rows, groups, dtype=torch.bool), [], None
+    going, written, cache = torch.ones(rows, groups, dtype=torch.bool), [], None
     for step in range(most):
         out = model(encoder_outputs=(states,), attention_mask=real, decoder_input_ids=token, past_key_values=cache)
         cache, scores = out.past_key_values, out.logits[:, -1].log_softmax(-1).view(rows, groups, -1)
@@ -130,15 +122,15 @@ def diverse(
             chosen[:, group] = (scores[:, group] - penalty * used).argmax(-1)
             used.scatter_add_(1, chosen[:, group, None], torch.ones(rows, 1))
         going &= chosen != end
-        found.append(chosen * going)
-        token = found[-1].view(-1, 1)
+        written.append(chosen * going)
+        token = written[-1].view(-1, 1)
         if own:
             closed.scatter_(2, chosen[..., None], (chosen != end)[..., None])
-    return torch.stack(found, -1)
+    return torch.stack(written, -1)
 
 
 def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
-    """Say which tokens may be written, [B, size]: those of the text [B, T], or all; never padding or the unknown."""
+    """Tokens that may be written, [B, size]: those of the text [B, T], or all; never padding or the unknown."""
     mask = torch.full((len(texts), size), not own)
     if own:
         mask.scatter_(1, texts, True)
@@ -146,42 +138,24 @@ def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
     return mask
 
 
-def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
-    """Cut token rows to what the generator reads, and end them: [B, T], 0 at padding."""
-    return stacked([[*row[: READ - 1], end] for row in rows])
-
-
 def write_ids(
-    model: T5ForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
-    texts: Sequence[Sequence[int]],
-    most: int,
+    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[int]], most: int,
     own: bool,
-) -> list[str]:
-    """Write a unique id for every text: the first candidate that is not used yet.
+) -> list[str]:  # fmt: skip
+    """Write a unique id of at most `most` tokens for every tokenized text: the first candidate that is not used yet.
 
     Where all are used, the diversity penalty is raised, then the least length; a number behind the last candidate is
     the last resort.
-
-    Args:
-        model: the generator.
-        tokenizer: its tokenizer.
-        texts: tokens of the items' texts.
-        most: most tokens that are generated.
-        own: whether only tokens of the text may be written.
     """
-    found: list[str | None] = [None] * len(texts)
+    ids: list[str | None] = [None] * len(texts)
     taken: set[tuple[int, ...]] = set()
     last = [""] * len(texts)
-    for penalty, least in EFFORTS:
-        todo = [row for row, text in enumerate(found) if text is None]
+    for penalty, least in ATTEMPTS:
+        todo = [row for row, text in enumerate(ids) if text is None]
         for part in np.array_split(todo, -(-len(todo) // 64)) if todo else []:
             read = cut([texts[row] for row in part], tokenizer.eos_token_id)
-            written = diverse(model, read, penalty, least, most, GROUPS, own)
-            decoded = tokenizer.batch_decode(written.flatten(0, 1), skip_special_tokens=True)
-            kept = [" ".join(WORD.findall(text)) for text in decoded]
-            pairs = list(zip(kept, tokens_of(tokenizer, kept), strict=True))
-            for place, row in enumerate(part):
-                candidates = pairs[GROUPS * place : GROUPS * (place + 1)]
-                found[row], last[row] = first_unused(candidates, taken), candidates[-1][0]
-    return [text or first_unused(numbered(last[row], tokenizer), taken) for row, text in enumerate(found)]
+            for row, written in zip(part, diverse(model, read, penalty, least, most, BEAM_GROUPS, own), strict=True):
+                decoded = tokenizer.batch_decode(written, skip_special_tokens=True)
+                candidates = [" ".join(WORD.findall(text)) for text in decoded]
+                ids[row], last[row] = first_unused(candidates, tokenizer, taken), candidates[-1]
+    return [text or first_unused(numbered(last[row]), tokenizer, taken) for row, text in enumerate(ids)]

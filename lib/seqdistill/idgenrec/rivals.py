@@ -9,18 +9,16 @@ import numpy as np
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
 from seqdistill.idgenrec.model import IDGenRec
-from seqdistill.io import UserError, display_path, load_json, load_table
+from seqdistill.io import UserError, display_path
 from seqdistill.training.ablation import setups
-from seqdistill.training.sweep import Job, plan, run_folder
+from seqdistill.training.sweep import Job, plan, ranks, run_folder
 from seqdistill.training.train import TrainingData, load_teacher
+
+USER_IDS = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}  # by variant
 
 
 def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
-    """Choose each user's last case; with `most`, of so many users drawn at random.
-
-    Returns:
-        Places among the cases, ascending.
-    """
+    """Choose each user's last case; with `most`, of so many users drawn at random: places, ascending."""
     last = np.flatnonzero(np.append(cases.histories.users[1:] != cases.histories.users[:-1], True))
     return np.sort(np.random.default_rng(seed).permutation(last)[:most]) if most else last
 
@@ -32,66 +30,40 @@ def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int]
         UserError: a setting does not exist or does not fit.
     """
     base = parse(IDGenRec, values, where)
-    names = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}
-    return {(name, seed): replace(base, user_ids=it, seed=seed) for name, it in names.items() for seed in seeds}
+    return {(name, seed): replace(base, user_ids=how, seed=seed) for name, how in USER_IDS.items() for seed in seeds}
 
 
-def students(home: Path, given: TrainingData, seeds: list[int], arms: list[str], events: str) -> dict[str, list]:
-    """Read the ranks of the students that 04 has trained: plain, distilled in either form, and by other teachers.
+def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[str], events: str) -> dict[str, list]:
+    """Read the ranks of the students of 04, without a teacher, with the profiles' and with further `teachers` of 03.
 
-    Args:
-        home: a preset's folder.
-        given: its problem.
-        seeds: of the runs.
-        arms: further teachers of 03.
-        events: key of the events.
-
-    Returns:
-        System -> per-case ranks, one frame per seed.
+    `home` is a preset's folder, `events` the key of its events. Returns, by system, ranks by case, a frame a seed.
 
     Raises:
         UserError: 04 has not trained the plain students with these seeds.
     """
-    found: dict[str, list] = {}
-    for setup in setups(home, given, "", seeds, "loky", {}):
-        runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
+    systems: dict[str, list] = {}
+    for setup in setups(home, data, "", seeds, "loky", {}):
         taught = replace(setup.alone, distillation=setup.taught)
+        runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
         runs["distilled-student"] = taught
-        for arm in arms:
-            teacher = load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", events)
-            runs[arm] = Job(taught, replace(given, teacher=teacher))
-        for (name, _), job in plan(runs, seeds, given).items():
-            folder = run_folder(job, home / "runs")
-            if (folder / "metrics.json").exists():
-                found.setdefault(f"{setup.label['model']} {name}", []).append(load_table(folder / "ranks.parquet"))
-            elif name == "plain":
-                raise UserError(f"{display_path(folder)}: not trained; run 04-distillation first.")
-    return found
+        for name in teachers:
+            teacher = load_teacher(home / "artifacts" / f"teacher-{name}.safetensors", events)
+            runs[name] = Job(taught, replace(data, teacher=teacher))
+        jobs = plan(runs, seeds, data).items()
+        trained = {name: job for name, job in jobs if (run_folder(job, home / "runs") / "metrics.json").exists()}
+        if any(("plain", seed) not in trained for seed in seeds):
+            raise UserError(f"{display_path(home / 'runs')}: a plain student is missing; run 04-distillation first.")
+        found = ranks(trained, home / "runs")
+        systems |= {f"{setup.label['model']} {name}": frames for name, frames in found.items()}
+    return systems
 
 
-def weights(values: dict) -> str:
-    """Say what the models of some settings start from."""
-    config = parse(IDGenRec, values, "idgenrec")
-    return f"{config.recommender}, {config.generator}" if config.recommender else "trained from scratch"
+def cost(run: dict) -> dict[str, float]:
+    """Seconds of a recommender's epoch over all training prefixes, scaled from the drawn ones of the log; parameters.
 
-
-def cost(home: Path) -> dict[str, float]:
-    """What an epoch of a finished run took, from its folder, and its parameters, as `efficiency.table` reads them.
-
-    An epoch is one of the recommender over all training prefixes: what a pass over the drawn ones took, times all over
-    drawn. Naming the items and training the generator come on top.
+    Naming the items and training the generator come on top.
     """
-    run = load_json(home / "metrics.json")
     scale = run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]
-    epoch = {f"train_{of}_per_epoch": scale * mean(log[of] for log in passes) for of in ("cpu_s", "wall_s")}
-    return epoch | {"parameters": run["parameters"]}
-
-
-def spending(run: dict) -> str:
-    """Read aloud what a run took."""
-    return (
-        f"{run['train_cpu_s_per_epoch']:.0f} CPU seconds a pass over {run['prefixes_per_epoch']:,} of "
-        f"{run['prefixes']:,} prefixes, with its share of naming the items; {run['infer_cpu_s']:.0f} to decode "
-        f"{run['infer_cases']:,} cases, {run['request_s']:.2f} s for one request alone"
-    )
+    seconds = {f"train_{kind}_per_epoch": scale * mean(log[kind] for log in passes) for kind in ("cpu_s", "wall_s")}
+    return seconds | {"parameters": run["parameters"]}

@@ -6,31 +6,20 @@ import torch
 from torch import Tensor
 from transformers import T5ForConditionalGeneration
 
-from seqdistill.io import UserError
-
 Tokens = tuple[int, ...]
 
 
 def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]], dict[Tokens, int]]:
-    """Build the trie of the ids of items 1, 2, ... as a table; an id may be the beginning of another one.
-
-    Args:
-        ids: tokens of each id, without the end token.
-        end: the end token.
+    """Build the trie of the ids of items 1, 2, ... as tables; an id may be the beginning of another one.
 
     Returns:
-        The tokens that may follow each prefix; the leaves: whole id -> item.
-
-    Raises:
-        UserError: an id is empty, or two items share one.
+        The tokens, `end` among them, that may follow each prefix; the leaves: whole id -> item.
     """
     following: dict[Tokens, set[int]] = {(): set()}
-    leaves: dict[Tokens, int] = {}
-    for item, tokens in enumerate(map(tuple, ids), 1):
-        if not tokens or tokens in leaves:
-            why = f"the id of item {leaves[tokens]}, too" if tokens else "empty"
-            raise UserError(f"trie: the id of item {item} is {why}; every item needs one of its own.")
-        leaves[tokens] = item
+    leaves = {tuple(tokens): item for item, tokens in enumerate(ids, 1)}
+    if len(leaves) < len(ids) or () in leaves:
+        raise ValueError("trie: an id is empty, or two items share one; every item needs an id of its own.")
+    for tokens in leaves:
         for place, token in enumerate((*tokens, end)):
             following.setdefault(tokens[:place], set()).add(token)
     return {prefix: sorted(tokens) for prefix, tokens in following.items()}, leaves
@@ -47,30 +36,22 @@ def constrained_beam_search(
 
     Args:
         model: the recommender.
-        prompts: tokens, [B, T].
-        real: False at padding, [B, T].
+        prompts, real: tokens, and False at padding, [B, T].
         ids: tokens of each item's id.
         beams: K, both beams and length of the list.
 
     Returns:
         Items, best first, 0 where the catalogue is exhausted, [B, K]; their log-probabilities, [B, K].
     """
-    start, end = model.config.decoder_start_token_id, model.config.eos_token_id
+    end = model.config.eos_token_id
     following, leaves = trie(ids, end)
-    made = model.generate(
-        input_ids=prompts,
-        attention_mask=real.long(),
-        num_beams=beams,
-        num_return_sequences=beams,
-        max_new_tokens=1 + max(map(len, ids)),
-        length_penalty=0.0,
+    output = model.generate(
+        input_ids=prompts, attention_mask=real.long(), max_new_tokens=1 + max(map(len, ids)), do_sample=False,
+        num_beams=beams, num_return_sequences=beams, length_penalty=0.0,
         prefix_allowed_tokens_fn=lambda _, tokens: following.get(tuple(tokens[1:].tolist()), [end]),
-        return_dict_in_generate=True,
-        output_scores=True,
-        do_sample=False,
-        decoder_start_token_id=start,
-    )
-    rows = [tuple(row[1 : row.index(end)]) if end in row else () for row in made.sequences.tolist()]
-    scores = made.sequences_scores
+        decoder_start_token_id=model.config.decoder_start_token_id, return_dict_in_generate=True, output_scores=True,
+    )  # fmt: skip
+    rows = [tuple(row[1 : row.index(end)]) if end in row else () for row in output.sequences.tolist()]
+    scores = output.sequences_scores
     items = torch.tensor([leaves.get(row, 0) for row in rows]) * scores.isfinite().cpu()
     return items.view(-1, beams), scores.view(-1, beams)

@@ -7,23 +7,20 @@ from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
 from seqdistill.config import ModelConfig, TrainConfig
-from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
 from seqdistill.idgenrec.model import (
     IDGenRec,
     batch,
-    epoch,
     events_of,
     generator_loss,
     recommender_loss,
     rewrite,
     scratch,
     source,
-    start,
     write_users,
 )
+from seqdistill.idgenrec.train import decode, epoch, start
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
-from seqdistill.io import UserError
 from seqdistill.training.loop import AdamW
 from seqdistill.training.train import training_data
 from transformers import T5Config, T5ForConditionalGeneration
@@ -61,11 +58,10 @@ def test_a_trie_reaches_every_id_and_nothing_else(ids):
     assert whole == set(ids) and leaves == {tokens: item for item, tokens in enumerate(ids, 1)}
 
 
-def test_a_trie_refuses_what_is_no_name():
-    with pytest.raises(UserError, match="id of item 3 is the id of item 1, too"):
-        trie([(2,), (2, 3), (2,)], END)
-    with pytest.raises(UserError, match="id of item 2 is empty"):
-        trie([(2,), ()], END)
+@pytest.mark.parametrize("ids", [[(2,), (2, 3), (2,)], [(2,), ()]], ids=["twice", "empty"])
+def test_a_trie_refuses_ids_that_do_not_tell_items_apart(ids):
+    with pytest.raises(ValueError, match="every item needs an id of its own"):
+        trie(ids, END)
 
 
 @settings(max_examples=8)
@@ -95,21 +91,18 @@ def summed(model, prompts, tokens):
 
 
 def test_a_short_beam_names_only_items_and_none_twice(system, given):
-    lists = idgenrun.decode(system, given.test, np.arange(len(given.test)))
+    lists = decode(system, given.test, np.arange(len(given.test)))
     assert lists.shape == (len(given.test), TINY.beams) and lists.min() >= 1 and lists.max() <= given.items
     assert all(len(set(row)) == TINY.beams for row in lists)
 
 
 @drawn(st.lists(st.text("ab é1", max_size=6), min_size=1, max_size=30))
-def test_ids_are_unique_whatever_the_texts(texts):
+def test_ids_are_unique_whatever_the_texts_and_made_of_rare_words(texts):
+    assert keywords(["the red sea", "the old sea", "the red house"], 3)[0] == ["red sea", "the red sea"]
     tokenizer = word_tokenizer(texts)
     ids = unique(keywords(texts, 6), tokenizer)
     found = [tuple(row) for row in tokenizer(ids, add_special_tokens=False)["input_ids"]]
     assert len(set(found)) == len(texts) and all(found)
-
-
-def test_keywords_are_the_rarest_words_in_the_order_of_the_text():
-    assert keywords(["the red sea", "the old sea", "the red house"], 3)[0] == ["red sea", "the red sea"]
 
 
 def test_a_written_id_has_only_words_of_its_text_and_groups_differ():
@@ -142,8 +135,9 @@ def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, us
     other, before = changed(events, user)
     prompts = {}
     for name, table in {"one": events, "other": other}.items():
-        system.whole, system.known = events_of(training_data(table, 30))
-        system.users.clear()
+        data = training_data(table, 30)
+        system.events, system.trained = events_of(data.train, data.test)
+        system.user_ids.clear()
         write_users(system, [(user, before)])
         prompts[name] = batch(system, [(user, before)], [3])
     assert prompts["one"].prompts.tolist() == prompts["other"].prompts.tolist()
@@ -155,26 +149,23 @@ def test_the_leaking_variant_reads_the_target(given, events):
     leaking = start(replace(TINY, user_ids="leaking", tag_epochs=0), given, TEXTS)
     user, before = 0, 3
     assert source(leaking, (user, before)) == (user, (events["user"] == user).sum())
-    assert leaking.whole[user].tolist() == events.loc[events["user"] == user, "item"].tolist()
+    assert leaking.events[user].tolist() == events.loc[events["user"] == user, "item"].tolist()
 
 
 def test_a_prompt_says_what_its_template_says(system, given):
     tokenizer, sample = system.tokenizer, (2, 3)
     write_users(system, [sample])
     made = batch(system, [sample], [9])
-    user = tokenizer.decode(system.users[source(system, sample)])
-    history = " ; ".join(tokenizer.decode(system.ids[item - 1]) for item in system.whole[2][:3])
+    user = tokenizer.decode(system.user_ids[source(system, sample)])
+    history = " ; ".join(tokenizer.decode(system.ids[item - 1]) for item in system.events[2][:3])
     assert tokenizer.decode(made.prompts[0]) == f"find the item that follows {history} for user {user} . </s>"
-    target = system.whole[2][3]
+    target = system.events[2][3]
     assert made.labels[0].tolist() == [*system.ids[target - 1], END]
+    several = [(user, 3) for user in range(20)]
+    write_users(system, several)
+    labels = batch(system, several, [0] * 20).labels
+    assert ((labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (labels != 0).all(), "padding does not count"
     assert len(templates()) == len(pieces(tokenizer)) == 11 and source(system, sample)[1] == 2
-
-
-def test_labels_of_padding_do_not_count(system):
-    samples = [(user, 3) for user in range(20)]
-    write_users(system, samples)
-    made = batch(system, samples, [0] * 20)
-    assert ((made.labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (made.labels != 0).all()
 
 
 def test_the_generator_step_moves_the_generator_alone(system, given):
@@ -182,7 +173,7 @@ def test_the_generator_step_moves_the_generator_alone(system, given):
     old = {name: part.clone() for name, part in system.generator.named_parameters()}
     samples = np.array([(user, 3) for user in range(16)])
     optimizer = AdamW(list(system.generator.parameters()), 0.01, 0.0)
-    epoch(system, samples, generator_loss, optimizer, 8, np.random.default_rng(0))
+    epoch(system, "generator", samples, optimizer, 8, np.random.default_rng(0))
     assert all(torch.equal(part, before[name]) for name, part in system.recommender.state_dict().items())
     assert all(not torch.equal(part, old[name]) for name, part in system.generator.named_parameters())
 
@@ -203,7 +194,7 @@ def test_a_certain_generator_is_the_plain_prompt(system):
 
 
 def test_training_lowers_the_loss(system):
-    samples = np.array([(user, before) for user, known in system.known.items() for before in range(1, known)])
+    samples = np.array([(user, before) for user, known in system.trained.items() for before in range(1, known)])
     optimizer, rng = AdamW(list(system.recommender.parameters()), 0.01, 0.0), np.random.default_rng(0)
-    losses = [epoch(system, samples, recommender_loss, optimizer, 32, rng) for _ in range(3)]
+    losses = [epoch(system, "recommender", samples, optimizer, 32, rng) for _ in range(3)]
     assert losses[2] < 0.8 * losses[0]

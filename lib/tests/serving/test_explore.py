@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import save_file
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
 from seqdistill.io import UserError, load_table, save_json, save_table
+from seqdistill.reporting import figures
 from seqdistill.serving import explorer as explore
 from seqdistill.training.sweep import Job
 from seqdistill.training.train import load_training_data, run_key, train
@@ -44,8 +45,11 @@ def test_a_user_is_shown_as_the_chapters_left_it(home, events):
     world = explore.load(home, "SASRec", 1)
     assert world.texts[1] == "A viewer, 1\nA viewer, 2" and world.titles[5] == "4"
     own = events[events["user"] == 7]
-    assert explore.history(world, 7)["item"].tolist() == own.loc[own["split"] != "test", "item"].tolist()
-    assert explore.later(world, 7) == set(own.loc[own["split"] == "test", "item"]) and len(own) > 3
+    assert explore.events_of(world, 7, test=False).tolist() == own.loc[own["split"] != "test", "item"].tolist()
+    assert (
+        explore.events_of(world, 7, test=True).tolist() == own.loc[own["split"] == "test", "item"].tolist()
+        and len(own) > 3
+    )
     assert explore.neighbours(world, 7, 4).index.tolist() in ([6, 8, 5, 9], [8, 6, 9, 5], [6, 8, 9, 5], [8, 6, 5, 9])
     assert explore.introduced(world, 7).index[0] in ("u6", "u8")
 
@@ -54,16 +58,16 @@ def test_lists_are_those_of_the_two_students_without_what_was_chosen(home):
     world = explore.load(home, "SASRec", 1)
     given = load_training_data(home / "artifacts")
     lists = explore.recommended(world, 7)
-    history = explore.history(world, 7)["item"]
+    history = explore.events_of(world, 7, test=False)
     for name, run in {"plain": RUN, "distilled": replace(RUN, distillation=TAUGHT)}.items():
         model = explore.load_model(home / "runs" / run_key(*Job(run, given)))
-        ids = torch.tensor(history.tail(10).to_numpy())[None]
+        ids = torch.tensor(history[-10:])[None]
         scores = model.score(ids)[0].clone()
-        scores[history.to_numpy() - 1] = -torch.inf
+        scores[history - 1] = -torch.inf
         assert lists[name] == (scores.topk(10).indices + 1).tolist()
     assert lists["plain"] != lists["distilled"]
     table = explore.side_by_side(world, 7)
-    ticked = [item in explore.later(world, 7) for item in lists["plain"]]
+    ticked = [item in explore.events_of(world, 7, test=True) for item in lists["plain"]]
     assert table["plain"].str.endswith(" ✓").tolist() == ticked
 
 
@@ -81,7 +85,7 @@ def test_an_added_event_counts_and_leaves_the_list(home):
 
 def test_the_panel_follows_its_menus(home):
     world = explore.load(home, "SASRec", 1)
-    users, added, shown = explore.panel(world, 7).children
+    users, added, shown = explore.panel(world, 7, figures.explore).children
     assert users.value == 7 and len(users.options) == 40 and added.options[0] == ("nothing", 0)
     assert len(added.options) == 31 and shown is not None
 
@@ -90,7 +94,7 @@ def test_the_panel_follows_its_menus(home):
     ("change", "message"),
     [
         (lambda home: (home / "figures" / "map.csv").write_text("x,y\n1,2\n"), r"map\.csv: stale"),
-        (lambda home: save_json({"students": {"BERT4Rec": {}}}, home / "artifacts" / "student.json"), 'no "SASRec"'),
+        (lambda home: save_json({"students": {"BERT4Rec": {}}}, home / "artifacts" / "student.json"), "no 'SASRec'"),
         (lambda home: [path.unlink() for path in home.glob("runs/*/metrics.json")], 'no SASRec "plain" with seed 1'),
     ],
 )

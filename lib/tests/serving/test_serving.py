@@ -71,14 +71,6 @@ def test_every_length_and_batch_is_taken(house, kind):
 
 
 @pytest.mark.parametrize("model", RUNS)
-def test_the_exported_program_scores_as_the_student_does(house, model):
-    net = house[1][model, "distilled"][0]
-    program, ids = serving.exported(net).module(), torch.randint(1, ITEMS + 1, (5, 9))
-    ids[2, 4:] = 0
-    torch.testing.assert_close(program(ids), net.score(ids), rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("model", RUNS)
 def test_plain_and_distilled_are_the_same_graph(house, model):
     graphs = [onnx.load(house[1][model, variant][1]).graph for variant in ("plain", "distilled")]
     nodes = [[node.op_type for node in graph.node] for graph in graphs]
