@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -19,16 +20,16 @@ import pandas as pd
 import torch
 from bench_growth import SHAPE, grow, grow_users, growth, scan
 from measuring import apart, peak_mb, timed
-from seqdistill.config import parse
+from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.reporting.efficiency import NAMES, chosen
+from seqdistill.reporting.efficiency import NAMES
 from seqdistill.training.epochs import epoch, training_rows
-from seqdistill.training.sweep import ranks, run_folder
+from seqdistill.training.sweep import Job, ranks, run_folder
 from seqdistill.training.train import TrainingData, fresh, load_model, load_training_data
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
@@ -36,6 +37,16 @@ HOME = outputs_dir(PRESET)
 PAIRS, ROUNDS, PASSES, REQUESTS = 24, 2, 5, 2_000
 SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
+
+
+def chosen(home: Path, given: TrainingData, seed: int) -> dict[tuple[str, str], Job]:
+    """Runs of one seed that chapter 4 trained, by model ("SASRec") and variant ("plain", "distilled")."""
+    jobs = {}
+    for model, setting in load_json(home / "artifacts" / "student.json")["students"].items():
+        run = replace(parse(TrainConfig, setting["run"], "student.json"), seed=seed)
+        taught = replace(run, distillation=parse(Distillation, setting["teacher"], "student.json"))
+        jobs |= {(model, "plain"): Job(run, given), (model, "distilled"): Job(taught, given)}
+    return jobs
 
 
 def overhead() -> pd.DataFrame:
