@@ -16,12 +16,9 @@ AIM = 1.05  # what a teacher may cost: 5 % of training
 
 
 def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict] | None = None) -> pd.DataFrame:
-    """One row per system, medians over epochs and rounds; *_batch1 is of single requests, the rest of batches of 256.
+    """One row per system, medians over epochs (of phase 1, where taught) and rounds of serving.
 
-    Args:
-        overhead: seconds of epochs, with and without teacher; an epoch with teacher is one of phase 1.
-        serving: seconds of inference for the test set and peak memory, by batch, and a request's percentiles.
-        others: system -> the same columns of systems measured elsewhere.
+    Columns *_batch1 are of single requests, the others of batches of 256; `others` were measured elsewhere.
     """
     names = {"cpu_s": "infer_cpu_s", "wall_s": "infer_wall_s", "cases": "infer_cases"}
     medians = serving.groupby(["batch", "system"], sort=False).median(numeric_only=True).rename(columns=names)
@@ -41,8 +38,7 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
 def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
     """Ratio of CPU time with and without teacher per model: of an epoch of phase 1, with 95 % interval, and of a run.
 
-    The interval is Student's on the logarithm of the ratio of neighbouring epochs; the aim is met or missed where the
-    whole interval says so.
+    The interval is Student's on the logarithm of the ratio of neighbouring epochs; it decides whether the aim is met.
     """
     rows = []
     for model, group in pairs.groupby("model", sort=False):
@@ -57,14 +53,9 @@ def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratios(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """Cost of every system over that of SASRec (BERT4Rec + distillation: of BERT4Rec), beside the paper's.
+    """Cost of every system (`table`, inference per case) over that of SASRec (BERT4Rec + distillation: of BERT4Rec).
 
-    Args:
-        ours: see `table`; inference counts per case.
-        paper: the paper's seconds, columns dataset, system, train_s_per_epoch, infer_s.
-
-    Returns:
-        what, system, against, ours, and paper_low to paper_high over the paper's data sets, NaN where it has none.
+    Beside it paper_low to paper_high, over the paper's data sets; NaN where it has none.
     """
     ours, rows = ours.set_index("system"), []
     costs = {"training, an epoch": ("train_s_per_epoch", ours["train_cpu_s_per_epoch"])}
@@ -77,24 +68,6 @@ def ratios(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
             row = {"what": what, "system": system, "against": against, "ours": seconds[system] / seconds[against]}
             rows.append(row | {"paper_low": theirs.min(), "paper_high": theirs.max()})
     return pd.DataFrame(rows)
-
-
-def teacher_cost(profiles: pd.Series, parallel: int, encoder: pd.Series, umap: pd.DataFrame) -> pd.DataFrame:
-    """Users, tokens and seconds of each step that makes the teacher.
-
-    Args:
-        profiles: a row of profiles.csv; its seconds add up answers written `parallel` at a time.
-        encoder: texts and cpu_s of the measured sentence encoder.
-        umap: users and fit_cpu_s, one row per size; the largest counts.
-    """
-    tokens, most = profiles["prompt_tokens"] + profiles["output_tokens"], umap.loc[umap["users"].idxmax()]
-    steps = [
-        (f"profiles, {profiles['llm']}", int(profiles["covered"]), tokens, profiles["seconds"] / parallel),
-        (f"encoder, {encoder['encoder']}", int(encoder["texts"]), np.nan, encoder["cpu_s"]),
-        ("UMAP", int(most["users"]), np.nan, most["fit_cpu_s"]),
-    ]
-    steps = pd.DataFrame(steps, columns=["step", "users", "tokens", "seconds"])
-    return steps.assign(seconds_per_user=steps["seconds"] / steps["users"])
 
 
 def exponents(growth: pd.DataFrame) -> pd.DataFrame:
@@ -114,23 +87,18 @@ def exponents(growth: pd.DataFrame) -> pd.DataFrame:
 
 
 def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: float) -> pd.DataFrame:
-    """Carry the measured constants to a data set of Amazon-M2's size: hours of one thread, and what takes over.
+    """Carry the measured constants to Amazon-M2 with so many users: hours of one thread, and what takes over.
 
-    Args:
-        growth: with rows `of` = "amazon-m2", a step and a ranking at its catalogue and its length.
-        teacher: see `teacher_cost`.
-        users: of the data set, a training sequence each.
-        bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
+    teacher: columns step and seconds_per_user of profiles, encoder and UMAP. bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
     """
-    rows, measured = [], growth[growth["of"] == "amazon-m2"].to_dict("records")
-    for step in measured:
+    rows = []
+    for step in growth[growth["of"] == "amazon-m2"].to_dict("records"):
         hours = ceil(users / step["batch"]) * step["step_cpu_s"] / 3600
         exchange = 2 * 4 * step["items"] * step["dim"] / bandwidth / step["step_cpu_s"]
         row = {"what": f"an epoch, {step['loss']} softmax", "hours": hours, "memory_mb": step["peak_rss_mb"]}
         rows.append(row | {"exchange_share": exchange, "takes_over": "accelerate, several GPUs"})
-    hours, memory = users / 256 * measured[-1]["rank_256_cpu_s"] / 3600, measured[-1]["peak_rss_mb"]
-    rows.append({"what": "ranking of all users", "hours": hours, "memory_mb": memory})
-    rows[-1]["takes_over"] = "Ray, a shard of users a node"
+    row = {"hours": users / 256 * step["rank_256_cpu_s"] / 3600, "memory_mb": step["peak_rss_mb"]}
+    rows.append({"what": "ranking of all users", **row, "takes_over": "Ray, a shard of users a node"})
     taken = ("vLLM, several servers", "a GPU, users sharded", "UMAP fitted to a sample, the others transformed")
     for step, seconds, over in zip(teacher["step"], teacher["seconds_per_user"], taken, strict=True):
         rows.append({"what": step, "hours": users * seconds / 3600, "takes_over": over})

@@ -65,10 +65,7 @@ def test_an_exponent_is_the_slope_on_logarithmic_axes():
 def test_constants_are_carried_to_more_users():
     step = {"of": "amazon-m2", "loss": "full", "batch": 64, "items": 1000, "dim": 50, "step_cpu_s": 2.0}
     growth = pd.DataFrame([{**step, "rank_256_cpu_s": 0.5, "peak_rss_mb": 900.0}])
-    profiles = pd.Series({"llm": "x", "covered": 10, "prompt_tokens": 70, "output_tokens": 30, "seconds": 80.0})
-    umap = pd.DataFrame({"users": [5, 20], "fit_cpu_s": [1.0, 4.0]})
-    once = efficiency.teacher_cost(profiles, 4, pd.Series({"encoder": "e", "texts": 2, "cpu_s": 1.0}), umap)
-    assert once["seconds_per_user"].tolist() == [2.0, 0.5, 0.2] and once["tokens"].iloc[0] == 100
+    once = pd.DataFrame({"step": ["profiles, x", "encoder", "UMAP"], "seconds_per_user": [2.0, 0.5, 0.2]})
     far = efficiency.reach(growth, once, 6_401, 1e6).set_index("what")
     assert far.loc["an epoch, full softmax", "hours"] == pytest.approx(101 * 2 / 3600)  # 101 steps
     assert far.loc["profiles, x", "hours"] == pytest.approx(6_401 * 2 / 3600)
