@@ -89,7 +89,8 @@ def exponents(growth: pd.DataFrame) -> pd.DataFrame:
 def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: float) -> pd.DataFrame:
     """Carry the measured constants to Amazon-M2 with so many users: hours of one thread, and what takes over.
 
-    teacher: columns step and seconds_per_user of profiles, encoder and UMAP. bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
+    teacher: columns step and seconds_per_user of profiles, encoder and UMAP.
+    bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
     """
     rows = []
     for step in growth[growth["of"] == "amazon-m2"].to_dict("records"):
