@@ -163,20 +163,20 @@ report.show_figure(forest(compared, "Side of the projection and loss"), compared
 # %%
 jobs = plan({name: replace(given.alone, distillation=cell) for name, cell in sides.items()}, minor_seeds[:1], problem)
 inside = pd.DataFrame(
-    {"loss": jobs[name].run.distillation.loss, "side": jobs[name].run.distillation.projection, "epoch": epoch, **log}
+    {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
     for name, run in results(jobs, home / "runs").items()
+    for setting in [jobs[name].run.distillation]
     for epoch, log in enumerate(run["history"], 1)
 )
-inside = inside[["loss", "side", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
+inside = inside[["loss", "projection", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
 
 # %%
-shrunk = inside.dropna(subset="target_variance").groupby(["side", "loss"])["target_variance"]
-ratio = (shrunk.last() / shrunk.first()).rename("included").reset_index()
-kept = ratio.groupby("side")["included"].agg(["min", "max"])
+shrunk = inside.dropna(subset="target_variance").groupby(["projection", "loss"])["target_variance"]
+left = (shrunk.last() / shrunk.first()).groupby("projection").agg(["min", "max"])
 text = "Variance of the target at the end of phase 1, as a share of its start: "
-text += "; ".join(f"{side} {row['min']:.4f} to {row['max']:.4f}" for side, row in kept.iterrows())
+text += "; ".join(f"{name} {low:.4f} to {high:.4f}" for name, low, high in left.itertuples())
 titles = {"target_variance": "variance of the target", "probe_r2": "R² of the probe"}
-report.show_figure(over_epochs(inside, titles, "loss", "side"), inside, figures / "inside.png", f"{text}.")
+report.show_figure(over_epochs(inside, titles, "loss", "projection"), inside, figures / "inside.png", f"{text}.")
 
 # %% [markdown]
 # Where next to nothing of the variance is left, the target did collapse. Does it matter for the ranking? The table

@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 FREE = {"sharey": False, "sharex": False}
@@ -43,8 +44,11 @@ def forest(
     if hue:
         axes[0, 0].set_ylabel(name)
         axes[0, 0].legend(fontsize=8)
-    figure.suptitle(title)
-    figure.supxlabel(xlabel, fontsize="medium")
+    if facet:
+        figure.suptitle(title)
+        figure.supxlabel(xlabel, fontsize="medium")
+    else:
+        axes[0, 0].set(title=title, xlabel=xlabel)
     return figure
 
 
@@ -81,7 +85,7 @@ def over_epochs(
     table: pd.DataFrame, columns: dict[str, str], hue: str, style: str, row: str | None = None, ylabel: str = ""
 ) -> Figure:
     """Draw columns (name -> title of the panel) over training; mean and standard deviation over seeds."""
-    keys = [column for column in ("model", "variant", "loss", "side", "epoch") if column in table]
+    keys = [column for column in ("model", "variant", "loss", "projection", "epoch") if column in table]
     long = table.rename(columns=columns).melt(keys, list(columns.values()), "what").dropna()
     grid = sns.relplot(
         long, x="epoch", y="value", hue=hue, style=style, row=row, col="what", kind="line", errorbar="sd", height=2.6,
@@ -115,6 +119,12 @@ def growth(table: pd.DataFrame) -> Figure:
         facet_kws=FREE,
     )  # fmt: skip
     grid.set(xscale="log", yscale="log").set_titles("{col_name}").set_ylabels("CPU s of a step (users: an epoch)")
+    for of, axes in grid.axes_dict.items():
+        sizes = table.loc[table["of"] == of, of].unique()
+        axes.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.minorticks_off()
     return grid.figure
 
 
@@ -127,6 +137,7 @@ def users_map(table: pd.DataFrame) -> Figure:
     """Draw users on the map of their profiles; columns x, y, favourite, cluster, label (of the cluster)."""
     title, colors = "Profiles, coloured by favourite genre", palette(table["favourite"])
     figure = dots(table, "x", "y", "favourite", title, "UMAP 1", "UMAP 2", palette=colors)
+    figure.set_size_inches(7.2, 5.6)
     for _, group in table.groupby("cluster"):
         x, y, label = group["x"].median(), group["y"].median(), group["label"].iloc[0]
         figure.axes[0].text(x, y, label, ha="center", va="center", fontsize=8, bbox=BOX)
@@ -136,5 +147,7 @@ def users_map(table: pd.DataFrame) -> Figure:
 def explore(table: pd.DataFrame) -> Figure:
     """Draw one user and the nearest profiles on the map; columns x, y, who (everybody, neighbours or the user)."""
     colors = {"everybody": "lightgrey", "neighbours": "C0", "the user": "C3"}
-    table = table.sort_values("who", key=lambda who: who.map(list(colors).index))
-    return dots(table, "x", "y", "who", "The user and the nearest profiles", "UMAP 1", "UMAP 2", "who", colors)
+    sizes, (figure, axes) = dict(zip(colors, (15, 50, 150), strict=True)), plt.subplots()
+    sns.scatterplot(table, x="x", y="y", hue="who", size="who", palette=colors, sizes=sizes, size_order=colors, ax=axes)
+    axes.set(xlabel="UMAP 1", ylabel="UMAP 2", title="The user and the nearest profiles")
+    return figure

@@ -93,7 +93,7 @@ def style() -> None:
     """Set the one look of all figures."""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100}
-    plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise", "axes.formatter.limits": (-3, 4)})
+    plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise"})
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
