@@ -108,8 +108,8 @@ def best_taught() -> str:
         recall, ndcg = report.format_table(rows[0], ["variant", "recall@10", "ndcg@10"]).iloc[0]
         seeds = rows[0]["seeds"].iloc[0]
         said += ["", f"With {READINGS[seen]}, over {seeds} seeds: Recall@10 {recall}, NDCG@10 {ndcg}.", ""]
-        tests = ["baseline", "delta_ndcg@10", "p_holm", "verdict", "control_delta_ndcg@10", "control_verdict"]
-        said += [report.markdown(report.format_table(found, tests))]
+        said += [f"* {report.sentence(row, name)}" for row in rows]
+        said += [f"* {report.sentence(rows[0], name, 'control')}"]
     return "\n".join(said[1:])
 
 

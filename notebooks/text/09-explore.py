@@ -14,8 +14,7 @@ import os
 
 from IPython.display import Markdown, display
 from seqdistill.serving import explorer as explore
-from seqdistill.reporting import report
-from seqdistill.reporting.figures import explore as draw_map
+from seqdistill.reporting import figures, report
 from seqdistill.io import outputs_dir
 
 home = outputs_dir(preset)
@@ -62,7 +61,7 @@ explore.introduced(world, user)
 nearest = explore.neighbours(world, user)
 text = f"The {len(nearest)} nearest profiles have cosines from {nearest.min():.4f} to {nearest.max():.4f}."
 places = explore.placed(world, user)
-report.show_figure(draw_map(places), places, home / "figures" / "explore.png", text)
+report.show_figure(figures.explore(places), places, home / "figures" / "explore.png", text)
 
 # %% [markdown]
 # ## Recommendations, side by side

@@ -125,7 +125,8 @@ def test_the_best_taught_student_is_told_with_the_seeds_that_chose_nothing(tmp_p
     assert pages.best_taught().splitlines() == [
         "With seen items left out, over 5 seeds: Recall@10 0.1000, NDCG@10 0.0600.",
         "",
-        "| baseline | delta_ndcg@10 | p_holm | verdict | control_delta_ndcg@10 | control_verdict |",
-        "| --- | --- | --- | --- | --- | --- |",
-        "| plain | +0.0020 [+0.0010, +0.0030] | 0.0100 | significant gain | +0.0040 [-0.0010, +0.0090] | inconclusive |",
+        "* **taught** against plain: NDCG@10 +0.0020 (95 % interval +0.0010 to +0.0030, Holm-adjusted p = 0.0100): "
+        "*significant gain*.",
+        "* **taught** against shuffled: NDCG@10 +0.0040 (95 % interval -0.0010 to +0.0090, Holm-adjusted p = 0.5000): "
+        "*inconclusive*.",
     ]
