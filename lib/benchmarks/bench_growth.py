@@ -11,7 +11,7 @@ from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.sequences import batches, windows
 from seqdistill.evaluation.ranking import block_size, model_score, recommend, topk
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.epochs import epoch, step, training_rows
+from seqdistill.training.loop import epoch, step, training_rows
 from seqdistill.training.train import fresh, training_data
 
 SHAPE = ModelConfig(dim=64, blocks=2, heads=2, length=50)

@@ -27,7 +27,7 @@ from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES
-from seqdistill.training.epochs import epoch, training_rows
+from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.sweep import Job, ranks, run_folder
 from seqdistill.training.train import fresh, load_model, load_training_data
 
@@ -51,7 +51,7 @@ def students(seed: int = 0) -> dict[tuple[str, str], Job]:
 def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:
     """Load a student that chapter 4 trained."""
     job = students(seed)[model, variant]
-    return load_model(run_folder(job, HOME / "runs"), job.given.items)
+    return load_model(run_folder(job, HOME / "runs"))
 
 
 def overhead() -> pd.DataFrame:

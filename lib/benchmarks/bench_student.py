@@ -20,7 +20,7 @@ from seqdistill.data.splits import leave_last_k
 from seqdistill.data.tables import core
 from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, recommend
 from seqdistill.io import ROOT, outputs_dir, save_csv
-from seqdistill.training.epochs import epoch, training_rows
+from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.train import fresh, training_data
 
 OUT, FOLDER = outputs_dir("bench"), ROOT / "build" / "bench" / "student"

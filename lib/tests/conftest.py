@@ -48,7 +48,13 @@ def events():
 
 
 @pytest.fixture
-def given(events):
+def data(events):
     teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
     teacher[3] = torch.nan
     return training_data(events, 30, teacher)
+
+
+@pytest.fixture
+def given(data):
+    """Another name of `data`, beside hypothesis's `given`."""
+    return data

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig
 from seqdistill.data import load, splits
+from seqdistill.data.cold import cold_items, newcomers
 from seqdistill.data.sequences import cases
 from seqdistill.data.tables import DOMAINS
 from seqdistill.embeddings.reducers import diagnostics, fit, standardised, teacher_rows
@@ -32,7 +33,6 @@ from seqdistill.profiles.generate import named as file_of
 from seqdistill.profiles.strategies import STRATEGIES, plans
 from seqdistill.serving import export as serving
 from seqdistill.training import train as engine
-from seqdistill.training.cold import cold_items, newcomers
 
 STYLES, LOGGED = prompting.SAMPLING, ("loss_model", "loss_distil", "target_variance", "probe_r2")
 

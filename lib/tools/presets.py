@@ -14,7 +14,7 @@ from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
 from seqdistill.io import ROOT, UserError
 from seqdistill.profiles.llm import parts_of
 from seqdistill.profiles.prompts import sampling_of
-from seqdistill.training.cluster import kind_of
+from seqdistill.training.sweep import kind_of
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"

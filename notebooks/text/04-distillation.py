@@ -152,9 +152,7 @@ inside = pd.DataFrame(
         "variant": variant,
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
-        "probe_r2": probe(
-            load_model(run_folder(jobs[variant, seed], home / "runs"), problem.items), jobs[variant, seed].given
-        ),
+        "probe_r2": probe(load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in found.items()
@@ -166,9 +164,9 @@ report.format_table(save_csv(inside, home / "tables" / "inside.csv"))
 taught = inside.set_index("variant").loc[list(controls)]
 taught["variance_left"] = taught["variance_end"] / taught["variance_start"]
 taught["plain_probe_r2"] = [
-    np.mean([probe(load_model(run_folder(jobs[plain, seed], home / "runs"), problem.items), teacher) for seed in seeds])
+    np.mean([probe(load_model(run_folder(jobs[plain, seed], home / "runs")), teacher) for seed in seeds])
     for name in controls
-    for plain, teacher in [(f"{name.split()[0]} plain", jobs[name, seeds[0]].given)]
+    for plain, teacher in [(f"{name.split()[0]} plain", jobs[name, seeds[0]].data)]
 ]
 report.format_table(taught.reset_index(), ["variant", "variance_left", "probe_r2", "plain_probe_r2"])
 

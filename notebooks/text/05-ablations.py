@@ -34,7 +34,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import forest, over_epochs
-from seqdistill.training.ablations import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
+from seqdistill.training.ablation import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
 from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent

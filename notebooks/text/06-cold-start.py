@@ -31,6 +31,7 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
+from seqdistill.data.cold import cold_items, counts, statistics
 from seqdistill.embeddings import teachers as arms
 from seqdistill.evaluation import baselines
 from seqdistill.training import cold
@@ -40,7 +41,7 @@ from seqdistill.reporting import report
 from seqdistill.reporting.figures import curves as draw_curves
 from seqdistill.reporting.figures import forest
 from seqdistill.serving import text_score
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend
@@ -63,26 +64,26 @@ report.style()
 key = table_key(artifacts / "events.parquet")
 events, items, users = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users"))
 dataset, protocol = users[["dataset", "protocol"]].iloc[0]
-draws = [cold.cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
+draws = [cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
 
 # %% [markdown]
 # Counts are of what is left, in all splits; the users of the last column have a test target that is affected.
 
 # %%
-ours = pd.DataFrame([{"source": f"ours, seed {seed}", **cold.statistics(draws[n])} for n, seed in enumerate(seeds)])
+ours = pd.DataFrame([{"source": f"ours, seed {seed}", **statistics(draws[n])} for n, seed in enumerate(seeds)])
 sizes = pd.concat([ours.assign(dataset=dataset), report.paper("cold_data").assign(source="paper")], ignore_index=True)
 sizes = sizes[["dataset", *sizes.columns.drop("dataset")]]
 save_csv(sizes, home / "tables" / "data-cold.csv")
 report.format_table(sizes, list(sizes.columns))
 
 # %% [markdown]
-# Where the data set is one of the paper's, its counts are an expectation:
+# Rows of `paper` are its counts; where the data set is one of the paper's, ours should be near them.
 
 # %%
 theirs = sizes[sizes["source"] == "paper"].set_index("dataset")
 part = (theirs["removed"] + theirs["reduced"]) / (theirs["items"] + theirs["removed"])
 said = ", ".join(f"{name} {value:.1%}" for name, value in part.items())
-Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a share of those left and removed: {said}.")
+Markdown(f"The paper's affected items as a share of those left and removed: {said}.")
 
 # %% [markdown]
 # ## The teacher sees what the student sees
@@ -94,10 +95,10 @@ Markdown(f"{cold.expectation(sizes, dataset)} The paper's affected items as a sh
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
-written = [cold.written(left, items) for left, _, _ in draws]
-careless = cold.written(events, items)
-profiles = [cold.told(texts, encoder) for texts in written]
-whole = cold.told(careless, encoder)
+written = [cold.write_facts(left, items) for left, _, _ in draws]
+careless = cold.write_facts(events, items)
+profiles = [cold.encode_facts(texts, encoder) for texts in written]
+whole = cold.encode_facts(careless, encoder)
 
 # %% [markdown]
 # How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:
@@ -266,7 +267,7 @@ report.show_figure(figure, places, figures / "cold-ranks.png", text)
 parts = []
 for frame, problem, (left, _, _), mark in zip(found[f"{lead} plain"], given, draws, marks, strict=True):
     last = problem.test.histories.items[problem.test.histories.ends - 1]
-    trained = cold.counts(left, len(items))[last - 1] > 0
+    trained = counts(left, len(items))[last - 1] > 0
     parts.append(pd.DataFrame({"trained": trained, "upper": frame["rank_all"] <= len(items) / 2})[mark])
 shares = pd.concat(parts).groupby("trained")["upper"].mean().reindex([True, False])
 Markdown(
@@ -403,7 +404,7 @@ names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side
 several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
 versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
 pairs = zip(draws, found[f"{lead} plain"], strict=True)
-trained = [cold.counts(left, len(items))[frame["item"].to_numpy() - 1] for (left, _, _), frame in pairs]
+trained = [counts(left, len(items))[frame["item"].to_numpy() - 1] for (left, _, _), frame in pairs]
 by_count = cold_tables.within(several, cold_tables.bins(trained, [-1, 0, 2, 5, 9, 20]), versus)
 by_count = save_csv(by_count.rename(columns={"group": "events"}), home / "tables" / "cold-events.csv")
 
@@ -421,7 +422,7 @@ report.show_figure(figure, by_count, figures / "cold-events.png", report.caption
 # %%
 left, gone, _ = draws[0]
 first = jobs[f"{lead} item-side-text", seeds[0]]
-model, unseen = load_model(run_folder(first, runs), len(items)), cold.counts(left, len(items)) == 0
+model, unseen = load_model(run_folder(first, runs)), counts(left, len(items)) == 0
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]

@@ -1,6 +1,7 @@
 """Data sets: raw files -> one event table and one item table, checked at the door."""
 
+from seqdistill.data.prepare import coded
 from seqdistill.data.store import convert, load, present
 from seqdistill.data.tables import Dataset, statistics
 
-__all__ = ["Dataset", "convert", "load", "present", "statistics"]
+__all__ = ["Dataset", "coded", "convert", "load", "present", "statistics"]

@@ -53,7 +53,7 @@ def read(sessions: Path, products: Path) -> Raw:
     )
     locales = table["locale"].unify_dictionaries().combine_chunks().take(pa.array(user))
     codes, ids = checks.coded(pa.chunked_array([in_locale(locales, asins).dictionary_encode()]))
-    items, item, note = with_unlisted(items, ids, codes)
+    items, item, note = with_unlisted(items, pd.Index(ids.to_pandas()), codes)
     users = pd.Series(np.arange(len(counts)).astype(str)).astype("str")
     return Raw(raw_events(user, item, position), users, items, False, "e-commerce", (note,))
 

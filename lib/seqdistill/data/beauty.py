@@ -116,7 +116,7 @@ def read(ratings: Path, meta: Path) -> Raw:
     value = checks.within(where, "rating", table["rating"].to_numpy(), 1, 5, 1)
     user, user_ids = checks.coded(table["user"])
     codes, ids = checks.coded(table["asin"])
-    items, item, note = with_unlisted(read_meta(meta), ids, codes)
+    items, item, note = with_unlisted(read_meta(meta), pd.Index(ids.to_pandas()), codes)
     events = raw_events(user, item, table["time"].to_numpy().astype(np.int64), value)
     return Raw(events, user_ids.to_pandas().astype("str"), items, True, "beauty", (note,))
 

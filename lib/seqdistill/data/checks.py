@@ -20,6 +20,7 @@ TEXT = pa.string()
 WHOLE = pa.int64()
 NUMBER = pa.float64()
 MOMENT = pa.timestamp("s")
+EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 Columns = dict[str, pa.DataType]
 
 

@@ -10,13 +10,12 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data import checks
-from seqdistill.data.checks import ID, MOMENT, NUMBER, TEXT, WHOLE
+from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE
 from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events
 from seqdistill.io import UserError, display_path
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
-EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 
 
 @dataclass(frozen=True, config=STRICT)

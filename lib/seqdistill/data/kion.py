@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pandas as pd
+
 from seqdistill.data import checks
 from seqdistill.data.checks import ID, MOMENT, TEXT
 from seqdistill.data.tables import Layout, Raw, raw_events, with_unlisted
@@ -23,7 +25,7 @@ def read(interactions: Path, films: Path) -> Raw:
     table = checks.read_csv(interactions, {"user_id": ID, "item_id": ID, "last_watch_dt": MOMENT})
     user, user_ids = checks.coded(table["user_id"])
     codes, ids = checks.coded(table["item_id"])
-    items, item, note = with_unlisted(items, ids, codes)
+    items, item, note = with_unlisted(items, pd.Index(ids.to_pandas()), codes)
     events = raw_events(user, item, table["last_watch_dt"].cast("int64").to_numpy())
     return Raw(events, user_ids.to_pandas().astype("str"), items, True, "movies", (note,))
 

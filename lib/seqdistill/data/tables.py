@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from seqdistill.io import UserError
 
@@ -72,7 +70,7 @@ def raw_events(user: np.ndarray, item: np.ndarray, time: np.ndarray, value: np.n
     return pd.DataFrame({"user": user, "item": item, "time": time, "value": value}, copy=False)
 
 
-def with_unlisted(items: pd.DataFrame, ids: pa.Array, codes: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, str]:
+def with_unlisted(items: pd.DataFrame, ids: pd.Index, codes: np.ndarray) -> tuple[pd.DataFrame, np.ndarray, str]:
     """Append an item without texts for every id that a list of items lacks.
 
     Args:
@@ -83,11 +81,10 @@ def with_unlisted(items: pd.DataFrame, ids: pa.Array, codes: np.ndarray) -> tupl
     Returns:
         The items, each event's place among them, and a note that counts what was lacking.
     """
-    place = pc.index_in(ids, value_set=pa.array(items["item_id"], pa.string()))
-    lacking = np.flatnonzero(place.is_null())
-    places = place.fill_null(0).to_numpy().copy()
+    places = pd.Index(items["item_id"]).get_indexer(ids)
+    lacking = np.flatnonzero(places < 0)
     places[lacking] = len(items) + np.arange(len(lacking))
-    more = pd.DataFrame({"item_id": ids.take(pa.array(lacking)).to_pandas()}, columns=items.columns).fillna("")
+    more = pd.DataFrame({"item_id": ids[lacking]}, columns=items.columns).fillna("")
     events = int(np.isin(codes, lacking).sum())
     note = f"{len(lacking):,} items ({events:,} events) are not in the list of items: kept without texts"
     return pd.concat([items, more.astype(items.dtypes)], ignore_index=True), places[codes], note
@@ -95,7 +92,7 @@ def with_unlisted(items: pd.DataFrame, ids: pa.Array, codes: np.ndarray) -> tupl
 
 def natural(ids: pd.Series) -> np.ndarray:
     """Places of distinct ids in their order: as numbers where all are numbers, else as text."""
-    texts = ids.tolist()
+    texts = ids.astype(str).tolist()
     numeric = all(text.isdecimal() for text in texts)
     return np.array(
         sorted(range(len(texts)), key=(lambda i: int(texts[i])) if numeric else texts.__getitem__), dtype=int
@@ -131,7 +128,7 @@ def canonical(raw: Raw) -> Raw:
     late = int(follows.sum() - repeated.sum())
     items = raw.items.iloc[item_order].reset_index(drop=True)
     untitled = items["title"].str.strip() == ""
-    items["title"] = items["title"].where(~untitled, "item " + items["item_id"])
+    items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
     notes = (
         f"{int(repeated.sum()):,} repeated events dropped",
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",

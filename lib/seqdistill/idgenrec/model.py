@@ -34,7 +34,7 @@ from seqdistill.idgenrec.ids import (
 )
 from seqdistill.io import UserError
 from seqdistill.profiles.hf import model_folder
-from seqdistill.training.epochs import AdamW
+from seqdistill.training.loop import AdamW
 from seqdistill.training.train import TrainingData
 
 USER_READ = 64  # tokens of the concatenated item ids that a user id is written from

@@ -10,7 +10,7 @@ from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
 from seqdistill.idgenrec.model import IDGenRec
 from seqdistill.io import UserError, display_path, load_json, load_table
-from seqdistill.training.ablations import setups
+from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, plan, run_folder
 from seqdistill.training.train import TrainingData, load_teacher
 

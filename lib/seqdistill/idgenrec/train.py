@@ -32,7 +32,7 @@ from seqdistill.idgenrec.trie import constrained_beam_search
 from seqdistill.io import announce, digest, load_json, save_json, save_table, save_with
 from seqdistill.training import checkpoint
 from seqdistill.training.checkpoint import restore, state_of
-from seqdistill.training.epochs import AdamW
+from seqdistill.training.loop import AdamW
 from seqdistill.training.train import ENGINE_VERSION, TrainingData
 
 DECODED = 32  # cases decoded together
@@ -143,7 +143,7 @@ def sums(one: Sequence[float], other: Sequence[float]) -> list[float]:
 def leave_off(
     path: Path, system: System, states: dict, rng: np.random.Generator, history: list[dict], spent: list[float]
 ) -> None:
-    """Write everything that an epoch changes, as `checkpoint.keep` does; what is no tensor goes with the last epoch."""
+    """Write everything that an epoch changes, as `checkpoint.save` does; what is no tensor goes with the last epoch."""
     tensors = {
         f"{name}/{key}": value
         for name, optimizer in states.items()
@@ -151,12 +151,12 @@ def leave_off(
     }
     written = {"ids": system.ids, "users": list(system.users.items()), "random": rng.bit_generator.state}
     logs = [*history[:-1], {**history[-1], "written": written}]
-    checkpoint.keep(path, logs, spent, tensors | {"random": torch.get_rng_state()}, {})
+    checkpoint.save(path, logs, spent, tensors | {"random": torch.get_rng_state()}, {})
 
 
 def left_off(path: Path, system: System, states: dict, rng: np.random.Generator) -> tuple[list[dict], list[float]]:
     """Go on from what `leave_off` wrote, if there is any: put it back, and return its epochs and seconds."""
-    history, spent, tensors, _ = checkpoint.kept(path)
+    history, spent, tensors, _ = checkpoint.load(path)
     if not history:
         return [], [0.0, 0.0]
     for name, optimizer in states.items():

@@ -1,4 +1,4 @@
-"""The teacher's share in phase 1: aggregate the student, compare it with the user's profile vector (section 3)."""
+"""Phase 1: aggregate the student's hidden states and compare them with the user's teacher vector (section 3)."""
 
 import math
 from typing import NamedTuple
@@ -18,25 +18,14 @@ def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor
     Args:
         h: hidden states after block k, [B, T, d].
         real: True where a position holds an event, [B, T].
-        logits: of the weights, [B, T]: a softmax over the real positions makes them sum to 1. None is the mean.
+        logits: of the weights, a softmax over the real positions, [B, T]; None is the mean.
 
     Returns:
         User vectors, [B, d]. A row without a real position gives NaN; batches hold none (`sequences.stacked`).
     """
     logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
-    weights = logits.masked_fill(~real, -torch.inf).softmax(1)
+    weights = logits.masked_fill(~real, -torch.inf).softmax(1)  # [B, T]
     return torch.einsum("bt,btd->bd", weights.to(h.dtype), h.masked_fill(~real[..., None], 0))
-
-
-def exponential(real: Tensor, gamma: float) -> Tensor:
-    """Logits that weigh recent events up: w_t ∝ exp(gamma t), t = 1..m over real positions, [B, T]."""
-    return gamma * real.cumsum(1)
-
-
-def last(real: Tensor) -> Tensor:
-    """Logits that leave the last real position alone, [B, T]."""
-    at = real.cumsum(1)
-    return torch.zeros_like(at, dtype=torch.float).masked_fill(at < at[:, -1:], -torch.inf)
 
 
 def hidden_state(states: list[Tensor], block: int | str) -> Tensor:
@@ -44,16 +33,16 @@ def hidden_state(states: list[Tensor], block: int | str) -> Tensor:
     return states[{"final_norm": -1, "last": -2}.get(block, block) if isinstance(block, str) else block - 1]
 
 
-def difference(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
-    """Compare what the student holds with what it should hold: mean over rows, scalar.
+def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
+    """Compare the student with its targets: mean over rows, scalar.
 
-    `rmse` is still its square here (see `Teacher.finished`). InfoNCE (van den Oord et al., 2018) asks for the own
+    `rmse` is still its square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies the own
     target among those of all users of the batch.
 
     Args:
-        student: one row each, [n, ·].
-        targets: one user each, [m, ·].
-        own: which of the targets is a row's own, [n].
+        student: [n, ·].
+        targets: one row per distinct user, [m, ·].
+        own: each row's own target, [n].
     """
     if config.loss == "infonce":
         logits = F.normalize(student, dim=1) @ F.normalize(targets, dim=1).T / config.temperature  # [n, m]
@@ -66,8 +55,8 @@ def difference(student: Tensor, targets: Tensor, own: Tensor, config: Distillati
 def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
     """Weigh the two losses: alpha · beta · L_distil + (1 - alpha) · L_model (Severin et al., equation of section 3.3).
 
-    beta = sg(L_model / L_distil) gives both losses the same size and carries no gradient; off, it is 1. An L_distil
-    below 1e-6, a target that has collapsed, is not blown up any further.
+    beta = stopgrad(L_model / L_distil) gives both losses the same size; off, it is 1. An L_distil below 1e-6, a
+    collapsed target, is not scaled up any further.
     """
     scale = (model / distil.clamp_min(1e-6)).detach() if beta else 1.0
     return alpha * scale * distil + (1 - alpha) * model
@@ -77,7 +66,7 @@ class Pairing(NamedTuple):
     """Which rows of a batch are compared with which teacher vectors; made on the host, so that a step never waits.
 
     rows: those whose user has a profile, [n]. users: the distinct users with a profile in the whole batch, InfoNCE's
-    candidates, [m]. own: place of each row's user among them, [n].
+    candidates, [m]. own: index of each row's user among them, [n].
     """
 
     rows: Tensor
@@ -86,30 +75,22 @@ class Pairing(NamedTuple):
 
 
 def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
-    """Pair the rows of a process's share of a batch with the teachers of the whole batch.
-
-    Args:
-        users: whose rows they are, [B].
-        everyone: users of the whole batch, those of other processes too.
-        has: True for a user with a profile, [U].
-        device: where the result lies.
-    """
-    rows, taught = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
-    parts = (rows, taught, np.searchsorted(taught, users[rows]))
+    """Pair a process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U]."""
+    rows, candidates = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
+    parts = (rows, candidates, np.searchsorted(candidates, users[rows]))
     return Pairing(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
 
 
 class Teacher(nn.Module):
-    """Profile vectors of the users, and the projection T that makes them and the student comparable.
+    """Teacher vectors of the users, and the projection T that makes them and the student comparable.
 
     The student never owns this module, so the saved student is the plain one.
 
     Args:
-        vectors: standardised teacher vectors, [U, r], or [U, P, r] for up to P profiles a user; a profile that is
-            not there is NaN.
+        vectors: teacher vectors, [U, r], or [U, P, r] for up to P profiles a user; NaN where there is none.
         dim: student width d.
         config: which side is projected, how states are aggregated, which control.
-        seed: draws the frozen projection, the start of what is trained, and the shuffle.
+        seed: draws the frozen projection, initial weights, and the shuffle.
 
     Raises:
         UserError: no user has a profile, or a single one is to be shuffled.
@@ -122,17 +103,17 @@ class Teacher(nn.Module):
         vectors = vectors[:, None] if vectors.dim() == 2 else vectors  # [U, P, r]
         if config.several == "mean":
             vectors = vectors.nanmean(1, keepdim=True)
-        there = ~vectors.isnan().any(2)  # [U, P]
-        if there.any(1).sum() < 1 + config.shuffled:
+        present = ~vectors.isnan().any(2)  # [U, P]
+        owners = present.any(1).nonzero().squeeze(1)
+        if len(owners) < 1 + config.shuffled:
             least = "two users" if config.shuffled else "one user"
-            raise UserError(f"teacher: at least {least} must have a profile; {int(there.any(1).sum())} has one.")
+            raise UserError(f"teacher: at least {least} must have a profile; {len(owners)} has one.")
         if config.shuffled:
-            owners = there.any(1).nonzero().squeeze(1)
             others = owners[derangement(len(owners), generator)]
-            vectors, there = vectors.clone(), there.clone()
-            vectors[owners], there[owners] = vectors[others], there[others]
-        self.has = there.any(1).numpy()
-        self.register_buffer("there", there)
+            vectors, present = vectors.index_copy(0, owners, vectors[others]), present.clone()
+            present[owners] = present[others]
+        self.has = present.any(1).numpy()
+        self.register_buffer("there", present)
         self.register_buffer("vectors", vectors.nan_to_num())
         r = vectors.shape[2]
         self.project = nn.Linear(dim, r) if config.projection == "student" else nn.Linear(r, dim)
@@ -146,15 +127,16 @@ class Teacher(nn.Module):
                 nn.init.orthogonal_(self.project.weight, generator=generator)
         self.project.requires_grad_(config.projection != "teacher_frozen")
 
-    def aggregated(self, states: list[Tensor], real: Tensor) -> Tensor:
-        """Aggregate the states after block k into H_k, [B, d]."""
+    def aggregate(self, states: list[Tensor], real: Tensor) -> Tensor:
+        """Aggregate the states after block k into H_k, [B, d]; exponential: w_t ∝ exp(gamma · t) over real t = 1..m."""
         h, how, logits = hidden_state(states, self.config.block), self.config.aggregation, None
+        t = real.cumsum(1)  # [B, T]
         if how == "attention":
             logits = self.attend(h).squeeze(2)
         elif how == "exponential":
-            logits = exponential(real, self.config.gamma)
+            logits = self.config.gamma * t
         elif how == "last":
-            logits = last(real)
+            logits = torch.zeros_like(t, dtype=torch.float).masked_fill(t < t[:, -1:], -torch.inf)
         return user_vector(h, real, logits)
 
     def target(self, users: Tensor) -> Tensor:
@@ -165,52 +147,44 @@ class Teacher(nn.Module):
         return user_vector(vectors, self.there[users], self.choose(vectors).squeeze(2))
 
     def forward(self, states: list[Tensor], real: Tensor, pairs: Pairing) -> tuple[Tensor, Tensor]:
-        """Reconstruction loss of rows of a batch, and the variance of its targets (a T that collapses shows here).
+        """Distillation loss over the rows with a profile (0 if none has), and the variance of their targets, scalars.
 
         Args:
             states: hidden states of `SequentialRecommender.forward`, K + 1 times [B, T, d].
             real: True where a position holds an event, [B, T].
             pairs: which rows have a teacher, and whose.
-
-        Returns:
-            `difference` over the rows whose user has a profile (0 if none has), and the mean over dimensions of the
-            variance of the targets of all users of the batch; both scalars.
         """
         if not len(pairs.rows):  # all that is trained gets a gradient of 0: other processes wait for it
             return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
-        h, targets = self.aggregated(states, real).index_select(0, pairs.rows), self.target(pairs.users)
-        student, targets = (
-            (self.project(h), targets) if self.config.projection == "student" else (h, self.project(targets))
-        )
+        h, targets = self.aggregate(states, real).index_select(0, pairs.rows), self.target(pairs.users)
+        if self.config.projection == "student":
+            h = self.project(h)  # [n, r]
+        else:
+            targets = self.project(targets)  # [m, d]
         variance = targets.detach().var(0, correction=0).mean()
-        return difference(student, targets, pairs.own, self.config), variance
+        return distillation_loss(h, targets, pairs.own, self.config), variance
 
-    def finished(self, loss: Tensor) -> Tensor:
-        """Take the root that RMSE wants, from the mean over the batches of all processes."""
+    def finish(self, loss: Tensor) -> Tensor:
+        """Take RMSE's root, once the loss is the mean over all processes."""
         return (loss + 1e-12).sqrt() if self.config.loss == "rmse" else loss
 
 
 def derangement(n: int, generator: torch.Generator) -> Tensor:
-    """Draw a permutation of n that leaves nothing in place: a random cycle."""
+    """Draw a permutation of n without a fixed point: a random cycle."""
     order = torch.randperm(n, generator=generator)
     moved = torch.empty_like(order)
     moved[order] = order.roll(1)
     return moved
 
 
-def probe_r2(h: Tensor, vectors: Tensor, ridge: float = 1.0) -> float:
-    """How much of the teacher a linear probe reads off the student: R² on every fifth user, fitted on the others.
+def probe_r2(h: Tensor, vectors: Tensor) -> float:
+    """R² of a ridge regression of the teacher [n, r] on H_k [n, d], on every fifth user, fitted on the others."""
+    from sklearn.linear_model import Ridge  # a second that runs without a probe need not wait
 
-    Args:
-        h: user vectors H_k, [n, d].
-        vectors: teacher vectors of the same users, [n, r].
-        ridge: penalty on the standardised features.
-    """
     held = torch.arange(len(h)) % 5 == 0
     mean, std = h[~held].mean(0), h[~held].std(0).clamp_min(1e-6)
-    x = F.pad((h - mean) / std, (0, 1), value=1.0).double()
-    gram = x[~held].T @ x[~held] + ridge * torch.eye(x.shape[1], dtype=torch.float64)
-    weights = torch.linalg.solve(gram, x[~held].T @ vectors[~held].double())
-    truth = vectors[held].double()
-    residual = ((truth - x[held] @ weights) ** 2).sum()
-    return float(1 - residual / ((truth - vectors[~held].double().mean(0)) ** 2).sum())
+    x = F.pad((h - mean) / std, (0, 1), value=1.0).double().numpy()  # the intercept is penalised as well
+    y, held = vectors.double().numpy(), held.numpy()
+    fitted = Ridge(1.0, fit_intercept=False).fit(x[~held], y[~held])
+    residual = ((y[held] - fitted.predict(x[held])) ** 2).sum()
+    return float(1 - residual / ((y[held] - y[~held].mean(0)) ** 2).sum())

@@ -1,6 +1,6 @@
-"""A student whose item vectors know the items' texts, so that an item has a vector before its first event.
+"""A student whose item vectors read the items' texts, so that an item has a vector before its first event.
 
-Not part of the paper's method. What is saved is the plain student: its vectors are computed when training is over.
+Not part of the paper's method. The saved model is the plain student: its item vectors are computed after training.
 """
 
 import torch
@@ -12,7 +12,7 @@ from seqdistill.models.transformer import SequentialRecommender
 
 
 class ItemTable(nn.Module):
-    """Item vectors: an item's own, if it has any event to learn from, plus a linear adapter of its frozen text vector.
+    """Item vectors: an item's own, if it has a training event, plus a linear adapter of its frozen text vector.
 
     Args:
         own: the student's embedding, [V + 1 or more, d]; row 0 is padding.
@@ -34,11 +34,11 @@ class ItemTable(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Vectors of all ids, [V + 1 or more, d]; in training some rows go without their own part."""
-        here = self.learns
+        """Vectors of all ids, [V + 1 or more, d]; in training some rows are left without their own part."""
+        learns = self.learns
         if self.training and self.id_dropout:
-            here = here * (torch.rand_like(here) >= self.id_dropout)
-        return self.own.weight * here + self.adapter(self.texts)
+            learns = learns * (torch.rand_like(learns) >= self.id_dropout)
+        return self.own.weight * learns + self.adapter(self.texts)
 
     def forward(self, ids: Tensor) -> Tensor:
         """Look ids up: [B, T] -> [B, T, d]."""
@@ -49,14 +49,14 @@ class TextAwareRecommender(SequentialRecommender):
     """A student over an `ItemTable`; see `with_text`."""
 
     def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the plain student that scores the same."""
-        kept = {name: value for name, value in super().export_state_dict().items() if not name.startswith("item.")}
-        return {**kept, "item.weight": self.item.weight.detach().clone()}
+        """Weights of the plain student with the same scores."""
+        weights = {name: value for name, value in super().export_state_dict().items() if not name.startswith("item.")}
+        return {**weights, "item.weight": self.item.weight.detach().clone()}
 
 
 def with_text(model: SequentialRecommender, config: ItemText, texts: Tensor, known: object) -> TextAwareRecommender:
     """Give a fresh student an `ItemTable`; `known` is an array of the ids of the items with an event in training."""
-    taught = TextAwareRecommender(model.items, model.config)
-    taught.load_state_dict(model.state_dict())
-    taught.item = ItemTable(taught.item, config, texts, torch.as_tensor(known))
-    return taught
+    reader = TextAwareRecommender(model.items, model.config)
+    reader.load_state_dict(model.state_dict())
+    reader.item = ItemTable(reader.item, config, texts, torch.as_tensor(known))
+    return reader

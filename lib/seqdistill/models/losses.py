@@ -1,4 +1,4 @@
-"""What the student minimises on its own: the full softmax, or one over items drawn for the whole batch."""
+"""Recommendation losses: the softmax over the catalogue, or losses over negatives shared by the whole batch."""
 
 import math
 
@@ -13,10 +13,10 @@ ON_GPU = 2**27  # logits held at a time where there is no such cache to fit, 512
 
 
 class FullSoftmax(torch.autograd.Function):
-    """Mean cross-entropy of x [N, d] against the catalogue [V, d]; places y [N]. Both gradients come with the loss.
+    """Mean cross-entropy of x [N, d] against the catalogue [V, d] at columns y [N]; the gradients come with the loss.
 
     `F.linear_cross_entropy` does the same, but imports the whole compiler: a second and 75 MB. The softmax is e / z,
-    e = exp(logits - top) and z the sum of a row: dividing the gradients, [N, d], by z spares a pass over [N, V].
+    e = exp(logits - top), z its row sums: dividing the gradients [N, d] by z spares a pass over [N, V].
     """
 
     @staticmethod
@@ -45,26 +45,18 @@ class FullSoftmax(torch.autograd.Function):
 
 
 def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of the target over the whole catalogue, mean over positions.
+    """Cross-entropy of the target over the whole catalogue, mean over positions; 0 if there are none.
 
     Args:
-        x: outputs at the positions with something to predict, [N, d].
+        x: outputs at the positions with a target, [N, d].
         catalogue: item vectors, [V, d].
-        y: item ids 1..V to be predicted there, [N].
-
-    Returns:
-        Loss in nats, scalar; 0 if there is nothing to predict.
+        y: target item ids 1..V, [N].
     """
     return FullSoftmax.apply(x.float(), catalogue, y - 1) if len(y) else x.sum() * 0
 
 
 def drawn_logits(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of each position's target [N, 1] and of the negatives [N, n]; a negative that is the target is -inf.
-
-    Args:
-        x, catalogue, y: as in `full_softmax`.
-        negatives: item ids shared by the whole batch, [n].
-    """
+    """Logits of the targets [N, 1] and of the negatives, item ids [n], [N, n]; a negative that is the target: -inf."""
     own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)
     return own, (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)
 
@@ -73,7 +65,7 @@ def sampled_softmax(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) 
     """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over positions.
 
     A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008), so that
-    the sum over negatives is an unbiased estimate of the sum over the catalogue. Arguments as in `drawn_logits`.
+    the sum over negatives is an unbiased estimate of the sum over the catalogue.
     """
     own, others = drawn_logits(x, catalogue, y, negatives)
     log_q = math.log(len(negatives) / len(catalogue))
@@ -84,7 +76,7 @@ def gbce(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor, t: float) -
     """Generalised binary cross-entropy (Petrov & Macdonald, 2023, equations 6 and 10), mean over logits.
 
     The target's probability is raised to beta = a (t (1 - 1/a) + 1/a) with a = n / (V - 1), the sampling rate;
-    t = 0 is plain BCE, t = 1 calibrates fully. Arguments as in `drawn_logits`.
+    t = 0 is plain BCE, t = 1 calibrates fully.
     """
     own, others = drawn_logits(x, catalogue, y, negatives)
     rate = len(negatives) / (len(catalogue) - 1)
@@ -93,7 +85,7 @@ def gbce(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor, t: float) -
 
 
 def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: TrainConfig) -> Tensor:
-    """Return the loss that a run's config asks for; draws its negatives from torch's generator."""
+    """The loss that a run's config names; negatives are drawn from torch's generator."""
     if config.loss == "full":
         return full_softmax(x, catalogue, y)
     negatives = 1 + torch.randperm(len(catalogue), device=x.device)[: config.negatives]

@@ -15,7 +15,7 @@ TOGETHER = 2048  # positions scored together on a CPU: their widest activation, 
 class Block(nn.Module):
     """Pre-norm self-attention and a feed-forward layer, each with a residual.
 
-    Dropout stands on what both add, not on attention weights: so the fused kernel runs and no [T, T] is held.
+    Dropout acts on what both add, not on attention weights, so that the fused kernel runs without a [T, T] matrix.
     """
 
     def __init__(self, config: ModelConfig):
@@ -27,28 +27,28 @@ class Block(nn.Module):
         self.feed = nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
 
     def forward(self, h: Tensor, mask: Tensor | None) -> Tensor:
-        """Map [B, T, d] to [B, T, d]; `mask` [B, 1, 1, T] is True at the positions that may be seen, None for all."""
+        """Map [B, T, d] to [B, T, d]; `mask` [B, 1, 1, T] is True where a position may be attended to, None: all."""
         q, k, v = self.split(self.qkv(self.norm1(h)), 3)
         mixed = F.scaled_dot_product_attention(q, k, v, mask, is_causal=self.causal)  # [B, heads, T, d/heads]
-        return self.added(h, mixed)
+        return self.add_residuals(h, mixed)
 
-    def last(self, h: Tensor, at: Tensor) -> Tensor:
-        """Compute position at[b] of each row alone, which sees all up to itself: [B, T, d] -> [B, 1, d]."""
+    def last(self, h: Tensor, position: Tensor) -> Tensor:
+        """Compute one position [B] of each row, which attends to all up to itself: [B, T, d] -> [B, 1, d]."""
         b, t, d = h.shape
         x, row = self.norm1(h), torch.arange(b, device=h.device)
         weight, bias = self.qkv.weight, self.qkv.bias
-        (q,) = self.split(F.linear(x[row, at, None], weight[:d], bias[:d]), 1)
+        (q,) = self.split(F.linear(x[row, position, None], weight[:d], bias[:d]), 1)
         k, v = self.split(F.linear(x, weight[d:], bias[d:]), 2)
-        seen = (torch.arange(t, device=h.device) <= at[:, None])[:, None, None]  # [B, 1, 1, T]
-        return self.added(h[row, at, None], F.scaled_dot_product_attention(q, k, v, seen))
+        mask = (torch.arange(t, device=h.device) <= position[:, None])[:, None, None]  # [B, 1, 1, T]
+        return self.add_residuals(h[row, position, None], F.scaled_dot_product_attention(q, k, v, mask))
 
     def split(self, x: Tensor, parts: int) -> Tensor:
         """Cut [B, T, parts d] into heads: [parts, B, heads, T, d/heads]."""
         b, t, width = x.shape
         return x.view(b, t, parts, self.heads, width // parts // self.heads).permute(2, 0, 3, 1, 4)
 
-    def added(self, h: Tensor, mixed: Tensor) -> Tensor:
-        """Add both residuals."""
+    def add_residuals(self, h: Tensor, mixed: Tensor) -> Tensor:
+        """Add the attention output [B, heads, T, d/heads], then the feed-forward layer's, to h [B, T, d]."""
         h = h + F.dropout(self.out(mixed.transpose(1, 2).flatten(2)), self.dropout, self.training)
         return h + F.dropout(self.feed(self.norm2(h)), self.dropout, self.training)
 
@@ -56,18 +56,13 @@ class Block(nn.Module):
 class SequentialRecommender(nn.Module):
     """Self-attentive sequential recommender with a tied output head.
 
-    Rows are padded on the right: the causal mask alone keeps padding from every real position, the bidirectional
-    use hides it. The bidirectional use knows one id more, `mask_id` = V + 1, the place of an item to be guessed.
-
-    Args:
-        items: catalogue size V; ids are 1..V, 0 is padding.
-        config: shape of the student.
+    Item ids are 1..V, 0 is padding on the right: the causal mask keeps it from every real position, the
+    bidirectional use masks it. The bidirectional use has one id more, `mask_id` = V + 1, an item to be predicted.
     """
 
     def __init__(self, items: int, config: ModelConfig):
         super().__init__()
-        self.config = config
-        self.items, self.mask_id = items, items + 1
+        self.config, self.items, self.mask_id = config, items, items + 1
         self.item = nn.Embedding(items + 1 + (not config.causal), config.dim, padding_idx=0)
         self.position = nn.Embedding(config.length, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
@@ -76,7 +71,7 @@ class SequentialRecommender(nn.Module):
 
     @staticmethod
     def initialise(module: nn.Module) -> None:
-        """Draw every weight from N(0, 0.02): with PyTorch's default the student lingers at the popularity floor."""
+        """Draw every weight from N(0, 0.02): PyTorch's default needs 5 times the steps to beat popularity."""
         if isinstance(module, nn.Linear | nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear):
@@ -90,10 +85,7 @@ class SequentialRecommender(nn.Module):
         return self.config.length - (not self.config.causal)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Encode item ids.
-
-        Args:
-            ids: [B, T], T at most `config.length`, padded with 0 on the right.
+        """Encode item ids [B, T], T at most `config.length`.
 
         Returns:
             Output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after each of
@@ -115,7 +107,7 @@ class SequentialRecommender(nn.Module):
         return F.dropout(h + self.position.weight[: ids.shape[1]], self.config.dropout, self.training)
 
     def scaled(self, h: Tensor) -> Tensor:
-        """Bring the final norm's output to the scale of scores: cosines over the temperature, if there is one."""
+        """Normalise the output so that scores are cosines over the temperature, if there is one."""
         return F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
 
     def catalogue(self) -> Tensor:
@@ -129,18 +121,19 @@ class SequentialRecommender(nn.Module):
 
     @torch.inference_mode()
     def score(self, ids: Tensor) -> Tensor:
-        """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `reads`."""
+        """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `max_history`."""
         rows = len(ids) if ids.is_cuda else max(1, TOGETHER // ids.shape[1])
-        return torch.cat([self.encode_last(part) for part in ids.split(rows)]) @ self.catalogue().T
+        parts = [part[:, : (part > 0).any(0).sum()] for part in ids.split(rows)]  # trimmed to their longest row
+        return torch.cat([self.encode_last(part) for part in parts]) @ self.catalogue().T
 
     def encode_last(self, ids: Tensor) -> Tensor:
-        """Encode the place after each history: [B, T] -> [B, d]."""
-        ids = ids[:, : (ids > 0).any(0).sum()]  # trim to the longest row
-        last = (ids > 0).sum(1) - 1
+        """Encode the place after each history, [B, T] -> [B, d]; no shape depends on values, so it can be exported."""
+        position, mask = (ids > 0).sum(1) - 1, None  # [B]
         if not self.config.causal:
-            last = last + 1
-            ids = F.pad(ids, (0, 1)).scatter(1, last[:, None], self.mask_id)
-        h, mask = self.embed(ids), None if self.config.causal else (ids > 0)[:, None, None]
+            position, ids = position + 1, F.pad(ids, (0, 1))
+            ids = torch.where(torch.arange(ids.shape[1], device=ids.device) == position[:, None], self.mask_id, ids)
+            mask = (ids > 0)[:, None, None]  # [B, 1, 1, T + 1]
+        h = self.embed(ids)  # [B, T, d]
         for block in self.blocks[:-1]:
             h = block(h, mask)
-        return self.scaled(self.norm(self.blocks[-1].last(h, last))).squeeze(1)
+        return self.scaled(self.norm(self.blocks[-1].last(h, position))).squeeze(1)

@@ -82,7 +82,7 @@ def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> 
     there = [form for form, folder in folders.items() if (folder / "metrics.json").exists()]
     if wrong := [form for form in forms or ["plain"] if form not in there]:
         raise UserError(f'04 trained no {model} "{wrong[0]}" with seed {seed}; there is {", ".join(there) or "none"}.')
-    return {form: load_model(folders[form], given.items) for form in forms or there}
+    return {form: load_model(folders[form]) for form in forms or there}
 
 
 def history(world: World, user: int) -> pd.DataFrame:

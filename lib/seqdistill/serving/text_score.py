@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from seqdistill.data.cold import Perturbed, counts, group_of
 from seqdistill.data.sequences import Ragged, latest
 from seqdistill.evaluation.ranking import Score, blocks, metrics, rank
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training.cold import Perturbed, counts, group_of
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model
 
@@ -85,9 +85,9 @@ def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
 
 def prepared(job: Job, folder: Path, drawn: Perturbed, profile: np.ndarray) -> tuple:
     """Load a finished run's student; return it, its reading of the profiles, and which items have no training event."""
-    model = load_model(run_folder(job, folder), job.given.items)
-    read = reconstruction(states(model, job.given.train), profile)
-    return model, read, counts(drawn[0], job.given.items) == 0
+    model = load_model(run_folder(job, folder))
+    read = reconstruction(states(model, job.data.train), profile)
+    return model, read, counts(drawn[0], job.data.items) == 0
 
 
 def grid_search(
@@ -102,12 +102,12 @@ def grid_search(
     rows = []
     for job, drawn, profile in zip(jobs, draws, profiles, strict=True):
         model, read, unseen = prepared(job, folder, drawn, profile)
-        h = states(model, job.given.valid.histories)
-        group = group_of(job.given.valid.targets, drawn)
+        h = states(model, job.data.valid.histories)
+        group = group_of(job.data.valid.targets, drawn)
         for weight in weights:
             for lift in lifts:
                 score = linear_score(h, *with_profile_term(model, read, texts, unseen, weight, lift))
-                found = rank(job.given.valid, score)["rank_all"]
+                found = rank(job.data.valid, score)["rank_all"]
                 ndcg = {name: metrics(found[group == name])["ndcg@10"] for name in np.unique(group)}
                 rows.append({"weight": weight, "lift": lift, **ndcg})
     return pd.DataFrame(rows).groupby(["weight", "lift"], sort=False).mean().reset_index()
@@ -133,5 +133,5 @@ def rescored(
     for job, drawn, profile in zip(jobs, draws, profiles, strict=True):
         model, read, unseen = prepared(job, folder, drawn, profile)
         vectors, biases = with_profile_term(model, read, texts, unseen, weight, lift)
-        found.append(rank(job.given.test, linear_score(states(model, job.given.test.histories), vectors, biases)))
+        found.append(rank(job.data.test, linear_score(states(model, job.data.test.histories), vectors, biases)))
     return found

@@ -1,71 +1,58 @@
-"""What a killed run goes on from: everything that an epoch changes, written so that a whole copy always exists."""
+"""What a killed run resumes from: one file that holds everything that an epoch changes, replaced as a whole."""
 
+import json
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seqdistill.io import UserError, announce, load_json, save_json, save_with
-from seqdistill.training.epochs import AdamW
+from seqdistill.io import announce, save_with
+from seqdistill.training.loop import AdamW
+
+Tensors = dict[str, Tensor]
 
 
-def state_of(model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> dict[str, Tensor]:
+def state_of(model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> Tensors:
     """Flatten everything that an epoch changes into named tensors."""
-    state = {f"model.{name}": value for name, value in model.state_dict().items()}
-    if teacher:
-        state |= {f"teacher.{name}": value for name, value in teacher.state_dict().items()}
-    for index, slots in enumerate(optimizer.state):
-        state |= {f"optimizer.{index}.{name}": value for name, value in slots.items()}
-    return {name: value.clone() for name, value in state.items()}
+    slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
+    parts = {"model": model.state_dict(), "teacher": teacher.state_dict() if teacher else {}, "optimizer": slots}
+    return {f"{part}.{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
 
 
-def restore(state: dict[str, Tensor], model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> None:
+def restore(state: Tensors, model: nn.Module, teacher: nn.Module | None, optimizer: AdamW) -> None:
     """Put back what `state_of` took."""
-    parts: dict[str, dict] = {"model": {}, "teacher": {}, "optimizer": {}}
-    for name, value in state.items():
-        owner, rest = name.split(".", 1)
-        parts[owner][rest] = value
-    model.load_state_dict(parts["model"])
+    model.load_state_dict(select(state, "model"))
     if teacher:
-        teacher.load_state_dict(parts["teacher"])
-    for name, value in parts["optimizer"].items():
+        teacher.load_state_dict(select(state, "teacher"))
+    for name, value in select(state, "optimizer").items():
         index, slot = name.split(".")
         optimizer.state[int(index)][slot].copy_(value)
 
 
-def keep(
-    checkpoint: Path, history: list[dict], spent: float, state: dict[str, Tensor], best: dict[str, Tensor]
-) -> None:
-    """Write a checkpoint so that a kill at any moment leaves a whole one: progress.json names its files.
-
-    Args:
-        checkpoint: its folder.
-        history: what every epoch so far has logged.
-        spent: CPU seconds so far.
-        state: see `state_of`.
-        best: weights of the best epoch.
-    """
-    names = {"state": f"state-{len(history)}.safetensors", "best": f"best-{len(history)}.safetensors"}
-    for name, tensors in (("state", state), ("best", best)):
-        save_with(lambda path, tensors=tensors: save_file(tensors, path), checkpoint / names[name])
-    save_json({"history": history, "cpu_seconds": spent, **names}, checkpoint / "progress.json")
-    for old in checkpoint.glob("*.safetensors"):
-        if old.name not in names.values():
-            old.unlink(missing_ok=True)
+def select(tensors: Tensors, part: str) -> Tensors:
+    """Tensors whose names begin with "part.", without it."""
+    return {name.removeprefix(f"{part}."): value for name, value in tensors.items() if name.startswith(f"{part}.")}
 
 
-def kept(checkpoint: Path) -> tuple[list[dict], float, dict[str, Tensor], dict[str, Tensor]]:
-    """Read what `keep` wrote: history, CPU seconds, state, best weights.
+def save(folder: Path, history: list[dict], seconds: object, state: Tensors, best: Tensors) -> None:
+    """Write a checkpoint: logs of all epochs so far, time spent, `state_of` now, and weights of the best epoch."""
+    tensors = {
+        f"{part}.{name}": value for part, values in (("state", state), ("best", best)) for name, value in values.items()
+    }
+    progress = {"progress": json.dumps({"history": history, "seconds": seconds})}
+    save_with(lambda path: save_file(tensors, path, progress), folder / "checkpoint.safetensors")
 
-    A damaged checkpoint is reported and counts as none.
-    """
-    if not (checkpoint / "progress.json").exists():
-        return [], 0.0, {}, {}
-    try:
-        progress = load_json(checkpoint / "progress.json")
-        state, best = (load_file(checkpoint / progress[name]) for name in ("state", "best"))
-    except (UserError, KeyError, OSError, SafetensorError) as error:
-        announce(f"run {checkpoint.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
-        return [], 0.0, {}, {}
-    return progress["history"], progress["cpu_seconds"], state, best
+
+def load(folder: Path) -> tuple[list[dict], object, Tensors, Tensors]:
+    """Read what `save` wrote: history, seconds, state, best weights; a damaged one is reported and counts as none."""
+    path = folder / "checkpoint.safetensors"
+    if path.exists():
+        try:
+            with safe_open(path, "pt") as file:
+                progress = json.loads(file.metadata()["progress"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, no mapping
+            return progress["history"], progress["seconds"], select(tensors, "state"), select(tensors, "best")
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            announce(f"run {folder.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
+    return [], 0.0, {}, {}

@@ -1,4 +1,4 @@
-"""Cold items and new users: what is taken out of training, its statistics, and the runs that are compared on it."""
+"""Cold items and new users: the runs that are compared on them."""
 
 from dataclasses import replace
 
@@ -7,141 +7,56 @@ import pandas as pd
 import torch
 
 from seqdistill.config import ItemText, TrainConfig
-from seqdistill.data.splits import places
+from seqdistill.data.cold import newcomers
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import Transform, fit, teacher_rows
 from seqdistill.profiles.facts import clean, facts_text, histories
-from seqdistill.training.ablations import Setup
+from seqdistill.training.ablation import Setup
 from seqdistill.training.sweep import Job, Jobs, plan
 from seqdistill.training.train import TrainingData, training_data
 
-GROUPS = ("removed", "reduced", "affected", "unaffected")
-Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left, items removed, items reduced
-Told = tuple[np.ndarray, np.ndarray]  # users [n], vectors of what was written about them [n, e]
+Encoded = tuple[np.ndarray, np.ndarray]  # users [n], vectors of their texts [n, e]
 
 
-def cold_items(
-    events: pd.DataFrame, share: float = 0.4, removed: float = 0.5, kept: tuple[int, int] = (6, 9), seed: int = 0
-) -> Perturbed:
-    """Make items cold: take a share of the items that are test targets out of training, or starve them.
-
-    Of the chosen items, `removed` lose all training events; each of the others keeps some of them, as many and which
-    ones drawn with the seed (all, where it has no more). Other events stay as they are. As in Severin et al. (2026).
-
-    Args:
-        events: columns user, item, split; sorted by user, then time.
-        share: of the items that occur as test targets.
-        removed: share of the chosen that loses all; the others are reduced.
-        kept: fewest and most training events that a reduced item keeps.
-        seed: draws items and events.
-
-    Returns:
-        The events that are left, the items removed and the items reduced (sorted).
-    """
-    rng = np.random.default_rng(seed)
-    targets = np.unique(events.loc[events["split"] == "test", "item"])
-    chosen = rng.permutation(targets)[: round(share * len(targets))]
-    cut = int(removed * len(chosen))
-    gone, starved = np.sort(chosen[:cut]), np.sort(chosen[cut:])
-    item, train = events["item"].to_numpy(), (events["split"] == "train").to_numpy()
-    most = np.full(item.max() + 1, len(events))
-    most[gone] = 0
-    most[starved] = rng.integers(kept[0], kept[1] + 1, len(starved))
-    rows = rng.permutation(np.flatnonzero(train))
-    place = pd.Series(item[rows]).groupby(item[rows]).cumcount().to_numpy()
-    keep = ~train
-    keep[rows] = place < most[item[rows]]
-    return events[keep].reset_index(drop=True), gone, starved
-
-
-def group_of(items: np.ndarray, drawn: Perturbed) -> np.ndarray:
-    """Say of each item whether it was removed, reduced or left unaffected."""
-    return np.select([np.isin(items, part) for part in drawn[1:]], GROUPS[:2], "unaffected")
-
-
-def counts(events: pd.DataFrame, items: int) -> np.ndarray:
-    """Training events of every item, [V]; item i in place i - 1."""
-    return np.bincount(events.loc[events["split"] == "train", "item"], minlength=items + 1)[1:]
-
-
-def statistics(drawn: Perturbed) -> dict[str, int]:
-    """What is left, in the paper's columns: users, items and interactions of all splits, and who meets a cold item."""
-    left, removed, reduced = drawn
-    test = left[left["split"] == "test"]
-    return {
-        "users": left["user"].nunique(),
-        "items": left["item"].nunique(),
-        "interactions": len(left),
-        "removed": len(removed),
-        "reduced": len(reduced),
-        "test_users_with_cold_items": test.loc[
-            group_of(test["item"].to_numpy(), drawn) != "unaffected", "user"
-        ].nunique(),
-    }
-
-
-def expectation(sizes: pd.DataFrame, dataset: str, within: float = 0.05) -> str:
-    """Say of each of the paper's counts whether ours, of the first seed, is within a share of it.
-
-    Args:
-        sizes: one row per source, with columns dataset, source ("paper", or ours) and those of `statistics`.
-        dataset: ours.
-        within: the share.
-    """
-    ours = sizes[(sizes["dataset"] == dataset) & (sizes["source"] != "paper")].iloc[0]
-    theirs = sizes[(sizes["dataset"] == dataset) & (sizes["source"] == "paper")]
-    if theirs.empty:
-        return f"The paper has no counts for {dataset}."
-    paper = theirs.iloc[0].drop(["dataset", "source"])
-    said = [
-        f"{name} {ours[name] / value - 1:+.1%}: *{'met' if abs(ours[name] / value - 1) <= within else 'not met'}*"
-        for name, value in paper.items()
-    ]
-    return f"Against the paper's counts, {within:.0%} allowed: " + "; ".join(said) + "."
-
-
-def written(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
+def write_facts(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
     """Write a profile without an LLM (`facts_text`) of every user's training events: user -> text."""
-    found = histories(events[events["split"] == "train"], items)
-    return {user: facts_text(history, {}) for user, history in found.items()}
+    of_users = histories(events[events["split"] == "train"], items)
+    return {user: facts_text(history, {}) for user, history in of_users.items()}
 
 
-def told(texts: dict[int, str], encoder: str) -> Told:
+def encode_facts(texts: dict[int, str], encoder: str) -> Encoded:
     """Encode a text of each user."""
     return np.array(list(texts)), encode(list(texts.values()), encoder)[0]
 
 
-def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, gone: np.ndarray) -> int:
-    """Count the training events of items in `gone` whose titles the texts of their users name.
+def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, removed: np.ndarray) -> int:
+    """Count the training events of removed items whose titles the texts (user -> facts) of their users name.
 
-    Args:
-        events: all events, as they were before anything was taken away.
-        texts: user -> facts.
-        items: texts of the catalogue.
-        gone: items that a profile should not know.
+    events are all events, as they were before anything was taken away.
     """
-    lost = events[(events["split"] == "train") & events["item"].isin(gone)].merge(items[["item", "title"]], on="item")
-    return sum(
-        f'"{clean(title, 80)}"' in texts.get(user, "") for user, title in zip(lost["user"], lost["title"], strict=True)
+    train = events[(events["split"] == "train") & events["item"].isin(removed)].merge(
+        items[["item", "title"]], on="item"
     )
+    pairs = zip(train["user"], train["title"], strict=True)
+    return sum(f'"{clean(title, 80)}"' in texts.get(user, "") for user, title in pairs)
 
 
-def taught_from(given: TrainingData, about: Told, width: int, users: int) -> TrainingData:
-    """Give a problem of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
-    owners, vectors = about
-    return replace(given, teacher=teacher_rows(fit(vectors, "pca", width)[0], owners, users))
+def taught_from(data: TrainingData, encoded: Encoded, width: int, users: int) -> TrainingData:
+    """Give data of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
+    owners, vectors = encoded
+    return replace(data, teacher=teacher_rows(fit(vectors, "pca", width)[0], owners, users))
 
 
 def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainConfig], dict[str, str]]:
-    """Name the runs of one of chapter 4's students, with a share of its epochs; and the control of each taught form.
+    """Name the runs of one of 04's students with a share of its epochs, and the control of each distilled form.
 
     Args:
         setup: student and distillations.
         budget: share of the epochs; there are more where phase 1 would have none.
         ours: with the form that projects the student, too.
     """
-    full, share = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
-    enough = (number for number in range(round(budget * full), full) if round(number * share))
+    full, fraction = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
+    enough = (number for number in range(round(budget * full), full) if round(number * fraction))
     run, model = replace(setup.alone, epochs=next(enough, full)), setup.label["model"]
     forms = {"distilled": ("shuffled-target", setup.literal)}
     if ours:
@@ -155,73 +70,35 @@ def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainCo
 
 
 def planned(
-    runs: dict[str, TrainConfig],
-    lead: str,
-    text: ItemText,
-    seeds: list[int],
-    given: list[TrainingData],
+    runs: dict[str, TrainConfig], lead: str, text: ItemText, seeds: list[int], draws: list[TrainingData],
     leaked: list[TrainingData],
-) -> Jobs:
-    """Plan every run for every seed's draw, and for the student `lead` those that leak and those that read texts.
+) -> Jobs:  # fmt: skip
+    """Plan the runs of `variants` for every seed's draw, and for the student `lead` those that leak or read texts.
 
-    Args:
-        runs: see `variants`.
-        lead: name of a student.
-        text: how it reads texts.
-        seeds: one for each draw.
-        given: problem of each draw, with the teacher that it leaves, and with texts.
-        leaked: the same with a teacher from the full histories.
+    draws: data of each seed's draw, with item texts and the teacher that it leaves; leaked: the same, taught from the
+    full histories.
     """
     alone, taught = runs[f"{lead} plain"], runs[f"{lead} distilled-student"]
     readers = {"item-side-text": alone, "item-side-text-distilled": taught}
     runs = runs | {f"{lead} {name}": replace(run, item_text=text) for name, run in readers.items()}
     jobs: Jobs = {}
-    for seed, own, leaking in zip(seeds, given, leaked, strict=True):
-        jobs |= plan(runs | {f"{lead} leaked": Job(taught, leaking)}, [seed], own)
+    for seed, data, leaking in zip(seeds, draws, leaked, strict=True):
+        jobs |= plan(runs | {f"{lead} leaked": Job(taught, leaking)}, [seed], data)
     return jobs
 
 
-def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.DataFrame:
-    """Take users out of training, and test them from their first events on, as if they had just come.
-
-    The first event of each is history; the next `most` are targets, so that target number n has n events before it.
-    The others train and validate as before and are not tested.
-
-    Args:
-        events: columns user, split; sorted by user, then time.
-        share: of the users.
-        most: targets of each.
-        seed: draws the users.
-    """
-    users = events["user"].unique()
-    drawn = np.random.default_rng(seed).choice(users, round(share * len(users)), replace=False)
-    before, _ = places(events)
-    tested = np.select([before == 0, before <= most], ["input", "test"], "unused")
-    known = events["split"].where(events["split"] != "test", "unused")
-    return events.assign(split=np.where(events["user"].isin(drawn), tested, known))
-
-
 def arrivals(
-    events: pd.DataFrame, runs: dict[str, TrainConfig], about: Told, width: int, items: int,
+    events: pd.DataFrame, runs: dict[str, TrainConfig], encoded: Encoded, width: int, items: int,
     share: float, most: int, seeds: list[int],
 ) -> Jobs:  # fmt: skip
-    """Plan runs that are tested on `newcomers`, other users with every seed; newcomers have no teacher.
-
-    Args:
-        events: all events.
-        runs: variant -> run.
-        about: vectors of all users.
-        width: of the teacher.
-        items: catalogue size.
-        share, most, seeds: see `newcomers`.
-    """
+    """Plan runs that are tested on `newcomers` (share, most), others with every seed; newcomers have no teacher."""
     jobs: Jobs = {}
     for seed in seeds:
         frame = newcomers(events, share, most, seed)
-        known = np.isin(about[0], frame.loc[frame["split"] == "train", "user"])
-        from_known = (about[0][known], about[1][known])
-        given = taught_from(training_data(frame, items), from_known, width, int(events["user"].max()) + 1)
-        jobs |= plan(runs, [seed], given)
+        known = np.isin(encoded[0], frame.loc[frame["split"] == "train", "user"])
+        from_known = (encoded[0][known], encoded[1][known])
+        data = taught_from(training_data(frame, items), from_known, width, int(events["user"].max()) + 1)
+        jobs |= plan(runs, [seed], data)
     return jobs
 
 

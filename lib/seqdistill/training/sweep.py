@@ -1,32 +1,39 @@
-"""Many runs: variants x seeds, finished ones skipped, the rest spread over the cores of a machine or a cluster."""
+"""Many runs: variants x seeds, finished ones skipped, the rest spread over a machine, a Ray or a Dask cluster."""
 
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from statistics import median
+from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import Parallel, delayed, effective_n_jobs, parallel_config
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tqdm import tqdm
 
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
 from seqdistill.io import UserError, announce, digest, display_path, load_json, load_table
-from seqdistill.training.cluster import connected, kind_of
 from seqdistill.training.train import TrainingData, run_key, train
 
 TRIES = 4
+CLUSTERS = {"loky": "loky", "ray": "ray", "ray://": "ray", "dask": "dask", "tcp://": "dask", "tls://": "dask"}
 Config = TypeVar("Config", TrainConfig, ModelConfig, Distillation)
 
 
 class Job(NamedTuple):
-    """A run and the problem that it solves."""
+    """A run and the data that it is trained on."""
 
     run: TrainConfig
-    given: TrainingData
+    data: TrainingData
 
 
 Jobs = dict[tuple[str, int], Job]  # (variant, seed) -> job
@@ -50,132 +57,174 @@ def word(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def plan(variants: dict[str, TrainConfig | Job], seeds: list[int], given: TrainingData) -> Jobs:
-    """Cross variants with seeds; a variant that brings no problem of its own solves `given`."""
-    jobs = {name: Job(it, given) if isinstance(it, TrainConfig) else it for name, it in variants.items()}
+def plan(variants: dict[str, TrainConfig | Job], seeds: list[int], data: TrainingData) -> Jobs:
+    """Cross variants with seeds; a variant that is no job of its own is trained on `data`."""
+    jobs = {name: Job(one, data) if isinstance(one, TrainConfig) else one for name, one in variants.items()}
     return {(name, seed): job._replace(run=replace(job.run, seed=seed)) for name, job in jobs.items() for seed in seeds}
 
 
-def run_folder(job: Job, folder: Path) -> Path:
+def run_folder(job: Job, runs: Path) -> Path:
     """Folder of a job's run."""
-    return folder / run_key(*job)
+    return runs / run_key(*job)
 
 
-def missing(jobs: Jobs, folder: Path) -> Jobs:
+def missing(jobs: Jobs, runs: Path) -> Jobs:
     """Jobs that have not finished yet; of names for the same run, the last."""
-    keyed = {run_folder(job, folder): name for name, job in jobs.items()}
-    return {name: jobs[name] for path, name in keyed.items() if not (path / "metrics.json").exists()}
+    names = {run_folder(job, runs): name for name, job in jobs.items()}
+    return {name: jobs[name] for path, name in names.items() if not (path / "metrics.json").exists()}
 
 
-def drop_damaged(home: Path) -> None:
-    """Name a finished run whose files cannot be read, and have it count as not trained."""
+def drop_damaged(folder: Path) -> None:
+    """Report a finished run whose files cannot be read, and have it count as not trained."""
     files = {"metrics.json": load_json, "cost.json": load_json, "ranks.parquet": load_table}
     for name, read in {**files, "model.safetensors": load_file}.items():
         try:
-            read(home / name)
+            read(folder / name)
         except (UserError, OSError, SafetensorError):
-            announce(f"run {home.name}: {name} is damaged or gone; the run is trained anew")
-            (home / "metrics.json").unlink(missing_ok=True)
+            announce(f"run {folder.name}: {name} is damaged or gone; the run is trained anew")
+            (folder / "metrics.json").unlink(missing_ok=True)
             return
 
 
-def cost(jobs: Jobs, folder: Path, workers: int) -> str:
-    """Say what is left of a plan, and the time as far as finished runs with the same student and batch tell it."""
+def cost(jobs: Jobs, runs: Path, workers: int) -> str:
+    """Say what is left of a plan: runs, epochs, and the time as far as runs like them were measured."""
 
-    def kind(run: dict) -> str:
-        return digest([run["model"], run["batch"], run["loss"], run["windows"]])
+    def kind(config: dict) -> str:
+        return digest([config[name] for name in ("model", "batch", "loss", "windows")])
 
-    seconds: dict[str, list[float]] = {}  # kind of run -> CPU seconds per epoch
-    for path in folder.glob("*/metrics.json"):
-        done, spent = load_json(path), load_json(path.with_name("cost.json"))["cpu_seconds"]
+    per_epoch: dict[str, list[float]] = defaultdict(list)  # kind of run -> CPU seconds
+    for path in runs.glob("*/metrics.json"):
+        done = load_json(path)
         if "model" in done["config"]:  # IDGenRec's runs lie beside the students'
-            seconds.setdefault(kind(done["config"]), []).append(spent / len(done["history"]))
-    todo = [job.run for job in missing(jobs, folder).values()]
-    known = [run.epochs * median(seconds[kind(to_dict(run))]) for run in todo if kind(to_dict(run)) in seconds]
-    hours, runs = (
+            seconds = load_json(path.with_name("cost.json"))["cpu_seconds"]
+            per_epoch[kind(done["config"])].append(seconds / len(done["history"]))
+    todo = [to_dict(job.run) for job in missing(jobs, runs).values()]
+    known = [config["epochs"] * median(per_epoch[kind(config)]) for config in todo if kind(config) in per_epoch]
+    hours, total = (
         sum(known) / min(workers, len(todo) or 1) / 3600,
-        len({run_folder(job, folder) for job in jobs.values()}),
+        len({run_folder(job, runs) for job in jobs.values()}),
     )
-    time = (
-        f"about {hours:.2f} h for the {len(known)} whose like was measured" if known else "time unknown (none measured)"
-    )
-    return (
-        f"{runs} runs, {runs - len(todo)} finished already; {len(todo)} to train, at most {workers} at a time: "
-        f"at most {sum(run.epochs for run in todo)} epochs, {time}"
-    )
+    time = f"about {hours:.2f} h for {len(known)} of them" if known else "time unknown"
+    epochs = sum(config["epochs"] for config in todo)
+    return f"{total} runs, {len(todo)} to train, {workers} at a time: at most {epochs} epochs, {time}"
 
 
-def sweep(jobs: Jobs, folder: Path, cluster: str = "loky", workers: int | None = None) -> None:
+def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = None) -> None:
     """Finish every run of a plan, one thread a run (outputs/bench/sweep.csv says why), and say first what it will cost.
 
-    Where a worker is lost, what is missing goes on from its checkpoints on those that are left.
+    Where a worker is lost, what is missing resumes from its checkpoints on the others.
 
     Args:
         jobs: see `plan`.
-        folder: parent of the runs' folders. On a cluster it is storage that all nodes share under the same path.
+        runs: parent of the runs' folders; on a cluster, storage that all nodes share under the same path.
         cluster: see `connected`; every node has this package.
-        workers: runs at a time, by default one a core; on a machine with a GPU one, since all would share the first.
+        workers: runs at a time, by default one a core; one where this machine's processes would share its GPU.
 
     Raises:
         UserError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
     """
-    folder, error = folder.resolve(), None
-    for home in {run_folder(job, folder) for job in jobs.values()}:
-        if (home / "metrics.json").exists():
-            drop_damaged(home)
+    runs, error, reason = runs.resolve(), None, ""
+    for folder in {run_folder(job, runs) for job in jobs.values()}:
+        if (folder / "metrics.json").exists():
+            drop_damaged(folder)
     with connected(cluster) as lost:
+        cores = effective_n_jobs(-1)
+        default = 1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else cores
         for _ in range(TRIES):
-            if not (todo := missing(jobs, folder)):
+            if not (todo := missing(jobs, runs)):
                 return
-            at_once = min(workers or usual(cluster), effective_n_jobs(-1))
-            why = f"a worker was lost ({type(error).__name__}), {listed(todo)} go on; " if error else ""
+            at_once = min(workers or default, cores)
+            announce(line := f"sweep: {reason}{cost(jobs, runs, at_once)}")
+            pool, bar = Parallel(n_jobs=at_once, return_as="generator_unordered"), tqdm(desc="runs", total=len(todo))
+            if not bar.disable:
+                bar.write(line)
             try:
-                train_all(todo, folder, at_once, f"sweep: {why}{cost(jobs, folder, at_once)}")
+                with bar:
+                    for _ in pool(delayed(train)(*job, runs) for job in todo.values()):
+                        bar.update()
             except lost as raised:
-                error = raised
-    if todo := missing(jobs, folder):
+                error, reason = raised, f"a worker was lost ({type(raised).__name__}); going on; "
+    if todo := missing(jobs, runs):
+        names = ", ".join(f"{variant} (seed {seed})" for variant, seed in todo)
         raise UserError(
-            f"sweep: {listed(todo)} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
-            f"share {display_path(folder)} or this code. Run it again: what was finished is kept."
+            f"sweep: {names} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
+            f"share {display_path(runs)} or this code. Run it again: what was finished is kept."
         ) from error
 
 
-def usual(cluster: str) -> int:
-    """Runs at a time: one a core of the cluster, or one where this machine's processes would share its GPU."""
-    return 1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else effective_n_jobs(-1)
-
-
-def listed(jobs: Jobs) -> str:
-    """Name jobs in a sentence."""
-    return ", ".join(f"{variant} (seed {seed})" for variant, seed in jobs)
-
-
-def train_all(jobs: Jobs, folder: Path, workers: int, line: str) -> None:
-    """Train jobs side by side; say a line first, then show how many are done."""
-    announce(line)
-    with tqdm(total=len(jobs), desc="runs") as bar:
-        if not bar.disable:
-            bar.write(line)
-        pool = Parallel(n_jobs=workers)
-        pool.print_progress = lambda: bar.update(pool.n_completed_tasks - bar.n)
-        pool(delayed(train)(*job, folder) for job in jobs.values())
-
-
-def results(jobs: Jobs, folder: Path) -> dict[tuple[str, int], dict]:
+def results(jobs: Jobs, runs: Path) -> dict[tuple[str, int], dict]:
     """Read the metrics of every run of a plan."""
-    return {name: load_json(run_folder(job, folder) / "metrics.json") for name, job in jobs.items()}
+    return {name: load_json(run_folder(job, runs) / "metrics.json") for name, job in jobs.items()}
 
 
-def ranks(jobs: Jobs, folder: Path) -> dict[str, list[pd.DataFrame]]:
+def ranks(jobs: Jobs, runs: Path) -> dict[str, list[pd.DataFrame]]:
     """Read the per-case ranks of every run of a plan: variant -> one frame per seed."""
-    found: dict[str, list[pd.DataFrame]] = {}
+    frames: dict[str, list[pd.DataFrame]] = {}
     for (variant, _), job in jobs.items():
-        found.setdefault(variant, []).append(load_table(run_folder(job, folder) / "ranks.parquet"))
-    return found
+        frames.setdefault(variant, []).append(load_table(run_folder(job, runs) / "ranks.parquet"))
+    return frames
 
 
-def spent(jobs: Jobs, folder: Path) -> str:
+def spent(jobs: Jobs, runs: Path) -> str:
     """Say what the runs of a plan took, whenever they were trained."""
-    homes = {run_folder(job, folder) for job in jobs.values()}
-    minutes = sum(load_json(home / "cost.json")["cpu_seconds"] for home in homes) / 60
-    return f"{len(homes)} runs, {minutes:.0f} CPU minutes of training"
+    folders = {run_folder(job, runs) for job in jobs.values()}
+    minutes = sum(load_json(folder / "cost.json")["cpu_seconds"] for folder in folders) / 60
+    return f"{len(folders)} runs, {minutes:.0f} CPU minutes of training"
+
+
+def kind_of(cluster: str) -> str:
+    """Which backend of joblib a cluster's name or address asks for.
+
+    Raises:
+        UserError: none.
+    """
+    kind = CLUSTERS.get("".join(cluster.partition("://")[:2]))
+    if kind is None:
+        raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
+    return kind
+
+
+def extra(module: str, name: str) -> ModuleType:
+    """Import a module that an extra of this package installs."""
+    try:
+        return import_module(module)
+    except ImportError:
+        command = f'pip install -c lib/requirements.lock -e "lib[{name}]"'
+        raise UserError(f"cluster: {module} is not installed; run {command} in the project's folder.") from None
+
+
+@contextmanager
+def connected(cluster: str) -> Iterator[type[Exception]]:
+    """Let joblib use a cluster, a process of one thread per core; yield what it raises when a worker is lost.
+
+    Args:
+        cluster: "loky": processes of this machine. "ray": the cluster that Ray finds (RAY_ADDRESS), or one of this
+            machine; where it has GPUs, every process takes one of them. "dask": one of this machine. Or an address:
+            "ray://host:10001", "tcp://host:8786".
+
+    Raises:
+        UserError: there is no such cluster, its package is not installed, or a Dask worker has several threads.
+    """
+    kind, address = kind_of(cluster), cluster if "://" in cluster else None
+    if kind == "loky":
+        with parallel_config("loky", inner_max_num_threads=1):
+            yield BrokenProcessPool
+    elif kind == "ray":
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        ray = extra("ray", "ray")
+        extra("ray.util.joblib", "ray").register_ray()
+        own = nullcontext() if ray.is_initialized() else ray.init(address, log_to_driver=False, logging_level="ERROR")
+        with own, parallel_config("ray", ray_remote_args=ray_share(ray.cluster_resources())):
+            yield ray.exceptions.RayError
+    else:
+        dask = extra("distributed", "dask")
+        where = {"address": address} if address else {"threads_per_worker": 1, "dashboard_address": None}
+        with dask.Client(**where) as client, parallel_config("dask"):
+            if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
+                raise UserError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
+            yield dask.KilledWorker
+
+
+def ray_share(resources: dict[str, float]) -> dict[str, int]:
+    """What a run asks of a Ray cluster that has these resources: a core, and a GPU where there are some."""
+    return {"num_cpus": 1} | ({"num_gpus": 1} if resources.get("GPU") else {})

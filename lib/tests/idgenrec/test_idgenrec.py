@@ -24,7 +24,7 @@ from seqdistill.idgenrec.model import (
 )
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.io import UserError
-from seqdistill.training.epochs import AdamW
+from seqdistill.training.loop import AdamW
 from seqdistill.training.train import training_data
 from transformers import T5Config, T5ForConditionalGeneration
 

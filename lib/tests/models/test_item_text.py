@@ -41,16 +41,16 @@ def test_in_training_own_vectors_are_left_out_at_the_rate_asked_for():
     assert without.float().mean().item() == pytest.approx(0.3, abs=0.03)
 
 
-def test_a_run_that_reads_texts_saves_the_plain_student(given, tmp_path):
-    reads = replace(given, texts=torch.randn(30, 5))
+def test_a_run_that_reads_texts_saves_the_plain_student(data, tmp_path):
+    reads = replace(data, texts=torch.randn(30, 5))
     train(READS, reads, tmp_path)
     home = tmp_path / run_key(READS, reads)
     assert load_file(home / "model.safetensors").keys() == SequentialRecommender(30, SHAPE).state_dict().keys()
-    assert run_key(READS, reads) != run_key(READS, replace(given, texts=torch.randn(30, 5)))
-    scores = model_score(load_model(home, 30))(np.array([0]), torch.tensor([[1, 2]]))
+    assert run_key(READS, reads) != run_key(READS, replace(data, texts=torch.randn(30, 5)))
+    scores = model_score(load_model(home))(np.array([0]), torch.tensor([[1, 2]]))
     assert scores.shape == (1, 30) and scores.isfinite().all()
 
 
-def test_texts_that_are_not_there_are_named(given):
-    with pytest.raises(UserError, match="the run wants a teacher or item texts, and its problem has none"):
-        fresh(READS, given)
+def test_texts_that_are_not_there_are_named(data):
+    with pytest.raises(UserError, match="the config asks for a teacher or item texts, and the data have none"):
+        fresh(READS, data)

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+from seqdistill.data.cold import GROUPS
 from seqdistill.io import UserError
 from seqdistill.reporting import cold_tables, figures, report
-from seqdistill.training.cold import GROUPS
 
 
 def ranked(rank_all):

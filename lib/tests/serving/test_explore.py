@@ -56,7 +56,7 @@ def test_lists_are_those_of_the_two_students_without_what_was_chosen(home):
     lists = explore.recommended(world, 7)
     history = explore.history(world, 7)["item"]
     for name, run in {"plain": RUN, "distilled": replace(RUN, distillation=TAUGHT)}.items():
-        model = explore.load_model(home / "runs" / run_key(*Job(run, given)), 30)
+        model = explore.load_model(home / "runs" / run_key(*Job(run, given)))
         ids = torch.tensor(history.tail(10).to_numpy())[None]
         scores = model.score(ids)[0].clone()
         scores[history.to_numpy() - 1] = -torch.inf

@@ -38,7 +38,7 @@ def house(tmp_path_factory):
     for model, variant in KINDS:
         run = replace(RUNS[model], distillation=Distillation() if variant == "distilled" else None)
         train(run, given, home)
-        net = load_model(run_folder(Job(run, given), home), ITEMS)
+        net = load_model(run_folder(Job(run, given), home))
         path = serving.save_onnx(net, home / f"{model}-{variant}.onnx")
         found[model, variant] = (net, path, serving.session(path))
     return given, found

@@ -10,7 +10,7 @@ import yaml
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, parse, parse_recommender
 from seqdistill.data import splits
-from seqdistill.training.epochs import examples, step, training_rows
+from seqdistill.training.loop import examples, step, training_rows
 from seqdistill.training.train import fresh, training_data
 
 FILES = {

@@ -8,7 +8,7 @@ import torch
 from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.io import ROOT
-from seqdistill.training.ablations import (
+from seqdistill.training.ablation import (
     CONTROLS,
     Setup,
     gains_by,
@@ -34,9 +34,9 @@ def teacher():
 
 
 @pytest.fixture
-def setup(given, tmp_path):
+def setup(data, tmp_path):
     literal, taught = Distillation(phase1_fraction=1), Distillation(phase1_fraction=1, projection="student")
-    return Setup(tmp_path, given, SMALL, literal, taught, [0], "loky", {})
+    return Setup(tmp_path, data, SMALL, literal, taught, [0], "loky", {})
 
 
 def test_noise_has_the_covariance_of_the_teacher_and_no_more(teacher):
@@ -58,26 +58,26 @@ def test_a_larger_share_of_users_holds_the_smaller(teacher):
     assert not torch.equal(few, ~only_some(teacher, 0.1, 1).isnan().any(1))
 
 
-def test_a_reduced_space_becomes_the_teacher_of_its_owners(given):
+def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):
     space = np.array([[1.0, 4.0], [3.0, 4.0]])
-    taught = taught_with(given, space, np.array([2, 0])).teacher
+    taught = taught_with(data, space, np.array([2, 0])).teacher
     assert taught[2].tolist() == [-1, 0] and taught[0].tolist() == [1, 0]
-    assert taught[1].isnan().all() and len(taught) == len(given.teacher)
+    assert taught[1].isnan().all() and len(taught) == len(data.teacher)
 
 
-def test_other_teachers_and_starts_are_other_runs(given):
+def test_other_teachers_and_starts_are_other_runs(data):
     run = TrainConfig(distillation=Distillation())
-    keys = [run_key(run, it) for it in (given, replace(given, teacher=given.teacher * 2))]
-    start = torch.zeros(given.items, SMALL.model.dim)
-    keys += [run_key(SMALL, it) for it in (given, replace(given, start=start))]
-    keys.append(run_key(SMALL, replace(given, start=start + 1)))
+    keys = [run_key(run, it) for it in (data, replace(data, teacher=data.teacher * 2))]
+    start = torch.zeros(data.items, SMALL.model.dim)
+    keys += [run_key(SMALL, it) for it in (data, replace(data, start=start))]
+    keys.append(run_key(SMALL, replace(data, start=start + 1)))
     assert len(set(keys)) == 5
 
 
-def test_varied_tells_a_run_from_its_teacher(given):
+def test_varied_tells_a_run_from_its_teacher(data):
     jobs = {
-        "a": Job(TrainConfig(loss="bce", distillation=Distillation(loss="cosine")), given),
-        "b": Job(TrainConfig(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), given),
+        "a": Job(TrainConfig(loss="bce", distillation=Distillation(loss="cosine")), data),
+        "b": Job(TrainConfig(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), data),
     }
     assert varied(jobs).to_dict("list") == {"alpha": [0.4, 0.6], "distil_loss": ["cosine", "mse"]}
 
@@ -92,11 +92,11 @@ def test_every_taught_cell_has_a_shuffled_control_of_its_side(setup):
         setting = jobs[control, 0].run.distillation
         assert setting.projection == side and setting.shuffled
     assert ("plain", 0) in jobs and jobs["plain", 0].run.distillation is None
-    other = Job(TrainConfig(distillation=cells["student"]), setup.given)
+    other = Job(TrainConfig(distillation=cells["student"]), setup.data)
     jobs, controls = planned(setup, {"facts": other, "profile": cells["student"]}, own=["facts"])
     assert controls == {"facts": "facts-shuffled", "profile": "shuffled"}
     assert jobs["facts-shuffled", 0].run.distillation == replace(other.run.distillation, shuffled=True)
-    assert jobs["facts-shuffled", 0].given is other.given
+    assert jobs["facts-shuffled", 0].data is other.data
     assert {variant for variant, _ in planned(setup, {"longer": TrainConfig(epochs=3)})[0]} == {"plain", "longer"}
 
 

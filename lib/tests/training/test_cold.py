@@ -7,58 +7,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
-from seqdistill.data.sequences import cases
-from seqdistill.data.splits import Protocol, split
+from seqdistill.data import cold as cold_data
+from seqdistill.data.cold import cold_items
+from seqdistill.data.splits import split
 from seqdistill.evaluation.baselines import text_knn
 from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
-from seqdistill.reporting import report
 from seqdistill.serving import text_score
 from seqdistill.training import cold
-from seqdistill.training.cold import cold_items
 from seqdistill.training.train import training_data
-from test_splits import EVENTS, PROTOCOLS, timed
-
-
-@given(EVENTS, st.sampled_from(PROTOCOLS), st.floats(0.1, 1), st.integers(0, 3))
-def test_cold_items_lose_training_events_and_nothing_else(events, protocol, share, seed):
-    events = events.assign(split=split(events, protocol))
-    left, removed, reduced = cold_items(events, share, seed=seed)
-    targets = set(events.loc[events["split"] == "test", "item"])
-    assert len(removed) + len(reduced) == round(share * len(targets)) and 0 <= len(reduced) - len(removed) <= 1
-    assert set(removed) | set(reduced) <= targets and not set(removed) & set(reduced)
-    before, after = (frame[frame["split"] == "train"].groupby("item").size() for frame in (events, left))
-    for item, count in before.items():
-        now = after.get(item, 0)
-        if item in removed:
-            assert now == 0
-        elif item in reduced:
-            assert min(count, 6) <= now <= min(count, 9)
-        else:
-            assert now == count
-    others = [frame[frame["split"] != "train"].reset_index(drop=True) for frame in (events, left)]
-    assert others[0].equals(others[1])
-    assert left.equals(left.sort_values(["user", "time"], kind="stable"))
-    again = cold_items(events, share, seed=seed)
-    assert again[0].equals(left) and (again[1] == removed).all() and (again[2] == reduced).all()
-
-
-@given(EVENTS, st.floats(0, 1), st.integers(0, 4), st.integers(0, 4))
-def test_shares_and_bounds_are_those_asked_for(events, removed, low, more):
-    events = events.assign(split=split(events, Protocol("leave_last_k", last_k=3)))
-    left, gone, starved = cold_items(events, 0.8, removed, (low, low + more))
-    assert len(gone) == int(removed * (len(gone) + len(starved)))
-    before, after = cold.counts(events, 12), cold.counts(left, 12)
-    for item in starved - 1:
-        assert min(before[item], low) <= after[item] <= min(before[item], low + more)
-
-
-def test_cold_items_draws_other_items_with_another_seed():
-    events = timed([(0, item, item) for item in range(1, 40)])
-    events = events.assign(split=split(events, Protocol("global_time", targets="all")))
-    drawn = {tuple(cold_items(events, 0.4, seed=seed)[1]) for seed in range(5)}
-    assert drawn != {tuple(cold_items(events, 0.4)[1])}
+from test_splits import EVENTS, PROTOCOLS
 
 
 @settings(max_examples=8)
@@ -68,13 +27,13 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     items = pd.DataFrame({"item": range(1, 13), "title": [f"Title {i}." for i in range(1, 13)], "categories": "a|b"})
     left, removed, _ = drawn = cold_items(events, 0.6, seed=seed)
     assert not np.isin(training_data(left, 12).train.items, removed).any()
-    found, facts = histories(left[left["split"] == "train"], items), cold.written(left, items)
+    found, facts = histories(left[left["split"] == "train"], items), cold.write_facts(left, items)
     texts = " ".join([*facts.values(), *(line for one in found.values() for line in history_lines(one))])
     assert not [item for item in removed if f"Title {item}." in texts]
     assert cold.titles_named(events, facts, items, removed) == 0
     test = left.loc[left["split"] == "test"]
     affected = test[np.isin(test["item"], np.concatenate(drawn[1:]))]
-    assert cold.statistics(drawn) == {
+    assert cold_data.statistics(drawn) == {
         "users": len(set(left["user"])),
         "items": len(set(left["item"])),
         "interactions": len(left),
@@ -90,36 +49,9 @@ def test_the_leak_is_counted():
     items = pd.DataFrame({"item": range(1, 8), "title": [f"Title {i}." for i in range(1, 8)]})
     left = events[~events["item"].isin([2, 6])]
     assert (
-        cold.titles_named(events, cold.written(events, items), items, np.array([2, 6])) == 1
+        cold.titles_named(events, cold.write_facts(events, items), items, np.array([2, 6])) == 1
     )  # of the three latest, 4 5 6
-    assert cold.titles_named(events, cold.written(left, items), items, np.array([2, 6])) == 0
-
-
-def test_the_papers_counts_are_an_expectation():
-    paper = report.paper("cold_data").assign(source="paper")
-    ours = paper.iloc[[0]].assign(source="ours", items=16_000, removed=5_000)
-    said = cold.expectation(pd.concat([ours, paper], ignore_index=True), "beauty")
-    assert "users +0.0%: *met*" in said and "items +2.0%: *met*" in said and "removed +20.5%: *not met*" in said
-    assert (
-        cold.expectation(pd.concat([ours.assign(dataset="mine"), paper]), "mine") == "The paper has no counts for mine."
-    )
-
-
-@given(EVENTS, st.sampled_from(PROTOCOLS), st.floats(0.1, 0.5), st.integers(1, 5), st.integers(0, 3))
-def test_newcomers_are_not_trained_on_and_are_tested_from_their_first_events(events, protocol, share, most, seed):
-    events = events.assign(split=split(events, protocol))
-    late = cold.newcomers(events, share, most, seed)
-    new = set(late.loc[late["split"].isin(["test", "input"]) & ~late["split"].eq(events["split"]), "user"])
-    tested = cases(late, "test")
-    assert not new & set(late.loc[late["split"].isin(["train", "valid"]), "user"])
-    assert (tested.histories.lengths == tested.position + 1).all() and tested.position.max() < most
-    drawn = np.random.default_rng(seed).choice(
-        users := events["user"].unique(), round(share * len(users)), replace=False
-    )
-    others = ~events["user"].isin(drawn)
-    before, after = events["split"][others], late["split"][others]
-    assert (after[before != "test"] == before[before != "test"]).all() and (after[before == "test"] == "unused").all()
-    assert len(np.unique(tested.histories.users)) <= round(share * events["user"].nunique())
+    assert cold.titles_named(events, cold.write_facts(left, items), items, np.array([2, 6])) == 0
 
 
 def test_text_knn_by_hand():

@@ -14,6 +14,6 @@ assert PartialState(cpu=True).num_processes == 2
 folder = Path(sys.argv[1])
 teacher = torch.randn(40, 6, generator=torch.Generator().manual_seed(0))
 teacher[::2] = torch.nan
-given = training_data(pd.read_parquet(folder / "events.parquet"), 30, teacher)
+data = training_data(pd.read_parquet(folder / "events.parquet"), 30, teacher)
 for values in load_json(folder / "plan.json")["runs"]:
-    train(parse(TrainConfig, values, "plan"), given, folder / "runs")
+    train(parse(TrainConfig, values, "plan"), data, folder / "runs")

@@ -4,10 +4,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from seqdistill.config import ModelConfig, TrainConfig, parse
+from seqdistill.config import ModelConfig, parse
 from seqdistill.data.sequences import Ragged, cloze
 from seqdistill.io import UserError
-from seqdistill.models.losses import full_softmax, gbce, sampled_softmax, student_loss
+from seqdistill.models.losses import full_softmax
 from seqdistill.models.transformer import SequentialRecommender
 
 
@@ -52,87 +52,26 @@ def test_bert4rec_scores_by_a_mask_after_the_history():
 
 
 @given(st.integers(0, 1000), st.floats(0.05, 0.9), st.floats(0, 1))
-def test_cloze_hides_what_it_asks_for(seed, masked, mask_last_prob):
+def test_cloze_masks_at_least_one_item_of_every_row_and_loses_none(seed, mask_prob, mask_last_prob):
     rng = np.random.default_rng(seed)
     lengths = rng.integers(2, 9, 20)
     ends = lengths.cumsum()
     rows = Ragged(rng.integers(1, 31, ends[-1]), ends - lengths, ends, np.arange(20))
-    seen = 0
-    for users, inputs, targets in cloze(rows, 6, rng, 31, masked, mask_last_prob):
+    batches = list(cloze(rows, 6, rng, 31, mask_prob, mask_last_prob))
+    assert sorted(np.concatenate([users for users, *_ in batches])) == list(range(20))
+    for users, inputs, targets in batches:
         for user, row, hidden in zip(users, inputs, targets, strict=True):
-            whole = np.where(hidden > 0, hidden, row)[row > 0]
-            assert whole.tolist() == rows.row(user).tolist()
+            assert np.where(hidden > 0, hidden, row)[row > 0].tolist() == rows.row(user).tolist()
             assert ((row == 31) == (hidden > 0)).all() and (hidden > 0).any()
-            seen += 1
-    assert seen == 20
 
 
-@pytest.mark.parametrize("mask_last_prob", [0.0, 1.0])
-def test_cloze_hides_as_often_as_it_is_told(mask_last_prob):
+def test_cloze_masks_as_often_as_asked_for():
     rows = Ragged(np.ones(40_000, int), np.arange(0, 40_000, 40), np.arange(40, 40_001, 40), np.arange(1000))
-    hidden = (
-        np.concatenate([targets for *_, targets in cloze(rows, 100, np.random.default_rng(0), 2, 0.2, mask_last_prob)])
-        > 0
+    some, last = (
+        np.concatenate([targets for *_, targets in cloze(rows, 100, np.random.default_rng(0), 2, 0.2, share)]) > 0
+        for share in (0.0, 1.0)
     )
-    if mask_last_prob:
-        assert hidden[:, -1].all() and hidden.sum() == 1000
-    else:
-        assert hidden.mean() == pytest.approx(0.2, abs=0.006)
-
-
-def batch(requires_grad=True):
-    h, items = (torch.randn(n, 8, requires_grad=requires_grad) for n in (9 * 50, 30))
-    return h, items, torch.from_numpy(np.random.default_rng(0).integers(1, 31, 9 * 50))
-
-
-def same_with_gradients(loss, plain, inputs):
-    torch.testing.assert_close(loss, plain, rtol=1e-5, atol=1e-6)
-    for ours, theirs in zip(*(torch.autograd.grad(x, inputs, retain_graph=True) for x in (loss, plain)), strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
-
-
-def test_chunked_loss_equals_the_plain_definition():
-    h, items, targets = batch()
-    plain = F.cross_entropy(h @ items.T, targets - 1)
-    same_with_gradients(full_softmax(h, items, targets), plain, (h, items))
-
-
-def test_chunked_loss_equals_torchs():
-    h, items, targets = batch()
-    theirs = F.linear_cross_entropy(h, items, targets - 1)
-    same_with_gradients(3 * full_softmax(h, items, targets), 3 * theirs, (h, items))
-
-
-def test_sampled_softmax_over_everything_is_the_full_softmax():
-    h, items, targets = batch()
-    loss = sampled_softmax(h, items, targets, torch.randperm(30) + 1)
-    same_with_gradients(loss, full_softmax(h, items, targets), (h, items))
-
-
-def test_the_correction_makes_the_sampled_sum_unbiased():
-    h, items, targets = batch(requires_grad=False)
-    draws = [sampled_softmax(h, items, targets, 1 + torch.randperm(30)[:20]) for _ in range(400)]
-    full, mean = full_softmax(h, items, targets), torch.stack(draws).mean()
-    assert abs(mean - full) < 0.05 * full
-    biased = sampled_softmax(h, items, targets, torch.randperm(30)[:20] + 1) + np.log(20 / 30)
-    assert abs(biased - full) > abs(mean - full)
-
-
-@pytest.mark.parametrize(("t", "power"), [(0.0, 1.0), (1.0, 5 / 29), (0.75, 0.75 * 5 / 29 + 0.25)])
-def test_gbce_equals_its_definition(t, power):
-    h, items, targets = batch()
-    negatives = torch.tensor([3, 8, 1, 30, 17])
-    terms = []
-    for x, y in zip(h, targets, strict=True):
-        others = [torch.log(1 - torch.sigmoid(x @ items[n - 1])) for n in negatives if n != y]
-        terms.append(torch.log(torch.sigmoid(x @ items[y - 1]) ** power) + sum(others))
-    same_with_gradients(gbce(h, items, targets, negatives, t), -sum(terms) / (6 * len(terms)), (h, items))
-
-
-@pytest.mark.parametrize("kind", ["full", "sampled", "bce", "gbce"])
-def test_nothing_to_predict_is_zero(kind):
-    h, items, _ = batch()
-    assert student_loss(h[:0], items, torch.zeros(0, dtype=torch.long), TrainConfig(loss=kind, negatives=5)).item() == 0
+    assert some.mean() == pytest.approx(0.2, abs=0.006) and last[:, -1].all() and last.sum() == 1000
 
 
 def test_heads_that_do_not_divide_the_width_are_named():
@@ -177,3 +116,20 @@ def test_a_score_needs_the_last_position_alone(causal):
     h, _ = model(read)
     whole = h[torch.arange(3), lengths - int(causal)] @ model.catalogue().T
     torch.testing.assert_close(model.score(ids), whole)
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_what_encodes_the_last_position_can_be_exported_for_any_batch_and_length(causal):
+    class Last(torch.nn.Module):
+        def __init__(self, model):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids):
+            return self.model.encode_last(ids)
+
+    model, ids = student(causal), torch.tensor([[4, 5, 6, 7, 0, 0], [9, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
+    shape = {"ids": {0: torch.export.Dim("B", min=1), 1: torch.export.Dim("T", min=1, max=model.max_history)}}
+    program = torch.export.export(Last(model).eval(), (torch.ones(2, 3, dtype=torch.int64),), dynamic_shapes=shape)
+    for part in (ids, ids[:1, :4]):
+        torch.testing.assert_close(program.module()(part) @ model.catalogue().T, model.score(part))

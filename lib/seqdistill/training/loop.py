@@ -1,4 +1,4 @@
-"""One epoch of training.
+"""One step, one epoch, and when phase 1 and the run end.
 
 Under `accelerate launch` every process takes its share of each batch; gradients are summed, so that N processes train
 the model that one would.
@@ -22,14 +22,9 @@ from seqdistill.models.transformer import SequentialRecommender
 
 
 class AdamW:
-    """Fused AdamW (Loshchilov & Hutter, 2019), torch's functional one.
+    """Fused AdamW (Loshchilov & Hutter, 2019), torch's functional one, whose `lr` may be set before each step.
 
     The class in torch.optim imports the whole compiler: a second and 75 MB that no run needs.
-
-    Args:
-        trained: parameters.
-        lr: learning rate, to be set anew at will.
-        weight_decay: decoupled from the gradient.
     """
 
     def __init__(self, trained: list[nn.Parameter], lr: float, weight_decay: float):
@@ -48,17 +43,17 @@ class AdamW:
     @torch.no_grad()
     def step(self) -> None:
         """Update every parameter that has a gradient."""
-        weights = [weight for weight in self.trained if weight.grad is not None]
-        moved = [slots for weight, slots in zip(self.trained, self.state, strict=True) if weight.grad is not None]
-        means, squares, steps = ([slots[name] for slots in moved] for name in ("exp_avg", "exp_avg_sq", "step"))
+        pairs = zip(self.trained, self.state, strict=True)
+        weights, slots = zip(*((weight, slot) for weight, slot in pairs if weight.grad is not None), strict=True)
+        means, squares, steps = ([slot[name] for slot in slots] for name in ("exp_avg", "exp_avg_sq", "step"))
         adamw(
-            weights, [weight.grad for weight in weights], means, squares, [], steps, fused=True, amsgrad=False,
+            list(weights), [weight.grad for weight in weights], means, squares, [], steps, fused=True, amsgrad=False,
             beta1=0.9, beta2=0.999, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, maximize=False,
         )  # fmt: skip
 
 
 def training_rows(train: Ragged, config: TrainConfig) -> Ragged:
-    """Cut training histories to what one row of the student holds, SASRec's last item being a target only."""
+    """Cut training histories to what one row of the student holds; SASRec's last item is a target only."""
     length = config.model.length - (not config.model.causal)
     if config.windows == "last":
         train = latest(train, np.arange(len(train)), length + 1)
@@ -66,7 +61,7 @@ def training_rows(train: Ragged, config: TrainConfig) -> Ragged:
 
 
 def examples(rows: Ragged, config: TrainConfig, number: int, mask_id: int) -> Iterator[Batch]:
-    """Yield an epoch's batches, (users, inputs, targets); all that is random in them follows from (seed, epoch)."""
+    """Yield an epoch's batches, (users, inputs, targets); they follow from seed and epoch number."""
     rng = np.random.default_rng([config.seed, number])
     if config.model.causal:
         return batches(rows, config.batch, rng)
@@ -90,17 +85,18 @@ def step(
 ) -> dict[str, Tensor]:
     """Make one update from a batch, of which this process takes its share; return the losses of the whole batch.
 
-    Nothing here reads a number back from the device: what depends on the data is settled on the host first.
+    Nothing here reads a number back from the device: what depends on the data is computed on the host first.
     """
     users, inputs, targets = (part[machine.process_index :: machine.num_processes] for part in batch)
-    places = np.flatnonzero(targets)
+    places = np.flatnonzero(targets)  # of the N positions with a target
     weight = len(places) / np.count_nonzero(batch[2])
     ids, at, y = (
         torch.from_numpy(part).to(machine.device, non_blocking=True) for part in (inputs, places, targets.flat[places])
-    )
+    )  # [B, T], [N], [N]
     with torch.autocast(machine.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        h, states = model(ids)
-        parts = [student_loss(h.flatten(0, 1).index_select(0, at), model.catalogue(), y, config) * weight]
+        h, states = model(ids)  # [B, T, d]
+        x = h.flatten(0, 1).index_select(0, at)  # [N, d]
+        parts = [student_loss(x, model.catalogue(), y, config) * weight]
         if teacher:
             taught = int(teacher.has[batch[0]].sum())
             distil, variance = teacher(states, ids > 0, pairing(users, batch[0], teacher.has, machine.device))
@@ -109,7 +105,7 @@ def step(
         parts = [part + reduce(part.detach().clone(), "sum") - part.detach() for part in parts]
     log, loss = {"loss_model": parts[0].detach()}, parts[0]
     if teacher:
-        parts[1] = teacher.finished(parts[1])
+        parts[1] = teacher.finish(parts[1])
         log |= {"loss_distil": parts[1].detach(), "target_variance": variance} if taught else {}
         loss = combine(*parts, config.distillation.alpha, config.distillation.beta)
     loss.backward()
@@ -135,7 +131,7 @@ def epoch(
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
     Returns:
-        Means over batches: loss_model and, in phase 1, over those with a taught user: loss_distil and target_variance.
+        Means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
@@ -146,3 +142,32 @@ def epoch(
         for name, value in step(batch, model, teacher, optimizer, config, machine).items():
             logs[name].append(value)
     return {name: float(torch.stack(values).double().mean()) if values else math.nan for name, values in logs.items()}
+
+
+def epochs_since_best(history: list[dict]) -> int:
+    """Count the epochs since the best validation NDCG@10."""
+    return len(history) - 1 - int(np.argmax([log["valid_ndcg@10"] for log in history])) if history else 0
+
+
+def in_phase_1(history: list[dict], config: TrainConfig) -> bool:
+    """Whether the next epoch distils: the fraction of phase 1 or its patience is not used up."""
+    setting = config.distillation
+    if not setting or any("loss_distil" not in log for log in history):
+        return False
+    hasty = 0 < setting.patience <= epochs_since_best(history)
+    return len(history) < round(config.epochs * setting.phase1_fraction) and not hasty
+
+
+def finished(history: list[dict], config: TrainConfig) -> bool:
+    """Whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
+    phase_2 = sum("loss_distil" not in log for log in history)
+    return len(history) == config.epochs or 0 < config.patience <= min(epochs_since_best(history), phase_2)
+
+
+def progress_line(history: list[dict], config: TrainConfig, rows: int, seconds: float) -> str:
+    """Say where a run stands, `seconds` being what an epoch took."""
+    log, left = history[-1], (config.epochs - len(history)) * seconds / 60
+    return (
+        f"epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation NDCG@10 "
+        f"{log['valid_ndcg@10']:.4f}, {rows / seconds:.0f} sequences/s, at most {left:.0f} min left"
+    )

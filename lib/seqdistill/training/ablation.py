@@ -1,0 +1,181 @@
+"""One ablation: its cells beside the plain student and the shuffled teachers; and which users and items gain."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from seqdistill.config import Distillation, TrainConfig, parse, to_dict
+from seqdistill.embeddings.reducers import teacher_rows
+from seqdistill.evaluation.significance import adjust_pvalues, by_user, compare, paired
+from seqdistill.io import UserError, load_json, save_csv
+from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
+from seqdistill.training.train import TrainingData
+
+CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all ablations of a student share.
+
+    alone: its plain run. literal, taught: its distillation in the paper's form, and in the form that projects the
+    student. label: the first columns of its tables.
+    """
+
+    home: Path
+    data: TrainingData
+    alone: TrainConfig
+    literal: Distillation
+    taught: Distillation
+    seeds: list[int]
+    cluster: str
+    label: dict[str, str]
+
+
+def setups(
+    home: Path, data: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
+) -> list[Setup]:
+    """Read the students of 04 and their distillations; the student named `first`, if any, comes first.
+
+    Raises:
+        UserError: 04 has not run, or not with that student.
+    """
+    chosen = load_json(home / "artifacts" / "student.json")
+    students, made = chosen["students"], []
+    if first and first not in students:
+        raise UserError(f"04 has trained no {first!r}; there is {', '.join(students)}.")
+    for model in sorted(students, key=lambda name: name != first):
+        alone, setting = parse(TrainConfig, students[model]["run"], "student.json"), students[model]["teacher"]
+        literal, taught = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
+        made.append(Setup(home, data, alone, literal, taught, seeds, cluster, {**label, "model": model}))
+    return made
+
+
+def varied(jobs: dict[str, Job]) -> pd.DataFrame:
+    """Settings in which jobs differ, one column each, by variant; what both a run and its teacher have: distil_*."""
+    rows = {}
+    for name, job in jobs.items():
+        values = to_dict(job.run)
+        teacher, model = values.pop("distillation") or {}, values.pop("model")
+        values |= model
+        rows[name] = values | {f"distil_{key}" if key in values else key: value for key, value in teacher.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.loc[:, [len(set(map(str, table[name]))) > 1 for name in table]]
+
+
+def planned(
+    setup: Setup, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
+) -> tuple[Jobs, dict[str, str]]:
+    """Plan the plain student, the cells, and a shuffled teacher for each projection that a cell has; see `ablate`.
+
+    Returns:
+        The runs, and the control of every distilled cell.
+    """
+    jobs = {}
+    for name, cell in cells.items():
+        run = replace(setup.alone, distillation=cell) if isinstance(cell, Distillation) else cell
+        jobs[name] = run if isinstance(run, Job) else Job(run, setup.data)
+    settings = {name: job.run.distillation for name, job in jobs.items() if job.run.distillation}
+    controls = {name: CONTROLS[setting.projection] for name, setting in settings.items()}
+    for name in own:
+        controls[name], setting = f"{name}-shuffled", replace(settings[name], shuffled=True)
+        jobs[controls[name]] = jobs[name]._replace(run=replace(jobs[name].run, distillation=setting))
+    shuffled = {}  # with the settings of 04
+    for projection, control in CONTROLS.items():
+        if control in controls.values():
+            setting = setup.literal if projection == "teacher" else replace(setup.taught, projection=projection)
+            shuffled[control] = replace(setup.alone, distillation=replace(setting, shuffled=True))
+    return plan({"plain": setup.alone} | shuffled | jobs, setup.seeds, setup.data), controls
+
+
+def ablate(
+    setup: Setup, name: str, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
+
+    Args:
+        setup: see `Setup`.
+        name: of the table that is written, tables/ablation-<name>.csv.
+        cells: variant -> what is trained; a distillation stands for the plain run with it.
+        own: cells with a teacher of another kind, tested against that teacher, shuffled: "<cell>-shuffled".
+
+    Returns:
+        `compare` on all targets with seen items included, with the settings that vary as columns.
+    """
+    jobs, controls = planned(setup, cells, own)
+    sweep(jobs, setup.home / "runs", setup.cluster)
+    frames = ranks(jobs, setup.home / "runs")
+    against = dict.fromkeys((variant for variant in frames if variant != "plain"), "plain")
+    table = compare(frames, against, "included", False, controls)
+    settings = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
+    table = table.merge(settings, "left", left_on="variant", right_index=True)
+    for place, (column, value) in enumerate(setup.label.items()):
+        table.insert(place, column, value)
+    table.attrs["runs"] = jobs
+    return save_csv(table, setup.home / "tables" / f"ablation-{name}.csv")
+
+
+def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:
+    """Give training data the teacher that reduced vectors [n, r] of some users make."""
+    return replace(data, teacher=teacher_rows(space, owners, len(data.teacher)))
+
+
+def noise_like(teacher: Tensor, seed: int) -> Tensor:
+    """Draw a teacher without knowledge: Gaussian, with the covariance of the true one, for the same users; [U, r]."""
+    has = ~teacher.isnan().any(1)
+    values, vectors = torch.linalg.eigh(torch.cov(teacher[has].T))
+    drawn = torch.randn(int(has.sum()), teacher.shape[1], generator=torch.Generator().manual_seed(seed))
+    noise = torch.full_like(teacher, torch.nan)
+    noise[has] = drawn @ (vectors * values.clamp_min(0).sqrt()).T
+    return noise
+
+
+def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
+    """Leave the teacher of a share of the users alone; a larger share holds the smaller. [U, r] -> [U, r]."""
+    owners = (~teacher.isnan().any(1)).nonzero().squeeze(1)
+    order = owners[torch.randperm(len(owners), generator=torch.Generator().manual_seed(seed))]
+    chosen = order[: max(1, round(share * len(owners)))]
+    return torch.full_like(teacher, torch.nan).index_copy(0, chosen, teacher[chosen])
+
+
+def quarters(values: pd.Series) -> pd.Series:
+    """Cut values into four groups of about the same size, in their order; fewer where values repeat."""
+    if values.min() == values.max():
+        return values.astype(str).astype("category")
+    return pd.qcut(values, 4, duplicates="drop").cat.rename_categories(str)
+
+
+def gains_by(
+    variant: list[pd.DataFrame],
+    baseline: list[pd.DataFrame],
+    groupings: dict[str, Callable[[pd.DataFrame], pd.Series]],
+) -> pd.DataFrame:
+    """Difference in NDCG@10 within groups of cases.
+
+    Args:
+        variant, baseline: per-case ranks, one frame per seed, of the same cases.
+        groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out.
+
+    Returns:
+        One row per group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, and
+        delta_ndcg@10 with its test, corrected for all rows.
+    """
+    masks = {
+        (by, name): (groups == name).to_numpy()
+        for by, group in groupings.items()
+        for groups in [group(baseline[0])]
+        for name in groups.cat.categories
+    }
+    masks, rows = {key: mask for key, mask in masks.items() if mask.any()}, []
+    for (by, name), mask in masks.items():
+        a, b = ([by_user(frame[mask], "included")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
+        row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(mask.sum()), "users": len(b[0])}
+        test = paired(a, b, len(masks))
+        row |= {"ndcg@10": np.mean([one.mean() for one in b]), "delta_ndcg@10": test.pop("delta"), **test}
+        rows.append(row | {"once": len(variant) == len(baseline) == 1})
+    return adjust_pvalues(pd.DataFrame(rows), [""])

@@ -1,0 +1,90 @@
+"""From a plain table of interactions to what `train` takes, and back to recommendations by the table's own ids."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import pandas as pd
+import torch
+
+from seqdistill.data.prepare import coded
+from seqdistill.data.sequences import Ragged, latest, ragged
+from seqdistill.data.splits import Protocol, split
+from seqdistill.evaluation import ranking
+from seqdistill.io import UserError
+from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.training.train import TrainingData, training_data
+
+
+@dataclass(frozen=True)
+class PreparedData(TrainingData):
+    """Training data that remember the table's ids: users (user, user_id), catalogue (item, item_id, title).
+
+    histories: all events of every user, whatever their split. notes: what was dropped on the way, in words.
+    """
+
+    users: pd.DataFrame = None
+    catalogue: pd.DataFrame = None
+    histories: Ragged = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare(
+    interactions: pd.DataFrame,
+    items: pd.DataFrame | None = None,
+    teacher: pd.DataFrame | Mapping[object, Sequence[float]] | None = None,
+    protocol: Protocol = Protocol("leave_one_out"),  # noqa: B008, frozen
+) -> PreparedData:
+    """Code ids, sort, split: an interactions table becomes training data.
+
+    Args:
+        interactions: columns user_id, item_id, timestamp; see `data.prepare.coded`.
+        items: columns item_id, title.
+        teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without one have no teacher.
+        protocol: how events are split.
+
+    Raises:
+        UserError: as `coded` and `split`; or the teacher names an unknown user, or its vectors differ in length.
+    """
+    dataset = coded(interactions, items)
+    events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
+    vectors = None if teacher is None else teacher_by_id(teacher, dataset.users)
+    data = training_data(events, len(dataset.items), vectors)
+    values = {field.name: getattr(data, field.name) for field in fields(data)}
+    return PreparedData(
+        **values, users=dataset.users, catalogue=dataset.items, histories=ragged(events), notes=dataset.notes
+    )
+
+
+def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], users: pd.DataFrame) -> torch.Tensor:
+    """Teacher vectors [U, r], NaN where a user has none."""
+    lengths = {len(vector) for vector in teacher.values()} if isinstance(teacher, Mapping) else {teacher.shape[1]}
+    if len(lengths) != 1:
+        raise UserError(f"teacher: all vectors must have one length; there are {sorted(lengths)}.")
+    table = pd.DataFrame.from_dict(teacher, orient="index") if isinstance(teacher, Mapping) else teacher
+    table = table.set_axis(table.index.astype(str))
+    if unknown := sorted(set(table.index) - set(users["user_id"].astype(str))):
+        raise UserError(f'teacher: "{unknown[0]}" is not a user_id of the interactions ({len(unknown)} such vectors).')
+    return torch.from_numpy(table.reindex(users["user_id"].astype(str)).to_numpy(np.float32, copy=True))
+
+
+def recommend(
+    model: SequentialRecommender, data: PreparedData, user_ids: Sequence | None = None, k: int = 10
+) -> pd.DataFrame:
+    """Recommend to each user the k best items after their whole history, without the items in it.
+
+    Returns:
+        Columns user_id, item_id, rank (from 1); all users where `user_ids` names none.
+
+    Raises:
+        UserError: a user_id is not in the data.
+    """
+    rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
+    if unknown := [user for user in user_ids or () if user not in rows.index]:
+        raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown))}.")
+    chosen = rows.loc[list(user_ids)] if user_ids is not None else rows
+    histories = latest(data.histories, chosen.to_numpy(), data.histories.lengths.max())
+    columns = ranking.recommend(histories, ranking.model_score(model), k)  # [U, k]
+    ids = data.catalogue.sort_values("item")["item_id"].to_numpy()
+    table = {"user_id": np.repeat(chosen.index, columns.shape[1]), "item_id": ids[columns.ravel() - 1]}
+    return pd.DataFrame({**table, "rank": np.tile(np.arange(columns.shape[1]) + 1, len(chosen))})

@@ -1,0 +1,69 @@
+"""The README's example: from a plain table of interactions to recommendations by the table's own ids."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from seqdistill import Distillation, ModelConfig, TrainConfig, load_model, prepare, recommend, train
+from seqdistill.io import UserError
+
+CONFIG = TrainConfig(model=ModelConfig(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
+
+
+@pytest.fixture
+def interactions():
+    """30 users walk round a circle of 20 items from different places; rows in no order."""
+    rows = [(f"u{user}", f"i{(user + step) % 20}", 1_600_000_000 + step) for user in range(30) for step in range(8)]
+    return pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"]).sample(frac=1, random_state=0)
+
+
+def test_the_import_is_fast_and_loads_no_torch():
+    code = (
+        "import sys, time; begun = time.perf_counter(); import seqdistill; spent = time.perf_counter() - begun;"
+        "assert spent < 0.2 and not {'torch', 'pandas', 'numpy'} & set(sys.modules), spent;"
+        "assert 'train' in dir(seqdistill) and not hasattr(seqdistill, 'tarin')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_from_a_table_to_recommendations(interactions, tmp_path):
+    data = prepare(interactions)
+    run = train(CONFIG, data, tmp_path)
+    model = load_model(run["folder"])
+    assert run["test"]["included"]["recall@5"] == 1 and 0 < run["coverage@10"] <= 1
+    table = recommend(model, data, ["u3", "u0"], k=2)
+    assert table.columns.tolist() == ["user_id", "item_id", "rank"]
+    assert table["user_id"].tolist() == ["u3", "u3", "u0", "u0"] and table["rank"].tolist() == [1, 2, 1, 2]
+    assert table["item_id"].tolist()[::2] == ["i11", "i8"]  # what follows i10, and i7
+    everyone = recommend(model, data, k=5)
+    assert len(everyone) == 150 and everyone["user_id"].nunique() == 30
+    assert not everyone.merge(interactions, on=["user_id", "item_id"]).size
+    with pytest.raises(UserError, match="recommend: unknown user_id: u99"):
+        recommend(model, data, ["u99"])
+
+
+@pytest.mark.parametrize("form", [dict, pd.DataFrame])
+def test_teacher_vectors_go_by_user_id(interactions, tmp_path, form):
+    vectors = {"u7": [1.0, 2.0], "u2": [3.0, 4.0]}
+    data = prepare(interactions, teacher=vectors if form is dict else pd.DataFrame(vectors).T)
+    ids = data.users.sort_values("user")["user_id"].tolist()
+    assert data.teacher.dtype == torch.float32 and data.teacher.shape == (30, 2)
+    assert data.teacher[ids.index("u7")].tolist() == [1, 2] and data.teacher[ids.index("u2")].tolist() == [3, 4]
+    assert np.isnan(data.teacher.numpy()).any(1).sum() == 28
+    config = TrainConfig(model=CONFIG.model, epochs=2, distillation=Distillation())
+    assert "loss_distil" in train(config, data, tmp_path)["history"][0]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ({"nobody": [1.0]}, 'teacher: "nobody" is not a user_id of the interactions'),
+        ({"u1": [1.0], "u2": [1.0, 2.0]}, "teacher: all vectors must have one length"),
+    ],
+)
+def test_teacher_vectors_that_do_not_fit_are_named(interactions, vectors, message):
+    with pytest.raises(UserError, match=message):
+        prepare(interactions, teacher=vectors)
