@@ -10,6 +10,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -18,16 +19,16 @@ import pandas as pd
 import torch
 from bench_growth import SHAPE, grow, grow_users, growth, scan
 from measuring import apart, peak_mb, timed
-from seqdistill.config import parse
+from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare, paired
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.reporting.efficiency import NAMES, chosen
+from seqdistill.reporting.efficiency import NAMES
 from seqdistill.training.loop import epoch, training_rows
-from seqdistill.training.sweep import ranks, run_folder
+from seqdistill.training.sweep import Job, ranks, run_folder
 from seqdistill.training.train import fresh, load_model, load_training_data
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
@@ -37,9 +38,14 @@ SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
 
 
-def students(seed: int = 0) -> dict[tuple[str, str], object]:
-    """Jobs of chapter 4's students by model and variant."""
-    return chosen(HOME, load_training_data(HOME / "artifacts"), seed)
+def students(seed: int = 0) -> dict[tuple[str, str], Job]:
+    """Jobs of chapter 4's students by model ("SASRec") and variant ("plain", "distilled")."""
+    data, jobs = load_training_data(HOME / "artifacts"), {}
+    for model, setting in load_json(HOME / "artifacts" / "student.json")["students"].items():
+        run = replace(parse(TrainConfig, setting["run"], "student.json"), seed=seed)
+        taught = replace(run, distillation=parse(Distillation, setting["teacher"], "student.json"))
+        jobs |= {(model, "plain"): Job(run, data), (model, "distilled"): Job(taught, data)}
+    return jobs
 
 
 def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:

@@ -24,6 +24,8 @@ import pandas as pd
 from IPython.display import Markdown
 from seqdistill import data as datasets
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import curves, dots
+from seqdistill.reporting.figures import timeline as draw_timeline
 from seqdistill.data import splits
 from seqdistill.io import digest, outputs_dir, save_csv, save_table
 from seqdistill.config import parse, to_dict
@@ -108,10 +110,12 @@ drawn["user_id"] = drawn["user"].map(data.users.set_index("user")["user_id"])
 drawn = drawn.set_index("user").loc[some].reset_index()[["user", "user_id", "step", "split"]]
 
 # %%
-said = f"Protocol {how.label}: {len(drawn):,} events of {len(some)} users, " + ", ".join(
-    f"{count:,} {split}" for split, count in drawn["split"].value_counts().items()
+figure = dots(
+    drawn.astype({"user_id": str}), "step", "user_id", "split", "Who sees what", "event, in time order", "user"
 )
-report.show_figure(drawn, home / "figures" / "protocol.png", f"{said}.")
+counts = ", ".join(f"{count:,} {split}" for split, count in drawn["split"].value_counts().items())
+text = f"Protocol {how.label}: {len(drawn):,} events of {len(some)} users, {counts}."
+report.show_figure(figure, drawn, home / "figures" / "protocol.png", text)
 
 # %% [markdown]
 # ## Long tails
@@ -129,8 +133,10 @@ tails["rank"] = tails.groupby("of").cumcount() + 1
 # %%
 per_item = events.groupby("item").size().sort_values(ascending=False)
 top = per_item.head(len(per_item) // 10).sum() / len(events)
-said = f"The most popular tenth of the items holds {top:.0%} of the events."
-report.show_figure(tails, home / "figures" / "tails.png", said)
+text = f"The most popular tenth of the items holds {top:.0%} of the events."
+title, xlabel = "Events per user and item", "rank (most active first)"
+figure = curves(tails, "rank", "events", "of", title, xlabel, "events", log="xy")
+report.show_figure(figure, tails, home / "figures" / "tails.png", text)
 
 # %% [markdown]
 # ## How long is a history?
@@ -148,8 +154,10 @@ lengths["share"] = (lengths.groupby("of").cumcount() + 1) / lengths.groupby("of"
 
 # %%
 quartiles = lengths[lengths["of"] == "training events"]["length"].quantile([0.25, 0.5, 0.75])
-said = "Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles)
-report.show_figure(lengths, home / "figures" / "lengths.png", said)
+text = "Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles)
+labels = "Lengths of histories", "events of a user", "share of users with no more"
+figure = curves(lengths, "length", "share", "of", *labels, log="x", drawstyle="steps-post")
+report.show_figure(figure, lengths, home / "figures" / "lengths.png", text)
 
 # %% [markdown]
 # ## When did it happen?
@@ -168,8 +176,9 @@ border = splits.boundary(events, quantile)
 
 # %%
 after = float((events["time"] > border).mean())
-said = f"Of {len(events):,} events {after:.0%} lie after the {quantile:g} quantile of time."
-report.show_figure(timeline.assign(border=border, dated=data.dated), home / "figures" / "timeline.png", said)
+text = f"Of {len(events):,} events {after:.0%} lie after the {quantile:g} quantile of time."
+timeline = timeline.assign(border=border, dated=data.dated)
+report.show_figure(draw_timeline(timeline), timeline, home / "figures" / "timeline.png", text)
 
 # %% [markdown]
 # "The next event" is the next in the data, not the next in life: on a site of ratings, such as the default's, people

@@ -22,6 +22,7 @@ import textwrap
 from functools import cache
 
 import pandas as pd
+import seaborn as sns
 from IPython.display import Markdown
 from seqdistill.profiles import audit
 from seqdistill.profiles import estimate
@@ -153,20 +154,21 @@ per_user = pd.DataFrame(
         "titles": checked["titles_seen"] / checked["titles_named"],
     }
 )
-said = "Means over the profiles that claim any: " + ", ".join(
-    f"{name} {share:.0%}" for name, share in per_user.mean().items()
-)
-report.show_figure(per_user.assign(user=checked["user"]), home / "figures" / "fidelity.png", f"{said}.")
+means = ", ".join(f"{name} {share:.0%}" for name, share in per_user.mean().items())
+long = per_user.melt(var_name="what", value_name="share that is true")
+grid = sns.displot(long, x="share that is true", col="what", bins=10, binrange=(0, 1), height=2.8, aspect=0.8)
+table, text = per_user.assign(user=checked["user"]), f"Means over the profiles that claim any: {means}."
+report.show_figure(grid.figure, table, home / "figures" / "fidelity.png", text)
 
 # %% [markdown]
 # How long are they?
 
 # %%
 middle = checked["words"].quantile([0.05, 0.5, 0.95])
-said = "Words of a profile in style {}: median {:.0f}, 5 to 95 % {:.0f} to {:.0f}.".format(
-    style, *middle[[0.5, 0.05, 0.95]]
-)
-report.show_figure(checked[["user", "words"]], home / "figures" / "length.png", said)
+text = f"Words of a profile in style {style}: median {middle[0.5]:.0f}, "
+text += f"5 to 95 % {middle[0.05]:.0f} to {middle[0.95]:.0f}."
+grid = sns.displot(checked, x="words", discrete=True, height=3, aspect=1.8)
+report.show_figure(grid.figure, checked[["user", "words"]], home / "figures" / "length.png", text)
 
 # %% [markdown]
 # The worst of all, at most five, by the number of things that the checks find false in them, each with the facts that

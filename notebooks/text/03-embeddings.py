@@ -30,7 +30,7 @@ from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.profiles.facts import histories, shares
-from seqdistill.reporting.figures import palette
+from seqdistill.reporting.figures import forest, palette, users_map
 from seqdistill.reporting.hover import svg_scatter
 from sklearn.cluster import KMeans
 
@@ -141,8 +141,8 @@ lift = taste.groupby(drawn["cluster"]).mean() - taste.mean()
 names = lift.apply(lambda row: "\n".join(row.nlargest(2).index), axis=1)
 drawn["label"] = drawn["cluster"].map(names)
 biggest = drawn["favourite"].value_counts(normalize=True)
-said = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the users is {biggest.index[0]}."
-report.show_figure(drawn, home / "figures" / "map.png", said)
+text = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the users is {biggest.index[0]}."
+report.show_figure(users_map(drawn), drawn, home / "figures" / "map.png", text)
 
 # %% [markdown]
 # In JupyterLab the next cell shows the same map so that pointing at a dot shows the profile; executed headlessly, it
@@ -213,8 +213,10 @@ report.format_table(carried, [*columns[:6], "p_holm"])
 bars = carried.dropna(subset="delta").reset_index(drop=True)
 if len(bars):
     best = bars.loc[bars["delta"].idxmax()]
-    said = "Most is said by {arm}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile.".format(**best)
-    report.show_figure(bars, home / "figures" / "arms.png", said)
+    text = "Most is said by {arm}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile.".format(**best)
+    xlabel = "percentile of the item, gain over a random profile"
+    figure = forest(bars, "What the vectors say about the next choice", "arm", "delta", xlabel)
+    report.show_figure(figure, bars, home / "figures" / "arms.png", text)
 
 # %% [markdown]
 # Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the

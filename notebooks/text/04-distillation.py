@@ -36,9 +36,9 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
@@ -130,17 +130,21 @@ curves = pd.DataFrame(
 )
 
 # %%
+titles = {"loss_model": "cross-entropy, nats", "loss_distil": "reconstruction (phase 1)"}
+figure = over_epochs(curves, titles, "variant", "variant", "model", "mean over seeds, ± 1 std")
 ends = curves[curves["epoch"] == curves.groupby("model")["epoch"].transform("max")]
-said = "Cross-entropy after the last epoch: " + ", ".join(
-    f"{model} {variant} {loss:.4f}"
-    for (model, variant), loss in ends.groupby(["model", "variant"], sort=False)["loss_model"].mean().items()
+losses = ends.groupby(["model", "variant"], sort=False)["loss_model"].mean()
+text = "Cross-entropy after the last epoch: " + ", ".join(
+    f"{model} {variant} {loss:.4f}" for (model, variant), loss in losses.items()
 )
-report.show_figure(curves, home / "figures" / "learning.png", f"{said}.")
+report.show_figure(figure, curves, home / "figures" / "learning.png", f"{text}.")
 
 # %% [markdown]
 # `variance_start` and `variance_end` are the mean variance of what the student must match, over the users of a batch,
 # in the first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` says how well a linear probe reads
-# the teacher off the final student, on users that the probe did not see: 0 is no better than the mean.
+# the teacher off the final student, on users that the probe did not see: 0 is no better than the mean. Below:
+# `variance_left`, the share of the target's variance that is left at the end of phase 1, and what the same probe reads
+# off the plain student (`plain_probe_r2`).
 
 # %%
 inside = pd.DataFrame(
@@ -154,20 +158,17 @@ inside = pd.DataFrame(
     for (variant, seed), run in found.items()
 )
 inside = inside.groupby("variant", sort=False).mean().reset_index()
-report.format_table(save_csv(inside, home / "tables" / "inside.csv"), list(inside.columns))
+report.format_table(save_csv(inside, home / "tables" / "inside.csv"))
 
 # %%
-told = inside.set_index("variant")
-shares = told["variance_end"] / told["variance_start"]
-lines = [f"* {name}: its target ends with **{shares[name]:.4f}** of its variance" for name in controls]
-for name in controls:
-    alone = [run_folder(jobs[f"{name.split()[0]} plain", seed], home / "runs") for seed in seeds]
-    r2 = np.mean([probe(load_model(run), jobs[name, seeds[0]].data) for run in alone])
-    lines.append(
-        f"* {name}: a probe reads the teacher off it with R² {told.loc[name, 'probe_r2']:.4f}, off its plain form with "
-        f"{r2:.4f}"
-    )
-Markdown("\n".join(lines))
+taught = inside.set_index("variant").loc[list(controls)]
+taught["variance_left"] = taught["variance_end"] / taught["variance_start"]
+taught["plain_probe_r2"] = [
+    np.mean([probe(load_model(run_folder(jobs[plain, seed], home / "runs")), teacher) for seed in seeds])
+    for name in controls
+    for plain, teacher in [(f"{name.split()[0]} plain", jobs[name, seeds[0]].data)]
+]
+report.format_table(taught.reset_index(), ["variant", "variance_left", "probe_r2", "plain_probe_r2"])
 
 # %% [markdown]
 # A trainable $T$ on the teacher's side can make the task easy by shrinking what it projects; a fixed target cannot.
@@ -249,7 +250,8 @@ report.format_table(tables["last", "excluded"], columns)
 # %%
 shown = tables["all", "included"].query("model != 'baseline'")
 labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
-report.show_figure(labelled, home / "figures" / "main.png")
+figure = forest(labelled, "Gain over the plain student, all targets, seen kept")
+report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
 # A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
@@ -259,37 +261,20 @@ report.show_figure(labelled, home / "figures" / "main.png")
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
-lines = [report.sentence(labelled, name) for name in labelled["variant"] if not name.endswith("plain")]
-lines += [report.sentence(taught, name, "control") for name in taught["variant"]]
-Markdown("\n".join(f"* {line}" for line in lines))
+report.format_table(taught, ["variant", "control", "control_delta_ndcg@10", "control_p_holm", "control_verdict"])
 
 # %% [markdown]
 # How large must a gain be before this data can show it? With these users, this spread and as many tests as the table
-# holds, a true difference is shown four times in five from:
+# holds, a true difference of `detectable` in NDCG@10 is shown four times in five. Beside it, as shares of the plain
+# student: that difference, and the lowest and the highest gain that the paper reports on its four data sets.
 
 # %%
-least = labelled.dropna(subset="detectable").groupby("model")[["detectable", "ndcg@10"]].mean()
-share = least["detectable"] / labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
-Markdown(
-    "\n".join(
-        f"* {name}: {least.loc[name, 'detectable']:.4f} in NDCG@10, {share[name]:.4f} of the plain student's"
-        for name in least.index
-    )
-)
-
-# %% [markdown]
-# The gains that the paper reports, as shares of its plain students, on its four data sets:
-
-# %% tags=["nbval-ignore-output"]
+least = labelled.dropna(subset="detectable").groupby("model")[["detectable"]].mean()
+plain = labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
 theirs = report.paper("main").pivot_table(index=["model", "dataset"], columns="variant", values="ndcg@10").dropna()
-gains = (theirs["distilled"] / theirs["plain"] - 1).groupby("model").agg(["min", "max"])
-lines = [
-    f"* {name}: {low:.4f} to {high:.4f}; here a true gain of {high:.4f} would "
-    f"{'as a rule be shown' if high > share[name] else 'as a rule not be shown'}"
-    for name, (low, high) in gains.iterrows()
-    if name in share
-]
-Markdown("\n".join(lines))
+gains = (theirs["distilled"] / theirs["plain"] - 1).groupby("model").agg(paper_lowest="min", paper_highest="max")
+least = least.assign(share_of_plain=least["detectable"] / plain).join(gains)
+report.format_table(least.reset_index())
 
 # %% [markdown]
 # A gain of the paper's size that could not be seen here is not contradicted by *inconclusive*.

@@ -28,12 +28,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown
 from seqdistill.embeddings import teachers as arms
 from seqdistill.embeddings import encoders
 from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.training.ablation import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
 from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
@@ -71,7 +71,9 @@ weights = ablate(given, "alpha-beta", grid(given.literal, alpha=alphas, beta=[Fa
 report.format_table(weights, columns)
 
 # %%
-report.show_figure(weights, figures / "ablation-alpha-beta.png")
+report.show_figure(
+    forest(weights, "Weight of the teacher (the paper's form)"), weights, figures / "ablation-alpha-beta.png"
+)
 
 # %% [markdown]
 # The paper's numbers for this grid, SASRec on **another data set** (Beauty), without a spread over seeds: only the
@@ -94,7 +96,7 @@ pooled = ablate(given, "aggregation", grid(given.taught, aggregation=ways))
 report.format_table(pooled, columns)
 
 # %%
-report.show_figure(pooled, figures / "ablation-aggregation.png")
+report.show_figure(forest(pooled, "Aggregation of the states"), pooled, figures / "ablation-aggregation.png")
 
 # %% [markdown]
 # The same for the other student of chapter 4, where there is one.
@@ -102,7 +104,9 @@ report.show_figure(pooled, figures / "ablation-aggregation.png")
 # %%
 for other in others:
     table = ablate(other, "aggregation-other", grid(other.taught, aggregation=ways))
-    report.show_figure(table, figures / "ablation-aggregation-other.png")
+    report.show_figure(
+        forest(table, "Aggregation of the states, the other student"), table, figures / "ablation-aggregation-other.png"
+    )
 
 # %% [markdown]
 # ## 3. After which block?
@@ -115,7 +119,7 @@ deep = ablate(given, "block", grid(given.taught, block=blocks))
 report.format_table(deep, columns)
 
 # %%
-report.show_figure(deep, figures / "ablation-block.png")
+report.show_figure(forest(deep, "Block whose states are compared"), deep, figures / "ablation-block.png")
 
 # %% [markdown]
 # ## 4. When should the teacher fall silent?
@@ -131,7 +135,7 @@ timed = ablate(given, "schedule", cells)
 report.format_table(timed, columns)
 
 # %%
-report.show_figure(timed, figures / "ablation-schedule.png")
+report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablation-schedule.png")
 
 # %% [markdown]
 # ## 5. Which side is projected, and how are the two compared?
@@ -150,7 +154,7 @@ compared = ablate(given, "side-loss", sides)
 report.format_table(compared, columns)
 
 # %%
-report.show_figure(compared, figures / "ablation-side-loss.png")
+report.show_figure(forest(compared, "Side of the projection and loss"), compared, figures / "ablation-side-loss.png")
 
 # %% [markdown]
 # Inside phase 1: left the variance of what the student must match, right how well a linear probe reads the teacher off
@@ -159,19 +163,20 @@ report.show_figure(compared, figures / "ablation-side-loss.png")
 # %%
 jobs = plan({name: replace(given.alone, distillation=cell) for name, cell in sides.items()}, minor_seeds[:1], problem)
 inside = pd.DataFrame(
-    {"loss": jobs[name].run.distillation.loss, "side": jobs[name].run.distillation.projection, "epoch": epoch, **log}
+    {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
     for name, run in results(jobs, home / "runs").items()
+    for setting in [jobs[name].run.distillation]
     for epoch, log in enumerate(run["history"], 1)
 )
-inside = inside[["loss", "side", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
+inside = inside[["loss", "projection", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
 
 # %%
-shrunk = inside.dropna(subset="target_variance").groupby(["side", "loss"])["target_variance"]
-ratio = (shrunk.last() / shrunk.first()).rename("included").reset_index()
-kept = ratio.groupby("side")["included"].agg(["min", "max"])
-said = "Variance of the target at the end of phase 1, as a share of its start: "
-said += "; ".join(f"{side} {row['min']:.4f} to {row['max']:.4f}" for side, row in kept.iterrows())
-report.show_figure(inside, figures / "inside.png", f"{said}.")
+shrunk = inside.dropna(subset="target_variance").groupby(["projection", "loss"])["target_variance"]
+left = (shrunk.last() / shrunk.first()).groupby("projection").agg(["min", "max"])
+text = "Variance of the target at the end of phase 1, as a share of its start: "
+text += "; ".join(f"{name} {low:.4f} to {high:.4f}" for name, low, high in left.itertuples())
+titles = {"target_variance": "variance of the target", "probe_r2": "R² of the probe"}
+report.show_figure(over_epochs(inside, titles, "loss", "projection"), inside, figures / "inside.png", f"{text}.")
 
 # %% [markdown]
 # Where next to nothing of the variance is left, the target did collapse. Does it matter for the ranking? The table
@@ -179,12 +184,10 @@ report.show_figure(inside, figures / "inside.png", f"{said}.")
 # the student:
 
 # %%
-both = report.tables([home], "main")
-both = both[
-    (both["seen"] == "included") & both["protocol"].str.endswith("/all") & (both["model"] == given.label["model"])
-]
-both = both[both["variant"].isin(["distilled", "distilled-student"])]
-Markdown("\n".join(f"* {report.sentence(both, name)}" for name in both["variant"]))
+both = report.read_table("main", home / "tables")
+both = both[both["protocol"].str.endswith("/all") & (both["seen"] == "included")]
+both = both[(both["model"] == given.label["model"]) & both["variant"].isin(["distilled", "distilled-student"])]
+report.format_table(both, columns)
 
 # %% [markdown]
 # ## 6. What does the reduction cost?
@@ -224,7 +227,7 @@ small = ablate(given, "reducer", spaces)
 report.format_table(small, columns)
 
 # %%
-report.show_figure(small, figures / "ablation-reducer.png")
+report.show_figure(forest(small, "Reduction of the teacher"), small, figures / "ablation-reducer.png")
 
 # %% [markdown]
 # ## 7. Which words, and whose?
@@ -267,7 +270,7 @@ worded = ablate(given, "profiles", written)
 report.format_table(worded, columns)
 
 # %%
-report.show_figure(worded, figures / "ablation-profiles.png")
+report.show_figure(forest(worded, "Model and style of the profiles"), worded, figures / "ablation-profiles.png")
 
 # %% [markdown]
 # ## 8. Is it the knowledge?
@@ -300,7 +303,7 @@ known = ablate(replace(given, seeds=seeds), "controls", controls, own=list(rival
 report.format_table(known, columns)
 
 # %%
-report.show_figure(known, figures / "ablation-controls.png")
+report.show_figure(forest(known, "Knowledge, noise, and more time"), known, figures / "ablation-controls.png")
 
 # %% [markdown]
 # Does the LLM's text teach more than the best teacher without an LLM? The best one is chosen by validation NDCG@10.
@@ -310,7 +313,8 @@ jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"p
 valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()}).groupby(level=0)
 rival = valid.mean().drop("profile").idxmax()
 pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
-Markdown(report.sentence(compare(pair, {"profile": rival}, "included", False), "profile"))
+table = compare(pair, {"profile": rival}, "included", False)
+report.format_table(table, ["variant", "seeds", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %% [markdown]
 # ## 9. How many users need a profile?
@@ -322,7 +326,7 @@ covered = ablate(given, "coverage", cells | {"all users": student_side})
 report.format_table(covered, columns)
 
 # %%
-report.show_figure(covered, figures / "ablation-coverage.png")
+report.show_figure(forest(covered, "Share of users with a profile"), covered, figures / "ablation-coverage.png")
 
 # %% [markdown]
 # ## 10. Who gains?
@@ -356,7 +360,7 @@ save_csv(who, home / "tables" / "ablation-who.csv")
 report.format_table(who, ["variant", "cases", "users", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %%
-report.show_figure(who, figures / "ablation-who.png")
+report.show_figure(forest(who, "Gain of the taught student within groups"), who, figures / "ablation-who.png")
 
 # %% [markdown]
 # ## 11. And where a small gain can be shown?
@@ -370,7 +374,7 @@ report.show_figure(who, figures / "ablation-who.png")
 # `item-text`, which favours it; the profiles have an encoder of their own.
 
 # %%
-search = pd.read_csv(ROOT / "outputs" / "bench" / "transfer-search.csv", keep_default_na=False)
+search = report.read_table("transfer-search", ROOT / "outputs" / "bench")
 report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best_epoch"])
 
 # %% [markdown]
@@ -381,23 +385,9 @@ report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "b
 # Both have the same users and targets.
 
 # %%
-transfer = pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv")
-words = ["baseline", "verdict", "control", "control_verdict"]
-transfer[words] = transfer[words].fillna("")
-told = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "verdict", "control_verdict"]
-report.format_table(transfer, told)
-
-# %% [markdown]
-# In words, with the seeds that chose nothing:
-
-# %%
-lines = []
-fresh = transfer[(transfer["tested"] == transfer["tested"].iloc[-1]) & (transfer["baseline"] != "")]
-for (seen, _), rows in fresh.groupby(["seen", "baseline"], sort=False):
-    lines += [f"* {seen}: {report.sentence(rows, name)}" for name in rows["variant"]]
-    controlled = rows.loc[rows["control"] != "", "variant"]
-    lines += [f"* {seen}: {report.sentence(rows, name, 'control')}" for name in controlled]
-Markdown("\n".join(lines))
+transfer = report.read_table("transfer", ROOT / "outputs" / "bench")
+tested = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm", "verdict"]
+report.format_table(transfer, [*tested, "control_delta_ndcg@10", "control_verdict"])
 
 # %% [markdown]
 # What a student gains over `plain` by reading is not the teacher's merit; that is only what the taught student gains
@@ -405,7 +395,7 @@ Markdown("\n".join(lines))
 #
 # ## What it says, and what it cost
 #
-# The highest and the lowest row of every table, and which rows are shown to gain or to lose:
+# How many rows of each table gain or lose significantly against `plain`:
 
 # %%
 tables = {"weights": weights, "aggregation": pooled, "block": deep, "schedule": timed, "side and loss": compared}
@@ -413,7 +403,8 @@ tables |= {"reducer": small, "profiles": worded, "controls": known, "coverage": 
 report.record_metrics(
     home, "05-ablations", {name: table.set_index("variant")["ndcg@10"].to_dict() for name, table in tables.items()}
 )
-Markdown("\n".join(f"* {name}: {report.caption(table)}" for name, table in tables.items()))
+verdicts = pd.DataFrame({name: table["verdict"].value_counts() for name, table in tables.items()}).T
+verdicts.drop(columns="", errors="ignore").fillna(0).astype(int)
 
 # %% tags=["nbval-ignore-output"]
 used = {

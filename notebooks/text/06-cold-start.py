@@ -31,13 +31,15 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from seqdistill.data.cold import GROUPS, cold_items, counts, statistics
+from seqdistill.data.cold import cold_items, counts, statistics
 from seqdistill.embeddings import teachers as arms
 from seqdistill.evaluation import baselines
 from seqdistill.training import cold
 from seqdistill.reporting import cold_tables
 from seqdistill.embeddings import encoders
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import curves as draw_curves
+from seqdistill.reporting.figures import forest
 from seqdistill.serving import text_score
 from seqdistill.training.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
@@ -215,16 +217,12 @@ report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recal
 
 # %%
 drawn = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
-report.show_figure(drawn, figures / "cold.png", cold_tables.display_path(drawn, "group"))
+figure = forest(drawn, "Gain over the plain student, by group of targets", facet="group")
+report.show_figure(figure, drawn, figures / "cold.png", report.caption(drawn, "group"))
 
 # %%
-taught = drawn.dropna(subset="control_delta_ndcg@10").set_index("group")
-lines = [
-    f"* {group}: {report.sentence(taught.loc[[group]], name, 'control')}"
-    for group in GROUPS
-    for name in taught.loc[[group], "variant"]
-]
-Markdown("\n".join(lines))
+taught = drawn.dropna(subset="control_delta_ndcg@10")
+report.format_table(taught, ["group", "variant", "control_delta_ndcg@10", "control_p_holm", "control_verdict"])
 
 # %% [markdown]
 # ## The leak
@@ -238,9 +236,6 @@ leak = cold_tables.compare_groups(pair, draws, {f"{lead} leaked": f"{lead} disti
 save_csv(leak, home / "tables" / "cold-leak.csv")
 report.format_table(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
-# %%
-Markdown(f"What the leak would have added: {cold_tables.display_path(leak[leak['variant'] == 'leaked'], 'group')}")
-
 # %% [markdown]
 # ## What becomes of an item without events?
 #
@@ -249,13 +244,19 @@ Markdown(f"What the leak would have added: {cold_tables.display_path(leak[leak['
 # diagonal is chance. Where a curve runs below the diagonal, the student ranks them worse than a lottery would.
 
 # %%
-curves = [name for name in variants if name.split()[1] in ("plain", "distilled")]
-curves = {name: found[name] for name in [*curves, "baseline text-kNN", f"{lead} item-side-text"]}
-places = cold_tables.distribution(curves, draws, len(items))
+names = [name for name in variants if name.split()[1] in ("plain", "distilled")]
+systems = {name: found[name] for name in [*names, "baseline text-kNN", f"{lead} item-side-text"]}
+marks = cold_tables.target_groups(found[f"{lead} plain"], draws)["removed"]
+places = cold_tables.distribution(systems, marks, len(items))
 medians = places.groupby("variant", sort=False)["median"].first()
-said = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
-said = f"Median place of removed targets, from 0, on top, to 1 (chance: 0.5): {said}."
-report.show_figure(places, figures / "cold-ranks.png", said)
+text = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
+
+# %%
+labels = "Where removed items are ranked", "percentile of the rank (0: on top)", "share of targets up to there"
+figure = draw_curves(places, "percentile", "share", "variant", *labels)
+figure.axes[0].plot([0, 1], [0, 1], color="black", linestyle="--")
+text = f"Median place of removed targets, from 0, on top, to 1 (chance: 0.5): {text}."
+report.show_figure(figure, places, figures / "cold-ranks.png", text)
 
 # %% [markdown]
 # Removed items are still in test histories. A history that ends in one leaves the student with a state near that
@@ -263,10 +264,15 @@ report.show_figure(places, figures / "cold-ranks.png", said)
 # plain student may have two parts:
 
 # %%
-shares = cold_tables.top_half(found[f"{lead} plain"], [it.test for it in given], draws, len(items))
+parts = []
+for frame, problem, (left, _, _), mark in zip(found[f"{lead} plain"], given, draws, marks, strict=True):
+    last = problem.test.histories.items[problem.test.histories.ends - 1]
+    trained = counts(left, len(items))[last - 1] > 0
+    parts.append(pd.DataFrame({"trained": trained, "upper": frame["rank_all"] <= len(items) / 2})[mark])
+shares = pd.concat(parts).groupby("trained")["upper"].mean().reindex([True, False])
 Markdown(
-    f"In the upper half of the ranking of {lead} plain: **{shares['known']:.4f}** of the removed targets where the "
-    f"history ends in an item with training events, **{shares['unknown']:.4f}** where it ends in one without."
+    f"In the upper half of the ranking of {lead} plain: **{shares[True]:.4f}** of the removed targets where the "
+    f"history ends in an item with training events, **{shares[False]:.4f}** where it ends in one without."
 )
 
 # %% [markdown]
@@ -346,7 +352,8 @@ report.format_table(texted[texted["group"] == "unaffected"], columns)
 
 # %%
 drawn = texted[texted["model"] != "baseline"]
-report.show_figure(drawn, figures / "cold-text.png", cold_tables.display_path(drawn, "group"))
+figure = forest(drawn, "Gain over the plain student, by group of targets", facet="group")
+report.show_figure(figure, drawn, figures / "cold-text.png", report.caption(drawn, "group"))
 
 # %% [markdown]
 # Does the teacher have a part in it? The reader that had one against the reader that had none, both scored:
@@ -396,9 +403,15 @@ Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in
 names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side-text-scored"]
 several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
 versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
-events_of = cold_tables.split_names(cold_tables.by_count(several, draws, versus, len(items)))
-save_csv(events_of, home / "tables" / "cold-events.csv")
-report.show_figure(events_of, figures / "cold-events.png", cold_tables.display_path(events_of, "events"))
+pairs = zip(draws, found[f"{lead} plain"], strict=True)
+trained = [counts(left, len(items))[frame["item"].to_numpy() - 1] for (left, _, _), frame in pairs]
+by_count = cold_tables.within(several, cold_tables.bins(trained, [-1, 0, 2, 5, 9, 20]), versus)
+by_count = save_csv(by_count.rename(columns={"group": "events"}), home / "tables" / "cold-events.csv")
+
+# %%
+title = "Gain over the plain student, by training events of the target"
+figure = forest(by_count, title, name="events", hue="variant")
+report.show_figure(figure, by_count, figures / "cold-events.png", report.caption(by_count, "events"))
 
 # %% [markdown]
 # ## An item that arrives after training
@@ -445,8 +458,12 @@ Markdown(
 # %%
 newer = ranks(later, runs)
 lengths = save_csv(cold_tables.quality_by_length(newer), home / "tables" / "cold-users.csv")
-spans = cold_tables.by_length(newer, {f"{lead} distilled": f"{lead} plain"})
-report.show_figure(lengths, figures / "cold-users.png", cold_tables.display_path(spans, "events"))
+so_far = [frame["position"].to_numpy() + 1 for frame in newer[f"{lead} plain"]]
+groups = cold_tables.bins(so_far, [0, 2, 5, 10])
+spans = cold_tables.within(newer, groups, {f"{lead} distilled": f"{lead} plain"}).rename(columns={"group": "events"})
+labels = "Users who come later", "events of the new user so far", "NDCG@10 of the next"
+figure = draw_curves(lengths, "length", "ndcg@10", "variant", *labels)
+report.show_figure(figure, lengths, figures / "cold-users.png", report.caption(spans, "events"))
 
 # %% [markdown]
 # The same, by how many events the user has so far, with tests over users:

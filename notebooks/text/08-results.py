@@ -12,12 +12,12 @@ beside = ["amazon-beauty-5core"]
 # %%
 import pandas as pd
 from IPython.display import Image, Markdown
-from seqdistill.reporting import efficiency
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import forest
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
-homes = [home, *(ROOT / "outputs" / other for other in beside)]
+folders = [folder / "tables" for folder in (home, *(ROOT / "outputs" / other for other in beside))]
 report.style()
 
 # %% [markdown]
@@ -26,8 +26,8 @@ report.style()
 # ## Data
 
 # %%
-sizes = report.tables(homes, "data").drop_duplicates(["dataset", "source"])
-report.format_table(sizes, list(sizes.columns))
+sizes = report.read_table("data", *folders).drop_duplicates(["dataset", "source"])
+report.format_table(sizes)
 
 # %% [markdown]
 # ## Main results
@@ -52,9 +52,7 @@ report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 # `control_verdict` against the same teacher shuffled among the users.
 
 # %%
-main = report.tables(homes, "main")
-words = ["verdict", "control_verdict", "baseline", "control"]
-main[words] = main[words].fillna("")
+main = report.read_table("main", *folders)
 ours = main[main["protocol"].str.endswith("/all") & (main["seen"] == "included")]
 columns = ["variant", "model", "dataset", "recall@10", "ndcg@10", "delta_ndcg@10", "verdict"]
 columns += ["control_delta_ndcg@10", "control_verdict"]
@@ -68,20 +66,16 @@ filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "exclud
 report.format_table(filtered, columns)
 
 # %%
-lines = []
-both_readings = pd.concat([ours, filtered]).query("control != ''")
-reading = {"included": "seen items kept", "excluded": "seen items left out"}
-for (dataset, seen), rows in both_readings.groupby(["dataset", "seen"], sort=False):
-    gain, both = rows["verdict"] == "significant gain", rows["control_verdict"] == "significant gain"
-    names = (rows["model"] + " " + rows["variant"])[gain & both].tolist()
-    lines.append(
-        f"* {dataset}, {reading[seen]}: of {len(rows)} taught students {gain.sum()} show a gain over the plain one, "
-        f"{(gain & both).sum()} of them over the shuffled teacher, too: {', '.join(names) or 'none'}."
-    )
-higher = (wide["gain, %"] > 0).sum()
-median = wide["gain, %"].median()
-lines.append(f"* The paper: {higher} of {len(wide)} pairs are higher with the teacher, by a median of {median:.1f} %.")
-Markdown("\n".join(lines))
+taught = pd.concat([ours, filtered]).query("control != ''")
+gains = pd.DataFrame({name: taught[name] == "significant gain" for name in ("verdict", "control_verdict")})
+gains = gains.assign(dataset=taught["dataset"], seen=taught["seen"], students=1, both=gains.all(axis=1))
+gains = gains.groupby(["dataset", "seen"], sort=False)[["students", "verdict", "both"]].sum().reset_index()
+gains.columns = ["dataset", "seen", "taught students", "gain over plain", "gain over shuffled as well"]
+report.format_table(gains)
+
+# %%
+higher, median = (wide["gain, %"] > 0).sum(), wide["gain, %"].median()
+Markdown(f"The paper: {higher} of {len(wide)} pairs are higher with the teacher, by a median of {median:.1f} %.")
 
 # %% [markdown]
 # ## The gain, as a ratio
@@ -100,13 +94,13 @@ mine.insert(0, "where", taught["model"] + " " + taught["variant"] + ", " + taugh
 # %%
 paper = pd.DataFrame({"where": wide["model"] + ", " + wide["dataset"] + " (paper)", "gain": wide["gain, %"]})
 gains = pd.concat([mine, paper], ignore_index=True)
-said = ""
-for name, rows in {"taught": mine[taught["control"] != ""], "control": mine[taught["control"] == ""]}.items():
-    best = rows.loc[rows["gain"].idxmax()]
-    low, high = (f"{best[bound]:+.4f}" for bound in ("ci_low", "ci_high"))
-    said += f"Highest of ours, {name}: {best['where']} with {best['gain']:+.4f} % [{low}, {high}]. "
-said += f"The paper: {paper['gain'].min():+.1f} % to {paper['gain'].max():+.1f} %, without intervals."
-report.show_figure(gains, home / "figures" / "gains.png", said)
+best = mine.loc[mine.loc[taught["control"] != "", "gain"].idxmax()]
+text = f"Highest of our taught students: {best['where']}, {best['gain']:+.4f} % "
+text += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]. "
+text += f"The paper: {paper['gain'].min():+.1f} % to {paper['gain'].max():+.1f} %, without intervals."
+xlabel = "gain in NDCG@10 over plain, %, 95 % interval where ours"
+figure = forest(gains, "Other data, other protocol: compare directions", "where", "gain", xlabel)
+report.show_figure(figure, gains, home / "figures" / "gains.png", text)
 
 # %% [markdown]
 # ## Loss balancing
@@ -117,11 +111,8 @@ report.show_figure(gains, home / "figures" / "gains.png", said)
 report.format_table(report.paper("loss_balance"), ["dataset", "alpha", "beta", "ndcg@10"])
 
 # %%
-grid = report.tables(homes, "ablation-alpha-beta").fillna({"verdict": "", "control_verdict": ""})
+grid = report.read_table("ablation-alpha-beta", *folders)
 report.format_table(grid, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
-
-# %%
-Markdown(report.caption(grid))
 
 # %% [markdown]
 # ## Aggregation
@@ -132,11 +123,8 @@ Markdown(report.caption(grid))
 report.format_table(report.paper("aggregation"), ["dataset", "best"])
 
 # %%
-pooled = report.tables(homes, "ablation-aggregation").fillna({"verdict": "", "control_verdict": ""})
+pooled = report.read_table("ablation-aggregation", *folders)
 report.format_table(pooled, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
-
-# %%
-Markdown(report.caption(pooled))
 
 # %% [markdown]
 # ## Cold start
@@ -147,25 +135,21 @@ Markdown(report.caption(pooled))
 report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %%
-report.format_table(report.paper("cold_data"), list(report.paper("cold_data")))
+report.format_table(report.paper("cold_data"))
 
 # %% [markdown]
 # Ours (chapter 6): targets that were removed or reduced, seen items kept. `item-side-text` and what follows read the
 # items' texts and are not the paper's method.
 
 # %%
-cold = report.tables(homes, "cold").fillna({"verdict": "", "control_verdict": ""})
+cold = report.read_table("cold", *folders)
 cold = cold[(cold["group"] == "affected") & (cold["seen"] == "included")]
 report.format_table(cold, columns)
 
 # %%
-lines = [
-    f"* {dataset}: {report.caption(rows.assign(variant=rows['model'] + ' ' + rows['variant']))}"
-    for dataset, rows in cold.groupby("dataset", sort=False)
-]
 theirs = report.paper("cold").pivot_table(index="dataset", columns="variant", values="ndcg@10", sort=False)
 grown = ", ".join(f"{name} {gain:+.0%}" for name, gain in (theirs["distilled"] / theirs["plain"] - 1).items())
-Markdown("\n".join([*lines, f"* The paper, the taught student over the plain one: {grown}, without a test."]))
+Markdown(f"The paper, the taught student over the plain one: {grown}, without a test.")
 
 # %% [markdown]
 # ## IDGenRec and efficiency
@@ -175,20 +159,9 @@ Markdown("\n".join([*lines, f"* The paper, the taught student over the plain one
 # `IDGenRec` on the same cases.
 
 # %%
-rival = report.tables(homes, "idgenrec").query("seen == 'included'").fillna({"verdict": "", "weights": ""})
+rival = report.read_table("idgenrec", *folders).query("seen == 'included'")
 fields = ["variant", "model", "dataset", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
 report.format_table(rival, [*fields, "verdict"])
-
-# %%
-lines = []
-for dataset, rows in rival.groupby("dataset", sort=False):
-    best = rows.loc[rows["ndcg@10"].idxmax()]
-    lead = rows.set_index("variant").loc["IDGenRec", "ndcg@10"]
-    lines.append(
-        f"* {dataset}: highest is {best['model']} {best['variant']} with NDCG@10 {best['ndcg@10']:.4f}; "
-        f"IDGenRec has {lead:.4f}."
-    )
-Markdown("\n".join(lines))
 
 # %% [markdown]
 # And what it costs, in the paper: seconds, and the ratio to plain SASRec.
@@ -204,11 +177,8 @@ report.format_table(costs, ["system", "dataset", "train_s_per_epoch", "infer_s",
 # Ours, measured in chapter 7, as ratios of CPU seconds:
 
 # %%
-times = report.tables([home], "efficiency-ratios")
-report.format_table(times, list(times.columns))
-
-# %%
-Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times.dropna(subset="paper_low"))))
+times = report.read_table("efficiency-ratios", home / "tables")
+report.format_table(times)
 
 # %% [markdown]
 # ## Is the student itself any good?
@@ -222,11 +192,11 @@ Markdown("\n".join(f"* {line}" for line in efficiency.ratio_sentences(times.drop
 
 # %%
 bench = ROOT / "outputs" / "bench"
-search = pd.read_csv(bench / "quality-search.csv")
+search = report.read_table("quality-search", bench)
 report.format_table(search, ["setting", "model", "epochs", "best_epoch", "valid_ndcg@10"])
 
 # %%
-quality = pd.read_csv(bench / "quality.csv").assign(source="ours")
+quality = report.read_table("quality", bench).assign(source="ours")
 field = report.paper("field_beauty").assign(dataset="amazon-beauty-5core")
 both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable")
 report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
@@ -244,7 +214,7 @@ report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recal
 # length 50).
 
 # %%
-speed = pd.read_csv(bench / "student.csv")
+speed = report.read_table("student", bench)
 columns = [
     "system",
     "data",
@@ -259,21 +229,20 @@ speed[columns].set_index("system").map(lambda cell: f"{cell:,.3g}" if isinstance
     "nan", ""
 )
 
+# %% [markdown]
+# RecTools' cost as a multiple of ours:
+
 # %%
 own, peers = (speed[speed["system"].str.startswith(name)].set_index("data") for name in ("seqdistill", "RecTools"))
 ratios = (peers[["cpu_s_per_epoch", "infer_s", "peak_rss_mb"]] / own.loc[peers.index]).dropna(axis=1)
-lines = [
-    f"* {data}: " + ", ".join(f"{name} **{value:.1f}**" for name, value in row.items())
-    for data, row in ratios.iterrows()
-]
-Markdown("RecTools' cost as a multiple of ours:\n\n" + "\n".join(lines))
+ratios.map("{:.1f}".format)
 
 # %% [markdown]
 # Left: quality against CPU seconds, RecTools' single dot being its last epoch. Right: what a step costs as the
 # catalogue and the histories grow, with all items in the softmax and with 256 drawn for the batch.
 
 # %%
-curve = pd.read_csv(bench / "student-quality.csv")
+curve = report.read_table("student-quality", bench)
 reached = curve[(curve["data"] == "synth") & (curve["recall@10"] >= 0.2)].groupby("system")["cpu_s"].min()
 said = "Recall@10 of .20 on synth: " + ", ".join(f"{name} after {value:.1f} CPU s" for name, value in reached.items())
 Image(bench / "student-quality.png", alt=said)

@@ -59,8 +59,9 @@ explore.introduced(world, user)
 
 # %%
 nearest = explore.neighbours(world, user)
-said = f"The {len(nearest)} nearest profiles have cosines from {nearest.min():.4f} to {nearest.max():.4f}."
-report.show_figure(explore.placed(world, user), home / "figures" / "explore.png", said)
+text = f"The {len(nearest)} nearest profiles have cosines from {nearest.min():.4f} to {nearest.max():.4f}."
+places = explore.placed(world, user)
+report.show_figure(figures.explore(places), places, home / "figures" / "explore.png", text)
 
 # %% [markdown]
 # ## Recommendations, side by side

@@ -88,6 +88,22 @@ def holm(p: pd.Series) -> pd.Series:
     return (known * factors).cummax().clip(upper=1.0).reindex(p.index)
 
 
+def by_seed(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.Series]:
+    """Differences of two systems, of which each seed has other users, as one series a seed of all users, for `paired`.
+
+    Each is the user's mean over the seeds in which the user counts, moved to where the seed's own mean stands: so their
+    mean is the user's, and their spread that of the seeds.
+
+    Raises:
+        UserError: the two were not scored on the same users.
+    """
+    a, b = (pd.concat(dict(enumerate(values)), names=["seed", "user"]) for values in (variant, baseline))
+    if not a.index.equals(b.index):
+        raise UserError("compare: the systems were scored on different users.")
+    users, seeds = ((a - b).groupby(level).mean() for level in ("user", "seed"))
+    return [users + gap for gap in seeds - seeds.mean()]
+
+
 def compare(
     ranks: dict[str, list[pd.DataFrame]],
     against: dict[str, str],
@@ -95,6 +111,7 @@ def compare(
     last: bool,
     controls: dict[str, str] | None = None,
     fixed: Collection[str] = (),
+    groups: dict[str, list[np.ndarray]] | None = None,
 ) -> pd.DataFrame:
     """Set systems beside their baselines, and beside their controls, on the same users.
 
@@ -105,28 +122,42 @@ def compare(
         last: score each user's last target alone, else all of them.
         controls: system -> the same without knowledge; what gains must gain over it, too.
         fixed: systems that no seed changes, so that one run of them says all.
+        groups: group -> the cases that belong to it, one mask a seed (seeds may mark other cases; a user counts in the
+            seeds that mark a case of theirs). Systems are then compared within (seed, user), so that a difference never
+            mixes two draws of cases.
 
     Returns:
-        One row per system: variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10 (means over
-        users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high, p_holm (Holm over
-        all tests of the table), verdict, effect and detectable; with controls, control and the same figures against it,
-        named control_*.
+        One row per system (and group): variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10
+        (means over users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high,
+        p_holm (Holm over all tests of the table), verdict, effect and detectable; with controls, control and the same
+        figures against it, named control_*. With groups: group, users, and `cases` the sum over seeds.
     """
-    read = {name: [last_only(frame) if last else frame for frame in frames] for name, frames in ranks.items()}
-    users = {name: [by_user(frame, seen) for frame in frames] for name, frames in read.items()}
     rivals = {"": against} | ({"control_": controls} if controls else {})
-    tests, rows = sum(map(len, rivals.values())), []
-    for name, seeds in users.items():
-        values = pd.DataFrame([seed.mean() for seed in seeds])
-        row = {"variant": name, "seen": seen, "seeds": len(values), "cases": len(read[name][0])}
-        for metric in SHOWN:
-            row |= {metric: values[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
-        for prefix, chosen in rivals.items():
-            rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
-            if rival:
-                test = paired(*([seed["ndcg@10"] for seed in users[it]] for it in (name, rival)), tests)
-            row |= columns_of(prefix, rival, any(len(users[it]) == 1 for it in {name, rival} - {"", *fixed}), test)
-        rows.append(row)
+    tests, rows = len(groups or [""]) * sum(map(len, rivals.values())), []
+    for group, masks in (groups or {"": None}).items():
+        if masks:
+            pairs = {name: zip(frames, masks, strict=True) for name, frames in ranks.items()}
+            read = {name: [frame[mask] for frame, mask in pairs[name] if mask.any()] for name in ranks}
+        else:
+            read = {name: [last_only(frame) if last else frame for frame in ranks[name]] for name in ranks}
+        users = {name: [by_user(frame, seen) for frame in frames] for name, frames in read.items()}
+        ndcg = {name: [seed["ndcg@10"] for seed in seeds] for name, seeds in users.items()}
+        for name, seeds in users.items():
+            cases = sum(map(len, read[name])) if masks else len(read[name][0])
+            mean, std = pd.concat(seeds).groupby("user").mean(), pd.DataFrame([seed.mean() for seed in seeds]).std()
+            row = {"variant": name, "seen": seen, "seeds": len(seeds), "cases": cases}
+            row |= {"users": len(mean)} if masks else {}
+            for metric in SHOWN:
+                row |= {metric: mean[metric].mean(), f"{metric}_std": std[metric]}
+            for prefix, chosen in rivals.items():
+                rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
+                if rival and masks:
+                    test = paired(by_seed(ndcg[name], ndcg[rival]), [0 * mean["ndcg@10"]], tests)
+                elif rival:
+                    test = paired(ndcg[name], ndcg[rival], tests)
+                once = any(len(users[system]) == 1 for system in {name, rival} - {"", *fixed})
+                row |= columns_of(prefix, rival, once, test)
+            rows.append(row | ({"group": group} if masks else {}))
     return adjust_pvalues(pd.DataFrame(rows), list(rivals))
 
 

@@ -16,8 +16,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from seqdistill.io import load_json, save_csv, save_json, save_with
-from seqdistill.reporting.figures import FIGURES
+from seqdistill.io import UserError, display_path, load_json, save_csv, save_json, save_with
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -26,15 +25,24 @@ def paper(table: str) -> pd.DataFrame:
     return pd.DataFrame(yaml.safe_load(text)[table])
 
 
-def tables(homes: list[Path], name: str) -> pd.DataFrame:
-    """Put a table of several presets, each in its folder, one under the other; empty where none has it."""
-    paths = [home / "tables" / f"{name}.csv" for home in homes]
-    found = [pd.read_csv(path) for path in paths if path.exists()]
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+def read_table(name: str, *folders: Path) -> pd.DataFrame:
+    """Read a CSV table, of several folders one under the other; texts that are missing are empty.
+
+    Raises:
+        UserError: no folder has it.
+    """
+    paths = [folder / f"{name}.csv" for folder in folders]
+    parts = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths if path.exists()]
+    if not parts:
+        target = "bench-umap" if name == "umap" else "bench"
+        by = f"`make {target}`" if folders[0].name == "bench" else "an earlier chapter"
+        raise UserError(f"{display_path(paths[0])}: no such file; {by} writes it.")
+    table = pd.concat(parts, ignore_index=True)
+    return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))
 
 
-def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
-    """Write chosen columns as text for the page: trained numbers with four decimals, counts with separators."""
+def format_table(table: pd.DataFrame, columns: list[str] | None = None) -> pd.DataFrame:
+    """Write columns (else all) as text for the page: numbers with four decimals, intervals and ±, separators."""
 
     def cell(row: dict, column: str) -> str:
         value = row[column]
@@ -46,6 +54,7 @@ def formatted(table: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
             return "" if np.isnan(value) else f"{value:{sign}.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
+    columns = columns or list(table.columns)
     texts = [[cell(row, column) for column in columns] for row in table.to_dict("records")]
     return pd.DataFrame(texts, columns=columns).set_index(columns[0])
 
@@ -62,20 +71,29 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join("| " + " | ".join(escaped(cell) for cell in row) + " |" for row in rows)
 
 
-def sentence(table: pd.DataFrame, variant: str, against: str = "baseline") -> str:
-    """Read one row of a comparison aloud, against the baseline or against the row's own "control"."""
-    row, prefix = table.set_index("variant").loc[variant], "" if against == "baseline" else f"{against}_"
-    delta, low, high, p = (row[f"{prefix}{name}"] for name in ("delta_ndcg@10", "ci_low", "ci_high", "p_holm"))
-    return (
-        f"**{variant}** against {row[against]}: NDCG@10 {delta:+.4f} "
-        f"(95 % interval {low:+.4f} to {high:+.4f}, Holm-adjusted p = {p:.4f}): *{row[f'{prefix}verdict']}*."
-    )
+def caption(table: pd.DataFrame, by: str = "") -> str:
+    """Say of a comparison (of each group `by`) what is highest, and which rows gain, lose, beat their control."""
+    if by:
+        return " ".join(f"{group}: {caption(rows)}" for group, rows in table.groupby(by, sort=False))
+    rows = table.dropna(subset="delta_ndcg@10")
+    best = rows.loc[rows["delta_ndcg@10"].idxmax()]
+    interval = f"{best['delta_ndcg@10']:+.4f} [{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]"
+    parts = [f"Highest of {len(rows)} is {best['variant']}, ΔNDCG@10 {interval}"]
+    if (rows["verdict"] == "one seed").all():
+        return f"{parts[0]}; one seed a row, so that no row has a verdict."
+    gain, loss = (rows["verdict"] == f"significant {word}" for word in ("gain", "loss"))
+    marked = {"significant gain": gain, "significant loss": loss}
+    if "control_verdict" in rows:
+        marked["gain over the control as well"] = gain & (rows["control_verdict"] == "significant gain")
+    parts += [f"{words}: {', '.join(rows.loc[mark, 'variant']) or 'none'}" for words, mark in marked.items()]
+    return "; ".join(parts) + "."
 
 
 def style() -> None:
     """Set the one look of all figures."""
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
-    plt.rcParams.update({"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100, "svg.hashsalt": "0"})
+    sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100}
+    plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise"})
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
@@ -95,39 +113,14 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     return figure
 
 
-def caption(table: pd.DataFrame) -> str:
-    """Read a comparison aloud: its ends, which rows gain or lose, and which gains beat their control, too."""
-    cells = table.dropna(subset="delta_ndcg@10").sort_values("delta_ndcg@10", ascending=False, kind="stable")
-    models = set(cells["model"]) if "model" in cells else set()
-    whose = f"{models.pop()}: of" if len(models) == 1 else "Of"
-    ends = [
-        f"{row['variant']} is {end}, NDCG@10 {row['delta_ndcg@10']:+.4f} [{row['ci_low']:+.4f}, {row['ci_high']:+.4f}]"
-        for end, row in (("highest", cells.iloc[0]), ("lowest", cells.iloc[-1]))
-    ]
-    said = [f"{whose} {len(cells)} rows {'; '.join(ends[: len(cells)])}"]
-    if (cells["verdict"] == "one seed").all():
-        return f"{said[0]}; one seed a row, so that no row has a verdict."
-    cells = cells.sort_index()
-    for word in ("significant gain", "significant loss"):
-        names = cells.loc[cells["verdict"] == word, "variant"].tolist()
-        said.append(f"{word}: {', '.join(names) or 'none'}")
-    if "control_verdict" in cells:
-        both = (cells["verdict"] == "significant gain") & (cells["control_verdict"] == "significant gain")
-        said.append(f"a gain over the control as well: {', '.join(cells.loc[both, 'variant']) or 'none'}")
-    return "; ".join(said) + "."
+def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "") -> None:
+    """Save a figure and its table, and show it; `text`, else the `caption` of a comparison, is below it and its alt."""
+    save_figure(figure, table, path)
+    text = text or caption(table)
+    display(Image(path, alt=text), Markdown(f"*{escaped(text)}*"))
 
 
-def drawn(table: pd.DataFrame, path: Path, said: str = "") -> None:
-    """Draw the figure that a path names from a table, write both, and show it with its caption.
-
-    The caption, which is also the alternative text, is computed: `said`, or what `caption` reads from a comparison.
-    """
-    save_figure(FIGURES[path.stem](table), table, path)
-    said = said or caption(table)
-    display(Image(path, alt=said), Markdown(f"*{escaped(said)}*"))
-
-
-def record(home: Path, chapter: str, values: dict) -> None:
+def record_metrics(home: Path, chapter: str, values: dict) -> None:
     """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay."""
     path = home / "metrics.json"
     save_json({**(load_json(path) if path.exists() else {}), chapter: values}, path)

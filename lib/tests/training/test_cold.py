@@ -9,14 +9,11 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
 from seqdistill.data import cold as cold_data
 from seqdistill.data.cold import cold_items
-from seqdistill.data.sequences import cases
 from seqdistill.data.splits import split
 from seqdistill.evaluation.baselines import text_knn
 from seqdistill.evaluation.ranking import model_score, rank
-from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
-from seqdistill.reporting import cold_tables
 from seqdistill.serving import text_score
 from seqdistill.training import cold
 from seqdistill.training.train import training_data
@@ -55,67 +52,6 @@ def test_the_leak_is_counted():
         cold.titles_named(events, cold.write_facts(events, items), items, np.array([2, 6])) == 1
     )  # of the three latest, 4 5 6
     assert cold.titles_named(events, cold.write_facts(left, items), items, np.array([2, 6])) == 0
-
-
-def ranked(kept):
-    return pd.DataFrame(
-        {"user": [0, 0, 1], "item": [1, 2, 3], "position": [0, 1, 0], "rank_all": kept, "rank_unseen": kept}
-    )
-
-
-def test_a_comparison_within_groups_by_hand():
-    a, b = [ranked([1, 99, 99]), ranked([99, 99, 3])], [ranked([99, 99, 99]), ranked([99, 1, 99])]
-    marks = [np.array([True, False, True]), np.array([False, True, False])]
-    table = cold_tables.compare_within({"x a": a, "x b": b}, marks, {"x b": "x a"}).set_index("variant")
-    # user 0: a has 1 in seed 0 and 0 in seed 1, b the other way round; user 1 counts in seed 0 only
-    assert table["ndcg@10"].tolist() == [0.25, 0.25] and table.loc["x b", "delta_ndcg@10"] == 0
-    assert table["cases"].tolist() == [3, 3] and table["users"].tolist() == [2, 2]
-    assert table.loc["x a", "ndcg@10_std"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
-
-
-def test_a_user_counts_in_the_seeds_that_have_them_and_seeds_keep_their_spread():
-    index = pd.MultiIndex.from_tuples([(0, 0), (0, 1), (1, 0)], names=["seed", "user"])
-    first, second = cold_tables.by_seed(pd.Series([1.0, 4.0, 3.0], index=index))
-    assert ((first + second) / 2).tolist() == [2.0, 4.0]
-    assert second.mean() - first.mean() == pytest.approx(3.0 - 2.5)
-
-
-def test_a_comparison_within_groups_needs_cases_and_the_same_ones():
-    with pytest.raises(UserError, match="no test case of any seed"):
-        cold_tables.compare_within({"x a": [ranked([1, 1, 1])]}, [np.zeros(3, bool)], {})
-    other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
-    with pytest.raises(UserError, match="x b and x a"):
-        cold_tables.compare_within({"x a": [ranked([1, 1, 1])], "x b": [other]}, [np.ones(3, bool)], {"x b": "x a"})
-
-
-def test_groups_and_distribution_by_hand():
-    drawn = (pd.DataFrame(), np.array([1]), np.array([2]))
-    frames = [ranked([1, 5, 10])]
-    marked = {group: cold_tables.masks(frames, [drawn], group)[0].tolist() for group in cold_data.GROUPS}
-    assert marked == {
-        "removed": [True, False, False],
-        "reduced": [False, True, False],
-        "affected": [True, True, False],
-        "unaffected": [False, False, True],
-    }
-    curve = cold_tables.distribution({"x a": frames}, [drawn], 10, "affected").set_index("percentile")
-    assert curve["median"].iloc[0] == pytest.approx(0.3)
-    assert curve["share"].iloc[[0, 10, 49, 50, 100]].tolist() == [0, 0.5, 0.5, 1, 1]
-
-
-def test_removed_targets_are_told_apart_by_the_last_item_of_the_history():
-    splits = ["train", "train", "test", "test"]
-    events = pd.DataFrame({"user": 0, "item": [3, 4, 1, 1], "time": range(4), "split": splits})
-    drawn = (events, np.array([1]), np.array([], int))  # item 1 never trained: the second history ends in it
-    ranks = pd.DataFrame({"user": 0, "item": [1, 1], "position": [0, 1], "rank_all": [4, 1], "rank_unseen": [4, 1]})
-    shares = cold_tables.top_half([ranks], [cases(events, "test")], [drawn], 4)
-    assert shares == {"known": 0.0, "unknown": 1.0}
-
-
-def test_counts_of_training_events_are_grouped_at_the_named_bounds():
-    numbers = np.array([0, 1, 2, 3, 5, 6, 9, 10, 20, 21])
-    names = np.asarray(pd.cut(numbers, cold_tables.COUNTS, labels=cold_tables.COUNT_NAMES))
-    assert names.tolist() == ["0", "1-2", "1-2", "3-5", "3-5", "6-9", "6-9", "10-20", "10-20", "more"]
 
 
 def test_text_knn_by_hand():
