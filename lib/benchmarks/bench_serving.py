@@ -265,7 +265,7 @@ def teacher() -> pd.DataFrame:
     from seqdistill.embeddings import encoders
 
     texts = load_table(HOME / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
-    run, _ = encoders.open_encoder("e5-small")
+    run, _ = encoders.encoder_of("e5-small").open()
     run(texts[:2], "passage")
     cpu, wall = timed(lambda: run(texts, "passage"))
     return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
