@@ -87,7 +87,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
             raise
         raise UserError(f"{display_path(path)}: {why}; the file was left as it was.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():  # on a read-only disk even unlinking nothing fails
+            temporary.unlink()
 
 
 def save_with(write: Callable[[Path], object], path: Path) -> None:
