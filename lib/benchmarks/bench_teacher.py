@@ -64,9 +64,9 @@ def encoding(preset: str) -> pd.DataFrame:
     from seqdistill.embeddings import encoders
 
     texts = load_table(outputs_dir(preset) / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
-    run, _ = encoders.encoder_of("e5-small").open()
-    run(texts[:2], "passage")
-    cpu, wall = timed(lambda: run(texts, "passage"))
+    run = encoders.open_encoder("e5-small").encode
+    run(texts[:2])
+    cpu, wall = timed(lambda: run(texts))
     return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
 
 

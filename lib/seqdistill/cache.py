@@ -1,6 +1,5 @@
 """Values on disk by key (SQLite): what is finished survives a kill, several processes may write, damage is named."""
 
-import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
@@ -8,7 +7,6 @@ from pathlib import Path
 
 from seqdistill.io import UserError, display_path, unwritable
 
-PART = 500  # keys of one SQL statement
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -28,6 +26,7 @@ class Cache:
         Raises:
             UserError: the file cannot be written (its content stays), or is damaged (it is set aside).
         """
+        name = display_path(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
@@ -35,31 +34,21 @@ class Cache:
                 yield connection
         except (OSError, sqlite3.DatabaseError) as error:
             if why := unwritable(error):
-                raise UserError(f"{display_path(self.path)}: {why}; what it holds is kept.") from None
+                raise UserError(f"{name}: {why}; what it holds is kept.") from None
             if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
                 raise
-            self.set_aside()
-            raise UserError(
-                f"{display_path(self.path)}: damaged; set aside as {self.path.name}.damaged. Run again."
-            ) from None
-
-    def set_aside(self) -> None:
-        """Move a damaged file out of the way, with its journal."""
-        os.replace(self.path, self.path.with_name(f"{self.path.name}.damaged"))
-        for journal in ("-wal", "-shm"):
-            self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
+            self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
+            for journal in ("-wal", "-shm"):
+                self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
+            raise UserError(f"{name}: damaged; set aside as {self.path.name}.damaged. Run again.") from None
 
     def get(self, keys: Iterable[str]) -> dict[str, str | bytes]:
         """Return the values that are there among those of `keys`."""
-        wanted, found = list(dict.fromkeys(keys)), {}
         with self.opened() as connection:
-            for start in range(0, len(wanted), PART):
-                part = wanted[start : start + PART]
-                marks = ",".join("?" * len(part))
-                found |= dict(connection.execute(f"SELECT * FROM {self.table} WHERE key IN ({marks})", part))
-        return found
+            rows = (connection.execute(f"SELECT * FROM {self.table} WHERE key = ?", (key,)) for key in set(keys))
+            return dict(row for cursor in rows for row in cursor)
 
     def put(self, values: dict[str, str | bytes]) -> None:
-        """Keep values, all of them or none."""
+        """Store values, all of them or none."""
         with self.opened() as connection:
             connection.executemany(f"INSERT OR REPLACE INTO {self.table} VALUES (?, ?)", values.items())

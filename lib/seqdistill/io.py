@@ -4,7 +4,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from safetensors import SafetensorError
 
 ROOT = Path(__file__).resolve().parents[2]
+DENIED = ("Read-only file system", "readonly database", "unable to open")  # of errors that carry no errno
 
 
 class UserError(Exception):
@@ -31,7 +32,7 @@ def outputs_dir(preset: str) -> Path:
 
 
 def display_path(path: Path) -> str:
-    """Path as it stands in messages: relative to the project where it can be."""
+    """Path as messages show it: relative to the project where it can be."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
@@ -60,29 +61,22 @@ def file_digest(path: Path) -> str:
 
 
 def disk_full(error: Exception) -> bool:
-    """Say whether an error of the file system, Arrow, safetensors or SQLite means that there is no space left."""
+    """Whether an error of the file system, Arrow, safetensors or SQLite means that there is no space left."""
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     return full or "No space left" in str(error) or "disk is full" in str(error)
 
 
 def unwritable(error: Exception) -> str:
-    """Why an error kept a file from being written: "the disk is full", "it may not be written to", or nothing known."""
+    """Why an error kept a file from being written: "the disk is full", "it may not be written to", or "" (unknown)."""
     if disk_full(error):
         return "the disk is full"
     denied = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
-    denied = denied or any(
-        said in str(error) for said in ("Read-only file system", "readonly database", "unable to open")
-    )
-    return "it may not be written to" if denied else ""
+    return "it may not be written to" if denied or any(text in str(error) for text in DENIED) else ""
 
 
 @contextmanager
-def atomic_write(path: Path):
-    """Yield a temporary path beside `path`; on success it replaces `path`, on failure it vanishes.
-
-    Raises:
-        UserError: the disk is full or may not be written to. `path` keeps its former content.
-    """
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces `path` on success; on failure `path` keeps its former content."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,15 +87,20 @@ def atomic_write(path: Path):
             raise
         raise UserError(f"{display_path(path)}: {why}; the file was left as it was.") from None
     finally:
-        if temporary.exists():
+        if temporary.exists():  # on a read-only disk even unlinking nothing fails
             temporary.unlink()
 
 
-def unusable(path: Path, why: str) -> UserError:
-    """Make the error of an artifact that cannot be used; one that `make` has made is removed, so that it is made anew.
+def save_with(write: Callable[[Path], object], path: Path) -> None:
+    """Write `path` through a function that takes the path to write to."""
+    with atomic_write(path) as temporary:
+        write(temporary)
 
-    Chapters leave stamps among the artifacts. Without stamps all count as not executed; what was trained and asked is
-    kept, so that this costs minutes.
+
+def unusable(path: Path, why: str) -> UserError:
+    """Error of an artifact that cannot be used; where `make` has left stamps, the artifact and all stamps are removed.
+
+    Without stamps every chapter counts as not executed and is made anew; runs and answers of LLMs stay.
     """
     stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
     for made in [*stamps, path] if stamps else []:
@@ -110,73 +109,53 @@ def unusable(path: Path, why: str) -> UserError:
     return UserError(f"{display_path(path)}: {why}; {again}.")
 
 
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Name an artifact that turns out to be missing or damaged while it is read (UserError, see `unusable`)."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise unusable(path, "no such file") from None
+    except (OSError, ValueError, SafetensorError) as error:  # damage that Arrow finds is an OSError without errno
+        if getattr(error, "errno", None):
+            raise
+        raise unusable(path, f"damaged ({str(error)[:80]})") from None
+
+
 def save_json(value: object, path: Path) -> None:
     """Write JSON with sorted keys."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    save_with(lambda temporary: temporary.write_text(text), path)
 
 
 def load_json(path: Path) -> dict:
-    """Read JSON.
-
-    Raises:
-        UserError: the file is missing or is not JSON.
-    """
-    try:
+    """Read JSON; see `readable`."""
+    with readable(path):
         return json.loads(path.read_text())
-    except FileNotFoundError:
-        raise unusable(path, "no such file") from None
-    except ValueError as error:
-        raise unusable(path, f"damaged, not valid JSON ({error})") from None
+
+
+def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Write a results table, unrounded, and return it."""
+    save_with(lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"), path)
+    return frame
 
 
 def save_table(frame: pd.DataFrame, path: Path, key: str = "") -> None:
     """Write a Parquet table whose metadata carries `key`, the digest of what it was made from."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"seqdistill": key.encode()})
-    with atomic_write(path) as temporary:
-        pq.write_table(table, temporary)
+    save_with(lambda temporary: pq.write_table(table, temporary), path)
 
 
 def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
-    """Read a Parquet table; with `key`, only if it was made from what `key` stands for.
-
-    Raises:
-        UserError: the file is missing, damaged or stale.
-    """
-    try:
-        table = pq.read_table(path)
-    except FileNotFoundError:
-        raise unusable(path, "no such file") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unusable(path, f"damaged ({str(error)[:80]})") from None
-    if key is not None and (table.schema.metadata or {}).get(b"seqdistill", b"").decode() != key:
+    """Read a Parquet table; with `key`, only if it was made from what `key` stands for, else it is stale."""
+    if key is not None and table_key(path) != key:
         raise unusable(path, "stale, made from other inputs")
-    return table.to_pandas()
+    with readable(path):
+        return pq.read_table(path).to_pandas()
 
 
 def table_key(path: Path) -> str:
-    """Read the digest that `save_table` stored in a Parquet file.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
+    """Digest that `save_table` stored in a Parquet file."""
+    with readable(path):
         return (pq.read_schema(path).metadata or {}).get(b"seqdistill", b"").decode()
-    except FileNotFoundError:
-        raise unusable(path, "no such file") from None
-    except (OSError, pa.ArrowInvalid) as error:
-        raise unusable(path, f"damaged ({str(error)[:80]})") from None
-
-
-def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """Write a results table, unrounded, and return it."""
-    with atomic_write(path) as temporary:
-        frame.to_csv(temporary, index=False, lineterminator="\n")
-    return frame
-
-
-def save_with(write: Callable[[Path], object], path: Path) -> None:
-    """Write `path` through a function that takes the path to write to."""
-    with atomic_write(path) as temporary:
-        write(temporary)

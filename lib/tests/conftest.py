@@ -1,3 +1,5 @@
+import subprocess
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,3 +60,19 @@ def data(events):
 def given(data):
     """Another name of `data`, beside hypothesis's `given`."""
     return data
+
+
+@pytest.fixture
+def volume(tmp_path):
+    """A file system of a quarter of a megabyte, where this machine lets the test make one."""
+    home = tmp_path / "volume"
+    home.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(home)]
+    try:
+        done = subprocess.run(mount, capture_output=True, check=False).returncode
+    except FileNotFoundError:
+        done = 1
+    if done:
+        pytest.skip("a small file system can be mounted by root only")
+    yield home
+    subprocess.run(["umount", str(home)], check=True)

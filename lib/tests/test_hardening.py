@@ -5,22 +5,14 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 
 import book
-import numpy as np
-import pandas as pd
 import presets
 import pytest
 from filelock import FileLock
-from safetensors.numpy import save_file
-from seqdistill import io as artifacts
-from seqdistill.cache import Cache
 from seqdistill.config import ModelConfig, TrainConfig
-from seqdistill.embeddings import reducers
-from seqdistill.io import ROOT, UserError, load_json, load_table, save_json, save_table, table_key
+from seqdistill.io import ROOT, UserError
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
-from seqdistill.training.train import load_teacher
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
@@ -70,38 +62,6 @@ def test_no_text_is_executed():
                     assert all(isinstance(given, ast.Constant) for given in node.args), where
 
 
-@pytest.fixture
-def made(tmp_path, events):
-    """A preset's outputs: its artifacts, metrics.json, and the stamps by which `make` takes them for whole."""
-    folder = tmp_path / "artifacts"
-    save_table(events, folder / "events.parquet", "key")
-    reducers.save_reducer(folder / "reducer.safetensors", np.eye(4, dtype=np.float32), {"kind": "none"})
-    save_file({"teacher": np.eye(4, dtype=np.float32)}, folder / "teacher.safetensors", {"events": "key"})
-    save_json({"01-data": {"users": 40}}, tmp_path / "metrics.json")
-    for chapter in ("01-data", "02-profiles"):
-        (folder / f"{chapter}.done").touch()
-    return tmp_path
-
-
-READERS = {
-    "artifacts/events.parquet": [load_table, table_key],
-    "artifacts/reducer.safetensors": [reducers.load_reducer],
-    "artifacts/teacher.safetensors": [partial(load_teacher, key="key")],
-    "metrics.json": [load_json],
-}
-
-
-@pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
-@pytest.mark.parametrize(("name", "read"), [(name, read) for name, reads in READERS.items() for read in reads])
-def test_a_damaged_artifact_is_named_and_made_anew(made, name, read, harm):
-    path = made / name
-    whole = path.read_bytes()
-    path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\x00garbage" * 99, "empty": b""}[harm])
-    with pytest.raises(UserError, match=rf"{path.name}: damaged.*run `make reproduce` again, it is made anew"):
-        read(path)
-    assert not path.exists() and not list(made.rglob("*.done")), "make would take it for whole"
-
-
 @pytest.mark.parametrize("name", ["metrics.json", "ranks.parquet", "model.safetensors"])
 @pytest.mark.parametrize("harm", ["cut", "gone"])
 def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, name, harm):
@@ -117,72 +77,6 @@ def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, n
     assert (f"{name} is damaged or gone; the run is trained anew" in said) != (
         name == "metrics.json" and harm == "gone"
     )
-
-
-@pytest.mark.parametrize("harm", ["cut", "garbage"])
-def test_a_damaged_cache_is_named_set_aside_and_made_anew(tmp_path, harm):
-    path = tmp_path / "answers.sqlite"
-    Cache(path, "answers").put({f"key {number}": "a long answer " * 40 for number in range(200)})
-    whole = path.read_bytes()
-    path.write_bytes(whole[:6000] if harm == "cut" else b"garbage " * 999)
-    with pytest.raises(UserError, match=r"answers\.sqlite: damaged; set aside as answers\.sqlite\.damaged"):
-        Cache(path, "answers").get([f"key {number}" for number in range(200)])
-    assert path.with_name("answers.sqlite.damaged").exists()
-    again = Cache(path, "answers")
-    again.put({"key": "new"})
-    assert again.get(["key", "key 1"]) == {"key": "new"}
-
-
-@pytest.fixture
-def volume(tmp_path):
-    """A file system of a quarter of a megabyte, where this machine lets the test make one."""
-    home = tmp_path / "volume"
-    home.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(home)]
-    try:
-        done = subprocess.run(mount, capture_output=True, check=False).returncode
-    except FileNotFoundError:
-        done = 1
-    if done:
-        pytest.skip("a small file system can be mounted by root only")
-    yield home
-    subprocess.run(["umount", str(home)], check=True)
-
-
-WRITERS = {
-    "table.parquet": lambda path, size: save_table(pd.DataFrame({"x": np.random.default_rng(0).random(size)}), path),
-    "values.json": lambda path, size: save_json(list(range(size)), path),
-    "vectors.safetensors": lambda path, size: artifacts.save_with(
-        lambda temporary: save_file({"x": np.zeros(size, np.float32)}, temporary), path
-    ),
-    "kept.sqlite": lambda path, size: Cache(path, "included").put(
-        {str(key): b"x" * 1000 for key in range(size // 1000)}
-    ),
-}
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_every_file_as_it_was(volume, name):
-    path = volume / name
-    WRITERS[name](path, 2000)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match=rf"{name}: the disk is full"):
-        WRITERS[name](path, 2_000_000)
-    if name.endswith("sqlite"):
-        assert Cache(path, "included").get(["0", "1", "2"]).keys() == {"0", "1"}
-    else:
-        assert path.read_bytes() == before and list(volume.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_read_only_disk_is_one_sentence(volume, name):
-    path = volume / name
-    WRITERS[name](path, 2000)
-    before = path.read_bytes()
-    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
-    with pytest.raises(UserError, match=rf"{name}: it may not be written to"):
-        WRITERS[name](path, 3000)
-    assert path.read_bytes() == before
 
 
 def command(outputs, *arguments):

@@ -24,10 +24,11 @@ import os
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
-from seqdistill.embeddings import teachers as arms
+from seqdistill.embeddings import teachers
 from seqdistill.embeddings import encoders
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
+from seqdistill.evaluation.zero_shot import compare_sources
 from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.profiles.facts import histories, shares
 from seqdistill.reporting.figures import forest, palette, users_map
@@ -65,8 +66,8 @@ def encode(given, name=encoder):
 # their mean.
 
 # %%
-catalogue = encode(arms.item_texts(items)) if teacher == "item-text" else np.zeros((len(items), 1), np.float32)
-vectors = arms.arm_vectors(teacher, texts, read, catalogue, encode, latest, seed)
+catalogue = encode(teachers.item_texts(items)) if teacher == "item-text" else np.zeros((len(items), 1), np.float32)
+vectors = teachers.source_vectors(teacher, texts, read, catalogue, encode, latest, seed)
 
 # %% [markdown]
 # ## Reduce
@@ -176,14 +177,14 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after reduction **{aft
 # nothing about one of them.
 
 # %%
-catalogue = encode(arms.item_texts(items), arms_encoder)
+catalogue = encode(teachers.item_texts(items), arms_encoder)
 genres = sorted(
     {name for user in users for history in [read[user]] for names in history["categories"] for name in names}
 )
 genre_vectors = encode(genres or ["none"], arms_encoder)
 rivals = {
-    arm: arms.arm_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
-    for arm in arms.TEACHERS
+    arm: teachers.source_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
+    for arm in teachers.TEACHERS
 }
 
 # %%
@@ -199,7 +200,7 @@ some = {arm: found[rows] for arm, found in rivals.items()}
 columns = ["arm", "category_auc", "item_percentile", "recall@10", "ndcg@10", "delta", "ci_low", "ci_high", "p_holm"]
 carried = pd.DataFrame(columns=columns)
 if len(rows):
-    carried = arms.carried(some, catalogue, genre_vectors, relevant, targets, seen)
+    carried = compare_sources(some, catalogue, genre_vectors, relevant, targets, seen)
 else:
     print("Under this protocol the users with a validation item have no profile, so that this test cannot be made.")
 save_csv(carried, home / "tables" / "arms.csv")
@@ -223,22 +224,22 @@ if len(bars):
 # interval is not.)
 
 # %%
-Markdown("\n".join(f"* {arms.reading(row)}" for row in bars.to_dict("records")))
+report.format_table(bars, ["arm", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
 # And does a profile carry more than what it was written from? Each rival against the user's own profile:
 
 # %%
 told = {arm: some[arm] for arm in ("profile", "facts", "raw-history", "item-text")}
-lines = ["not known under this protocol"]
+rivalry = pd.DataFrame(columns=columns)
 if len(rows):
-    rivalry = arms.carried(told, catalogue, genre_vectors, relevant, targets, seen, against="profile")
-    lines = [arms.reading(row) for row in rivalry.dropna(subset="delta").to_dict("records")]
-Markdown("\n".join(f"* {line}" for line in lines))
+    rivalry = compare_sources(told, catalogue, genre_vectors, relevant, targets, seen, against="profile")
+report.format_table(rivalry.dropna(subset="delta"), ["arm", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
-# *Higher* here means that the rival says more about the next choice than the LLM's text does: then the text loses
-# something, and 05 has to show whether it is a good teacher all the same.
+# A difference counts where the interval leaves zero out and the corrected *p* is below .05. An interval above zero
+# means that the rival says more about the next choice than the LLM's text does: then the text loses something, and 05
+# has to show whether it is a good teacher all the same.
 
 # %% [markdown]
 # Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name. Those
@@ -252,7 +253,7 @@ for arm, found in rivals.items():
     owners = np.array(list(read)) if arm in everyone else users
     if len(owners) > len(found):
         texts_of = pd.Series("", index=owners)
-        found = arms.arm_vectors(
+        found = teachers.source_vectors(
             arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed
         )
     space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)

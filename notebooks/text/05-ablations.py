@@ -28,7 +28,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import torch
-from seqdistill.embeddings import teachers as arms
+from seqdistill.embeddings import teachers
 from seqdistill.embeddings import encoders
 from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
@@ -289,7 +289,7 @@ taught = {"profile": problem.teacher, "noise": noise_like(own, 0), **rivals}
 controls = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in taught.items()}
 
 # %%
-texts, _ = encoders.encode(arms.item_texts(items), arms_encoder)
+texts, _ = encoders.encode(teachers.item_texts(items), arms_encoder)
 dim = given.alone.model.dim
 start = torch.zeros(len(items), dim)
 narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))

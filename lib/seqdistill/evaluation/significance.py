@@ -1,4 +1,4 @@
-"""Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict in words."""
+"""Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict."""
 
 from collections.abc import Collection
 
@@ -27,7 +27,7 @@ def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
     return gains.groupby(ranks["user"]).mean()
 
 
-def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, seed: int = 0) -> dict[str, float]:
+def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1) -> dict[str, float]:
     """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users and seeds.
 
     Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
@@ -38,17 +38,13 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
         variant: per-user values, one series per training seed.
         baseline: the same for the baseline.
         tests: how many are made side by side, which makes each of them stricter (Bonferroni).
-        seed: seed of the resampling.
 
     Returns:
         delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users and seeds), p (two-sided: the
         larger of a sign-flip randomisation test over users and, where there are several seeds, a t-test over users and
-        seeds), effect (the mean difference in standard deviations of the users' differences, Cohen's d)
-        and detectable (the smallest true difference that such a test at the 5 % level of all tests together would show
-        four times in five); a single user leaves nothing to test, and all but delta NaN.
-
-    Raises:
-        UserError: the two were not scored on the same users.
+        seeds), effect (the mean difference in standard deviations of the users' differences, Cohen's d) and detectable
+        (the smallest true difference that such a test at the 5 % level of all tests together would show four times in
+        five); all but delta are NaN where there is a single user.
     """
     a, b = (sum(values) / len(values) for values in (variant, baseline))
     if not a.index.equals(b.index):
@@ -56,7 +52,7 @@ def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1, 
     difference = (a - b).to_numpy()
     if len(difference) < 2:
         return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
-    rng, resampling = np.random.default_rng(seed), {"n_resamples": RESAMPLES, "batch": 500}
+    rng, resampling = np.random.default_rng(0), {"n_resamples": RESAMPLES, "batch": 500}
     drawn = stats.bootstrap((difference,), np.mean, method="percentile", rng=rng, **resampling).bootstrap_distribution
     test = stats.permutation_test(
         (difference,), np.mean, permutation_type="samples", vectorized=True, rng=rng, **resampling
@@ -89,18 +85,16 @@ def holm(p: pd.Series) -> pd.Series:
 
 
 def by_seed(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.Series]:
-    """Differences of two systems, of which each seed has other users, as one series a seed of all users, for `paired`.
+    """Differences of two systems whose users differ from seed to seed, as one series a seed of the same users.
 
     Each is the user's mean over the seeds in which the user counts, moved to where the seed's own mean stands: so their
     mean is the user's, and their spread that of the seeds.
-
-    Raises:
-        UserError: the two were not scored on the same users.
     """
-    a, b = (pd.concat(dict(enumerate(values)), names=["seed", "user"]) for values in (variant, baseline))
-    if not a.index.equals(b.index):
-        raise UserError("compare: the systems were scored on different users.")
-    users, seeds = ((a - b).groupby(level).mean() for level in ("user", "seed"))
+    if not all(a.index.equals(b.index) for a, b in zip(variant, baseline, strict=True)):
+        raise UserError("compare: two systems were scored on different cases.")
+    parts = [a - b for a, b in zip(variant, baseline, strict=True)]
+    difference = pd.concat(parts, keys=range(len(parts)), names=["seed", "user"])
+    users, seeds = (difference.groupby(level).mean() for level in ("user", "seed"))
     return [users + gap for gap in seeds - seeds.mean()]
 
 
@@ -122,49 +116,55 @@ def compare(
         last: score each user's last target alone, else all of them.
         controls: system -> the same without knowledge; what gains must gain over it, too.
         fixed: systems that no seed changes, so that one run of them says all.
-        groups: group -> the cases that belong to it, one mask a seed (seeds may mark other cases; a user counts in the
-            seeds that mark a case of theirs). Systems are then compared within (seed, user), so that a difference never
-            mixes two draws of cases.
+        groups: group -> the cases that count (with `last` False), one mask per seed. A user counts in the seeds in
+            which one of their cases does; two systems are compared within (seed, user); groups are adjusted together.
 
     Returns:
         One row per system (and group): variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10
         (means over users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high,
         p_holm (Holm over all tests of the table), verdict, effect and detectable; with controls, control and the same
-        figures against it, named control_*. With groups: group, users, and `cases` the sum over seeds.
+        figures against it, named control_*; with groups, group and users, and cases is the sum over seeds.
     """
     rivals = {"": against} | ({"control_": controls} if controls else {})
-    tests, rows = len(groups or [""]) * sum(map(len, rivals.values())), []
+    tests, rows = len(groups or [0]) * sum(map(len, rivals.values())), []
     for group, masks in (groups or {"": None}).items():
-        if masks:
-            pairs = {name: zip(frames, masks, strict=True) for name, frames in ranks.items()}
-            read = {name: [frame[mask] for frame, mask in pairs[name] if mask.any()] for name in ranks}
-        else:
-            read = {name: [last_only(frame) if last else frame for frame in ranks[name]] for name in ranks}
-        users = {name: [by_user(frame, seen) for frame in frames] for name, frames in read.items()}
-        ndcg = {name: [seed["ndcg@10"] for seed in seeds] for name, seeds in users.items()}
+        if masks and not any(mark.any() for mark in masks):
+            raise UserError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")
+        users, cases = {}, {}
+        for name, frames in ranks.items():
+            if masks:
+                frames = [frame[mark] for frame, mark in zip(frames, masks, strict=True)]
+            frames = [last_only(frame) if last else frame for frame in frames]
+            users[name] = [by_user(frame, seen) for frame in frames]
+            cases[name] = sum(map(len, frames)) if masks else len(frames[0])
         for name, seeds in users.items():
-            cases = sum(map(len, read[name])) if masks else len(read[name][0])
-            mean, std = pd.concat(seeds).groupby("user").mean(), pd.DataFrame([seed.mean() for seed in seeds]).std()
-            row = {"variant": name, "seen": seen, "seeds": len(seeds), "cases": cases}
-            row |= {"users": len(mean)} if masks else {}
+            if masks:
+                pooled = pd.concat(seeds, keys=range(len(seeds)), names=["seed", "user"])
+                values, averaged = (pooled.groupby(level).mean() for level in ("seed", "user"))
+            else:
+                values = averaged = pd.DataFrame([seed.mean() for seed in seeds])
+            row = {"variant": name, "seen": seen, "seeds": len(values), "cases": cases[name]}
+            row |= {"group": group, "users": len(averaged)} if masks else {}
             for metric in SHOWN:
-                row |= {metric: mean[metric].mean(), f"{metric}_std": std[metric]}
+                row |= {metric: averaged[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
             for prefix, chosen in rivals.items():
                 rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
-                if rival and masks:
-                    test = paired(by_seed(ndcg[name], ndcg[rival]), [0 * mean["ndcg@10"]], tests)
-                elif rival:
-                    test = paired(ndcg[name], ndcg[rival], tests)
-                once = any(len(users[system]) == 1 for system in {name, rival} - {"", *fixed})
+                if rival:
+                    pair = [[seed["ndcg@10"] for seed in users[system]] for system in (name, rival)]
+                    if masks:
+                        differences = by_seed(*pair)
+                        pair = [differences, [0 * differences[0]]]
+                    test = paired(*pair, tests)
+                once = any(sum(map(bool, map(len, users[system]))) == 1 for system in {name, rival} - {"", *fixed})
                 row |= columns_of(prefix, rival, once, test)
-            rows.append(row | ({"group": group} if masks else {}))
+            rows.append(row)
     return adjust_pvalues(pd.DataFrame(rows), list(rivals))
 
 
 def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> dict:
-    """Columns of one test: against whom, whether one seed was trained, and what `paired` found."""
-    found = {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
-    return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | found
+    """Columns of one test: against whom, whether one seed was trained, and what `paired` returned."""
+    values = {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
+    return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | values
 
 
 def adjust_pvalues(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:

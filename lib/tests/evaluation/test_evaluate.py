@@ -10,7 +10,8 @@ from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import cases
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
 from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, ranks_of, recommend, topk
-from seqdistill.evaluation.significance import by_user, compare, holm, paired
+from seqdistill.evaluation.significance import by_seed, by_user, compare, holm, paired
+from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 from sklearn.metrics import ndcg_score, top_k_accuracy_score
 
@@ -269,3 +270,20 @@ def test_more_tests_need_a_larger_difference():
     a, b = pd.Series(np.tile([0.3, -0.1], 200)), pd.Series(np.zeros(400))
     spread = np.sqrt(0.04 * 400 / 399)
     assert paired([a], [b], tests=10)["detectable"] == pytest.approx((2.807034 + 0.841621) * spread / 20, rel=1e-5)
+
+
+def test_groups_count_a_user_in_the_seeds_that_have_them():
+    frame = pd.DataFrame({"user": [0, 1, 2], "item": 1, "position": 0, "rank_all": [99, 99, 99], "rank_unseen": 1})
+    taught = [frame.assign(rank_all=ranks) for ranks in ([1, 3, 99], [99, 3, 1])]
+    masks = [np.array([True, True, False]), np.array([False, True, True])]
+    systems, groups = {"plain": [frame] * 2, "taught": taught}, {"cold": masks, "warm": [~mask for mask in masks]}
+    table = compare(systems, {"taught": "plain"}, "included", False, groups=groups).set_index(["group", "variant"])
+    cold = table.loc["cold", "taught"]
+    assert (cold["cases"], cold["users"], cold["seeds"]) == (4, 3, 2)
+    assert cold["ndcg@10"] == cold["delta_ndcg@10"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert table.loc[("warm", "taught"), "delta_ndcg@10"] == 0
+    none = {"cold": [np.zeros(3, bool)] * 2}
+    with pytest.raises(UserError, match="no test case of any seed"):
+        compare(systems, {"taught": "plain"}, "included", False, groups=none)
+    with pytest.raises(UserError, match="on different cases"):
+        by_seed([pd.Series([1.0])], [pd.Series([1.0], [7])])

@@ -1,0 +1,87 @@
+"""Which teacher source says most about a user's next choice, before anything is trained."""
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import stats
+from torch.nn.utils.rnn import pad_sequence
+
+from seqdistill.embeddings.teachers import centred
+from seqdistill.evaluation.ranking import ranks_of
+from seqdistill.evaluation.significance import holm, paired
+from seqdistill.io import UserError
+
+
+def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
+    """Rank of each user's target by text similarity among all items that the user has not seen in training, [n].
+
+    Args:
+        users: [n, e].
+        items: [V, e]; item i in row i - 1.
+        targets: item of each user.
+        seen: items of each user's training history.
+    """
+    scores = torch.from_numpy(centred(users) @ centred(items).T)
+    padded = pad_sequence([torch.tensor(history) for history in seen], batch_first=True)
+    blocks = zip(*(rows.split(256) for rows in (scores, torch.tensor(targets), padded)), strict=True)
+    return torch.cat([ranks_of(*block)[1] for block in blocks]).numpy()
+
+
+def category_auc(users: np.ndarray, categories: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """ROC AUC of text similarity for the categories of each user's target, [n]; NaN where it carries all or none.
+
+    Args:
+        users: [n, e].
+        categories: vectors of their names, [c, e].
+        relevant: True where the target carries the category, [n, c].
+    """
+    ranks = stats.rankdata(centred(users) @ centred(categories).T, axis=1)
+    carried = relevant.sum(1)
+    pairs = carried * (relevant.shape[1] - carried)
+    wins = (ranks * relevant).sum(1) - carried * (carried + 1) / 2  # Mann and Whitney's U
+    return np.divide(wins, pairs, out=np.full(len(users), np.nan), where=pairs > 0)
+
+
+def compare_sources(
+    vectors: dict[str, np.ndarray],
+    items: np.ndarray,
+    categories: np.ndarray,
+    relevant: np.ndarray,
+    targets: np.ndarray,
+    seen: list[np.ndarray],
+    against: str = "shuffled",
+) -> pd.DataFrame:
+    """Rank the validation item and its categories by the vectors [n, e] of each teacher source, without training.
+
+    Other arguments: see `similarity_ranks` and `category_auc`.
+
+    Returns:
+        One row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
+        the source `against` the difference in item_percentile with its 95 % interval over users (delta, ci_low,
+        ci_high, p, and p_holm: corrected for the number of sources; NaN where a single user leaves nothing to test).
+
+    Raises:
+        UserError: there is no target at all.
+    """
+    if not len(targets):
+        raise UserError("teachers: no user has both a profile and a validation item, so that nothing can be ranked.")
+    pairs = zip(seen, targets, strict=True)
+    rivals = len(items) - np.array([len(np.setdiff1d(history, [target])) for history, target in pairs])
+    users = {}
+    for source, rows in vectors.items():
+        ranks = similarity_ranks(rows, items, targets, seen)
+        users[source] = pd.DataFrame(
+            {
+                "category_auc": category_auc(rows, categories, relevant),
+                "item_percentile": 1 - (ranks - 1) / (rivals - 1),
+                "recall@10": ranks <= 10,
+                "ndcg@10": np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0.0),
+            }
+        )
+    rows = []
+    for source, values in users.items():
+        both = ([table["item_percentile"]] for table in (values, users[against]))
+        test = paired(*both) if source != against else {}
+        rows.append({"arm": source, "users": len(values), **values.mean().to_dict(), **test})
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p"]))

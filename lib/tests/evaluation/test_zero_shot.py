@@ -1,0 +1,64 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from seqdistill.embeddings.teachers import centred, source_vectors
+from seqdistill.evaluation.zero_shot import category_auc, compare_sources, similarity_ranks
+from seqdistill.io import UserError
+from sklearn.metrics import roc_auc_score
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 1000))
+def test_rank_by_similarity_is_a_count_among_the_unseen(seed):
+    rng = np.random.default_rng(seed)
+    users, items = rng.standard_normal((4, 5)), rng.standard_normal((30, 5))
+    targets, seen = rng.integers(1, 31, 4), [rng.choice(np.arange(1, 31), 8, replace=False) for _ in range(4)]
+    scores = centred(users) @ centred(items).T
+    for row, rank in enumerate(similarity_ranks(users, items, targets, seen)):
+        rivals = [item for item in range(1, 31) if item == targets[row] or item not in seen[row]]
+        assert rank == 1 + sum(scores[row, item - 1] > scores[row, targets[row] - 1] for item in rivals)
+
+
+@given(st.integers(0, 1000))
+def test_category_auc_is_scikit_learns(seed):
+    rng = np.random.default_rng(seed)
+    users, categories = rng.standard_normal((6, 3)), rng.standard_normal((9, 3))
+    categories[4] = categories[5]  # a tie
+    relevant = rng.random((6, 9)) < 0.4
+    relevant[0], relevant[1], relevant[2:, 0], relevant[2:, 1] = True, False, True, False
+    scores = centred(users) @ centred(categories).T
+    expected = [np.nan] * 2 + [roc_auc_score(relevant[row], scores[row]) for row in range(2, 6)]
+    np.testing.assert_allclose(category_auc(users, categories, relevant), expected, atol=1e-12)
+
+
+def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(events):
+    """Items lie on a circle and users walk round it, so the mean of a user's last items points at the next one."""
+    angle = np.arange(30) / 30 * 2 * np.pi
+    items = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
+    train, valid = events[events["split"] == "train"], events[events["split"] == "valid"].set_index("user")["item"]
+    read = dict(iter(train.groupby("user").tail(2).groupby("user")))
+    texts = pd.Series([str(user) for user in read], index=list(read))
+    near = {str(user): items[history["item"].to_numpy() - 1].mean(0) for user, history in read.items()}
+    users = valid.index.to_numpy()
+    rows = [list(read).index(user) for user in users]
+
+    def encode(texts):
+        return np.stack([near[text] for text in texts])
+
+    names = ("profile", "item-text", "shuffled", "noise")
+    vectors = {name: source_vectors(name, texts, read, items, encode, 5, 0)[rows] for name in names}
+    seen = [read[user]["item"].to_numpy() for user in users]
+    categories, relevant = np.eye(2), np.tile([True, False], (len(users), 1))
+    table = compare_sources(vectors, items, categories, relevant, valid.to_numpy(), seen).set_index("arm")
+    assert table.loc["profile", "item_percentile"] == table.loc["item-text", "item_percentile"] > 0.9
+    assert table.loc[["shuffled", "noise"], "item_percentile"].between(0.3, 0.7).all()
+    shown = table.loc[["profile", "item-text", "noise"]]
+    assert (shown["p_holm"] >= shown["p"]).all() and table.loc["profile", "p_holm"] == 3 * table.loc["profile", "p"]
+    assert table.loc["profile", "ci_low"] > 0.2 and np.isnan(table.loc["shuffled", "delta"])
+
+
+def test_without_a_target_nothing_is_ranked():
+    with pytest.raises(UserError, match="no user has both a profile and a validation item"):
+        compare_sources({}, np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((0, 1)), np.array([]), [])

@@ -1,0 +1,121 @@
+"""Artifacts are written whole or not at all, and nothing damaged or stale is half used."""
+
+import json
+import subprocess
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+from seqdistill import io
+from seqdistill.cache import Cache
+from seqdistill.embeddings.reducers import load_reducer, save_reducer
+from seqdistill.io import UserError
+from seqdistill.training.train import load_teacher
+
+
+def test_tables_come_back_with_their_key_and_stale_ones_are_named(tmp_path, events):
+    path = tmp_path / "events.parquet"
+    io.save_table(events, path, "key")
+    pd.testing.assert_frame_equal(io.load_table(path, "key"), events)
+    assert io.table_key(path) == "key"
+    with pytest.raises(UserError, match=r"events\.parquet: stale, made from other inputs; run the notebook that"):
+        io.load_table(path, "another key")
+    with pytest.raises(UserError, match=r"none\.json: no such file"):
+        io.load_json(tmp_path / "none.json")
+    assert path.exists(), "without stamps of `make` nothing is removed"
+
+
+def test_digests_follow_content_alone(tmp_path, events):
+    assert io.digest({"a": 1, "b": [2]}) == io.digest({"b": [2], "a": 1}) != io.digest({"a": 1, "b": [3]})
+    assert io.content_digest(events) == io.content_digest(events.set_axis(events.index + 7))
+    assert io.content_digest(events) != io.content_digest(events[::-1])
+    (tmp_path / "x").write_bytes(b"abc")
+    assert io.file_digest(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_a_write_that_fails_leaves_the_former_file(tmp_path):
+    io.save_json({"a": 1}, tmp_path / "x.json")
+    with pytest.raises(ZeroDivisionError), io.atomic_write(tmp_path / "x.json") as temporary:
+        temporary.write_text("half")
+        1 / 0  # noqa: B018
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1} and len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.fixture
+def outputs(tmp_path, events):
+    """A preset's outputs: its artifacts, metrics.json, and the stamps by which `make` takes them for whole."""
+    folder = tmp_path / "artifacts"
+    io.save_table(events, folder / "events.parquet", "key")
+    save_reducer(folder / "reducer.safetensors", np.eye(4, dtype=np.float32), {"kind": "none"})
+    save_file({"teacher": np.eye(4, dtype=np.float32)}, folder / "teacher.safetensors", {"events": "key"})
+    io.save_json({"01-data": {"users": 40}}, tmp_path / "metrics.json")
+    for chapter in ("01-data", "02-profiles"):
+        (folder / f"{chapter}.done").touch()
+    return tmp_path
+
+
+READERS = {
+    "artifacts/events.parquet": [io.load_table, partial(io.load_table, key="key"), io.table_key],
+    "artifacts/reducer.safetensors": [load_reducer],
+    "artifacts/teacher.safetensors": [partial(load_teacher, key="key")],
+    "metrics.json": [io.load_json],
+}
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
+@pytest.mark.parametrize(("name", "read"), [(name, read) for name, reads in READERS.items() for read in reads])
+def test_a_damaged_artifact_is_named_and_made_anew(outputs, name, read, harm):
+    path = outputs / name
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\x00garbage" * 99, "empty": b""}[harm])
+    with pytest.raises(UserError, match=rf"{path.name}: damaged.*run `make reproduce` again, it is made anew"):
+        read(path)
+    assert not path.exists() and not list(outputs.rglob("*.done")), "make would take it for whole"
+
+
+@pytest.mark.parametrize("harm", ["cut", "garbage"])
+def test_a_damaged_cache_is_named_set_aside_and_made_anew(tmp_path, harm):
+    path = tmp_path / "answers.sqlite"
+    Cache(path, "answers").put({f"key {number}": "a long answer " * 40 for number in range(200)})
+    whole = path.read_bytes()
+    path.write_bytes(whole[:6000] if harm == "cut" else b"garbage " * 999)
+    with pytest.raises(UserError, match=r"answers\.sqlite: damaged; set aside as answers\.sqlite\.damaged"):
+        Cache(path, "answers").get([f"key {number}" for number in range(200)])
+    assert path.with_name("answers.sqlite.damaged").exists()
+    again = Cache(path, "answers")
+    again.put({"key": "new"})
+    assert again.get(["key", "key 1"]) == {"key": "new"}
+
+
+WRITERS = {
+    "table.parquet": lambda path, size: io.save_table(pd.DataFrame({"x": np.random.default_rng(0).random(size)}), path),
+    "values.json": lambda path, size: io.save_json(list(range(size)), path),
+    "vectors.safetensors": lambda path, size: io.save_with(partial(save_file, {"x": np.zeros(size, np.float32)}), path),
+    "cache.sqlite": lambda path, size: Cache(path, "t").put({str(key): b"x" * 1000 for key in range(size // 1000)}),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_full_disk_leaves_every_file_as_it_was(volume, name):
+    path = volume / name
+    WRITERS[name](path, 2000)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=rf"{name}: the disk is full"):
+        WRITERS[name](path, 2_000_000)
+    if name.endswith("sqlite"):
+        assert Cache(path, "t").get(["0", "1", "2"]).keys() == {"0", "1"}
+    else:
+        assert path.read_bytes() == before and list(volume.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_read_only_disk_is_one_sentence(volume, name):
+    path = volume / name
+    WRITERS[name](path, 2000)
+    before = path.read_bytes()
+    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+    with pytest.raises(UserError, match=rf"{name}: it may not be written to"):
+        WRITERS[name](path, 3000)
+    assert path.read_bytes() == before
