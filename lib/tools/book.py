@@ -30,7 +30,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.hf import model_folder
 from seqdistill.profiles.llm import open_llm, parts_of
-from seqdistill.profiles.weights import fetch_weights
+from weights import fetch_weights
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
 HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}

@@ -40,9 +40,7 @@ from seqdistill.io import (
     table_key,
 )
 from seqdistill.profiles.facts import facts_text, histories
-from seqdistill.profiles.llamacpp import LlamaCpp
-from seqdistill.profiles.llm import open_llm
-from seqdistill.profiles.weights import local_weights
+from seqdistill.profiles.llm import local_weights, open_llm
 
 home = outputs_dir(preset)
 artifacts = home / "artifacts"
@@ -245,7 +243,7 @@ Markdown(
 # %%
 live_path = local_weights(live_llm) if live_users else None
 asked = list({question.user_id: question for question in questions[::-1]}.values())[::-1][:live_users]
-live = profiles.ask_now(LlamaCpp(live_llm, live_path, parallel=1, context=context), asked) if live_path else []
+live = profiles.ask_now(open_llm(live_llm, context, parallel=1), asked) if live_path else []
 if live_users and not live_path:
     print(f"the weights of {live_llm} are not here: none written")
 else:

@@ -1,9 +1,8 @@
-"""Chat messages in, texts out: the one protocol that every back end of an LLM follows."""
+"""Chat messages in, texts out: what every back end of an LLM takes and gives."""
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 Messages = list[dict[str, str]]
@@ -23,10 +22,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a chat has no answer: a reason of few words, fit to be counted, and how often it was tried.
-
-    `final`: the cause lies in the chat and not in the model's state, so that asking again would change nothing.
-    """
+    """Why a chat has no answer, in few words, fit to be counted; `final`: asking again would change nothing."""
 
     reason: str
     tries: int = 1
@@ -34,49 +30,39 @@ class Failure:
 
 
 class LLM(Protocol):
-    """Anything that answers chats; `sha256` names what it is: its weights, or an endpoint's model name."""
+    """Anything that answers chats; `sha256` names its weights, or the model of an endpoint."""
 
     name: str
     sha256: str
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure) in the order in which they are finished."""
+        """Yield (index of the chat, answer or failure) as they finish."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count the tokens of each text as this model reads it, without those of the chat template."""
+        """Count the tokens of each text, without those of the chat template."""
 
 
-def folded(messages: Messages) -> Messages:
+def fold_system(messages: Messages) -> Messages:
     """Put the system message before the user's: some chat templates (Gemma's) know no system role."""
-    first, second, *rest = messages
-    return [{**second, "content": f"{first['content']}\n\n{second['content']}"}, *rest]
+    if messages[0]["role"] != "system":
+        return messages
+    system, user, *rest = messages
+    return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def in_flight(
-    ask: Callable[[Messages], Answer | Failure], chats: Sequence[Messages], parallel: int
-) -> Iterator[tuple[int, Answer | Failure]]:
-    """Ask `parallel` chats at a time, each in a thread; yield (index, answer) as they finish.
+def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
+    """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
 
-    No more than twice `parallel` chats are queued, so that a million of them need no million futures. When one of them
-    raises, or Ctrl-C stops the waiting, the answers that the others give are yielded before the error goes on: they
-    are paid for.
+    When a call raises, or Ctrl-C stops the waiting, what is under way is yielded before the error goes on: it is paid.
     """
     with ThreadPoolExecutor(parallel) as pool:
-        waiting, asked = enumerate(chats), {}
+        futures = {pool.submit(ask, value): index for index, value in enumerate(inputs)}
         try:
-            while True:
-                for index, chat in islice(waiting, 2 * parallel - len(asked)):
-                    asked[pool.submit(ask, chat)] = index
-                if not asked:
-                    return
-                for future in wait(asked, return_when=FIRST_COMPLETED).done:
-                    yield asked.pop(future), future.result()
-        except GeneratorExit:
+            for future in as_completed(futures):
+                yield futures.pop(future), future.result()
+        except BaseException as error:
             pool.shutdown(cancel_futures=True)
-            raise
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            for future, index in asked.items():
+            for future, index in futures.items() if not isinstance(error, GeneratorExit) else ():
                 if not future.cancelled() and future.exception() is None:
                     yield index, future.result()
             raise

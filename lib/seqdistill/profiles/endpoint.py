@@ -1,41 +1,43 @@
 """An LLM behind an OpenAI-compatible address: OpenAI, vLLM, Ollama, llama.cpp's server.
 
-OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY opens it. Neither is stored, printed or
-part of a key.
+OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY opens it; neither is stored or printed.
 """
 
-import json
 import math
 import os
 import re
-import time
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import httpx2
 import openai
 import tenacity
+from pydantic_core import from_json
 
 from seqdistill.config import did_you_mean
-from seqdistill.io import UserError, digest
-from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, folded, in_flight
+from seqdistill.io import UserError
+from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, fold_system, in_flight
 
+TRIES = 3
+TIMEOUT = 120.0  # seconds without a byte
 BYTES_PER_TOKEN = 3  # a cautious estimate where no tokenizer can be asked: English text has about four
+MAX_CHARACTERS = 40  # per token that was asked for
 SUFFIX = re.compile(r"(:[\w.-]+)?(-\d{4}(-\d\d-\d\d|\d{4})?)?")  # :latest, -0613, -20240806, -2024-08-06
-MOST_CHARACTERS = 40  # per token that was asked for; an answer beyond it is no text
+MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)  # what reading an unchecked field raises
 
 
-class Trouble(Exception):
-    """One try failed in a way that another may not; `after` is the pause that the server asked for, seconds."""
-
-    def __init__(self, reason: str, after: float = 0.0):
-        super().__init__(reason)
-        self.after = after
+class Unusable(Exception):
+    """A response without the answer that was asked for; another try may do better."""
 
 
-def endpoint_sha256(model: str) -> str:
-    """Name of an endpoint's model in keys: the same wherever it is served."""
-    return digest(["openai", model])
+def connect(base_url: str | None = None, http_client: httpx2.Client | None = None) -> openai.OpenAI:
+    """Open the client, which repeats a request after a 429 or 5xx, a time-out or a cut connection.
+
+    `base_url` is a server of this process: it is reached past any proxy, without a key and without a time-out.
+    """
+    key, timeout = (os.environ.get("OPENAI_API_KEY") or "none", TIMEOUT) if base_url is None else ("none", None)
+    client = http_client or openai.DefaultHttpxClient(trust_env=base_url is None)
+    return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=TRIES - 1, http_client=client)
 
 
 def same_model(asked: str, answered: str) -> bool:
@@ -44,199 +46,116 @@ def same_model(asked: str, answered: str) -> bool:
     return not answered or (answered.startswith(asked) and bool(SUFFIX.fullmatch(answered[len(asked) :])))
 
 
-def parts_of(result: openai.types.chat.ChatCompletion) -> tuple[str, tuple[int, int], str]:
-    """Take text, tokens read and written, and reason of the end out of a response, whose fields nobody has checked.
-
-    Raises:
-        AttributeError, TypeError, ValueError: a field is not of its type, or the text cannot be stored.
-    """
-    if not isinstance(result.choices or [], list):
-        raise TypeError
-    choice, used = result.choices[0] if result.choices else None, result.usage
-    text = ((choice.message.content if choice else "") or "").strip()
-    text.encode()  # a lone surrogate is valid JSON, and no text
-    tokens = (used.prompt_tokens or 0, used.completion_tokens or 0) if used is not None else (0, 0)
-    finish = (choice.finish_reason if choice else "") or "stop"
-    if not (isinstance(finish, str) and all(type(count) is int for count in tokens)):
-        raise TypeError
-    return text, tokens, finish
+def failure_of(error: openai.APIError) -> Failure:
+    """Name a failed request in two words, none of them the server's: it may repeat the key."""
+    status = getattr(error, "status_code", None)
+    if status is None:
+        return Failure("time-out" if isinstance(error, openai.APITimeoutError) else "cut connection", TRIES)
+    final = status < 500 and status not in (408, 409, 429)  # the others the client has tried again
+    return Failure(f"{status} {'refusal' if status < 500 else 'error'}", 1 if final else TRIES, final)
 
 
-def asked_pause(response: httpx2.Response) -> float:
-    """Seconds that a server asks to wait (header Retry-After), at most a minute."""
+def parse(body: bytes, model: str, max_tokens: float, seconds: float) -> Answer:
+    """Take the answer out of a response, whose fields nobody has checked."""
     try:
-        return min(float(response.headers.get("retry-after", 0)), 60.0)
-    except ValueError:
-        return 0.0
+        data = from_json(body)
+        choice, usage = (data.get("choices") or [{"message": {}}])[0], data.get("usage") or {}
+        text = (choice["message"].get("content") or "").strip()
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        finish = (choice.get("finish_reason") or "stop").strip()
+        other = not same_model(model, data.get("model") or "")
+    except MALFORMED:
+        raise Unusable("invalid-JSON answer") from None
+    if other or not text or len(text) > MAX_CHARACTERS * max_tokens:
+        raise Unusable("other-model answer" if other else "oversized answer" if text else "empty answer")
+    return Answer(text, *tokens, seconds, finish)
 
 
+@dataclass
 class Endpoint:
-    """A model behind an OpenAI-compatible address.
+    """A model behind an OpenAI-compatible address, asked `parallel` chats at a time."""
 
-    Args:
-        model: its name there.
-        parallel: requests in flight.
-        timeout: seconds without a byte after which a request counts as lost.
-        tries: how often a request is made before its chat counts as failed.
-        pause: seconds before the second try, doubled before each further one, up to a minute.
-    """
+    name: str
+    sha256: str
+    model: str
+    parallel: int
+    client: openai.OpenAI
+    server: object = None  # of this process: it listens as long as it is held
+    has_tokenizer: bool | None = None  # unknown until a text is counted
+    has_system_role: bool = True  # until the server refuses a chat with one and takes the same chat without
 
-    def __init__(self, model: str, parallel: int = 32, timeout: float = 120, tries: int = 3, pause: float = 1.0):
-        self.name, self.sha256, self.parallel = f"openai:{model}", endpoint_sha256(model), parallel
-        self.model, self.timeout, self.tries = model, timeout, tries
-        self.has_tokenizer: bool | None = None  # unknown until a text is counted
-        self.has_system_role = True  # until the server refuses a chat with one and takes the same chat without
-        key = os.environ.get("OPENAI_API_KEY") or "none"
-        self.client = openai.OpenAI(api_key=key, timeout=timeout, max_retries=0)
-        backoff = tenacity.wait_random_exponential(multiplier=pause, max=60)
-        self.retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(tries),
-            retry=tenacity.retry_if_exception_type(Trouble),
-            wait=lambda state: max(backoff(state), state.outcome.exception().after),
-            reraise=True,
-        )
+    def error(self, why: str) -> UserError:
+        """Make the error of what no other chat or try can mend."""
+        return UserError(f"{self.name}: the endpoint {why}.")
 
     def check(self) -> None:
-        """Ask the endpoint for its models, so that a wrong address, key or name stops before the first user.
-
-        Raises:
-            UserError: it cannot be reached, refuses the key or does not have the model.
-        """
+        """Ask for the models, so that a wrong address, key or name stops before the first user."""
         try:
-            listed = self.client.models.list().data or []
-            offered = [name for model in listed if isinstance(name := getattr(model, "id", None), str)]
+            names = [getattr(model, "id", None) for model in self.client.models.list().data or []]
+        except openai.APIConnectionError as error:
+            raise self.error(f"in OPENAI_BASE_URL cannot be reached ({failure_of(error).reason})") from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise UserError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
-        except openai.APIStatusError:
+            raise self.error(f"refuses the key ({error.status_code})") from None
+        except (openai.APIError, *MALFORMED):
             return  # a server that lists no models may still answer chats
-        except openai.APITimeoutError:
-            raise UserError(f"{self.name}: the endpoint did not answer within {self.timeout:g} s.") from None
-        except openai.APIConnectionError:
-            raise UserError(f"{self.name}: the endpoint in OPENAI_BASE_URL cannot be reached.") from None
-        except (openai.APIError, ValueError, AttributeError, TypeError):
-            return
-        if offered and not any(same_model(self.model, name) for name in offered):
-            names = ", ".join(offered[:5])
-            raise UserError(
-                f'{self.name}: the endpoint has no "{self.model}"{did_you_mean(self.model, offered)}; it has {names}.'
-            )
+        names = [name for name in names if isinstance(name, str)]
+        if names and not any(same_model(self.model, name) for name in names):
+            raise self.error(f'has no "{self.model}"{did_you_mean(self.model, names)}; it has {", ".join(names[:5])}')
 
-    def once(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
-        """Ask once.
-
-        Raises:
-            Trouble: another try may do better.
-            UserError: no chat will be answered.
-        """
-        start = time.perf_counter()
-        if not self.has_system_role and messages[0]["role"] == "system":
-            messages = folded(messages)
-        try:
-            result = self.client.chat.completions.create(model=self.model, messages=messages, **sampling)
-        except openai.APITimeoutError:
-            raise Trouble("time-out") from None
-        except openai.RateLimitError as error:
-            raise Trouble("rate-limit refusal", asked_pause(error.response)) from None
-        except openai.InternalServerError as error:
-            raise Trouble(f"{error.status_code} error", asked_pause(error.response)) from None
-        except openai.NotFoundError:
-            raise UserError(f'{self.name}: the endpoint has no model "{self.model}" (404).') from None
-        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise UserError(f"{self.name}: the endpoint refuses the key ({error.status_code}).") from None
-        except openai.BadRequestError:
-            if messages[0]["role"] != "system":
-                return Failure("400 refusal", final=True)
-            answer = self.once(folded(messages), sampling)
-            self.has_system_role = isinstance(answer, Failure)
-            return answer
-        except openai.APIStatusError as error:
-            return Failure(f"{error.status_code} refusal", final=True)
-        except openai.APIConnectionError:
-            raise Trouble("cut connection") from None
-        except (openai.APIResponseValidationError, json.JSONDecodeError):
-            raise Trouble("invalid-JSON answer") from None
-        except httpx2.HTTPError:
-            raise Trouble("cut connection") from None
-        return self.checked(result, sampling, round(time.perf_counter() - start, 3))
-
-    def checked(self, result: object, sampling: Sampling, seconds: float) -> Answer:
-        """Take the answer out of a response.
-
-        Raises:
-            Trouble: it is not what was asked for.
-        """
-        if not isinstance(result, openai.types.chat.ChatCompletion):
-            raise Trouble("invalid-JSON answer")
-        if not same_model(self.model, str(result.model or "")):
-            raise Trouble("other-model answer")
-        try:
-            text, tokens, finish = parts_of(result)
-        except (AttributeError, TypeError, ValueError):
-            raise Trouble("invalid-JSON answer") from None
-        if not text:
-            raise Trouble("empty answer")
-        if len(text) > MOST_CHARACTERS * sampling["max_tokens"]:
-            raise Trouble("oversized answer")
-        return Answer(text, *tokens, seconds, finish)
-
+    @tenacity.retry(
+        retry=tenacity.retry_if_exception_type(Unusable),
+        stop=tenacity.stop_after_attempt(TRIES),
+        wait=tenacity.wait_random_exponential(max=8),
+        retry_error_callback=lambda state: Failure(str(state.outcome.exception()), TRIES),
+    )
     def answer(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
-        """Answer one chat, with further tries where they may help."""
+        """Answer one chat."""
+        if not self.has_system_role:
+            messages = fold_system(messages)
+        create = self.client.chat.completions.with_raw_response.create
         try:
-            return self.retrying(self.once, messages, sampling)
-        except Trouble as trouble:
-            return Failure(str(trouble), self.tries)
+            response = create(model=self.model, messages=messages, **sampling)
+        except openai.APIError as error:
+            status = getattr(error, "status_code", None)
+            if status == 404:
+                raise self.error(f'has no model "{self.model}" (404)') from None
+            if status in (401, 403):
+                raise self.error(f"refuses the key ({status})") from None
+            if status == 400 and messages[0]["role"] == "system":
+                answer = self.answer(fold_system(messages), sampling)
+                self.has_system_role &= isinstance(answer, Failure)
+                return answer
+            return failure_of(error)
+        return parse(response.content, self.model, sampling["max_tokens"], round(response.elapsed.total_seconds(), 3))
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure) in the order in which they are finished.
-
-        Raises:
-            UserError: the endpoint cannot be reached, refuses the key or does not have the model.
-        """
+        """Yield (index of the chat, answer or failure) as they finish."""
         self.check()
         return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none: one for every 3 bytes.
+        """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.
 
         Which of the two is decided by the first text and holds for all: a count that changes would change prompts.
-
-        Raises:
-            UserError: the server has a /tokenize, and it failed in spite of further tries.
         """
-        headers = {"Authorization": f"Bearer {self.client.api_key}"}
-        try:
-            with httpx2.Client(headers=headers, timeout=self.timeout) as client:
-                if self.has_tokenizer is None and texts:
-                    self.has_tokenizer = self.retrying(self.tokens_of, client, texts[0]) is not None
-                    if not self.has_tokenizer:
-                        print(f"{self.name}: no /tokenize; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
-                if not self.has_tokenizer:
-                    return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]
-                count = partial(self.retrying, self.tokens_of, client)
-                counts = dict(in_flight(count, texts, self.parallel))
-        except Trouble as trouble:
-            raise UserError(f"{self.name}: /tokenize failed after {self.tries} tries ({trouble}).") from None
-        return [counts[index] for index in range(len(texts))]
+        if self.has_tokenizer is None and texts:
+            self.has_tokenizer = self.tokens_of(texts[0]) is not None
+            if not self.has_tokenizer:
+                print(f"{self.name}: no /tokenize; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
+        if not self.has_tokenizer:
+            return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]
+        return [count for _, count in sorted(in_flight(self.tokens_of, texts, self.parallel))]
 
-    def tokens_of(self, client: httpx2.Client, text: str) -> int | None:
-        """Ask /tokenize once; None if the server turns out to have none.
-
-        Raises:
-            Trouble: another try may do better.
-        """
+    def tokens_of(self, text: str) -> int | None:
+        """Ask /tokenize; None if the server turns out to have none."""
         url = str(self.client.base_url).rstrip("/").removesuffix("/v1") + "/tokenize"
         body = {"model": self.model, "content": text, "prompt": text, "add_special_tokens": False}
         try:
-            reply = client.post(url, json=body)
-        except httpx2.TimeoutException:
-            raise Trouble("time-out") from None
-        except httpx2.HTTPError:
-            raise Trouble("cut connection") from None
-        if reply.status_code in (404, 405) and not self.has_tokenizer:
-            return None
-        if reply.is_error:
-            raise Trouble(f"{reply.status_code} error", asked_pause(reply))
-        try:
-            return len([int(token) for token in reply.json()["tokens"]])
-        except (ValueError, KeyError, TypeError):
-            raise Trouble("invalid-JSON answer") from None
+            return len([int(token) for token in self.client.post(url, cast_to=object, body=body)["tokens"]])
+        except openai.APIError as error:
+            if getattr(error, "status_code", None) in (404, 405) and not self.has_tokenizer:
+                return None
+            reason = failure_of(error).reason
+        except MALFORMED:
+            reason = "invalid-JSON answer"
+        raise self.error(f"has a /tokenize that failed ({reason})")

@@ -1,70 +1,75 @@
-"""A name -> the back end that answers chats under it.
+"""The name of an LLM -> the back end that answers chats under it.
 
-`qwen2.5-coder-0.5b` and the other keys of `weights.MODELS` run in this process; `openai:<model>` is asked over HTTP;
+A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `openai:<model>` is asked over HTTP,
 `transformers:<folder or hub name>` is run by transformers.
 """
 
-from seqdistill.io import UserError
+import os
+from pathlib import Path
+
+from seqdistill.io import UserError, data_dir, digest, file_digest
 from seqdistill.profiles.chat import LLM
-from seqdistill.profiles.weights import known, local_weights
+
+MODELS = {  # name -> build, sha256 of its GGUF file: from wherever the bytes came, they are the model when it agrees
+    "qwen2.5-coder-0.5b": ("instruct-q4_k_m", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
+    "qwen2.5-coder-1.5b": ("instruct-q4_k_m", "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
+    "smollm2-135m": ("instruct-q4_1", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
+}
+
+
+def weights_path(name: str) -> Path:
+    """Path of a model's file, whether it is there or not."""
+    return data_dir() / "models" / f"{name}-{MODELS[name][0]}.gguf"
 
 
 def parts_of(name: str) -> tuple[str, str]:
-    """Split a name into back end and model.
-
-    Raises:
-        UserError: the back end or the model is not known.
-    """
+    """Split a name into back end (gguf, openai or transformers) and model."""
     kind, colon, model = name.partition(":")
-    if not colon:
-        known(name)
-        return "gguf", name
-    if kind not in ("openai", "transformers") or not model:
+    if not colon and name not in MODELS:
+        raise UserError(f'llm: "{name}" is not a known model; choose one of {", ".join(MODELS)}.')
+    if colon and (kind not in ("openai", "transformers") or not model):
         raise UserError(f'llm: "{name}": expected a known name, "openai:<model>" or "transformers:<folder or name>".')
-    return kind, model
+    return (kind, model) if colon else ("gguf", name)
 
 
 def model_sha256(name: str) -> str:
-    """Name of a model in keys: digest of its weights, or of the name under which an endpoint serves it.
-
-    Raises:
-        UserError: there is no such model.
-    """
+    """Name of a model in keys: digest of its weights, or of its name where an endpoint serves it, wherever that is."""
     kind, model = parts_of(name)
-    if kind == "openai":
-        from seqdistill.profiles.endpoint import endpoint_sha256
-
-        return endpoint_sha256(model)
     if kind == "transformers":
         from seqdistill.profiles.hf import transformers_sha256
 
         return transformers_sha256(model)
-    return known(model).sha256
+    return MODELS[name][1] if kind == "gguf" else digest(["openai", model])
+
+
+def local_weights(name: str) -> Path | None:
+    """Path of a model's file in data/models, None if there is none; one with another hash is refused."""
+    if parts_of(name)[0] != "gguf" or not (path := weights_path(name)).exists():
+        return None
+    if (actual := file_digest(path)) != (expected := MODELS[name][1]):
+        raise UserError(f"{path.name}: sha256 {actual[:12]}... is not that of {name} ({expected[:12]}...).")
+    return path
 
 
 def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
-    """Open the back end of a name.
-
-    Args:
-        name: as above.
-        context: tokens of a chat, prompt and answer together (in process only; a server has its own).
-        parallel: chats answered together.
-
-    Raises:
-        UserError: there is no such model, or its weights are not here.
-    """
+    """Open the back end of a name: `parallel` chats at a time, each of `context` tokens (llama.cpp only)."""
     kind, model = parts_of(name)
-    if kind == "openai":
-        from seqdistill.profiles.endpoint import Endpoint
-
-        return Endpoint(model, parallel)
     if kind == "transformers":
         from seqdistill.profiles.hf import Transformers
 
         return Transformers(model, parallel)
-    from seqdistill.profiles.llamacpp import LlamaCpp
+    from seqdistill.profiles.endpoint import Endpoint, connect
 
-    path = local_weights(model)
-    if path is None:
+    if kind == "openai":
+        return Endpoint(name, model_sha256(name), model, parallel, connect())
+    if (path := local_weights(name)) is None:
         raise UserError(f"the weights of {name} are not here: run `make weights`.")
-    return LlamaCpp(model, path, parallel, context)
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path, params.model_alias = str(path), {name}
+    params.n_ctx, params.n_parallel = context * parallel, parallel
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count()
+    params.verbosity = -1
+    server = xllamacpp.Server(params)
+    return Endpoint(name, model_sha256(name), model, parallel, connect(f"{server.listening_address}/v1"), server)

@@ -5,18 +5,19 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from hostile import serving
+from hostile import EMPTY, INVALID, serving
 from seqdistill.io import UserError
 from seqdistill.profiles import chat as chat_module
+from seqdistill.profiles import endpoint
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.answers import Question, Store
 from seqdistill.profiles.chat import Answer, Failure
-from seqdistill.profiles.endpoint import Endpoint, same_model
-from seqdistill.profiles.weights import local_weights
+from seqdistill.profiles.llm import local_weights, model_sha256, open_llm
 
 SAMPLING = {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 60}
 
@@ -26,6 +27,7 @@ def server(monkeypatch):
     with serving() as running:
         monkeypatch.setenv("OPENAI_BASE_URL", running.url)
         monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
+        monkeypatch.setattr(endpoint, "TIMEOUT", 2)
         yield running
 
 
@@ -33,21 +35,30 @@ def chat(text):
     return [{"role": "user", "content": text}]
 
 
-def ask(words, **settings):
-    model = Endpoint("tiny", **{"parallel": 16, "timeout": 2, "pause": 0.01} | settings)
-    found = dict(model.answers([chat(word) for word in words], SAMPLING))
-    return {word: found[index] for index, word in enumerate(words)}
+def tiny(parallel=16):
+    return open_llm("openai:tiny", parallel=parallel)
+
+
+def ask(words, parallel=16):
+    answers = dict(tiny(parallel).answers([chat(word) for word in words], SAMPLING))
+    return {word: answers[index] for index, word in enumerate(words)}
+
+
+def ask_and_store(model, words, path):
+    """Ask until the run ends with an error; return the error's text and the words whose answers are stored."""
+    questions, store = [Question("u", chat(word), "m", SAMPLING) for word in words], Store(path)
+    with pytest.raises(UserError) as caught:
+        list(profiles.generate(model, questions, store))
+    return str(caught.value), {word for word, asked in zip(words, questions, strict=True) if store.get([asked.key])}
 
 
 HOSTILE = {
+    **dict.fromkeys(INVALID, "invalid-JSON answer"),
+    **dict.fromkeys(EMPTY, "empty answer"),
     "broken": "500 error",
+    "busy": "409 refusal",
     "hang": "time-out",
     "cut": "cut connection",
-    "empty": "empty answer",
-    "silent": "empty answer",
-    "garbage": "invalid-JSON answer",
-    "list": "invalid-JSON answer",
-    **dict.fromkeys(["surrogate", "parts", "choices", "choice", "usage", "counts", "finish"], "invalid-JSON answer"),
     "huge": "oversized answer",
     "stranger": "other-model answer",
 }
@@ -55,197 +66,125 @@ HOSTILE = {
 
 def test_a_hostile_server_loses_nobody_and_every_failure_is_named(server):
     good = [f"good {number}" for number in range(20)]
-    found = ask([*good, "limited", "mended", "refused", *HOSTILE])
-    assert all(isinstance(found[word], Answer) for word in [*good, "limited", "mended"])
-    assert {word: found[word] for word in HOSTILE} == {word: Failure(reason, 3) for word, reason in HOSTILE.items()}
-    assert found["refused"] == Failure("400 refusal", 1, final=True)
-    assert found["good 7"] == Answer("a viewer of this and that, number good 7", 7, 3, found["good 7"].seconds, "stop")
-    tried = {word: server.asked[word] for word in [*HOSTILE, "limited", "mended", "refused", "good 3"]}
-    assert tried == {**dict.fromkeys(HOSTILE, 3), "limited": 2, "mended": 2, "refused": 1, "good 3": 1}
-    outcomes = {(number, 0): answer for number, answer in enumerate(found.values())}
-    made = {
-        owner: profiles.profile_of(owner, answer.text, [answer]) if isinstance(answer, Answer) else answer
-        for owner, answer in outcomes.items()
-    }
-    said = profiles.failures_sentence(made, "run it")
-    assert said.startswith(f"profiles: {len(HOSTILE) + 1} of {len(HOSTILE) + 23} users failed after 3 tries (")
-    assert all(f"{reason}: {count}" in said for reason, count in Counter(HOSTILE.values()).items())
-    assert said.endswith(
-        "; the other 22 are kept. 1 would fail again in the same way with this model and these settings. "
-        f"To ask for {len(HOSTILE)} again: run it."
-    )
-    assert len(profiles.table_of(made)) == 22
+    answers = ask([*good, "limited", "mended", "refused", *HOSTILE], parallel=32)
+    assert all(isinstance(answers[word], Answer) for word in [*good, "limited", "mended"])
+    assert {word: answers[word] for word in HOSTILE} == {word: Failure(why, 3) for word, why in HOSTILE.items()}
+    assert answers["refused"] == Failure("400 refusal", 1, final=True)
+    assert replace(answers["good 7"], seconds=0) == Answer("a viewer of this and that, number good 7", 7, 3, 0, "stop")
+    tries = {**dict.fromkeys(HOSTILE, 3), **dict.fromkeys(good, 1), "limited": 2, "mended": 2, "refused": 1}
+    assert server.asked == tries
 
 
-def test_the_pause_that_the_server_asks_for_is_kept(server):
+def test_the_pause_that_the_server_asks_for_is_kept_and_requests_in_flight_are_bounded(server):
     start = time.perf_counter()
     assert isinstance(ask(["limited"])["limited"], Answer)
     assert time.perf_counter() - start >= 0.2
-
-
-def test_requests_in_flight_are_bounded(server):
     ask([f"slow {number}" for number in range(40)], parallel=4)
-    assert server.most == 4 and sum(server.asked.values()) == 40
+    assert server.most == 4 and sum(server.asked.values()) == 42
 
 
 def test_a_template_without_a_system_role_gets_it_with_the_users_words(server):
-    server.gemma = True
-    model = Endpoint("tiny", parallel=1)
-    chats = [[{"role": "system", "content": "good"}, {"role": "user", "content": f"u{n}"}] for n in range(3)]
-    found = dict(model.answers(chats, SAMPLING))
-    assert [found[n].text for n in range(3)] == [f"a viewer of this and that, number good\n\nu{n}" for n in range(3)]
+    server.gemma, model = True, tiny(parallel=1)
+    chats = [[{"role": "system", "content": "good"}, *chat(f"u{n}")] for n in range(3)]
+    answers = dict(model.answers(chats, SAMPLING))
+    assert [answers[n].text for n in range(3)] == [f"a viewer of this and that, number good\n\nu{n}" for n in range(3)]
     assert server.asked["u0"] == 1 and server.asked["u1"] == 0, "refused once, not for every user"
-    lost = dict(model.answers([[chats[0][0], {"role": "user", "content": "x"}], chat("refused")], SAMPLING))
-    assert lost[1] == Failure("400 refusal", final=True)
+    assert dict(model.answers([chat("refused")], SAMPLING))[0] == Failure("400 refusal", final=True)
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("unknown", 'no model "tiny" \\(404\\)'), ("forbidden", "refuses the key \\(401\\)")]
+    ("word", "says"), [("unknown", 'no model "tiny" (404)'), ("forbidden", "the endpoint refuses the key (401)")]
 )
-def test_what_no_retry_can_mend_stops_the_run_without_the_key(server, word, says):
-    with pytest.raises(UserError, match=says) as caught:
-        ask(["good", word])
-    assert "secret-key" not in str(caught.value) and server.asked[word] == 1
+def test_what_no_retry_can_mend_ends_the_run_without_the_key_and_keeps_what_is_there(server, tmp_path, word, says):
+    error, stored = ask_and_store(tiny(parallel=3), ["slow 1", "slow 2", word], tmp_path / "answers.sqlite")
+    assert says in error and "secret-key" not in error and server.asked[word] == 1
+    assert stored == {"slow 1", "slow 2"}
 
 
 def test_a_wrong_model_name_or_address_stops_before_the_first_user(server, monkeypatch):
     with pytest.raises(UserError, match=r'has no "tinny" \(did you mean "tiny"\?\); it has tiny'):
-        list(Endpoint("tinny").answers([chat("good")], SAMPLING))
+        list(open_llm("openai:tinny").answers([chat("good")], SAMPLING))
     assert not server.asked
+    for models in ((7, None, "tiny"), (7, None)):
+        server.models = models
+        assert isinstance(ask(["good"])["good"], Answer), "names that are no text are passed over"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
     with pytest.raises(UserError, match="cannot be reached"):
-        list(Endpoint("tiny").answers([chat("good")], SAMPLING))
+        ask(["good"])
 
 
-def test_a_dead_model_ends_the_run_and_keeps_what_is_finished(server, tmp_path):
-    questions = [Question(str(n), chat(f"good {n}"), "m", SAMPLING) for n in range(5)]
-    questions += [Question(str(n), chat(f"empty {n}"), "m", SAMPLING) for n in range(5, 100)]
-    store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(UserError, match="50 requests in a row failed"):
-        list(profiles.generate(Endpoint("tiny", parallel=4, tries=1), questions, store))
-    assert len(store.get(question.key for question in questions)) == 5
-
-
-def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
-    model = Endpoint("tiny")
-    questions = [Question("1", chat("good 1"), model.sha256, SAMPLING)]
-    list(profiles.generate(model, questions, Store(tmp_path / "a.sqlite")))
-    assert server.keys == {"Bearer secret-key"}
-    stored = (tmp_path / "a.sqlite").read_bytes()
-    assert b"good 1" in stored and b"secret-key" not in stored and b"127.0.0.1" not in stored
-    assert model.sha256 == Endpoint("tiny", parallel=1).sha256 != Endpoint("large").sha256
-
-
-@pytest.mark.parametrize(
-    ("asked", "answered", "same"),
-    [
-        ("gpt-4o", "gpt-4o-2024-08-06", True),
-        ("google/gemma-2-9b-it", "gemma-2-9b-it", True),
-        ("tiny", "", True),
-        ("tiny", "large", False),
-        ("gpt-4", "gpt-4-0613", True),
-        ("claude", "claude-20241022", True),
-        ("llama3", "llama3:8b-instruct", True),
-        ("gpt-4", "gpt-4o-mini", False),
-        ("gpt-4o", "gpt-4o-mini-2024-07-18", False),
-        ("gemma-2-9b", "gemma-2-9b-it", False),
-    ],
-)
-def test_names_of_one_model(asked, answered, same):
-    assert same_model(asked, answered) is same
-
-
-def test_without_a_tokenizer_tokens_are_estimated_and_it_is_said_once(server, capsys):
-    model = Endpoint("tiny")
-    assert model.count_tokens(["abc", "abcd", "ü" * 3]) == [1, 2, 2] == model.count_tokens(["abc", "abcd", "ü" * 3])
-    assert capsys.readouterr().out == "openai:tiny: no /tokenize; one token is assumed for every 3 bytes.\n"
-    assert server.counted == {"abc": 1}, "asked once"
-
-
-def test_a_tokenizer_that_falters_is_asked_again_and_never_replaced_by_an_estimate(server):
-    def tokenize(text, count):
-        if "dead" in text:
-            return 404, {}
-        return (500, {}) if count == 1 else (200, {"tokens": list(range(len(text.split())))})
-
-    server.tokenize, model = tokenize, Endpoint("tiny", parallel=4, pause=0.01)
-    texts = ["word " * n for n in range(1, 30)]
-    assert model.count_tokens(texts) == list(range(1, 30)) and set(server.counted.values()) <= {2, 3}
-    with pytest.raises(UserError, match=r"/tokenize failed after 3 tries \(404 error\)"):
-        model.count_tokens(["fine", "dead"])
-    server.tokenize = lambda text, count: (200, {"tokens": 3})
-    with pytest.raises(UserError, match="invalid-JSON answer"):
-        Endpoint("tiny", pause=0.01).count_tokens(["fine"])
-
-
-def test_names_of_models_that_are_no_text_are_passed_over(server):
-    server.models = (7, None, "tiny")
-    assert isinstance(ask(["good"])["good"], Answer)
-    server.models = (7, None)
-    assert isinstance(ask(["good"])["good"], Answer)
-
-
-def test_answers_that_are_there_when_another_ends_the_run_are_stored(server, tmp_path):
-    questions = [
-        Question(str(n), chat(word), "m", SAMPLING) for n, word in enumerate(["slow 1", "slow 2", "forbidden"])
-    ]
-    store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(UserError, match="refuses the key"):
-        list(profiles.generate(Endpoint("tiny", parallel=3), questions, store))
-    assert len(store.get(question.key for question in questions)) == 2
-
-
-def test_a_late_answer_of_a_model_given_up_is_stored(tmp_path):
+def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path):
     def answer(messages):
-        if messages[0]["content"] != "late":
-            return Failure("time-out")
-        time.sleep(1)
-        return Answer("here", 1, 1, 1.0, "stop")
+        time.sleep(messages[0]["content"] == "late")
+        return Answer("here", 1, 1, 1.0, "stop") if messages[0]["content"] == "late" else Failure("time-out")
 
-    class Dying(Endpoint):
-        def answers(self, chats, sampling):
-            return chat_module.in_flight(answer, chats, 2)
-
-    questions = [Question("0", chat("late"), "m", SAMPLING)]
-    questions += [Question(str(n), chat(str(n)), "m", SAMPLING) for n in range(60)]
-    store = Store(tmp_path / "answers.sqlite")
-    with pytest.raises(UserError, match="50 requests in a row failed"):
-        list(profiles.generate(Dying("tiny"), questions, store))
-    assert list(store.get(question.key for question in questions)) == [questions[0].key]
+    model = SimpleNamespace(name="dying", answers=lambda chats, _: chat_module.in_flight(answer, chats, 2))
+    words = ["late", *map(str, range(60))]
+    error, stored = ask_and_store(model, words, tmp_path / "answers.sqlite")
+    assert "dying: 50 requests in a row failed (time-out)" in error and stored == {"late"}
 
 
 def test_ctrl_c_hands_over_what_is_under_way(monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chat_module, "wait", interrupted)
-    found = []
+    monkeypatch.setattr(chat_module, "as_completed", interrupted)
+    results = []
     with pytest.raises(KeyboardInterrupt):
-        for index, answer in chat_module.in_flight(lambda text: time.sleep(0.05) or text, ["a", "b"], 2):
-            found.append((index, answer))
-    assert sorted(found) == [(0, "a"), (1, "b")]
+        for result in chat_module.in_flight(lambda text: time.sleep(0.05) or text, "ab", 2):
+            results.append(result)
+    assert sorted(results) == [(0, "a"), (1, "b")]
+
+
+def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
+    list(profiles.generate(tiny(), [Question("1", chat("good 1"), "m", SAMPLING)], Store(tmp_path / "a.sqlite")))
+    stored = (tmp_path / "a.sqlite").read_bytes()
+    assert b"good 1" in stored and b"secret-key" not in stored and b"127.0.0.1" not in stored
+    assert server.keys == {"Bearer secret-key"} and tiny().sha256 == model_sha256("openai:tiny")
+
+
+SAME = "gpt-4o gpt-4o-2024-08-06, google/gemma-2-9b-it gemma-2-9b-it, gpt-4 gpt-4-0613, claude claude-20241022, llama3 llama3:8b-it"
+OTHER = "tiny large, gpt-4 gpt-4o-mini, gpt-4o gpt-4o-mini-2024-07-18, gemma-2-9b gemma-2-9b-it"
+
+
+def test_names_of_one_model():
+    assert all(endpoint.same_model(*pair.split()) for pair in SAME.split(", ")) and endpoint.same_model("tiny", "")
+    assert not any(endpoint.same_model(*pair.split()) for pair in OTHER.split(", "))
+
+
+def test_tokens_are_estimated_only_where_there_is_no_tokenizer_and_it_is_said_once(server, capsys):
+    model = tiny()
+    assert model.count_tokens(["abc", "abcd", "ü" * 3]) == [1, 2, 2] == model.count_tokens(["abc", "abcd", "ü" * 3])
+    assert capsys.readouterr().out == "openai:tiny: no /tokenize; one token is assumed for every 3 bytes.\n"
+    assert server.asked == {"abc": 1}
+    texts, model = ["word " * n for n in range(1, 30)], tiny()
+    server.tokenize = lambda text, count: (500, {}) if count == 1 else (200, {"tokens": [0] * len(text.split())})
+    assert model.count_tokens(texts) == list(range(1, 30)) and set(server.asked.values()) <= {1, 2, 3}
+    for status, body, says in ((404, {}, "404 refusal"), (500, {}, "500 error"), (200, {"tokens": 3}, "invalid-JSON")):
+        server.tokenize = lambda text, count, reply=(status, body): reply
+        with pytest.raises(UserError, match=f"/tokenize that failed \\({says}"):
+            model.count_tokens(["fine"])
 
 
 RUN = """
 import json, sys
 from pathlib import Path
 from seqdistill.profiles import generate as profiles
-from seqdistill.profiles.endpoint import Endpoint
 from seqdistill.profiles.answers import Question, Store
-model = Endpoint("tiny", parallel=4)
-questions = [Question(str(n), [{"role": "user", "content": f"slow {n}"}], model.sha256, json.loads(sys.argv[2])) for n in range(60)]
+from seqdistill.profiles.llm import open_llm
+model = open_llm("openai:tiny", parallel=4)
+chats = [[{"role": "user", "content": f"slow {n}"}] for n in range(60)]
+questions = [Question(str(n), chat, model.sha256, json.loads(sys.argv[2])) for n, chat in enumerate(chats)]
 store = Store(Path(sys.argv[1]))
-missing = [q for q in questions if q.key not in store.get(q.key for q in questions)]
-for _ in profiles.generate(model, missing, store):
+for _ in profiles.generate(model, [q for q in questions if not store.get([q.key])], store):
     pass
 """
 
 
-def stored(path):
-    return sqlite3.connect(path).execute("SELECT count(*) FROM answers").fetchone()[0] if path.exists() else 0
-
-
 def test_after_a_kill_no_finished_user_is_asked_again(server, tmp_path):
+    def stored():
+        return sqlite3.connect(path).execute("SELECT count(*) FROM answers").fetchone()[0]
+
     path = tmp_path / "answers.sqlite"
     command = [sys.executable, "-c", RUN, str(path), json.dumps(SAMPLING)]
     environment = {**os.environ, "PYTHONPATH": str(Path(profiles.__file__).parents[2])}
@@ -256,38 +195,30 @@ def test_after_a_kill_no_finished_user_is_asked_again(server, tmp_path):
     running.send_signal(signal.SIGKILL)
     running.wait()
     time.sleep(0.3)
-    finished, first = stored(path), dict(server.asked)
+    finished, first = stored(), set(server.asked)
     assert 8 <= finished < 60
     server.asked.clear()
     subprocess.run(command, env=environment, check=True)
-    assert stored(path) == 60 and server.asked.total() == 60 - finished
-    assert set(server.asked.values()) == {1}
-    assert len(server.asked.keys() & first.keys()) <= 2 * 4, "only what was in flight is asked again"
+    assert stored() == 60 and server.asked.total() == 60 - finished == len(server.asked)
+    assert len(server.asked.keys() & first) <= 2 * 4, "only what was in flight is asked again"
     server.asked.clear()
     subprocess.run(command, env=environment, check=True)
     assert server.asked.total() == 0
 
 
-def test_a_real_server_with_a_real_model(monkeypatch, tmp_path):
-    path = local_weights("smollm2-135m")
-    assert path, "set-up fetches the weights: make weights PRESET=smoke"
-    from seqdistill.profiles.llamacpp import LlamaCpp
-
-    running = LlamaCpp("smollm2-135m", path, parallel=2, context=256, threads=1)
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{running.address}/v1")
-    model = Endpoint("smollm2-135m", parallel=2)
-    settings = {**SAMPLING, "max_tokens": 12}
+def test_the_server_of_this_process_is_one_like_any_other(monkeypatch):
+    assert local_weights("smollm2-135m"), "set-up fetches the weights: make weights PRESET=smoke"
+    inside = open_llm("smollm2-135m", context=256, parallel=2)
+    monkeypatch.setenv("OPENAI_BASE_URL", str(inside.client.base_url))
+    outside = open_llm("openai:smollm2-135m", parallel=2)
     chats = [chat("Name a colour."), chat("Name an animal."), chat("word " * 400)]
-    found = dict(model.answers(chats, settings))
-    assert found[2] == Failure("400 refusal", final=True)
+    answers = [dict(model.answers(chats, {**SAMPLING, "max_tokens": 12})) for model in (inside, outside)]
+    assert answers[0][2] == answers[1][2] == Failure("400 refusal", final=True)
     for index in (0, 1):
-        answer = found[index]
-        assert answer.text and answer.prompt_tokens > 5 and 0 < answer.output_tokens <= 12
-    inside = dict(running.answers(chats, settings))
-    assert [inside[index].prompt_tokens for index in (0, 1)] == [found[index].prompt_tokens for index in (0, 1)]
-    assert inside[2].final
+        one, other = (given[index] for given in answers)
+        assert one.text and one.prompt_tokens == other.prompt_tokens > 5 and 0 < one.output_tokens <= 12
     texts = ["Name a colour.", "", "word " * 50]
-    assert model.count_tokens(texts) == running.count_tokens(texts)
-    assert running.count_tokens(["word " * 50])[0] in range(50, 53)
+    counts = inside.count_tokens(texts)
+    assert counts == outside.count_tokens(texts) and counts[1] == 0 and counts[2] in range(50, 53)
     with pytest.raises(UserError, match='has no "smolm"'):
-        list(Endpoint("smolm").answers(chats, settings))
+        list(open_llm("openai:smolm").answers(chats, SAMPLING))

