@@ -62,11 +62,7 @@ def test_a_hostile_server_loses_nobody_and_every_failure_is_named(server):
     assert found["good 7"] == Answer("a viewer of this and that, number good 7", 7, 3, found["good 7"].seconds, "stop")
     tried = {word: server.asked[word] for word in [*HOSTILE, "limited", "mended", "refused", "good 3"]}
     assert tried == {**dict.fromkeys(HOSTILE, 3), "limited": 2, "mended": 2, "refused": 1, "good 3": 1}
-    outcomes = {(number, 0): answer for number, answer in enumerate(found.values())}
-    made = {
-        owner: profiles.profile_of(owner, answer.text, [answer]) if isinstance(answer, Answer) else answer
-        for owner, answer in outcomes.items()
-    }
+    made = {(number, 0): answer for number, answer in enumerate(found.values())}
     said = profiles.failures_sentence(made, "run it")
     assert said.startswith(f"profiles: {len(HOSTILE) + 1} of {len(HOSTILE) + 23} users failed after 3 tries (")
     assert all(f"{reason}: {count}" in said for reason, count in Counter(HOSTILE.values()).items())
