@@ -6,8 +6,8 @@ import pandas as pd
 
 from seqdistill.profiles.facts import category_means, clean, facts, shares, trends
 
-REFUSAL = r"as an ai\b|i('m| am) sorry|i (can ?not|can't|am unable to|am not able to)|unable to (assist|help|provide)"
-REFUSAL = re.compile(rf"\b({REFUSAL})", re.I)
+REFUSALS = r"as an ai\b|i('m| am) sorry|i (can ?not|can't|am unable to|am not able to)|unable to (assist|help|provide)"
+REFUSAL = re.compile(rf"\b({REFUSALS})", re.I)
 ENGLISH = {"a", "an", "and", "are", "as", "at", "but", "by", "for", "from", "has", "have", "in", "is", "it", "of", "on"}
 ENGLISH |= {"or", "that", "the", "this", "to", "who", "with"}
 FOREIGN = {"der", "das", "ein", "eine", "einer", "für", "mit", "und", "von", "ist", "nicht", "le", "les", "des", "et"}
@@ -66,8 +66,7 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
     """Read off a text which categories it presents as best, worst, rising and fading.
 
     "best" and "worst" take the categories just before them in the same clause ("rates War worst"); every other cue, and
-    these where none stands before, takes those that follow ("more War"). Clauses end at stops and at "rates", "while",
-    "but", "lately", "who".
+    these where none stands before, takes those that follow ("more War").
     """
     found: dict[str, set[str]] = {cue: set() for cue in CUES}
     clear, cue, last = unquoted(text), "", 0
@@ -132,14 +131,10 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
 
 
 def audit(texts: pd.DataFrame, histories: dict[int, pd.DataFrame], vocabulary: list[str]) -> pd.DataFrame:
-    """Check every profile: user, words, cut (its answer hit the token limit), the counts of `fidelity`, and wrong.
+    """Check profiles (user, text, finish): words, cut at the token limit, counts of `fidelity`, number of wrong claims.
 
-    `wrong` adds up categories not seen or inverted, trends the wrong way, titles unseen or inverted.
-
-    Args:
-        texts: columns user, text, finish; one row per profile.
-        histories: user -> training history.
-        vocabulary: names of categories (and brands) to look for.
+    `vocabulary`: names of categories (and brands) to look for. `wrong` adds up categories not seen or inverted, trends
+    the wrong way, titles unseen or inverted.
     """
     rows = [
         {"user": row.user, "words": len(row.text.split()), "cut": row.finish == "length"}

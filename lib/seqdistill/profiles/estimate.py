@@ -26,38 +26,34 @@ def dry_run(task: Task, known: Callable[[list[Question]], dict[str, Answer]], ex
             if question.key not in answers and question.key not in missing:
                 # Answers differ, and so must placeholders: equal ones would make one question of all merges.
                 text = "word " * (expected - 1) + str(len(missing))
-                placeholders[question.key] = Answer(text, 0, 0, 0.0, "stop")
-                missing[question.key] = question
+                placeholders[question.key], missing[question.key] = Answer(text, 0, 0, 0.0, "stop"), question
         return placeholders | answers
 
     rounds(task, pretend)
     asked = list(missing.values())
     sample = asked[:: max(1, len(asked) // SAMPLE)]
-    counts = task.prompts.count(["\n".join(message["content"] for message in question.messages) for question in sample])
-    users = len({question.user_id for question in asked})
-    prompt = round(sum(counts) * len(asked) / max(1, len(sample)))
-    names = ["users", "requests", "prompt_tokens", "output_tokens"]
-    return pd.Series([users, len(asked), prompt, len(asked) * expected], names)
+    texts = ["\n".join(message["content"] for message in question.messages) for question in sample]
+    prompt = round(sum(task.prompts.count(texts)) * len(asked) / max(1, len(sample)))
+    plan = {"users": len({question.user_id for question in asked}), "requests": len(asked), "prompt_tokens": prompt}
+    return pd.Series(plan | {"output_tokens": len(asked) * expected})
 
 
 def dry_run_sentence(plan: pd.Series, tokens_per_second: float, price: tuple[float, float] | None) -> str:
     """Say what a run will cost; `price`: of a million prompt tokens and a million output tokens."""
     if not plan["requests"]:
         return "nothing: every answer is there"
-    tokens = plan[["prompt_tokens", "output_tokens"]]
-    seconds = tokens.sum() / tokens_per_second if tokens_per_second else 0
-    took = f"about {seconds / 3600:.2g} h" if seconds else "time unknown (none measured)"
-    paid = f"cost about {(tokens / 1e6) @ price:,.2f}" if price else "no price given"
-    return (
-        f"{plan['users']:,} users, {plan['requests']:,} requests, {tokens.iloc[0]:,} prompt tokens, "
-        f"about {tokens.iloc[1]:,} output tokens; {took}; {paid}"
-    )
+    prompt, output = plan["prompt_tokens"], plan["output_tokens"]
+    hours = (prompt + output) / tokens_per_second / 3600 if tokens_per_second else 0
+    time = f"about {hours:.2g} h" if hours else "time unknown (none measured)"
+    paid = f"cost about {(prompt * price[0] + output * price[1]) / 1e6:,.2f}" if price else "no price given"
+    asked = f"{plan['users']:,} users, {plan['requests']:,} requests"
+    return f"{asked}, {prompt:,} prompt tokens, about {output:,} output tokens; {time}; {paid}"
 
 
 def measured(answers: Iterable[Answer], style: str, parallel: int) -> tuple[int, float]:
-    """Output tokens of an answer (two thirds of the most allowed without earlier ones), and tokens per second (or 0).
+    """Output tokens of an answer (without earlier ones two thirds of the limit) and tokens per second in and out (0).
 
-    `parallel` counts the chats that were answered together; prompt and output tokens are added up.
+    `parallel` chats were answered together.
     """
     table = pd.DataFrame([vars(answer) for answer in answers])
     if table.empty:

@@ -1,7 +1,6 @@
 """How a history that may not fit one prompt becomes profiles: each strategy is a plan that asks and is answered.
 
-A plan yields a list of chats and is sent the list of their texts, until it returns the user's profile. So the plans
-of all users run side by side: all first chunks of all users are in flight together, then all second ones.
+A plan yields chats and is sent their texts, until it returns the profile; so the plans of all users run side by side.
 """
 
 from collections.abc import Generator

@@ -3,31 +3,14 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parrot import GOOD, ITEMS, Parrot, long_history, small, task, tight, written
-from seqdistill.data.tables import DOMAINS
+from parrot import GOOD, Parrot, long_history, small, task, tight, written
 from seqdistill.io import UserError
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles import strategies
 from seqdistill.profiles.answers import Store
-from seqdistill.profiles.facts import histories
 
 count = Parrot().count_tokens
-
-
-@pytest.mark.parametrize("domain", DOMAINS)
-@pytest.mark.parametrize("style", prompting.SAMPLING)
-def test_every_template_asks_in_every_domain(events, domain, style):
-    history = histories(events[events["split"] == "train"], ITEMS)[0]
-    (plan,) = strategies.plans("plain", prompting.prompts_for(domain, style, 4096, count), history)
-    (chat,) = next(plan)
-    assert [message["role"] for message in chat][:2] == ["system", "user"]
-    assert ("Comedy" if style == "grounded" else "Film") in chat[-1]["content"]
-    assert not any("{" in message["content"] for message in chat)
-
-
-def test_values_are_filled_in_once():
-    assert prompting.filled("{a} {b} {c}", {"a": "{b}", "b": "1"}) == "{b} 1 {c}"
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(30, 90))
