@@ -1,7 +1,7 @@
 """Measure data preparation at the sizes of ML-20M and Amazon-M2, and the batch iterator: `make bench-data`.
 
-Each step runs in a process of its own; CPU seconds are those of all its threads, the peak of its memory is the
-kernel's. Files are synthetic, in the real layouts (synthetic.py), below build/bench.
+Each step is a process of its own: CPU seconds of all its threads (imports included), peak memory by the kernel. Files
+are synthetic, in the real layouts (synthetic.py), below build/bench.
 """
 
 import multiprocessing
@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -19,124 +20,104 @@ from seqdistill import data as datasets
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import batches, ragged, windows
 from seqdistill.data.splits import Protocol, audit, split
-from seqdistill.io import ROOT, save_csv
+from seqdistill.io import ROOT, outputs_dir, save_csv
 from seqdistill.models.losses import full_softmax
 from seqdistill.models.transformer import SequentialRecommender
 
 FOLDER = ROOT / "build" / "bench"
 SIZES = {"ml-20m": (138_493, 26_744, 20_000_263), "amazon-m2": (616_502, 334_060, 3_651_542)}
+WRITERS = {"ml-20m": synthetic.ml_20m, "amazon-m2": synthetic.amazon_m2}
 PROTOCOLS = {"ml-20m": Protocol("global_time"), "amazon-m2": Protocol("leave_one_out"), "movielens-small": Protocol()}
 BATCH, STEPS = 64, 20
-MARKS = ("<!-- bench -->", "<!-- end of bench -->")
 
 
-def generate(name):
-    {"ml-20m": synthetic.ml_20m, "amazon-m2": synthetic.amazon_m2}[name](FOLDER / name / "raw", *SIZES[name])
-    return SIZES[name][2]
+def write_raw(name: str) -> None:
+    """Write raw files of the real layout and size."""
+    WRITERS[name](FOLDER / name / "raw", *SIZES[name])
 
 
-def prepared(name):
+def split_events(name: str) -> pd.DataFrame:
+    """Raw files, or processed tables if they are there, to the filtered table with its split."""
     data = datasets.load(name, 4, kind="single")
-    return data, data.events.assign(split=split(data.events, PROTOCOLS[name], data.dated))
+    return data.events.assign(split=split(data.events, PROTOCOLS[name], data.dated))
 
 
-def prepare(name):
-    """Raw files (or processed tables, if they are there) to the canonical table, filtered, with its split."""
-    return len(prepared(name)[1])
+def prepare(name: str) -> int:
+    """Count the events of `split_events`."""
+    return len(split_events(name))
 
 
-def convert(name):
+def convert(name: str) -> int:
+    """Write processed tables."""
     return len(datasets.convert(name).events)
 
 
-def audited(name):
-    """As prepare, with the audit and the training windows."""
-    _, events = prepared(name)
+def audited(name: str) -> int:
+    """As `prepare`, with the audit and the training windows."""
+    events = split_events(name)
     audit(events, PROTOCOLS[name])
     return len(windows(ragged(events[events["split"] == "train"]), 50))
 
 
-def consume(name):
+def feed(name: str) -> tuple[float, float]:
     """Sequences per CPU second: what the iterator yields, and what one thread trains on (d 64, 2 blocks, length 50)."""
     torch.set_num_threads(1)
-    data, events = prepared(name)
+    events = split_events(name)
     rows = windows(ragged(events[events["split"] == "train"]), 50)
-    started, fed = time.process_time(), 0
-    for users, *_ in batches(rows, BATCH, np.random.default_rng(0)):
-        fed += len(users)
-    feeding = fed / (time.process_time() - started)
-    model = SequentialRecommender(len(data.items), ModelConfig(dim=64, blocks=2, heads=2))
-    started, trained = time.process_time(), 0
+    begun = time.process_time()
+    fed = sum(len(users) for users, *_ in batches(rows, BATCH, np.random.default_rng(0)))
+    feeding = fed / (time.process_time() - begun)
+    model = SequentialRecommender(int(events["item"].max()), ModelConfig(dim=64, blocks=2, heads=2))
+    begun, trained = time.process_time(), 0
     for _, (users, inputs, targets) in zip(range(STEPS), batches(rows, BATCH, np.random.default_rng(0)), strict=False):
         real = torch.from_numpy(targets > 0)
         h, _ = model(torch.from_numpy(inputs))
         full_softmax(h[real], model.catalogue(), torch.from_numpy(targets)[real]).backward()
         trained += len(users)
-    return feeding, trained / (time.process_time() - started)
+    return feeding, trained / (time.process_time() - begun)
 
 
-def measured(step, name):
-    started = time.perf_counter()
-    result = step(name)
+def measured(step: Callable, name: str) -> dict:
+    """Result, CPU and wall seconds and peak MB of a step, in the process that runs it."""
+    begun, result = time.perf_counter(), step(name)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    return result, used.ru_utime + used.ru_stime, time.perf_counter() - started, used.ru_maxrss / 1024
+    row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - begun}
+    return {"result": result, **row, "peak_rss_mb": used.ru_maxrss / 1024}
 
 
-def run(step, name):
-    """Run a step in a fresh process: what it returns, CPU seconds (imports included), wall seconds, peak MB."""
+def run(step: Callable, name: str) -> dict:
+    """Measure a step in a fresh process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(measured, step, name).result()
 
 
-def rendered(table):
-    """The measured table as it stands in data/README.md."""
-    steps = table[table["cpu_s"].notna()]
-    lines = ["| data | step | rows | CPU s | peak memory, MB |", "|---|---|---|---|---|"]
-    lines += [
-        f"| {row.data} | {row.step} | {int(row.rows):,} | {row.cpu_s:.1f} | {row.peak_rss_mb:,.0f} |"
-        for row in steps.itertuples()
-    ]
-    fed = table[table["times_the_student"].notna()]
-    rates = ", ".join(f"{row.times_the_student:,.0f} times on {row.data}" for row in fed.itertuples())
-    return "\n".join([*lines, "", f"The batch iterator yields more sequences than one thread trains on: {rates}."])
+STAGES = {
+    "raw files to filtered table and split": prepare,
+    "raw files to processed tables": convert,
+    "processed tables to filtered table and split": prepare,
+    "the same, audit and training windows": audited,
+}
 
 
-def into_readme(table):
-    readme = ROOT / "data" / "README.md"
-    before, rest = readme.read_text().split(MARKS[0])
-    readme.write_text(f"{before}{MARKS[0]}\n{rendered(table)}\n{MARKS[1]}{rest.split(MARKS[1])[1]}")
-
-
-def main():
+def main() -> None:
     os.environ["SEQDISTILL_DATA"] = str(FOLDER)
     shutil.rmtree(FOLDER, ignore_errors=True)
     rows = []
-    for name in (*SIZES, "movielens-small"):
+    for name in PROTOCOLS:
         if name in SIZES:
-            run(generate, name)
-            for step, words in (
-                (prepare, "raw files to filtered table and split"),
-                (convert, "raw files to processed tables"),
-                (prepare, "processed tables to filtered table and split"),
-                (audited, "the same, audit and training windows"),
-            ):
-                result, cpu, wall, peak = run(step, name)
-                rows.append(
-                    {"data": name, "step": words, "rows": result, "cpu_s": cpu, "wall_s": wall, "peak_rss_mb": peak}
-                )
+            run(write_raw, name)
+            for words, step in STAGES.items():
+                row = run(step, name)
+                rows.append({"data": name, "step": words, "rows": row.pop("result"), **row})
                 print(rows[-1], flush=True)
-        (fed, trained), *_ = run(consume, name)
-        for words, rate in (("batch iterator", fed), ("student, forward and backward", trained)):
-            rows.append({"data": name, "step": words, "sequences_per_cpu_s": rate})
-        rows[-2]["times_the_student"] = fed / trained
+        fed, trained = run(feed, name)["result"]
+        rows.append({"data": name, "step": "batch iterator", "sequences_per_cpu_s": fed})
+        rows[-1]["times_the_student"] = fed / trained
+        rows.append({"data": name, "step": "student, forward and backward", "sequences_per_cpu_s": trained})
         print(rows[-2:], flush=True)
         shutil.rmtree(FOLDER / name, ignore_errors=True)
-    columns = ["data", "step", "rows", "cpu_s", "wall_s", "peak_rss_mb", "sequences_per_cpu_s", "times_the_student"]
-    table = pd.DataFrame(rows, columns=columns).round(1)
-    table["rows"] = table["rows"].astype("Int64")
-    save_csv(table, ROOT / "outputs" / "bench" / "data.csv")
-    into_readme(table)
-    print(rendered(table))
+    table = pd.DataFrame(rows).round(1).astype({"rows": "Int64"})
+    print(save_csv(table, outputs_dir("bench") / "data.csv").to_string())
 
 
 if __name__ == "__main__":

@@ -90,23 +90,16 @@ def grow(items: int, length: int, loss: str) -> dict:
     width = length + 1
     events = pd.DataFrame({"user": np.repeat(np.arange(256), width), "item": rng.integers(1, items + 1, 256 * width)})
     events = events.assign(time=np.tile(np.arange(width), 256), split="train")
-    given, base = training_data(events, items), peak_mb()
-    net, _, optimizer, machine = fresh(run, given)
-    fed = batches(windows(given.train, length), 64, rng)
+    data, base = training_data(events, items), peak_mb()
+    net, _, optimizer, machine = fresh(run, data)
+    fed = batches(windows(data.train, length), 64, rng)
     spent = [
         timed(lambda batch=batch: step(batch, net.train(), None, optimizer, run, machine))[0]
         for _, batch in zip(range(3), fed, strict=False)
     ]
-    trained_mb = peak_mb()
-    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=block_size(items)))
-    return {
-        "batch": 64,
-        "dim": shape.dim,
-        "step_cpu_s": min(spent[1:]),
-        "step_mb": trained_mb - base,
-        "rank_256_cpu_s": cpu,
-        "peak_rss_mb": peak_mb(),
-    }
+    row = {"batch": 64, "dim": 64, "step_cpu_s": min(spent[1:]), "step_mb": peak_mb() - base}
+    cpu, _ = timed(lambda: recommend(data.train, model_score(net.eval()), size=block_size(items)))
+    return row | {"rank_256_cpu_s": cpu, "peak_rss_mb": peak_mb()}
 
 
 def grow_users(users: int) -> dict:
@@ -114,38 +107,21 @@ def grow_users(users: int) -> dict:
     torch.set_num_threads(1)
     rng, run = np.random.default_rng(0), TrainConfig(model=SHAPE, loss="sampled", batch=256, negatives=1024)
     events = pd.DataFrame({"user": np.repeat(np.arange(users), 6), "item": rng.integers(1, 10_001, 6 * users)})
-    given, base = training_data(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
-    net, _, optimizer, machine = fresh(run, given)
-    cut = training_rows(given.train, run)
-    spent, _ = timed(lambda: epoch(cut, net, None, optimizer, run, 0, machine))
-    trained_mb = peak_mb()
-    cpu, _ = timed(lambda: recommend(given.train, model_score(net.eval()), size=256))
-    return {
-        "batch": 256,
-        "epoch_cpu_s": spent,
-        "step_mb": trained_mb - base,
-        "rank_all_cpu_s": cpu,
-        "peak_rss_mb": peak_mb(),
-    }
+    data, base = training_data(events.assign(time=np.tile(np.arange(6), users), split="train"), 10_000), peak_mb()
+    net, _, optimizer, machine = fresh(run, data)
+    rows = training_rows(data.train, run)
+    spent, _ = timed(lambda: epoch(rows, net, None, optimizer, run, 0, machine))
+    row = {"batch": 256, "epoch_cpu_s": spent, "step_mb": peak_mb() - base}
+    cpu, _ = timed(lambda: recommend(data.train, model_score(net.eval()), size=256))
+    return row | {"rank_all_cpu_s": cpu, "peak_rss_mb": peak_mb()}
 
 
 def growth() -> pd.DataFrame:
     """Time and memory by size of the catalogue, length of the histories, and number of users."""
-    rows = []
-    for of, points in GROWTH.items():
-        for items, length, loss in points:
-            rows.append(
-                {"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)}
-            )
-    for users in USERS:
-        rows.append(
-            {
-                "of": "users",
-                "items": 10_000,
-                "length": 5,
-                "loss": "sampled",
-                "users": users,
-                **apart("grow_users", users),
-            }
-        )
-    return pd.DataFrame(rows)
+    rows = [
+        {"of": of, "items": items, "length": length, "loss": loss, **apart("grow", items, length, loss)}
+        for of, points in GROWTH.items()
+        for items, length, loss in points
+    ]
+    fixed = {"of": "users", "items": 10_000, "length": 5, "loss": "sampled"}
+    return pd.DataFrame([*rows, *({**fixed, "users": users, **apart("grow_users", users)} for users in USERS)])

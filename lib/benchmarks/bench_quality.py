@@ -1,7 +1,7 @@
 """How good are the students? `make bench-quality`: leave-one-out, every item ranked, tuned on validation alone.
 
 Both students are searched on Amazon Beauty 5-core with seed 0; the settings with the best validation NDCG@10 (seen items
-left out, as those report whom they stand beside) are trained with more seeds. On MovieLens one setting each is trained. Finished runs are read, killed ones go on.
+excluded) are trained with three seeds. On MovieLens one setting each is trained. Finished runs are read, killed ones resume.
 """
 
 import sys
@@ -45,19 +45,19 @@ SMALL_BERT = replace(shaped(SMALL, causal=False), epochs=120, mask_prob=0.3, mas
 
 
 def prepared(name: str) -> tuple[pd.DataFrame, TrainingData]:
-    data = datasets.load(name, 5)
-    events = data.events.assign(split=leave_last_k(data.events, 1))
-    return events, training_data(events, len(data.items))
+    dataset = datasets.load(name, 5)
+    events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
+    return events, training_data(events, len(dataset.items))
 
 
-def trained(run: TrainConfig, given: TrainingData) -> dict:
-    return train(run, given, OUT / "runs", progress=print)
+def trained(run: TrainConfig, data: TrainingData) -> dict:
+    return train(run, data, OUT / "runs", progress=print)
 
 
-def searched(given: TrainingData, model: str, settings: dict[str, TrainConfig]) -> tuple[pd.DataFrame, TrainConfig]:
+def searched(data: TrainingData, model: str, settings: dict[str, TrainConfig]) -> tuple[pd.DataFrame, TrainConfig]:
     rows = []
     for name, run in settings.items():
-        found = trained(run, given)
+        found = trained(run, data)
         valid = {"valid_ndcg@10": found["valid_ndcg@10"], "best_epoch": found["best_epoch"]}
         rows.append({"model": model, "setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
     best = max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
@@ -65,17 +65,17 @@ def searched(given: TrainingData, model: str, settings: dict[str, TrainConfig]) 
     return pd.DataFrame(rows), settings[best]
 
 
-def table(name: str, events: pd.DataFrame, given: TrainingData, models: dict[str, TrainConfig]) -> pd.DataFrame:
+def table(name: str, events: pd.DataFrame, data: TrainingData, models: dict[str, TrainConfig]) -> pd.DataFrame:
     train_events = events[events["split"] == "train"]
     systems = {
-        "popularity": [rank(given.test, baselines.popularity(train_events, given.items))],
-        "item-kNN": [rank(given.test, baselines.item_knn(train_events, given.items))],
+        "popularity": [rank(data.test, baselines.popularity(train_events, data.items))],
+        "item-kNN": [rank(data.test, baselines.item_knn(train_events, data.items))],
     }
     for model, run in models.items():
         runs = [replace(run, seed=seed) for seed in SEEDS]
         for one in runs:
-            trained(one, given)
-        systems[model] = [load_table(OUT / "runs" / run_key(one, given) / "ranks.parquet") for one in runs]
+            trained(one, data)
+        systems[model] = [load_table(OUT / "runs" / run_key(one, data) / "ranks.parquet") for one in runs]
     against = dict.fromkeys((system for system in systems if system != "SASRec"), "SASRec")
     parts = [
         compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN"))
@@ -89,12 +89,12 @@ def table(name: str, events: pd.DataFrame, given: TrainingData, models: dict[str
 
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
-    events, given = prepared("amazon-beauty-5core")
-    searches = {name: searched(given, name, settings) for name, settings in SEARCHES.items()}
+    events, data = prepared("amazon-beauty-5core")
+    searches = {name: searched(data, name, settings) for name, settings in SEARCHES.items()}
     save_csv(pd.concat(rows for rows, _ in searches.values()), OUT / "quality-search.csv")
-    parts = [table("amazon-beauty-5core", events, given, {name: best for name, (_, best) in searches.items()})]
-    events, given = prepared("movielens-small")
-    parts.append(table("movielens-small", events, given, {"SASRec": SMALL, "BERT4Rec": SMALL_BERT}))
+    parts = [table("amazon-beauty-5core", events, data, {name: best for name, (_, best) in searches.items()})]
+    events, data = prepared("movielens-small")
+    parts.append(table("movielens-small", events, data, {"SASRec": SMALL, "BERT4Rec": SMALL_BERT}))
     print(save_csv(pd.concat(parts), OUT / "quality.csv").to_string())
 
 

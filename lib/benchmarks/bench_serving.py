@@ -1,8 +1,7 @@
 """What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
 
-CPU seconds are those of one thread (`torch.set_num_threads(1)`); systems are measured in turn, so that a busy machine
-slows all of them; a peak of memory is that of a process of its own, which imports what it needs and no more. Writes
-outputs/bench/{overhead,serving,rival,latency,catalogue,int8,growth,teacher}.csv.
+CPU seconds are those of one thread; systems are measured in turn, so that a busy machine slows all of them; a peak of
+memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,catalogue,int8,growth}.csv.
 """
 
 import contextlib
@@ -29,7 +28,7 @@ from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES, chosen
 from seqdistill.training.epochs import epoch, training_rows
 from seqdistill.training.sweep import ranks, run_folder
-from seqdistill.training.train import TrainingData, fresh, load_model, load_training_data
+from seqdistill.training.train import fresh, load_model, load_training_data
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
@@ -38,87 +37,75 @@ SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
 
 
+def students(seed: int = 0) -> dict[tuple[str, str], object]:
+    """Jobs of chapter 4's students by model and variant."""
+    return chosen(HOME, load_training_data(HOME / "artifacts"), seed)
+
+
+def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:
+    """Load a student that chapter 4 trained."""
+    job = students(seed)[model, variant]
+    return load_model(run_folder(job, HOME / "runs"), job.given.items)
+
+
 def overhead() -> pd.DataFrame:
     """Train with and without the teacher in turn, who begins changing: seconds of every epoch of phase 1."""
-    given, rows = load_training_data(HOME / "artifacts"), []
-    for model in models(given):
-        runs = {name: chosen(HOME, given, 0)[model, name].run for name in ("plain", "distilled")}
-        sides = {name: (run, *fresh(run, given)) for name, run in runs.items()}
+    data, rows, jobs = load_training_data(HOME / "artifacts"), [], students()
+    for model in sorted({model for model, _ in jobs}):
+        configs = {name: jobs[model, name].run for name in ("plain", "distilled")}
+        sides = {name: (config, *fresh(config, data)) for name, config in configs.items()}
         for number in range(PAIRS):
-            row = {"model": model, "share": runs["distilled"].distillation.phase1_fraction, "pair": number}
+            row = {"model": model, "share": configs["distilled"].distillation.phase1_fraction, "pair": number}
             for name in sorted(sides, reverse=number % 2 == 0):
-                run, net, teacher, optimizer, machine = sides[name]
-                cut = training_rows(given.train, run)
-                row[f"{name}_cpu_s"], row[f"{name}_wall_s"] = timed(
-                    lambda a=(cut, net, teacher, optimizer, run, number, machine): epoch(*a)
-                )
+                config, net, teacher, optimizer, machine = sides[name]
+                arguments = (training_rows(data.train, config), net, teacher, optimizer, config, number, machine)
+                row[f"{name}_cpu_s"], row[f"{name}_wall_s"] = timed(lambda a=arguments: epoch(*a))
             rows.append(row)
             print(row, flush=True)
     return pd.DataFrame(rows)
 
 
-def models(given: TrainingData) -> list[str]:
-    """Names of the students that chapter 4 trained."""
-    return sorted({model for model, _ in chosen(HOME, given, 0)})
-
-
-def trained(model: str, variant: str) -> tuple[SequentialRecommender, Ragged]:
-    """The student of seed 0, and the histories of the test set."""
-    given = load_training_data(HOME / "artifacts")
-    return load_model(
-        run_folder(chosen(HOME, given, 0)[model, variant], HOME / "runs"), given.items
-    ), given.test.histories
+def one(histories: Ragged, row: int) -> Ragged:
+    """A single history."""
+    at = slice(row, row + 1)
+    return Ragged(histories.items, histories.starts[at], histories.ends[at], histories.users[at])
 
 
 def infer(model: str, variant: str, batch: int) -> dict:
     """Recommend ten items for every test case, `batch` at a time: median seconds of several passes."""
     torch.set_num_threads(1)
-    net, histories = trained(model, variant)
-    before, score, walls = peak_mb(), model_score(net), []
+    net, histories, walls = load(model, variant), load_training_data(HOME / "artifacts").test.histories, []
+    before, score = peak_mb(), model_score(net)
 
     def each() -> None:
         for row in range(len(histories)):
-            begun = time.perf_counter()
-            recommend(one(histories, row), score)
-            walls.append(1000 * (time.perf_counter() - begun))
-
-    def together() -> None:
-        recommend(histories, score, size=batch)
+            walls.append(1000 * timed(lambda row=row: recommend(one(histories, row), score))[1])
 
     recommend(one(histories, 0), score)
-    passes = [timed(each)] if batch == 1 else [timed(together) for _ in range(PASSES)]
-    cpu, wall = np.median(passes, 0).tolist()
-    found = {"cpu_s": cpu, "wall_s": wall, "cases": len(histories), "start_rss_mb": before, "peak_rss_mb": peak_mb()}
-    if walls:
-        found |= dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
-    return found | {"parameters": sum(weight.numel() for weight in net.parameters())}
-
-
-def one(histories: Ragged, row: int) -> Ragged:
-    """A single history."""
-    chosen_row = slice(row, row + 1)
-    return Ragged(
-        histories.items, histories.starts[chosen_row], histories.ends[chosen_row], histories.users[chosen_row]
-    )
+    together = [timed(lambda: recommend(histories, score, size=batch)) for _ in range(PASSES if batch > 1 else 0)]
+    cpu, wall = np.median(together or [timed(each)], 0).tolist()
+    row = {"cpu_s": cpu, "wall_s": wall, "cases": len(histories), "start_rss_mb": before, "peak_rss_mb": peak_mb()}
+    row |= dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True)) if walls else {}
+    return row | {"parameters": sum(weight.numel() for weight in net.parameters())}
 
 
 def serve() -> pd.DataFrame:
     """Inference for the test set, the systems in turn, each time in a fresh process; quality from chapter 4's runs."""
-    given, rows = load_training_data(HOME / "artifacts"), []
     dataset = load_table(HOME / "artifacts" / "users.parquet")["dataset"].iloc[0]
-    seeds = [0, 1, 2, 3, 4] if PRESET == "default" else [0]
+    seeds = load_json(HOME / "artifacts" / "student.json")["seeds"]
+    jobs = {(system, seed): job for seed in seeds for system, job in students(seed).items()}
     quality = {
-        name: np.mean([by_user(frame, "included")["ndcg@10"].mean() for frame in frames])
-        for name, frames in ranks(
-            {(system, seed): job for seed in seeds for system, job in chosen(HOME, given, seed).items()}, HOME / "runs"
-        ).items()
+        system: np.mean([by_user(frame, "included")["ndcg@10"].mean() for frame in frames])
+        for system, frames in ranks(jobs, HOME / "runs").items()
     }
-    for number in range(ROUNDS):
-        for model, variant in quality:
-            for batch in (256, 1) if number == 0 else (256,):
-                row = {"dataset": dataset, "system": NAMES[variant].format(model), "round": number, "batch": batch}
-                rows.append(row | apart("infer", model, variant, batch) | {"ndcg@10": quality[model, variant]})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"dataset": dataset, "system": NAMES[variant].format(model), "round": number, "batch": batch}
+        | apart("infer", model, variant, batch)
+        | {"ndcg@10": quality[model, variant]}
+        for number in range(ROUNDS)
+        for model, variant in quality
+        for batch in ((256, 1) if number == 0 else (256,))
+    )
 
 
 def decode(folder: str) -> dict:
@@ -130,21 +117,20 @@ def decode(folder: str) -> dict:
     from seqdistill.idgenrec import train as idgenrun
 
     torch.set_num_threads(1)
-    given, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     home, values = Path(folder), presets.values_of(PRESET, "07-efficiency")
-    cases = rivals.last_cases(given.test, values["cases"], values["draw"])
+    cases = rivals.last_cases(data.test, values["cases"], values["draw"])
     settings = {**load_json(home / "config.json"), "tag_epochs": 0}
-    system = idgenrec.start(parse(idgenrec.IDGenRec, settings, folder), given, item_texts(items))
+    system = idgenrec.start(parse(idgenrec.IDGenRec, settings, folder), data, item_texts(items))
     weights = load_file(home / "model.safetensors")
     for name in ("recommender", "generator"):
         own = {key.split(".", 1)[1]: value for key, value in weights.items() if key.startswith(name)}
         getattr(system, name).eval().load_state_dict(own, strict=False)
     idgenrec.renamed(system, load_json(home / "ids.json")["ids"])
-    cpu, wall = timed(lambda: idgenrun.decode(system, given.test, cases))
-    found = {"infer_cpu_s": cpu, "infer_wall_s": wall, "infer_cases": len(cases)}
-    found["peak_rss_mb"] = peak_mb()
-    walls = [1000 * idgenrun.requested(system, given.test, place) for place in cases[:ASKED]]
-    return found | dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
+    cpu, wall = timed(lambda: idgenrun.decode(system, data.test, cases))
+    row = {"infer_cpu_s": cpu, "infer_wall_s": wall, "infer_cases": len(cases), "peak_rss_mb": peak_mb()}
+    walls = [1000 * idgenrun.requested(system, data.test, place) for place in cases[:ASKED]]
+    return row | dict(zip(("p50_ms", "p99_ms"), np.percentile(walls, (50, 99)).tolist(), strict=True))
 
 
 def rival() -> pd.DataFrame:
@@ -153,11 +139,11 @@ def rival() -> pd.DataFrame:
     from seqdistill.idgenrec import rivals
     from seqdistill.idgenrec import train as idgenrun
 
-    given, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
+    data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     values = presets.values_of(PRESET, "07-efficiency")
     jobs = rivals.variants(values["idgenrec"], values["idgenrec_seeds"][:1], "07-efficiency")
-    cases = rivals.last_cases(given.test, values["cases"], values["draw"])
-    runs = idgenrun.sweep(jobs, given, item_texts(items), cases, HOME / "runs")
+    cases = rivals.last_cases(data.test, values["cases"], values["draw"])
+    runs = idgenrun.sweep(jobs, data, item_texts(items), cases, HOME / "runs")
     return pd.DataFrame([{"system": name} | apart("decode", run["folder"]) for (name, _), run in runs.items()])
 
 
@@ -169,31 +155,30 @@ def latency() -> pd.DataFrame:
     from seqdistill.serving import export as serving
 
     torch.set_num_threads(1)
-    rng, rows = np.random.default_rng(0), []
-    given, folder = load_training_data(HOME / "artifacts"), tempfile.TemporaryDirectory()
-    for model in models(given):
-        nets = {"plain": trained(model, "plain")[0], "distilled": trained(model, "distilled")[0]}
-        nets["plain again"] = trained(model, "plain")[0]
-        asked = {name: (lambda ids, net=net: net.score(torch.from_numpy(ids))) for name, net in nets.items()}
+    rng, rows, folder = np.random.default_rng(0), [], tempfile.TemporaryDirectory()
+    for model in sorted({model for model, _ in students()}):
+        variants = {"plain": "plain", "distilled": "distilled", "plain again": "plain"}
+        nets = {name: load(model, variant) for name, variant in variants.items()}
+        systems = {name: (lambda ids, net=net: net.score(torch.from_numpy(ids))) for name, net in nets.items()}
         path = serving.save_onnx(nets["plain"], Path(folder.name) / f"{model}.onnx")
         small = serving.quantised(path, Path(folder.name) / f"{model}-int8.onnx")
         opened = {"plain, ONNX": serving.session(path), "plain, ONNX int8": serving.session(small)}
-        asked |= {name: (lambda ids, run=run: torch.from_numpy(run(ids))) for name, run in opened.items()}
-        spent = {name: np.zeros((REQUESTS, 2)) for name in asked}
+        systems |= {name: (lambda ids, run=run: torch.from_numpy(run(ids))) for name, run in opened.items()}
+        spent = {name: np.zeros((REQUESTS, 2)) for name in systems}
         for number in range(-50, REQUESTS):
-            length = int(rng.integers(1, nets["plain"].reads + 1))
-            ids = rng.integers(1, given.items + 1, (1, length))
-            for name in rng.permutation(list(asked)):
-                spent_now = timed(lambda ids=ids, ask=asked[name]: topk(ask(ids), 10))
+            length = int(rng.integers(1, nets["plain"].max_history + 1))
+            ids = rng.integers(1, nets["plain"].items + 1, (1, length))
+            for name in rng.permutation(list(systems)):
+                seconds = timed(lambda ids=ids, score=systems[name]: topk(score(ids), 10))
                 if number >= 0:
-                    spent[name][number] = spent_now
-        rows += [{"model": model, "system": name, **compared(spent, name)} for name in asked]
+                    spent[name][number] = seconds
+        rows += [{"model": model, "system": name, **against_plain(spent, name)} for name in systems]
         print(pd.DataFrame(rows), flush=True)
     folder.cleanup()
     return pd.DataFrame(rows)
 
 
-def compared(spent: dict[str, np.ndarray], name: str) -> dict:
+def against_plain(spent: dict[str, np.ndarray], name: str) -> dict:
     """Percentiles of a system's milliseconds, and its CPU time over that of `plain`: the geometric mean ratio."""
     cpu, wall = (1000 * spent[name]).T
     row = {"requests": REQUESTS}
@@ -202,26 +187,19 @@ def compared(spent: dict[str, np.ndarray], name: str) -> dict:
     if name == "plain":
         return row
     test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
-    return (
-        row
-        | {
-            key: float(np.exp(test[of]))
-            for key, of in zip(("ratio", "ci_low", "ci_high"), ("delta", "ci_low", "ci_high"), strict=True)
-        }
-        | {"p": test["p"]}
-    )
+    ratios = {"ratio": "delta", "ci_low": "ci_low", "ci_high": "ci_high"}
+    return row | {key: float(np.exp(test[column])) for key, column in ratios.items()} | {"p": test["p"]}
 
 
 def catalogue() -> pd.DataFrame:
     """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
     torch.set_num_threads(1)
-    rng, rows = np.random.default_rng(0), []
+    rng, rows, histories = np.random.default_rng(0), [], load_training_data(HOME / "artifacts").test.histories
     lengths = rng.integers(1, 51, QUERIES)
     for variant in ("plain", "distilled"):
-        net, histories = trained("SASRec", variant)
         drawn = rng.choice(len(histories), QUERIES, replace=False)
         known = [histories.row(row)[None, -length:] for row, length in zip(drawn, lengths, strict=True)]
-        rows += scan(net, f"trained, {variant}", known)
+        rows += scan(load("SASRec", variant), f"trained, {variant}", known)
     for items in SIZES:
         net = SequentialRecommender(items, SHAPE).eval()
         rows += scan(net, "random", [rng.integers(1, items + 1, (1, length)) for length in lengths])
@@ -233,54 +211,28 @@ def int8() -> pd.DataFrame:
     from seqdistill.serving import export as serving
 
     torch.set_num_threads(1)
-    given, scored, size = load_training_data(HOME / "artifacts"), {}, {}
-    seeds = [0, 1, 2] if PRESET == "default" else [0]
+    data, scored, size = load_training_data(HOME / "artifacts"), {}, {}
+    seeds = load_json(HOME / "artifacts" / "student.json")["seeds"][:3]
     with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds:
-            for (model, variant), job in chosen(HOME, given, seed).items():
-                if variant == "plain":
-                    net = load_model(run_folder(job, HOME / "runs"), given.items)
-                    whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
-                    files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
-                    for kind, path in files.items():
-                        score = serving.run_score(serving.session(path), net.max_history)
-                        scored.setdefault(f"{model} {kind}", []).append(
-                            rank(given.test, score, block_size(given.items))
-                        )
-                        size[f"{model} {kind}"] = path.stat().st_size / 2**20
+        for seed, model in ((seed, model) for seed in seeds for model, variant in students() if variant == "plain"):
+            net = load(model, "plain", seed)
+            whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
+            files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}
+            for kind, path in files.items():
+                score = serving.run_score(serving.session(path), net.max_history)
+                scored.setdefault(f"{model} {kind}", []).append(rank(data.test, score, block_size(data.items)))
+                size[f"{model} {kind}"] = path.stat().st_size / 2**20
     against = {name: name.replace("int8", "fp32") for name in scored if name.endswith("int8")}
     # Both files hold the same weights, so that what seeds differ by is in both: they are averaged before the test.
     averaged = {name: [pd.concat(frames)] for name, frames in scored.items()}
-    table, by_seed = (
-        compare(averaged, against, "included", False, fixed=averaged),
-        compare(scored, {}, "included", False),
-    )
-    of_seeds = ["seeds", "cases", "recall@10_std", "ndcg@10_std"]
-    table[of_seeds] = by_seed[of_seeds]
+    table = compare(averaged, against, "included", False, fixed=averaged)
+    columns = ["seeds", "cases", "recall@10_std", "ndcg@10_std"]
+    table[columns] = compare(scored, {}, "included", False)[columns]
     return table.assign(file_mb=table["variant"].map(size))
 
 
-def teacher() -> pd.DataFrame:
-    """CPU seconds of the sentence encoder for some of the profiles, its loading aside."""
-    from seqdistill.embeddings import encoders
-
-    texts = load_table(HOME / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
-    run, _ = encoders.encoder_of("e5-small").open()
-    run(texts[:2], "passage")
-    cpu, wall = timed(lambda: run(texts, "passage"))
-    return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
-
-
-TABLES = {
-    "overhead": overhead,
-    "serving": serve,
-    "rival": rival,
-    "latency": latency,
-    "catalogue": catalogue,
-    "int8": int8,
-    "growth": growth,
-    "teacher": teacher,
-}
+TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": latency, "catalogue": catalogue}
+TABLES |= {"int8": int8, "growth": growth}
 
 
 def main(wanted: list[str]) -> None:

@@ -1,25 +1,24 @@
-"""Measure what a teacher costs: UMAP's time by number of users, and a back end's throughput beside the bare runtime."""
+"""What does a teacher cost? `make bench-umap`: UMAP's time by users; `make bench-llm`: tokens per second of a back end."""
 
 import argparse
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measuring import timed
 from seqdistill.embeddings.reducers import fit
-from seqdistill.io import ROOT, UserError, outputs_dir, save_csv
-from seqdistill.profiles import generate, task_of
+from seqdistill.io import UserError, load_table, outputs_dir, save_csv
 from seqdistill.profiles.answers import Store
-from seqdistill.profiles.llamacpp import LlamaCpp
-from seqdistill.profiles.weights import fetch_weights
+from seqdistill.profiles.generate import generate, task_of
+from seqdistill.profiles.llm import open_llm
 
 COMPONENTS, DIMENSIONS, CLUSTERS = 64, 384, 40
 
 
-def texts_like(users: int) -> np.ndarray:
+def text_like(users: int) -> np.ndarray:
     """Vectors that lie as sentence vectors do: clusters on a sphere, [users, 384]."""
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((CLUSTERS, DIMENSIONS))
@@ -29,70 +28,66 @@ def texts_like(users: int) -> np.ndarray:
 
 def umap_times(sizes: list[int]) -> pd.DataFrame:
     """Fit UMAP to 64 dimensions with a fixed seed on so many users, after one small fit that compiles it."""
-    fit(texts_like(200), "umap", COMPONENTS)
+    fit(text_like(200), "umap", COMPONENTS)
     rows = []
     for users in sizes:
-        vectors = texts_like(users)
+        vectors = text_like(users)
         wall, cpu = time.perf_counter(), time.process_time()
         _, transform = fit(vectors, "umap", COMPONENTS)
         row = {"users": users, "fit_wall_s": time.perf_counter() - wall, "fit_cpu_s": time.process_time() - cpu}
-        transform(texts_like(users + 20)[users:])  # compiles
+        transform(text_like(users + 20)[users:])  # compiles
         cpu = time.process_time()
-        transform(texts_like(users + 200)[users:])
+        transform(text_like(users + 200)[users:])
         rows.append(row | {"transform_200_cpu_s": time.process_time() - cpu})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
 
 def throughput(name: str, users: int, preset: str) -> pd.DataFrame:
-    """Output tokens per second through the book's path (store included) and from the bare runtime, same prompts.
-
-    Both are asked in turn, twice, the other way round the second time; what the runtime keeps of earlier prompts is
-    warmed by a run that does not count.
-    """
-    path = fetch_weights(name)
-    model = LlamaCpp(name, path)
+    """Output tokens per second of the book's path, answers stored, for the first users of a preset; twice, after a warm-up."""
+    model = open_llm(name)
     _, task = task_of(outputs_dir(preset) / "artifacts", name, "grounded", "plain", 1024, None, lambda: model)
-    questions = task.first_questions()[:users]
-
-    def bare(asked: dict) -> int:
-        return model.server.handle_chat_completions(asked)["usage"]["completion_tokens"]
-
-    def runtime() -> int:
-        with ThreadPoolExecutor(model.parallel) as pool:
-            return sum(pool.map(bare, [{"messages": asked.messages, **asked.sampling} for asked in questions]))
-
-    def book() -> int:
-        with tempfile.TemporaryDirectory() as folder:
-            kept = Store(Path(folder) / "answers.sqlite")
-            return sum(answer.output_tokens for _, answer in generate(model, questions, kept))
-
-    book()
-    rows = []
-    for system, run in (("book", book), ("runtime", runtime), ("runtime", runtime), ("book", book)):
+    questions, rows = task.first_questions()[:users], []
+    for number in range(3):
         cpu, wall = time.process_time(), time.perf_counter()
-        tokens = run()
+        with tempfile.TemporaryDirectory() as folder:
+            answers = generate(model, questions, Store(Path(folder) / "answers.sqlite"))
+            tokens = sum(answer.output_tokens for _, answer in answers)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        rows.append({"system": system, "users": users, "tokens": tokens, "wall_s": wall, "cpu_s": cpu})
-        print(rows[-1], flush=True)
-    table = pd.DataFrame(rows).groupby(["system", "users"], as_index=False).sum()
-    table["tokens_per_s"] = table["tokens"] / table["wall_s"]
-    return table.assign(tokens_per_cpu_s=table["tokens"] / table["cpu_s"])
+        row = {"llm": name, "round": number, "users": users, "tokens": tokens, "wall_s": wall, "cpu_s": cpu}
+        rows.append(row | {"tokens_per_s": tokens / wall, "tokens_per_cpu_s": tokens / cpu})
+    return pd.DataFrame(rows[1:])
+
+
+def encoding(preset: str) -> pd.DataFrame:
+    """CPU seconds of the sentence encoder for some of a preset's profiles, its loading aside."""
+    from seqdistill.embeddings import encoders
+
+    texts = load_table(outputs_dir(preset) / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
+    run, _ = encoders.encoder_of("e5-small").open()
+    run(texts[:2], "passage")
+    cpu, wall = timed(lambda: run(texts, "passage"))
+    return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
 
 
 def main() -> None:
-    """Command line: `umap SIZES...` or `llm NAME --users N`."""
     parser = argparse.ArgumentParser(prog="bench_teacher.py")
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("umap").add_argument("sizes", type=int, nargs="+")
-    asked = commands.add_parser("llm")
-    asked.add_argument("name")
-    asked.add_argument("--users", type=int, default=24)
-    asked.add_argument("--preset", default="default")
-    given = parser.parse_args()
+    commands.add_parser("teacher").add_argument("--preset", default="default")
+    llm = commands.add_parser("llm")
+    llm.add_argument("name")
+    llm.add_argument("--users", type=int, default=24)
+    llm.add_argument("--preset", default="default")
+    options = parser.parse_args()
     try:
-        table = umap_times(given.sizes) if given.what == "umap" else throughput(given.name, given.users, given.preset)
-        save_csv(table, ROOT / "outputs" / "bench" / f"{given.what}.csv")
+        if options.what == "umap":
+            table = umap_times(options.sizes)
+        elif options.what == "teacher":
+            table = encoding(options.preset)
+        else:
+            table = throughput(options.name, options.users, options.preset)
+        save_csv(table, outputs_dir("bench") / f"{options.what}.csv")
     except UserError as error:
         sys.exit(str(error))
 

@@ -1,6 +1,6 @@
 """Which taught SASRec ranks best on Beauty 5-core? `make bench-transfer`: chosen on validation, tested against controls.
 
-ModelConfig, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
+Student, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
 NDCG@10, mean over seeds, the best teacher is chosen, then the schedule (the preset's, or the teacher to the end); then
 a student that also reads its items' texts (chapter 6's `item-side-text`) is tried, without the teacher and with it. The
 best taught one of all is set beside the plain student, itself without the teacher, the best untaught one, and itself
@@ -29,7 +29,7 @@ FRESH = [2, 3, 4, 5, 6]  # seeds that chose nothing
 
 def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -> pd.DataFrame:
     """Train jobs; how they do on validation, and which is the same student without its teacher."""
-    planned = plan(jobs, seeds, next(iter(jobs.values())).given)
+    planned = plan(jobs, seeds, next(iter(jobs.values())).data)
     sweep(planned, RUNS)
     found = results(planned, RUNS)
     runs = {name: [found[name, seed] for seed in seeds] for name in jobs}
@@ -67,21 +67,21 @@ def main() -> None:
     artifacts = HOME / "artifacts"
     key = table_key(artifacts / "events.parquet")
     texts, _ = encoders.encode(item_texts(load_table(artifacts / "items.parquet", key)), "minilm")
-    given = replace(load_training_data(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
+    data = replace(load_training_data(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
     chapter = presets.values_of("amazon-beauty-5core", "04-distillation")
     seeds = chapter["seeds"]
-    setup = setups(HOME, given, "SASRec", seeds, "loky", {})[0]
+    setup = setups(HOME, data, "SASRec", seeds, "loky", {})[0]
     alone, taught = setup.alone, replace(setup.alone, distillation=setup.taught)
     vectors = {arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in chapter["arms"]}
-    jobs = {"plain": Job(alone, given), "profile": Job(taught, given)}
-    jobs |= {arm: Job(taught, replace(given, teacher=teacher)) for arm, teacher in vectors.items()}
+    jobs = {"plain": Job(alone, data), "profile": Job(taught, data)}
+    jobs |= {arm: Job(taught, replace(data, teacher=teacher)) for arm, teacher in vectors.items()}
     untaught = dict.fromkeys(["profile", *vectors], "plain")
     teacher = best(searched(jobs, untaught, seeds))
     whole = f"{teacher}, to the end"
     run = replace(alone, distillation=replace(setup.taught, phase1_fraction=1.0))
     jobs[whole], untaught[whole] = jobs[teacher]._replace(run=run), "plain"
     form = best(searched(jobs, untaught, seeds))
-    jobs["reads"] = Job(replace(alone, item_text=ItemText()), given)
+    jobs["reads"] = Job(replace(alone, item_text=ItemText()), data)
     jobs[f"reads, {form}"] = jobs[form]._replace(run=replace(jobs[form].run, item_text=ItemText()))
     untaught[f"reads, {form}"] = "reads"
     search = searched(jobs, untaught, seeds)
@@ -92,7 +92,7 @@ def main() -> None:
     chosen = dict.fromkeys(("plain", untaught[name], rival, name, "shuffled"))
     rivals, parts = sorted({untaught[name], rival} - {"plain"}), []
     for tested in (seeds, FRESH):
-        planned = plan({variant: jobs[variant] for variant in chosen}, tested, given)
+        planned = plan({variant: jobs[variant] for variant in chosen}, tested, data)
         sweep(planned, RUNS)
         tables = compared(ranks(planned, RUNS), name, rivals)
         parts.append(tables.assign(tested=" ".join(map(str, tested))))
