@@ -55,7 +55,7 @@ class Store:
 def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
     """Add the answered questions to the shipped table, in place of rows of equal `KEYS`, and return it.
 
-    Rows of other prompts, models and settings stay: a run that fails, or is set up otherwise, takes nothing away.
+    Rows of other prompts, models and settings stay: a run that fails takes nothing away.
     """
     answered = [question for question in questions if question.key in answers]
     rows = [dict(zip(KEYS, question.shipped_key, strict=True)) | asdict(answers[question.key]) for question in answered]

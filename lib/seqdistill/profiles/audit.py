@@ -68,19 +68,19 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
     "best" and "worst" take the categories just before them in the same clause ("rates War worst"); every other cue, and
     these where none stands before, takes those that follow ("more War").
     """
-    found: dict[str, set[str]] = {cue: set() for cue in CUES}
+    claimed: dict[str, set[str]] = {cue: set() for cue in CUES}
     clear, cue, last = unquoted(text), "", 0
     near, pending = list(named_categories(clear, vocabulary)), set()
     for match in SPLIT.finditer(f"{clear}\n"):
-        target = found[cue] if cue else pending
+        target = claimed[cue] if cue else pending
         target |= named_categories(clear[last : match.start()], near)
         last, kind = match.end(), match.lastgroup
         if kind in ("best", "worst") and pending and not cue:
-            found[kind] |= pending
+            claimed[kind] |= pending
         else:
             cue = "" if kind == "stop" else kind
         pending = set()
-    return found
+    return claimed
 
 
 def disliked_titles(text: str) -> set[str]:
@@ -89,19 +89,19 @@ def disliked_titles(text: str) -> set[str]:
     A cue counts for the titles after it, up to the next cue of the clause; for those before it where it stands right
     behind one, or behind a form of "be" or "rated", or where it is the first.
     """
-    bad: set[str] = set()
+    disliked: set[str] = set()
     for clause in re.split(r"\bwhile\b|\bbut\b|(?<=[\"\w])\.\s", text):
         cue, before = "", []  # titles since the last cue
         for match in TITLE_OR_CUE.finditer(clause):
             if match["title"]:
                 before.append(normalised(match["title"]))
-                bad |= set(before if cue == "worst" else ())
+                disliked |= set(before if cue == "worst" else ())
                 continue
             behind = BEHIND.search(clause[: match.start()])
             if match.lastgroup == "worst" and (behind or not cue):
-                bad |= set(before[-1:] if cue else before)
+                disliked |= set(before[-1:] if cue else before)
             cue, before = "" if behind else match.lastgroup, []
-    return bad
+    return disliked
 
 
 def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, int]:
@@ -119,10 +119,10 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     inverted = set().union(*(said[cue] & stated[CONTRARY[cue]] - stated[cue] for cue in CUES))
     seen = {name for names in history["categories"] for name in names} | set(history.get("brand", ()))
     liked = {*[*shares(history["categories"])][:5], *[*category_means(history)][:3]}
-    titles, bad = {normalised(title) for title in re.findall(r'"([^"\n]{2,90})"', text)}, disliked_titles(text)
+    titles, disliked = {normalised(title) for title in re.findall(r'"([^"\n]{2,90})"', text)}, disliked_titles(text)
     rated = zip(history["title"], history["value"], strict=True)
     ratings = {name: value for title, value in rated if (name := normalised(clean(title, 80))) in titles}
-    turned = [value > mean if name in bad else value <= min(2.5, mean) for name, value in ratings.items()]
+    turned = [value > mean if name in disliked else value <= min(2.5, mean) for name, value in ratings.items()]
     right = [moved.get(name, 0) > 0 for name in said["rising"]] + [moved.get(name, 0) < 0 for name in said["fading"]]
     supported = named & set().union(*stated.values()) - inverted
     counts = [len(part) for part in (named, named & seen, named & liked, inverted, supported, right)]

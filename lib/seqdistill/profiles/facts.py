@@ -73,28 +73,28 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
             ratings), year.
     """
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
-    found = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
+    statements = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
     if history["value"].notna().all():
         mean, means = fmean(values), category_means(history)
-        found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
+        statements["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
         best_first = sorted(zip(values[::-1], titles[::-1], strict=True), key=lambda event: -event[0])  # ties: latest
-        found["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
-        found["worst"] = "".join([name for name in means if means[name] < mean][-1:])
-        found["loved"] = quoted([title for value, title in best_first if value > mean], 3)
-        found["disliked"] = quoted([title for value, title in best_first[::-1] if value <= 2.5], 1)
+        statements["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
+        statements["worst"] = "".join([name for name in means if means[name] < mean][-1:])
+        statements["loved"] = quoted([title for value, title in best_first if value > mean], 3)
+        statements["disliked"] = quoted([title for value, title in best_first[::-1] if value <= 2.5], 1)
     else:
-        found["latest"] = quoted(titles[::-1], 3)
+        statements["latest"] = quoted(titles[::-1], 3)
     if years := history["year"].dropna().tolist():
-        found["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
-    found["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
-    found["fading"] = "".join([name for name in change if change[name] <= -TREND][:1])
-    return found
+        statements["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
+    statements["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
+    statements["fading"] = "".join([name for name in change if change[name] <= -TREND][:1])
+    return statements
 
 
 def facts_text(history: pd.DataFrame, wording: dict[str, str]) -> str:
     """Write a user's facts, one a line; `wording` replaces labels."""
-    found, labels = facts(history), LABELS | wording
-    return "\n".join(f"{labels[name]}: {found[name]}" for name in LABELS if found.get(name))
+    statements, labels = facts(history), LABELS | wording
+    return "\n".join(f"{labels[name]}: {statements[name]}" for name in LABELS if statements.get(name))
 
 
 def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
