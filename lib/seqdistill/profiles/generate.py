@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import cache
 from itertools import chain
 from pathlib import Path
@@ -128,7 +128,8 @@ def rounds(task: Task, ask: Ask, seed: int = 0, owners: Outcomes | None = None) 
             except TooLong:
                 outcomes[owner] = TOO_LONG
             except StopIteration as end:
-                outcomes[owner] = total(end.value, steps[owner])
+                _, prompt, output, seconds, finish = zip(*map(astuple, steps[owner]), strict=True)
+                outcomes[owner] = Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), finish[-1])
         replies, answers = {}, ask(list(chain.from_iterable(asked.values())))
         for owner, questions in asked.items():
             step = [answers[question.key] for question in questions]
@@ -138,14 +139,6 @@ def rounds(task: Task, ask: Ask, seed: int = 0, owners: Outcomes | None = None) 
                 steps[owner] += step
                 replies[owner] = [answer.text for answer in step]
     return outcomes
-
-
-def total(text: str, steps: list[Answer]) -> Answer:
-    """A profile as the answer that all of its steps gave together."""
-    prompt, output, seconds = (
-        sum(getattr(step, name) for step in steps) for name in ("prompt_tokens", "output_tokens", "seconds")
-    )
-    return Answer(text, prompt, output, round(seconds, 3), steps[-1].finish)
 
 
 def write(task: Task, ask: Ask) -> Outcomes:

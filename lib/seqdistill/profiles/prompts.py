@@ -53,10 +53,7 @@ def filled(text: str, values: dict[str, str]) -> str:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What one domain and style ask a model.
-
-    `budget` is what a prompt's history may take, in tokens of `count` (texts -> tokens of each).
-    """
+    """What one domain and style ask; `budget`: tokens of a prompt's history, as `count` counts them in each text."""
 
     domain: str
     style: str

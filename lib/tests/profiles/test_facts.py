@@ -3,7 +3,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.profiles import facts
-from seqdistill.profiles.facts import histories
 
 NAN = float("nan")
 
@@ -26,16 +25,6 @@ def test_cleaned_text_is_one_safe_line(text, most):
 )
 def test_cleaned_by_hand(text, cleaned):
     assert facts.clean(text, 80) == cleaned
-
-
-def test_history_lines_say_what_the_data_has():
-    items = pd.DataFrame({"item": [1, 2], "title": ["Oil", "Soap"], "categories": ["Beauty|Hair", ""]})
-    items = items.assign(brand=["Acme", ""], price=["9.99", ""])
-    events = pd.DataFrame({"user": [0, 0], "item": [1, 2], "time": [1, 2], "value": [5.0, 2.5], "split": "train"})
-    assert facts.history_lines(histories(events, items)[0]) == [
-        '"Oil"; Beauty, Hair; brand: Acme; price: 9.99; rated 5',
-        '"Soap"; rated 2.5',
-    ]
 
 
 def test_facts_by_hand():
