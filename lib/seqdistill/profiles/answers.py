@@ -12,10 +12,14 @@ from seqdistill.cache import Cache
 from seqdistill.io import digest, load_table, save_table
 from seqdistill.profiles.chat import Answer, Messages, Sampling
 
+KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]  # of a shipped answer
+COLUMNS = ["user_id", "text", *KEYS[1:], "prompt_tokens", "output_tokens", "seconds", "finish"]
+Shipped = dict[tuple[str, str, str, str], Answer]  # by `KEYS`
+
 
 @dataclass(frozen=True)
 class Question:
-    """What an LLM is asked about one user; `key` names the answer wherever it is kept."""
+    """What an LLM is asked about one user."""
 
     user_id: str
     messages: Messages
@@ -23,58 +27,39 @@ class Question:
     sampling: Sampling
 
     @cached_property
-    def prompt_sha256(self) -> str:
-        """Digest of the messages."""
-        return digest(self.messages)
+    def key(self) -> str:
+        """Digest of model, messages and sampling settings; names the answer in the store."""
+        return digest([self.model_sha256, self.messages, self.sampling])
 
     @cached_property
-    def key(self) -> str:
-        """Digest of model, messages and sampling settings."""
-        return digest([self.model_sha256, self.messages, self.sampling])
+    def shipped_key(self) -> tuple[str, str, str, str]:
+        """Values of `KEYS`, which name the answer in a shipped table."""
+        return self.user_id, self.model_sha256, digest(self.messages), json.dumps(self.sampling, sort_keys=True)
 
 
 class Store:
-    """Answers on disk by key: finished ones survive a kill, and two processes may write at once."""
+    """Answers on disk by key; two processes may write at once."""
 
     def __init__(self, path: Path):
-        self.kept = Cache(path, "answers")
+        self.cache = Cache(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
         """Return the stored answers among `keys`."""
-        return {key: Answer(**json.loads(answer)) for key, answer in self.kept.get(keys).items()}
+        return {key: Answer(**json.loads(answer)) for key, answer in self.cache.get(keys).items()}
 
     def put(self, key: str, answer: Answer) -> None:
         """Store one answer."""
-        self.kept.put({key: json.dumps(asdict(answer))})
-
-
-KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]
-COLUMNS = ["user_id", "text", "model_sha256", "prompt_sha256", "sampling", "prompt_tokens", "output_tokens"]
-COLUMNS += ["seconds", "finish"]
-
-
-def rows_of(questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Tabulate the answered questions with their provenance, one row per question."""
-    rows = [
-        {
-            "user_id": asked.user_id,
-            "model_sha256": asked.model_sha256,
-            "prompt_sha256": asked.prompt_sha256,
-            "sampling": json.dumps(asked.sampling, sort_keys=True),
-            **asdict(answers[asked.key]),
-        }
-        for asked in questions
-        if asked.key in answers
-    ]
-    return pd.DataFrame(rows, columns=COLUMNS)
+        self.cache.put({key: json.dumps(asdict(answer))})
 
 
 def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Add the answered questions to the shipped table, in place of rows of the same keys, and return it.
+    """Add the answered questions to the shipped table, in place of rows of equal `KEYS`, and return it.
 
-    Rows of other prompts, models and settings stay: a run that fails, or is set up otherwise, takes nothing away.
+    Rows of other prompts, models and settings stay: a run that fails takes nothing away.
     """
-    table = rows_of(questions, answers)
+    answered = [question for question in questions if question.key in answers]
+    rows = [dict(zip(KEYS, question.shipped_key, strict=True)) | asdict(answers[question.key]) for question in answered]
+    table = pd.DataFrame(rows, columns=COLUMNS)
     if path.exists():
         table = pd.concat([load_table(path), table], ignore_index=True)
     table = table.drop_duplicates(KEYS, keep="last", ignore_index=True)
@@ -82,9 +67,20 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
     return table
 
 
+def read_shipped(path: Path) -> Shipped:
+    """Read the answers of a shipped table; none if there is no table."""
+    rows = load_table(path).to_dict("records") if path.exists() else []
+    return {tuple(row.pop(name) for name in KEYS): Answer(**row) for row in rows}
+
+
+def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
+    """Shipped answers, by `Question.key`, whose user, model, prompt and sampling are those that would be asked now."""
+    return {question.key: known[question.shipped_key] for question in questions if question.shipped_key in known}
+
+
 def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
     """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
-    fits = table["prompt_sha256"].isin({asked.prompt_sha256 for asked in questions})
+    fits = table["prompt_sha256"].isin({question.shipped_key[2] for question in questions})
     return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
 
 
@@ -92,30 +88,3 @@ def last_steps(table: pd.DataFrame) -> pd.DataFrame:
     """Take the last answer of each user of a strategy that asks several times, with tokens and seconds of all."""
     costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
     return table.assign(**costs).drop_duplicates("user_id", keep="last")
-
-
-Shipped = dict[tuple[str, str, str, str], Answer]
-
-
-def read_shipped(path: Path) -> Shipped:
-    """Read the answers of a shipped table by (user, model, prompt, sampling settings); none if there is no table."""
-    if not path.exists():
-        return {}
-    return {
-        (row.user_id, row.model_sha256, row.prompt_sha256, row.sampling): Answer(
-            row.text, row.prompt_tokens, row.output_tokens, row.seconds, row.finish
-        )
-        for row in load_table(path).itertuples()
-    }
-
-
-def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
-    """Take the shipped answers whose user, model, prompt and sampling settings are those that would be asked now."""
-    rows = (
-        (
-            asked.key,
-            (asked.user_id, asked.model_sha256, asked.prompt_sha256, json.dumps(asked.sampling, sort_keys=True)),
-        )
-        for asked in questions
-    )
-    return {key: known[row] for key, row in rows if row in known}

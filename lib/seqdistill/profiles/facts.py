@@ -12,25 +12,18 @@ import pandas as pd
 from seqdistill.io import UserError
 
 FEW = 4  # ratings below which a category's mean says little
-CATEGORY_FACTS = ("frequent", "best", "worst", "rising", "fading")
 TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
 MARKUP = re.compile(r"\[/?INST\]|[<>\"]")  # quotation marks, and what chat templates take for a change of speaker
 BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")  # a line break, with what is blank around it
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, direction and format characters, line separators
 
-LABELS = {
-    "rater": "Rater",
-    "frequent": "Most frequent",
-    "best": "Rated best",
-    "worst": "Rated worst",
-    "loved": "Loved",
-    "disliked": "Disliked",
-    "latest": "Latest",
-    "decade": "Decade",
-    "rising": "More lately",
-    "fading": "Less lately",
-}
+LABELS = {"rater": "Rater", "frequent": "Most frequent", "best": "Rated best", "worst": "Rated worst", "loved": "Loved"}
+LABELS |= {"disliked": "Disliked", "latest": "Latest", "decade": "Decade"}
+LABELS |= {"rising": "More lately", "fading": "Less lately"}
 WORDING = {"movies": {"frequent": "Watched most"}}
+# Item texts beside title, categories and year, with the characters that one of them may take.
+FIELDS = {"brand": 40, "countries": 40, "directors": 60, "actors": 60, "keywords": 80, "color": 30, "size": 30}
+FIELDS |= {"material": 40, "author": 40, "price": 20, "locale": 10, "description": 200}
 
 
 def clean(text: str, most: int) -> str:
@@ -44,8 +37,8 @@ def clean(text: str, most: int) -> str:
 
 def shares(categories: Sequence[list[str]]) -> dict[str, float]:
     """Share of events that carry each category, largest first, ties by name."""
-    counts = Counter(chain.from_iterable(categories))
-    return {name: counts[name] / len(categories) for name in sorted(counts, key=lambda name: (-counts[name], name))}
+    counts = Counter(sorted(chain.from_iterable(categories)))
+    return {name: count / len(categories) for name, count in counts.most_common()}
 
 
 def quoted(titles: Sequence[str], most: int) -> str:
@@ -67,98 +60,67 @@ def trends(history: pd.DataFrame) -> dict[str, float]:
     """Change of each category's share of the events from the first half of a history to the second, falling first."""
     categories = history["categories"].tolist()
     before, now = shares(categories[: len(categories) // 2]), shares(categories[len(categories) // 2 :])
-    names = now if [*now] == [*before] else sorted(before | now)  # of ties, the kept profiles tell the first or last
+    names = now if [*now] == [*before] else sorted(before | now)  # order of ties: the shipped profiles depend on it
     change = {name: round(now.get(name, 0) - before.get(name, 0), 6) for name in names}
     return dict(sorted(change.items(), key=lambda item: item[1]))
 
 
 def facts(history: pd.DataFrame) -> dict[str, str]:
-    """Compute what a small model cannot count itself from one user's training events.
+    """Compute what a small model cannot count itself: fact -> statement, empty where the history does not say.
 
-    Args:
-        history: events in time order; columns title, categories (list), value (NaN without ratings), year.
-
-    Returns:
-        Fact -> statement, empty where the history does not say.
+    `history`: one user's events in time order; title, categories (list), value (NaN without ratings), year.
     """
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
-    found = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
+    statements = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
     if history["value"].notna().all():
         mean, means = fmean(values), category_means(history)
-        found["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
+        statements["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
         best_first = sorted(zip(values[::-1], titles[::-1], strict=True), key=lambda event: -event[0])  # ties: latest
-        found["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
-        found["worst"] = "".join([name for name in means if means[name] < mean][-1:])
-        found["loved"] = quoted([title for value, title in best_first if value > mean], 3)
-        found["disliked"] = quoted([title for value, title in best_first[::-1] if value <= 2.5], 1)
+        statements["best"] = ", ".join([name for name in means if means[name] >= mean][:2])
+        statements["worst"] = "".join([name for name in means if means[name] < mean][-1:])
+        statements["loved"] = quoted([title for value, title in best_first if value > mean], 3)
+        statements["disliked"] = quoted([title for value, title in best_first[::-1] if value <= 2.5], 1)
     else:
-        found["latest"] = quoted(titles[::-1], 3)
+        statements["latest"] = quoted(titles[::-1], 3)
     if years := history["year"].dropna().tolist():
-        found["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
-    found["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
-    found["fading"] = "".join([name for name in change if change[name] <= -TREND][:1])
-    return found
-
-
-FIELDS = {  # item texts beside title, categories and year, with the characters that one of them may take
-    "brand": 40,
-    "countries": 40,
-    "directors": 60,
-    "actors": 60,
-    "keywords": 80,
-    "color": 30,
-    "size": 30,
-    "material": 40,
-    "author": 40,
-    "price": 20,
-    "locale": 10,
-    "description": 200,
-}
-
-
-def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Join training events with item texts, one frame per user.
-
-    Args:
-        events: training events only; columns user, item, value (rating or NaN), in time order.
-        items: columns item, title and, where the data has them, categories ("a|b"), year and those of `FIELDS`.
-
-    Returns:
-        User -> events with title, categories (list), year, value (rating or NaN) and the fields that the data has.
-
-    Raises:
-        UserError: an event does not belong to the training split.
-    """
-    if (events["split"] != "train").any():
-        raise UserError("profiles: an event outside the training split was given; a profile may only see training.")
-    texts = pd.DataFrame({"item": items["item"], "title": items["title"]})
-    raw = items["categories"] if "categories" in items else pd.Series("", index=items.index)
-    texts["categories"] = [
-        [clean(part, 60) for part in str(value).split("|") if part and part != "(no genres listed)"]
-        for value in raw.fillna("")
-    ]
-    texts["year"] = pd.to_numeric(items["year"], errors="coerce") if "year" in items else float("nan")
-    for name in FIELDS.keys() & items.columns:
-        texts[name] = items[name].fillna("").astype(str)
-    joined = events.merge(texts, on="item", how="left", validate="many_to_one")
-    return {int(user): frame.reset_index(drop=True) for user, frame in joined.groupby("user", sort=True)}
+        statements["decade"] = f"{min(multimode(int(year // 10 * 10) for year in years))}s"
+    statements["rising"] = "".join([name for name in change if change[name] >= TREND][-1:])
+    statements["fading"] = "".join([name for name in change if change[name] <= -TREND][:1])
+    return statements
 
 
 def facts_text(history: pd.DataFrame, wording: dict[str, str]) -> str:
     """Write a user's facts, one a line; `wording` replaces labels."""
-    found, labels = facts(history), LABELS | wording
-    return "\n".join(f"{labels[name]}: {found[name]}" for name in LABELS if found.get(name))
+    statements, labels = facts(history), LABELS | wording
+    return "\n".join(f"{labels[name]}: {statements[name]}" for name in LABELS if statements.get(name))
+
+
+def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    """Join training events with item texts: user -> events with title, categories (list), year, value and `FIELDS`.
+
+    `events` (user, item, split, value: rating or NaN) stand in time order; `items` has item, title and, where the data
+    has them, categories ("a|b"), year and `FIELDS`. UserError if an event is outside the training split.
+    """
+    if (events["split"] != "train").any():
+        raise UserError("profiles: an event outside the training split was given; a profile may only see training.")
+    raw = items.get("categories", pd.Series("", items.index)).fillna("").astype(str).str.split("|")
+    texts = items[["item", "title"]].assign(
+        categories=[[clean(name, 60) for name in names if name not in ("", "(no genres listed)")] for names in raw],
+        year=pd.to_numeric(items.get("year", float("nan")), errors="coerce"),
+        **{name: items[name].fillna("").astype(str) for name in FIELDS if name in items},
+    )
+    joined = events.merge(texts, on="item", how="left", validate="many_to_one")
+    return {int(user): history.reset_index(drop=True) for user, history in joined.groupby("user", sort=True)}
 
 
 def history_lines(history: pd.DataFrame) -> list[str]:
     """Write a user's events as text, one a line, oldest first: the quoted title, then whatever the data has."""
-    fields = [name for name in FIELDS if name in history]
     lines = []
     for row in history.to_dict("records"):
-        parts = [f'"{clean(row["title"], 80)}"']
+        parts = [quoted([row["title"]], 1)]
         parts += [str(int(row["year"]))] if pd.notna(row["year"]) else []
         parts += [", ".join(row["categories"][:6])] if row["categories"] else []
-        parts += [f"{name}: {text}" for name in fields if (text := clean(row[name], FIELDS[name]))]
+        parts += [f"{name}: {text}" for name in FIELDS if (text := clean(row.get(name, ""), FIELDS[name]))]
         parts += [f"rated {row['value']:g}"] if pd.notna(row["value"]) else []
         lines.append("; ".join(parts))
     return lines

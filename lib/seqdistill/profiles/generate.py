@@ -2,9 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import astuple, dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,74 +19,13 @@ from seqdistill.profiles.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
-from seqdistill.profiles.strategies import STRATEGIES, Plan, plans
+from seqdistill.profiles.strategies import STRATEGIES, plans
 
 HOPELESS = 50  # failures in a row after which the model itself must be out of order
 TOO_LONG = Failure("text too long for the context", final=True)
 NOT_SHIPPED = Failure("not among the shipped answers", final=True)
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A user's profile; `part` counts the profiles of a user (several aspects), tokens and seconds add up its steps."""
-
-    user: int
-    part: int
-    text: str
-    prompt_tokens: int
-    output_tokens: int
-    seconds: float
-    finish: str
-
-
-Owner = tuple[int, int]  # user, part
-Ask = Callable[[list[Question]], dict[str, Answer | Failure]]
-
-
-def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tuple[Question, Answer | Failure]]:
-    """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
-
-    Raises:
-        UserError: so many requests failed in a row that going on makes no sense. Chats that are refused for what they
-            say tell nothing about the model and do not count.
-    """
-    todo = list({asked.key: asked for asked in questions}.values())
-    chats, row = [asked.messages for asked in todo], 0
-    answers = llm.answers(chats, todo[0].sampling) if todo else iter(())
-    for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
-        if isinstance(answer, Answer):
-            row = 0
-        elif not answer.final:
-            row += 1
-        if row == HOPELESS:
-            says = f"{llm.name}: {row} requests in a row failed ({answer.reason}); finished answers are kept."
-            for late, given in handed_over(answers, UserError(says)):
-                if isinstance(given, Answer):
-                    store.put(todo[late].key, given)
-        if isinstance(answer, Answer):
-            store.put(todo[index].key, answer)
-        if number % 20 == 0:
-            announce(f"answer {number} of {len(todo)}")
-        yield todo[index], answer
-
-
-def handed_over(answers: Generator, error: Exception) -> Iterator:
-    """End a back end's answers with an error; yield what is still under way before the error is raised."""
-    yield answers.throw(error)
-    yield from answers
-
-
-def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
-    """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
-
-    def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
-        have = shipped(known, questions)
-        have |= store.get(asked.key for asked in questions if asked.key not in have)
-        missing = [asked for asked in questions if asked.key not in have]
-        fresh = {asked.key: answer for asked, answer in generate(llm(), missing, store)} if missing else {}
-        return have | fresh
-
-    return ask
+Outcomes = dict[tuple[int, int], Answer | Failure]  # by user and part (of several aspects)
+Ask = Callable[[list[Question]], dict[str, Answer | Failure]]  # answers by key
 
 
 @dataclass(frozen=True)
@@ -98,24 +38,20 @@ class Task:
     strategy: str
     model_sha256: str
 
-    def started(self, owners: set[Owner] | None = None) -> dict[Owner, Plan]:
-        """Start the plans of all users, or of some."""
-        found = {}
-        for user, history in self.histories.items():
-            for part, plan in enumerate(plans(self.strategy, self.prompts, history)):
-                if owners is None or (user, part) in owners:
-                    found[user, part] = plan
-        return found
-
     def question(self, user: int, messages: Messages, sampling: Sampling) -> Question:
         """Name what is asked about a user."""
         return Question(self.ids[user], messages, self.model_sha256, sampling)
 
     def first_questions(self) -> list[Question]:
         """What is asked in the first round: all there is with `plain`."""
-        sampling = sampling_of(self.prompts.style)
-        chats, _ = openings(self.started())
-        return [self.question(owner[0], chat, sampling) for owner, wanted in chats.items() for chat in wanted]
+        asked: list[Question] = []
+        rounds(self, lambda questions: asked.extend(questions) or not_shipped(questions))
+        return asked
+
+
+def not_shipped(questions: list[Question]) -> dict[str, Failure]:
+    """Answer nothing."""
+    return {question.key: NOT_SHIPPED for question in questions}
 
 
 def task_of(
@@ -123,125 +59,139 @@ def task_of(
 ) -> tuple[str, Task]:
     """Set up the profiles of the users in the tables that 01-data left; return them with the data set's name.
 
-    Args:
-        sample: only so many users, drawn at random but always alike, a larger sample containing the smaller; None: all.
-        opened: gives the model; called only where tokens must be counted.
+    `sample`: only so many users, drawn alike every time, a larger sample containing the smaller. `opened` gives the
+    model and is called only where tokens must be counted.
     """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
-    dataset = users["dataset"].iloc[0]
-    prompts = prompts_for(users["domain"].iloc[0], style, context, lambda texts: opened().count_tokens(texts))
-    found = histories(events[events["split"] == "train"], items)
-    drawn = set(np.random.default_rng(0).permutation(list(found))[:sample])
-    found = {user: history for user, history in found.items() if user in drawn}
-    return dataset, Task(users["user_id"].to_dict(), found, prompts, strategy, model_sha256(llm))
+    dataset, domain = users[["dataset", "domain"]].iloc[0]
+    prompts = prompts_for(domain, style, context, lambda texts: opened().count_tokens(texts))
+    read = histories(events[events["split"] == "train"], items)
+    drawn = set(np.random.default_rng(0).permutation(list(read))[:sample])
+    read = {user: history for user, history in read.items() if user in drawn}
+    return dataset, Task(users["user_id"].to_dict(), read, prompts, strategy, model_sha256(llm))
 
 
-def openings(started: dict[Owner, Plan]) -> tuple[dict[Owner, list[Messages]], dict[Owner, Failure]]:
-    """What plans ask first, and the owners of whom a text does not fit the context."""
-    chats, lost = {}, {}
-    for owner, plan in started.items():
-        try:
-            chats[owner] = next(plan)
-        except TooLong:
-            lost[owner] = TOO_LONG
-    return chats, lost
+def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tuple[Question, Answer | Failure]]:
+    """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
+
+    UserError after many failures in a row; chats that are refused for what they say do not count.
+    """
+    todo, failures = list({question.key: question for question in questions}.values()), 0
+    answers = llm.answers([question.messages for question in todo], todo[0].sampling) if todo else iter(())
+    for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
+        if isinstance(answer, Answer):
+            store.put(todo[index].key, answer)
+            failures = 0
+        elif not answer.final:
+            failures += 1
+        if failures == HOPELESS:
+            says = f"{llm.name}: {failures} requests in a row failed ({answer.reason}); finished answers are kept."
+            # The back end hands over what is still under way, then raises the error.
+            for late, answered in chain([answers.throw(UserError(says))], answers):
+                if isinstance(answered, Answer):
+                    store.put(todo[late].key, answered)
+        if number % 20 == 0:
+            announce(f"answer {number} of {len(todo)}")
+        yield todo[index], answer
 
 
-def rounds(task: Task, waiting: dict[Owner, Plan], ask: Ask, seed: int) -> dict[Owner, Profile | Failure]:
-    """Run plans side by side: each round asks what all of them want next."""
-    sampling = sampling_of(task.prompts.style, seed)
-    chats, outcomes = openings(waiting)
-    spent: dict[Owner, list[Answer]] = {owner: [] for owner in waiting}
-    while chats:
-        asked = {owner: [task.question(owner[0], chat, sampling) for chat in wanted] for owner, wanted in chats.items()}
-        answers = ask([question for questions in asked.values() for question in questions])
-        chats = {}
-        for owner, questions in asked.items():
-            given = [answers[question.key] for question in questions]
-            failed = next((answer for answer in given if isinstance(answer, Failure)), None)
-            if failed:
-                outcomes[owner] = failed
-                continue
-            spent[owner] += given
+def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
+    """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
+
+    def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
+        answers = shipped(known, questions)
+        answers |= store.get(question.key for question in questions if question.key not in answers)
+        missing = [question for question in questions if question.key not in answers]
+        fresh = generate(llm(), missing, store) if missing else ()
+        return answers | {question.key: answer for question, answer in fresh}
+
+    return ask
+
+
+def rounds(task: Task, ask: Ask, seed: int = 0, owners: Outcomes | None = None) -> Outcomes:
+    """Run the plans of all users, or of some `owners`, side by side: each round asks what all of them want next."""
+    sampling, outcomes = sampling_of(task.prompts.style, seed), {}
+    running = {
+        (user, part): plan
+        for user, history in task.histories.items()
+        for part, plan in enumerate(plans(task.strategy, task.prompts, history))
+        if owners is None or (user, part) in owners
+    }
+    steps: dict[tuple[int, int], list[Answer]] = {owner: [] for owner in running}
+    replies = dict.fromkeys(running)  # what a plan is sent next; None starts it
+    while replies:
+        asked = {}
+        for owner, texts in replies.items():
             try:
-                chats[owner] = waiting[owner].send([answer.text for answer in given])
-            except StopIteration as end:
-                outcomes[owner] = profile_of(owner, end.value, spent[owner])
+                chats = running[owner].send(texts)
+                asked[owner] = [task.question(owner[0], chat, sampling) for chat in chats]
             except TooLong:
                 outcomes[owner] = TOO_LONG
+            except StopIteration as end:
+                _, prompt, output, seconds, finish = zip(*map(astuple, steps[owner]), strict=True)
+                outcomes[owner] = Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), finish[-1])
+        replies, answers = {}, ask(list(chain.from_iterable(asked.values())))
+        for owner, questions in asked.items():
+            step = [answers[question.key] for question in questions]
+            if failed := next((answer for answer in step if isinstance(answer, Failure)), None):
+                outcomes[owner] = failed
+            else:
+                steps[owner] += step
+                replies[owner] = [answer.text for answer in step]
     return outcomes
 
 
-def profile_of(owner: Owner, text: str, answers: list[Answer]) -> Profile:
-    """Add up what a profile took."""
-    prompt, output = (sum(getattr(answer, name) for answer in answers) for name in ("prompt_tokens", "output_tokens"))
-    seconds = round(sum(answer.seconds for answer in answers), 3)
-    return Profile(*owner, text, prompt, output, seconds, answers[-1].finish)
-
-
-def write(task: Task, ask: Ask) -> dict[Owner, Profile | Failure]:
+def write(task: Task, ask: Ask) -> Outcomes:
     """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
-    outcomes = rounds(task, task.started(), ask, 0)
-    again = {owner for owner, made in outcomes.items() if isinstance(made, Profile) and fault(made.text)}
-    if again:
-        outcomes |= rounds(task, task.started(again), ask, 1)
-    for owner in again:
-        made = outcomes[owner]
-        if isinstance(made, Profile) and (reason := fault(made.text)):
-            outcomes[owner] = Failure(reason, 2, final=True)  # both answers are stored: they would be read again
+    outcomes = rounds(task, ask)
+    faulty = {owner: made for owner, made in outcomes.items() if isinstance(made, Answer) and fault(made.text)}
+    for owner, made in rounds(task, ask, 1, faulty).items():
+        reason = isinstance(made, Answer) and fault(made.text)
+        # Both answers are stored and would be read again: asking once more changes nothing.
+        outcomes[owner] = Failure(reason, 2, final=True) if reason else made
     return outcomes
 
 
-def failures_sentence(outcomes: dict[Owner, Profile | Failure], again: str) -> str:
-    """Say how many users have no profile, why, and who of them may get one; empty if all have one.
-
-    Args:
-        again: what to do for a further try.
-    """
-    failed = {owner: made for owner, made in outcomes.items() if isinstance(made, Failure)}
+def failures_sentence(outcomes: Outcomes, again: str) -> str:
+    """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
+    failed = [(user, made) for (user, _), made in outcomes.items() if isinstance(made, Failure)]
     if not failed:
         return ""
-    users = {user for user, _ in outcomes}
-    lost = {user for user, _ in failed}
-    reasons = Counter(made.reason for made in failed.values()).most_common()
-    named = ", ".join(f"{reason}: {count}" for reason, count in reasons)
-    final = {user for (user, _), made in failed.items() if made.final}
-    tries = max(made.tries for made in failed.values())
-    after = "1 try" if tries == 1 else f"{tries} tries"
-    said = f"profiles: {len(lost):,} of {len(users):,} users failed after {after} ({named}); "
-    said += f"the other {len(users) - len(lost):,} are kept."
-    said += f" {len(final):,} would fail again in the same way with this model and these settings." if final else ""
-    return said + (f" To ask for {len(lost - final):,} again: {again}." if lost - final else "")
+    users, lost = len({user for user, _ in outcomes}), {user for user, _ in failed}
+    final, tries = {user for user, made in failed if made.final}, max(made.tries for _, made in failed)
+    reasons = Counter(made.reason for _, made in failed).most_common()
+    return (
+        f"profiles: {len(lost):,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
+        f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - len(lost):,} are kept."
+        + f" {len(final):,} would fail again in the same way with this model and these settings." * bool(final)
+        + f" To ask for {len(lost - final):,} again: {again}." * bool(lost - final)
+    )
 
 
-def table_of(outcomes: dict[Owner, Profile | Failure]) -> pd.DataFrame:
+def table_of(outcomes: Outcomes) -> pd.DataFrame:
     """Tabulate the profiles, one row per user and part; a user with a failed part is left out."""
     lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
-    rows = [vars(made) for (user, _), made in sorted(outcomes.items()) if user not in lost]
-    return pd.DataFrame(rows, columns=list(Profile.__dataclass_fields__))
+    rows = [(*owner, *vars(made).values()) for owner, made in sorted(outcomes.items()) if owner[0] not in lost]
+    return pd.DataFrame(rows, columns=["user", "part", *Answer.__dataclass_fields__])
 
 
 def file_name(llm: str) -> str:
     """Write an LLM's name as it can stand in the name of a file."""
-    return "".join(character if character.isalnum() or character in ".-_" else "-" for character in llm)
+    return re.sub(r"[^\w.-]", "-", llm)
 
 
 def shipped_path(dataset: str, llm: str, style: str, strategy: str) -> Path:
     """Where the profiles that come with the book stand; a strategy other than `plain` is part of the name."""
-    parts = [file_name(llm), style] if strategy == "plain" else [file_name(llm), style, strategy]
-    return data_dir() / "profiles" / dataset / f"{'-'.join(parts)}.parquet"
+    stem = f"{file_name(llm)}-{style}" + (f"-{strategy}" if strategy != "plain" else "")
+    return data_dir() / "profiles" / dataset / f"{stem}.parquet"
 
 
 def named(stem: str) -> tuple[str, str, str]:
-    """Read model, style and strategy from the name of a file of shipped profiles.
-
-    Raises:
-        UserError: it has another form.
-    """
-    found = re.fullmatch(f"(.+)-({'|'.join(SAMPLING)})(?:-({'|'.join(STRATEGIES)}))?", stem)
-    if not found:
+    """Read model, style and strategy from the name of a file of shipped profiles; UserError if it has another form."""
+    match = re.fullmatch(f"(.+)-({'|'.join(SAMPLING)})(?:-({'|'.join(STRATEGIES)}))?", stem)
+    if not match:
         raise UserError(f"{stem}.parquet: expected <llm>-<style>.parquet or <llm>-<style>-<strategy>.parquet.")
-    return found[1], found[2], found[3] or "plain"
+    return match[1], match[2], match[3] or "plain"
 
 
 def worded(style: str, strategy: str) -> str:
@@ -253,30 +203,18 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
     """Shipped profiles of a file that answer what would be asked of the present training events: user, part, text.
 
     Others were written from another split, whose training events may be test events now. Every step of a strategy must
-    fit: it is played again with the answers of the file.
-
-    Args:
-        path: its name says which model wrote in which style, by which strategy.
-        context: tokens that a style other than `grounded` may use; its prompts need the model's tokenizer.
-        llm: the preset's; a file may be its own, in whose name not every character can stand.
-
-    Raises:
-        UserError: the file's name has another form, the model is not known, or its tokenizer is not at hand.
+    fit: it is played again with the answers of the file. `llm` is the preset's: a file name may not hold all of a name.
     """
     model, style, strategy = named(path.stem)
     model = llm if file_name(llm) == model else model
     _, task = task_of(artifacts, model, style, strategy, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
-    told = {user_id for user_id, *_ in known}
-    task = replace(task, histories={user: task.histories[user] for user in task.histories if task.ids[user] in told})
-
-    def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
-        return dict.fromkeys((asked.key for asked in questions), NOT_SHIPPED) | shipped(known, questions)
-
-    return table_of(write(task, ask))[["user", "part", "text"]]
+    covered = {user_id for user_id, *_ in known}
+    task = replace(task, histories={user: read for user, read in task.histories.items() if task.ids[user] in covered})
+    return table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))[["user", "part", "text"]]
 
 
 def ask_now(llm: LLM, questions: list[Question]) -> list[str]:
     """Ask without looking into any store; the texts, in the order of the questions, empty where there is none."""
-    answers = dict(llm.answers([asked.messages for asked in questions], questions[0].sampling))
+    answers = dict(llm.answers([question.messages for question in questions], questions[0].sampling))
     return [getattr(answers[index], "text", "") for index in range(len(questions))]

@@ -3,14 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from importlib import resources
-
-import pandas as pd
 
 from seqdistill.io import UserError
 from seqdistill.profiles.chat import Messages, Sampling
-from seqdistill.profiles.facts import WORDING, facts_text
 
 ASPECTS = {
     "preferences": "what this person likes and dislikes.",
@@ -23,6 +20,7 @@ SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chan
     "long": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 700},
 }
 CHAT_TOKENS = 16  # per message, for the marks that a chat template puts around it
+LEAST = 128  # tokens that a history must have room for
 
 
 class TooLong(UserError):
@@ -30,19 +28,15 @@ class TooLong(UserError):
 
 
 def sampling_of(style: str, seed: int = 0) -> Sampling:
-    """Sampling settings of a style.
-
-    Raises:
-        UserError: there is no such style.
-    """
+    """Sampling settings of a style; UserError if there is no such style."""
     if style not in SAMPLING:
         raise UserError(f'profiles: "{style}" is not a style; choose one of {", ".join(SAMPLING)}.')
-    return {**SAMPLING[style], "seed": seed}
+    return SAMPLING[style] | {"seed": seed}
 
 
-@lru_cache
+@cache
 def prompt_file(name: str) -> str:
-    """Text of a file in prompts/."""
+    """Text of a file in templates/."""
     return resources.files("seqdistill.profiles").joinpath("templates", f"{name}.txt").read_text("utf-8")
 
 
@@ -57,24 +51,9 @@ def filled(text: str, values: dict[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
 
 
-def remembered(count: Callable[[Sequence[str]], list[int]]) -> Callable[[Sequence[str]], list[int]]:
-    """Count the tokens of a text once, however often it is asked for."""
-    known: dict[str, int] = {}
-
-    def counted(texts: Sequence[str]) -> list[int]:
-        new = list(dict.fromkeys(text for text in texts if text not in known))
-        known.update(zip(new, count(new), strict=True) if new else ())
-        return [known[text] for text in texts]
-
-    return counted
-
-
 @dataclass(frozen=True)
 class Prompts:
-    """What one domain and style ask a model.
-
-    `budget` is what a prompt's history may take, in tokens of `count` (texts -> tokens of each).
-    """
+    """What one domain and style ask; `budget`: tokens of a prompt's history, as `count` counts them in each text."""
 
     domain: str
     style: str
@@ -82,25 +61,14 @@ class Prompts:
     count: Callable[[Sequence[str]], list[int]]
 
     def ask(self, task: str, **values: str) -> Messages:
-        """Compose one chat: the style's system message, and the user message of a task (its file in prompts/)."""
+        """Compose one chat: the style's system message, and the user message of a task (its file in templates/)."""
         system, *rest = template(f"{self.domain}-{self.style}")
         if task != "history":
             rest = [{"role": "user", "content": prompt_file(task).strip()}]
-        return [
-            {**message, "content": filled(message["content"], values)} if message["role"] == "user" else message
-            for message in [system, *rest]
-        ]
-
-    def grounded(self, history: pd.DataFrame) -> Messages:
-        """Compose the one chat of style `grounded`."""
-        return self.ask("history", facts=facts_text(history, WORDING.get(self.domain, {})))
+        return [{**message, "content": filled(message["content"], values)} for message in [system, *rest]]
 
     def chunks(self, texts: list[str], budget: int | None = None) -> list[list[str]]:
-        """Cut texts, in order, into as few runs as fit the budget.
-
-        Raises:
-            TooLong: a single text does not fit.
-        """
+        """Cut texts, in order, into as few runs as fit the budget; TooLong if a single text does not fit."""
         room, runs, used = self.budget if budget is None else budget, [], 0
         for text, tokens in zip(texts, self.count([f"{text}\n" for text in texts]), strict=True):
             if tokens > room:
@@ -114,23 +82,25 @@ class Prompts:
 
 
 def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence[str]], list[int]]) -> Prompts:
-    """Prompts of a domain and style, for a model with `context` tokens.
+    """Prompts of a domain and style, for a model with `context` tokens; UserError if these are too few for a history.
 
-    Args:
-        count: counts the tokens of texts; not called here for style `grounded`, whose facts always fit.
-
-    Raises:
-        UserError: the style is not known, or the context leaves no room for a history.
+    `count` (texts -> tokens of each) is called once a text, and not at all here for `grounded`: facts always fit.
     """
-    sampling = sampling_of(style)
+    sampling, known = sampling_of(style), {}
+
+    def counted(texts: Sequence[str]) -> list[int]:
+        new = list(dict.fromkeys(text for text in texts if text not in known))
+        known.update(zip(new, count(new), strict=True) if new else ())
+        return [known[text] for text in texts]
+
     if style == "grounded":
-        return Prompts(domain, style, context, remembered(count))
+        return Prompts(domain, style, context, counted)
     parts = [message["content"] for message in template(f"{domain}-{style}")]
     parts.append(max((prompt_file(name) for name in ("merge", "update", "aspect")), key=len))
     budget = context - int(sampling["max_tokens"]) - sum(count(parts)) - CHAT_TOKENS * len(parts)
-    if budget < 128:
+    if budget < LEAST:
         raise UserError(
             f'profiles: a context of {context} tokens leaves {budget} for the history in style "{style}"; '
-            f"at least {context - budget + 128} are needed."
+            f"at least {context - budget + LEAST} are needed."
         )
-    return Prompts(domain, style, budget, remembered(count))
+    return Prompts(domain, style, budget, counted)

@@ -7,14 +7,11 @@ from seqdistill.profiles.answers import Store
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.facts import histories
 
-ITEMS = pd.DataFrame(
-    {
-        "item": range(1, 31),
-        "title": [f"Film {i}" for i in range(1, 31)],
-        "categories": ["Drama|Crime", "Comedy", "Horror"] * 10,
-        "year": range(1971, 2001),
-    }
-)
+ITEMS = pd.DataFrame({"item": range(1, 31), "title": [f"Film {i}" for i in range(1, 31)], "year": range(1971, 2001)})
+ITEMS["categories"] = ["Drama|Crime", "Comedy", "Horror"] * 10
+GOOD = "This is a viewer of the films that are in the history and of others."
+STRATEGIES = [("grounded", "plain"), ("short", "plain"), ("short", "agg_after")]
+STRATEGIES += [("long", "agg_with"), ("short", "several")]
 
 
 class Parrot:
@@ -38,9 +35,6 @@ class Parrot:
         return [self.per_word * len(text.split()) for text in texts]
 
 
-GOOD = "This is a viewer of the films that are in the history and of others."
-
-
 def task(events, items=ITEMS, style="grounded", strategy="plain", context=4096, model=None):
     model = model or Parrot()
     found = histories(events[events["split"] == "train"], items)
@@ -58,25 +52,10 @@ def written(given, model, path):
     return profiles.write(given, profiles.asker(lambda: model, Store(path), {}))
 
 
-STRATEGIES = [
-    ("grounded", "plain"),
-    ("short", "plain"),
-    ("short", "agg_after"),
-    ("long", "agg_with"),
-    ("short", "several"),
-]
-
-
 def small(style="short", budget=1000):
     return prompting.Prompts("movies", style, budget, Parrot().count_tokens)
 
 
 def long_history(events=120):
-    return pd.DataFrame(
-        {
-            "title": [f"T{number:03}" for number in range(events)],
-            "categories": [["a b c d e f g h i j k l m n o p q r s t"]] * events,
-            "value": 4.0,
-            "year": float("nan"),
-        }
-    )
+    history = pd.DataFrame({"title": [f"T{number:03}" for number in range(events)], "value": 4.0, "year": float("nan")})
+    return history.assign(categories=[["a b c d e f g h i j k l m n o p q r s t"]] * events)
