@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import jupytext
 import nbformat
@@ -54,6 +55,17 @@ def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.Notebo
     return CoalesceStreamsPreprocessor().preprocess(notebook, {})[0]
 
 
+@contextmanager
+def terminal() -> Iterator[TextIO]:
+    """Yield stderr, which leads nowhere for new processes: papermill passes on what a kernel and its workers print."""
+    with os.fdopen(os.dup(2), "w") as stderr, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield stderr
+        finally:
+            os.dup2(stderr.fileno(), 2)
+
+
 def execute(chapter: str, preset: str) -> None:
     """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and puts the failed one apart."""
     if chapter not in chapters():
@@ -64,7 +76,7 @@ def execute(chapter: str, preset: str) -> None:
     target = outputs_dir(preset) / f"{chapter}.ipynb"
     failed = target.parent / "failed" / target.name
     source.metadata = nbformat.from_dict(METADATA)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, terminal() as stderr:
         before, after = f"{folder}/before.ipynb", f"{folder}/after.ipynb"
         nbformat.write(source, before)
         try:
@@ -74,10 +86,9 @@ def execute(chapter: str, preset: str) -> None:
                 values,
                 kernel_name="python3",
                 progress_bar=False,
-                stderr_file=sys.stderr,
+                stderr_file=stderr,
                 cwd=str(presets.TEXT.parent),
-                # what workers and C code print goes to the terminal as it is, and not twice
-                extra_arguments=["--log-level=40", "--IPKernelApp.capture_fd_output=False"],
+                extra_arguments=["--log-level=40"],
             )
         except PapermillExecutionError as error:
             failed.parent.mkdir(parents=True, exist_ok=True)
