@@ -1,4 +1,4 @@
-"""The book's machinery: execute a chapter (jupytext -> papermill -> nbconvert), fetch weights, write profiles, publish."""
+"""The book's machinery: execute a chapter (jupytext -> papermill -> nbconvert), weights, profiles, publish."""
 
 import argparse
 import os
