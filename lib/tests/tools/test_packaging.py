@@ -86,3 +86,18 @@ def test_the_wheel_carries_prompts_and_data_files(core):
     names = {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in (".txt", ".yaml", ".typed")}
     packed = {str(path.relative_to(core / "seqdistill")) for path in (core / "seqdistill").rglob("*") if path.is_file()}
     assert names <= packed and len(names) > 10
+
+
+def test_two_set_ups_at_once_build_once(tmp_path):
+    """env.py in a project of its own whose "venv" is a script that notes that it ran."""
+    (tmp_path / "lib" / "tools").mkdir(parents=True)
+    code = (ROOT / "lib" / "tools" / "env.py").read_text()
+    build = "import os, time; os.makedirs('.venv', exist_ok=True); print('built', file=open('log', 'a')); time.sleep(1)"
+    start, end = code.index("COMMANDS = ["), code.index("\nif __name__")
+    code = f"{code[:start]}COMMANDS = [[sys.executable, '-c', {build!r}]]\n{code[end:]}"
+    (tmp_path / "lib" / "tools" / "env.py").write_text(code)
+    for name in ("requirements.lock", "requirements.hashes", "pyproject.toml"):
+        (tmp_path / "lib" / name).write_text("")
+    both = [subprocess.Popen([sys.executable, str(tmp_path / "lib" / "tools" / "env.py")]) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert (tmp_path / "log").read_text() == "built\n" and (tmp_path / ".venv" / "ready").exists()
