@@ -4,9 +4,12 @@ import errno
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pyarrow as pa
@@ -37,10 +40,17 @@ def display_path(path: Path) -> str:
 
 
 def announce(line: str) -> None:
-    """Report progress of long work: to the file that a headless execution echoes, or nowhere in JupyterLab."""
-    if log := os.environ.get("SEQDISTILL_LOG"):
-        with open(log, "a") as out:
-            out.write(f"{line}\n")
+    """Report progress of long work on stderr where the run is headless; in JupyterLab tqdm shows it."""
+    if os.environ.get("SEQDISTILL_HEADLESS"):
+        print(line, file=sys.stderr, flush=True)
+
+
+def require(module: str, extra: str) -> ModuleType:
+    """Import a module of an optional dependency, or name the line that installs it."""
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise UserError(f'{error.name} is not installed; `pip install "./lib[{extra}]"` installs it.') from None
 
 
 def digest(value: object) -> str:

@@ -10,9 +10,12 @@ mathjax = Path(find_spec("sphinx-mathjax-offline").origin).parent / "static" / "
 project = "Sequential recommenders, taught by an LLM and served without it"
 html_title = project
 language = "en"
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
+extensions = ["myst_nb", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinxcontrib.bibtex"]
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
+
+package = Path(find_spec("seqdistill").origin).parent
+apidoc_modules = [{"path": str(package), "destination": "api", "separate_modules": True, "module_first": True}]
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}

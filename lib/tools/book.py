@@ -1,4 +1,4 @@
-"""Execute one notebook: text -> strict parameters -> papermill -> a whole, normalised notebook, or the old one."""
+"""The book's machinery: execute a chapter (jupytext -> papermill -> nbconvert), weights, profiles, publish."""
 
 import argparse
 import os
@@ -6,12 +6,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TextIO
 
 import jupytext
 import nbformat
@@ -21,6 +21,7 @@ import presets
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values, values_of
 from seqdistill.config import did_you_mean
@@ -44,51 +45,48 @@ METADATA = {
 
 
 def normalised(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
-    """Drop what differs between equal executions: times, versions, paths, ids."""
+    """Drop what differs between equal executions: times, versions, ids, where streams were cut, reports of progress."""
     notebook.metadata = nbformat.from_dict(METADATA)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"{chapter}-{number:02}"
         cell.metadata = {"tags": cell.metadata.tags} if cell.metadata.get("tags") else {}
         if cell.cell_type == "code":
-            cell.outputs = joined(cell.outputs)
-    return notebook
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+    return CoalesceStreamsPreprocessor().preprocess(notebook, {})[0]
 
 
-def joined(outputs: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
-    """Join neighbouring outputs of one stream: where they were cut is a matter of timing."""
-    found: list[nbformat.NotebookNode] = []
-    for output in outputs:
-        if found and output.output_type == "stream" and found[-1].get("name") == output.name:
-            found[-1].text += output.text
-        else:
-            found.append(output)
-    return found
+@contextmanager
+def terminal() -> Iterator[TextIO]:
+    """Yield stderr, which leads nowhere for new processes: papermill passes on what a kernel and its workers print."""
+    with os.fdopen(os.dup(2), "w") as stderr, open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield stderr
+        finally:
+            os.dup2(stderr.fileno(), 2)
 
 
 def execute(chapter: str, preset: str) -> None:
-    """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and keeps the failed one apart.
-
-    Raises:
-        UserError: the chapter, preset or a parameter does not exist, or a cell failed.
-    """
+    """Execute one chapter into outputs/<preset>; a failure leaves the former notebook and puts the failed one apart."""
     if chapter not in chapters():
         raise UserError(f'"{chapter}" is not a notebook{did_you_mean(chapter, chapters())}.')
     source = jupytext.read(presets.TEXT / f"{chapter}.py")
-    changed = preset_values(preset, chapter, parameters(source))
-    os.environ.update(HEADLESS)
-    home = outputs_dir(preset)
-    target, failed = home / f"{chapter}.ipynb", home / "failed" / f"{chapter}.ipynb"
+    values = preset_values(preset, chapter, parameters(source))
+    os.environ.update({**HEADLESS, "SEQDISTILL_HEADLESS": "1"})
+    target = outputs_dir(preset) / f"{chapter}.ipynb"
+    failed = target.parent / "failed" / target.name
     source.metadata = nbformat.from_dict(METADATA)
-    with tempfile.TemporaryDirectory() as folder, echoed(Path(folder) / "log"):
-        before, after = Path(folder) / "before.ipynb", Path(folder) / "after.ipynb"
+    with tempfile.TemporaryDirectory() as folder, terminal() as stderr:
+        before, after = f"{folder}/before.ipynb", f"{folder}/after.ipynb"
         nbformat.write(source, before)
         try:
             papermill.execute_notebook(
                 before,
                 after,
-                changed,
+                values,
                 kernel_name="python3",
                 progress_bar=False,
+                stderr_file=stderr,
                 cwd=str(presets.TEXT.parent),
                 extra_arguments=["--log-level=40"],
             )
@@ -99,38 +97,13 @@ def execute(chapter: str, preset: str) -> None:
             raise UserError(f"{chapter}: {what} (the failed notebook is {display_path(failed)})") from None
         except DeadKernelError:
             raise UserError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
-        done = normalised(nbformat.read(after, as_version=4), chapter)
+        notebook = normalised(nbformat.read(after, as_version=4), chapter)
     with atomic_write(target) as temporary:
-        nbformat.write(done, temporary)
+        nbformat.write(notebook, temporary)
+    resources = {"metadata": {"name": notebook.cells[0].source.splitlines()[0].lstrip("# ")}}
     with atomic_write(target.with_suffix(".html")) as temporary:
-        resources = {"metadata": {"name": done.cells[0].source.splitlines()[0].lstrip("# ")}}
-        temporary.write_text(HTMLExporter().from_notebook_node(done, resources)[0])
+        temporary.write_text(HTMLExporter().from_notebook_node(notebook, resources)[0])
     failed.unlink(missing_ok=True)
-
-
-class echoed:
-    """While a chapter executes, print what the library reports through `artifacts.say`."""
-
-    def __init__(self, log: Path):
-        self.log, self.stop = log, threading.Event()
-        self.thread = threading.Thread(target=self.follow, daemon=True)
-
-    def __enter__(self) -> None:
-        self.log.touch()
-        os.environ["SEQDISTILL_LOG"] = str(self.log)
-        self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-        self.thread.join()
-        del os.environ["SEQDISTILL_LOG"]
-
-    def follow(self) -> None:
-        """Print new lines until told to stop."""
-        with self.log.open() as lines:
-            while not self.stop.wait(0.5):
-                for line in lines:
-                    print(f"  {line.rstrip()}", flush=True)
 
 
 def profile_task(preset: str, values: dict) -> tuple[Path, profiles.Task]:
@@ -145,9 +118,6 @@ def weights(preset: str) -> None:
     """Fetch the weights that 02-profiles asks: live, and (once 01-data is there) for users without a profile.
 
     A model of the hub is always fetched: notebooks run with HF_HUB_OFFLINE, and the keys of answers need its files.
-
-    Raises:
-        UserError: no source gave them.
     """
     values = values_of(preset, "02-profiles")
     kind, model = parts_of(values["llm"])
@@ -175,10 +145,7 @@ def write_profiles(preset: str, fresh: bool) -> None:
     """Answer 02's questions and ship the answers.
 
     `fresh` asks all of them again, into a store of its own that lives until all answers are shipped: a run that was
-    killed, or in which users failed, goes on where it was.
-
-    Raises:
-        UserError: the weights are not here.
+    killed, or in which users failed, resumes.
     """
     values = values_of(preset, "02-profiles")
     if parts_of(values["llm"])[0] == "gguf":
@@ -218,20 +185,36 @@ def nbval(preset: str) -> int:
 
 @contextmanager
 def alone(preset: str) -> Iterator[None]:
-    """Keep a preset's outputs to this process.
-
-    Raises:
-        UserError: another process is at work there.
-    """
+    """Lock a preset's outputs, or stop where another process is at work there."""
     path = outputs_dir(preset) / "artifacts" / "lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(path, timeout=0):
             yield
     except Timeout:
-        raise UserError(
-            f"{display_path(path.parents[1])}: another `make` is at work there; run this again when it is done."
-        ) from None
+        where = display_path(path.parents[1])
+        raise UserError(f"{where}: another `make` is at work there; run this again when it is done.") from None
+
+
+def act(action: str, chapter: str, preset: str, fresh: bool) -> None:
+    """Do what the command line asks."""
+    if action == "execute":
+        (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
+        start = time.monotonic()
+        print(f"{chapter} ({preset})", flush=True)
+        execute(chapter, preset)
+        print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
+    elif action == "publish":
+        pages.publish(preset)
+    elif action == "pages":
+        pages.build(preset, ROOT / "build" / "book")
+        print("build/book/index.html", flush=True)
+    elif action == "weights":
+        weights(preset)
+    elif action == "profiles":
+        write_profiles(preset, fresh)
+    else:
+        sys.exit(nbval(preset))
 
 
 def main() -> None:
@@ -241,41 +224,20 @@ def main() -> None:
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--fresh", action="store_true")
-    given = parser.parse_args()
+    options = parser.parse_args()
     try:
-        check_preset(given.preset)
-        with alone(given.preset):
-            act(given)
+        check_preset(options.preset)
+        with alone(options.preset):
+            act(**vars(options))
     except UserError as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
-        sys.exit("Stopped. What is finished is kept: the same command goes on from there.")
+        sys.exit("Stopped. What is finished is kept: the same command resumes.")
     except OSError as error:
         if not (why := unwritable(error)):
             raise
-        name = display_path(Path(error.filename)) if error.filename else given.chapter or given.action
+        name = display_path(Path(error.filename)) if error.filename else options.chapter or options.action
         sys.exit(f"{name}: {why}; the previous outputs are as they were.")
-
-
-def act(given: argparse.Namespace) -> None:
-    """Do what the command line asks."""
-    if given.action == "execute":
-        (outputs_dir(given.preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
-        start = time.monotonic()
-        print(f"{given.chapter} ({given.preset})", flush=True)
-        execute(given.chapter, given.preset)
-        print(f"{given.chapter}: {time.monotonic() - start:.0f} s", flush=True)
-    elif given.action == "publish":
-        pages.publish(given.preset)
-    elif given.action == "pages":
-        pages.build(given.preset, ROOT / "build" / "book")
-        print("build/book/index.html", flush=True)
-    elif given.action == "weights":
-        weights(given.preset)
-    elif given.action == "profiles":
-        write_profiles(given.preset, given.fresh)
-    else:
-        sys.exit(nbval(given.preset))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-import errno
+"""The executor on a book of one small chapter, presets that are wrong, and two processes at once."""
+
+import os
+import subprocess
+import sys
 
 import book
 import nbformat
 import presets
 import pytest
-from seqdistill import io as artifacts
-from seqdistill.io import UserError
+from filelock import FileLock
+from seqdistill.io import ROOT, UserError
 
 TEXT = """# %% tags=["parameters"]
 preset = "default"
@@ -13,30 +17,57 @@ alpha = 0.4
 epochs = 3
 
 # %%
-from seqdistill.io import UserError
+import time
+from joblib import Parallel, delayed
+from seqdistill.io import UserError, announce
 if epochs == 13:
     raise UserError("thirteen epochs are too many.")
-if epochs == 0:
-    1 / 0
+announce("from the kernel")
+Parallel(2)(delayed(announce)(f"from worker {number}") for number in range(2))
 print(preset, alpha * epochs)
+time.sleep(0.5)  # a line that arrives when the cell is done is lost
+print("again")
 """
 
 
 @pytest.fixture
 def house(tmp_path, monkeypatch):
-    text, named = tmp_path / "text", tmp_path / "presets"
-    text.mkdir(), named.mkdir()
-    (text / "04-distillation.py").write_text(TEXT)
-    (named / "default.yaml").write_text("")
-    monkeypatch.setattr(presets, "TEXT", text)
-    monkeypatch.setattr(presets, "PRESETS", named)
+    for folder in ("text", "presets"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.setattr(presets, folder.upper(), tmp_path / folder)
+    (tmp_path / "text" / "04-distillation.py").write_text(TEXT)
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
-    return tmp_path
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
+
+    def preset(text):
+        (tmp_path / "presets" / "mine.yaml").write_text(text)
+
+    return preset
 
 
-def preset(house, text, name="mine"):
-    (house / "presets" / f"{name}.yaml").write_text(text)
-    return name
+def test_execution_is_repeated_byte_for_byte_and_a_failure_leaves_the_former_notebook(
+    house, tmp_path, monkeypatch, capfd
+):
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")  # with it a kernel does not pass on what its workers print
+    path, runs = tmp_path / "outputs" / "mine" / "04-distillation.ipynb", []
+    house("04-distillation: {alpha: 1, epochs: 5}")
+    for _ in range(2):
+        book.execute("04-distillation", "mine")
+        runs.append(path.read_bytes())
+    assert runs[0] == runs[1]
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert [(output.name, output.text) for output in notebook.cells[-1].outputs] == [("stdout", "mine 5\nagain\n")]
+    assert [cell.execution_count for cell in notebook.cells] == [1, 2, 3]
+    assert "mine 5" in path.with_suffix(".html").read_text()
+    printed = capfd.readouterr().err
+    assert all(f"from {name}\n" in printed for name in ("the kernel", "worker 0", "worker 1"))
+    house("04-distillation: {epochs: 13}")
+    with pytest.raises(UserError, match=r"^04-distillation: thirteen epochs are too many"):
+        book.execute("04-distillation", "mine")
+    assert path.read_bytes() == runs[0]
+    failed = nbformat.read(path.parent / "failed" / path.name, as_version=4)
+    assert [output.ename for output in failed.cells[-1].outputs] == ["UserError"]
 
 
 @pytest.mark.parametrize(
@@ -49,117 +80,49 @@ def preset(house, text, name="mine"):
         ("04-distillation: {alpha: null}", "expected float"),
         ("04-distillation: {preset: default}", "follows from the file's name"),
         ("04-distillation: 3", "expected sections"),
-        (
-            "04-distillation: {alpha: 0.2}\n04-distillation: {alpha: 0.3}",
-            "line 2 names '04-distillation' a second time",
-        ),
+        ("04-distillation: {alpha: 0.2}\n04-distillation: {alpha: 1}", "line 2 names '04-distillation' a second time"),
         ("04-distillation: {alpha: 0.2, alpha: 0.2}", "line 1 names 'alpha' a second time"),
         ("{", "not valid YAML"),
     ],
 )
-def test_a_wrong_preset_stops_before_anything_runs(house, text, message):
+def test_a_wrong_preset_stops_before_anything_runs(house, tmp_path, text, message):
+    house(text)
     with pytest.raises(UserError) as caught:
-        book.execute("04-distillation", preset(house, text))
+        book.execute("04-distillation", "mine")
     assert message in str(caught.value) and str(caught.value).startswith("preset mine.yaml: ")
-    assert not (house / "outputs").exists()
+    assert not (tmp_path / "outputs").exists()
+    with pytest.raises(UserError, match=r'"mien" is not a preset \(did you mean "mine"\?\)'):
+        book.execute("04-distillation", "mien")
 
 
-def test_an_unknown_preset_is_named(house):
-    with pytest.raises(UserError, match='"defualt" is not a preset \\(did you mean "default"\\?\\)'):
-        book.execute("04-distillation", "defualt")
+def command(outputs):
+    call = [sys.executable, str(ROOT / "lib" / "tools" / "book.py"), "execute", "01-data", "--preset", "smoke"]
+    environment = {**os.environ, "SEQDISTILL_OUTPUTS": str(outputs)}
+    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_parameters_reach_the_notebook_and_equal_runs_are_equal_bytes(house):
-    name = preset(house, "04-distillation: {alpha: 1, epochs: 5}")
-    book.execute("04-distillation", name)
-    path = house / "outputs" / "mine" / "04-distillation.ipynb"
-    first, page = path.read_bytes(), path.with_suffix(".html").read_text()
-    notebook = nbformat.read(path, as_version=4)
-    nbformat.validate(notebook)
-    assert notebook.cells[-1].outputs[0].text == "mine 5\n" and "mine 5" in page
-    assert [cell.execution_count for cell in notebook.cells] == [1, 2, 3]
-    book.execute("04-distillation", name)
-    assert path.read_bytes() == first
+def test_of_two_makes_at_once_one_gives_way_and_the_lock_ends_with_its_holder(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    (tmp_path / "smoke" / "artifacts").mkdir(parents=True)
+    with FileLock(tmp_path / "smoke" / "artifacts" / "lock"):
+        result = command(tmp_path)
+    assert result.returncode and "another `make` is at work there; run this again when it is done." in result.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
+    for _ in range(2):
+        with book.alone("smoke"), pytest.raises(UserError, match="at work there"), book.alone("smoke"):
+            pass
 
 
-@pytest.mark.parametrize(
-    ("epochs", "says"), [(13, "04-distillation: thirteen epochs are too many."), (0, "ZeroDivisionError")]
-)
-def test_a_failure_keeps_the_last_good_notebook_and_the_failed_one_beside(house, epochs, says):
-    name = preset(house, "04-distillation: {epochs: 5}")
-    book.execute("04-distillation", name)
-    path = house / "outputs" / "mine" / "04-distillation.ipynb"
-    good = path.read_bytes()
-    preset(house, f"04-distillation: {{epochs: {epochs}}}")
-    with pytest.raises(UserError, match=says):
-        book.execute("04-distillation", name)
-    assert path.read_bytes() == good
-    failed = nbformat.read(path.parent / "failed" / path.name, as_version=4)
-    assert any(output.output_type == "error" for cell in failed.cells for output in cell.get("outputs", []))
+def test_outputs_that_cannot_be_written_are_one_sentence(tmp_path):
+    def flag(sign):
+        return subprocess.run(["chattr", f"{sign}i", tmp_path], capture_output=True, check=False).returncode
 
-
-def test_a_full_disk_is_one_sentence_and_leaves_the_file(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("old")
-    with pytest.raises(UserError, match=r"table.csv: the disk is full"), artifacts.atomic_write(path) as temporary:
-        temporary.write_text("half")
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
-
-
-def test_stale_and_damaged_artifacts_are_named(tmp_path, events):
-    path = tmp_path / "events.parquet"
-    artifacts.save_table(events, path, "made from a")
-    assert artifacts.load_table(path, "made from a").equals(events)
-    with pytest.raises(UserError, match="stale"):
-        artifacts.load_table(path, "made from b")
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="damaged"):
-        artifacts.load_table(path)
-    with pytest.raises(UserError, match="no such file"):
-        artifacts.load_table(tmp_path / "none.parquet")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        (
-            "04-distillation: {sasrec: {student: {head: 2}}}",
-            '"head" is not a setting of ModelConfig (did you mean "heads"?)',
-        ),
-        ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting of TrainConfig (did you mean "epochs"?)'),
-        ("01-data: {protocol: leave_one}", "leave_one"),
-        ("02-profiles: {style: grounde}", '"grounde" is not a style'),
-        ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
-        ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
-        ("03-embeddings: {everyone: [profile]}", "'profile' is not a teacher without an LLM"),
-        ("04-distillation: {arms: [shuffled]}", "'shuffled' is not a teacher without an LLM"),
-        ("04-distillation: {sasrec: {}}", "\"student\" of 05 is 'SASRec'; 04 trains BERT4Rec"),
-        ("06-cold-start: {lead: GRU}", "\"lead\" of 06 is 'GRU'; 04 trains SASRec, BERT4Rec"),
-        ("04-distillation: {sasrec: {student: 3}}", 'SASRec: "student" = 3: settings are expected'),
-        ("04-distillation: {forms: [distiled]}", "\"forms\" of 04 names 'distiled'"),
-        ("04-distillation: {forms: [GRU distilled]}", "\"forms\" of 04 names 'GRU distilled'"),
-        ("04-distillation: {forms: [BERT4Rec distilled], bert4rec: {}}", "04 names 'BERT4Rec distilled'"),
-        ("04-distillation: {forms: [SASRec BERT4Rec distilled]}", "04 names 'SASRec BERT4Rec distilled'"),
-        ("04-distillation: {seeds: []}", '"seeds" of 04 is []; whole numbers'),
-        ("04-distillation: {seeds: [0, 0]}", '"seeds" of 04 is [0, 0]; whole numbers'),
-        ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
-    ],
-)
-def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):
-    (tmp_path / "mine.yaml").write_text(text)
-    monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    with pytest.raises(UserError) as caught:
-        presets.check_preset("mine")
-    assert message in str(caught.value)
-
-
-def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
-    (tmp_path / "mine.yaml").write_text("")
-    monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    presets.check_preset("mine")
-
-
-def test_pieces_of_one_stream_are_joined():
-    pieces = [nbformat.v4.new_output("stream", name=name, text=text) for name, text in zip("aab", "xyz", strict=True)]
-    assert [(output.name, output.text) for output in book.joined(pieces)] == [("a", "xy"), ("b", "z")]
+    tmp_path.chmod(0o500)
+    if os.geteuid() == 0 and flag("+"):
+        pytest.skip("root may write everywhere on this file system")
+    try:
+        result = command(tmp_path)
+    finally:
+        flag("-")
+        tmp_path.chmod(0o700)
+    assert result.returncode and "it may not be written to" in result.stderr and "Traceback" not in result.stderr

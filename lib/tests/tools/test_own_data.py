@@ -18,8 +18,8 @@ PRESET = """
 03-embeddings: {components: 4, neighbors: 8, encoder: minilm}
 04-distillation:
   seeds: [0]
-  sasrec: {student: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
-  sasrec_teacher: {share: 0.5}
+  sasrec: {model: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
+  sasrec_teacher: {phase1_fraction: 0.5}
   bert4rec: {}
 06-cold-start: {seeds: [0, 1], new_seeds: [0], weights: [0.0, 1.0], lifts: [0.0, 1.0]}
 07-efficiency: {idgenrec: {layers: 1, width: 16, heads: 2, tag_epochs: 1, recommender_epochs: 1, samples: 32, batch: 16}}

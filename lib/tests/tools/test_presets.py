@@ -10,6 +10,7 @@ import yaml
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, parse, parse_recommender
 from seqdistill.data import splits
+from seqdistill.io import UserError
 from seqdistill.training.loop import examples, step, training_rows
 from seqdistill.training.train import fresh, training_data
 
@@ -76,9 +77,49 @@ PAPER = {  # dim, blocks, heads, dropout, batch, lr, epochs, switch, alpha, beta
 def test_the_papers_settings_stand_in_its_presets(preset, student):
     said = yaml.safe_load((presets.PRESETS / f"{preset}.yaml").read_text())["04-distillation"]
     run, taught = said[student], parse(Distillation, said[f"{student}_teacher"], preset)
-    shape = run["student"]
+    shape = run["model"]
     found = (shape["dim"], shape["blocks"], shape["heads"], shape["dropout"], run["batch"], run["lr"], run["epochs"])
     switch = round(run["epochs"] * taught.phase1_fraction)
     found += (switch, taught.alpha, taught.beta, taught.loss, taught.block - 1, taught.aggregation)
     assert found == PAPER[preset, student]
     assert (run["clip"], run["windows"], shape["length"], taught.gamma) == (0.5, "last", 50, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "04-distillation: {sasrec: {model: {head: 2}}}",
+            '"head" is not a setting of ModelConfig (did you mean "heads"?)',
+        ),
+        ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting of TrainConfig (did you mean "epochs"?)'),
+        ("01-data: {protocol: leave_one}", "leave_one"),
+        ("02-profiles: {style: grounde}", '"grounde" is not a style'),
+        ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
+        ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
+        ("03-embeddings: {everyone: [profile]}", "a teacher without an LLM is 'profile'"),
+        ("04-distillation: {arms: [shuffled]}", "a teacher without an LLM is 'shuffled'"),
+        ("04-distillation: {sasrec: {}}", "\"student\" of 05 is 'SASRec'; choose one of BERT4Rec"),
+        ("06-cold-start: {lead: GRU}", "\"lead\" of 06 is 'GRU'; choose one of SASRec, BERT4Rec"),
+        ("04-distillation: {sasrec: {model: 3}}", 'SASRec: "model" = 3: settings are expected'),
+        ("04-distillation: {forms: [distiled]}", "\"forms\" of 04 is 'distiled'"),
+        ("04-distillation: {forms: [GRU distilled]}", "\"forms\" of 04 is 'GRU distilled'"),
+        ("04-distillation: {forms: [BERT4Rec distilled], bert4rec: {}}", "04 is 'BERT4Rec distilled'"),
+        ("04-distillation: {forms: [SASRec BERT4Rec distilled]}", "04 is 'SASRec BERT4Rec distilled'"),
+        ("04-distillation: {seeds: []}", '"seeds" of 04 is []; whole numbers'),
+        ("04-distillation: {seeds: [0, 0]}", '"seeds" of 04 is [0, 0]; whole numbers'),
+        ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
+    ],
+)
+def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypatch, text, message):
+    (tmp_path / "mine.yaml").write_text(text)
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    with pytest.raises(UserError) as caught:
+        presets.check_preset("mine")
+    assert message in str(caught.value)
+
+
+def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    presets.check_preset("mine")

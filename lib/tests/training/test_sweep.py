@@ -33,9 +33,9 @@ TAUGHT = replace(SMALL, distillation=Distillation())
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
-    return lambda: (tmp_path / "log").read_text()
+def told(capsys, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_HEADLESS", "1")
+    return lambda: capsys.readouterr().err
 
 
 def same(jobs, one, other):
