@@ -8,7 +8,7 @@
 
 # %% tags=["parameters"]
 preset = "default"
-seeds = [0, 1, 2, 3, 4]
+seeds = [0, 1, 2]
 sasrec = {
     "model": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "length": 50},
     "epochs": 16,
