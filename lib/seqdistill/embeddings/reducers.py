@@ -17,7 +17,7 @@ from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from seqdistill.io import UserError, readable, save_with
+from seqdistill.io import UserError, readable, require, save_with
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
@@ -61,7 +61,7 @@ def fit(
                 f"umap: {len(vectors)} vectors are too few for {components} components and {neighbors} neighbours; "
                 "set `components` and `neighbors` of 03-embeddings lower."
             )
-        from umap import UMAP  # compiles for seconds
+        UMAP = require("umap", "text").UMAP  # compiles for seconds
 
         reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
     with warnings.catch_warnings():

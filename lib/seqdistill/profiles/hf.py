@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from seqdistill.io import UserError, digest, file_digest
+from seqdistill.io import UserError, digest, file_digest, require
 from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, fold_system
 
 SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
@@ -15,6 +15,7 @@ def model_folder(name: str) -> Path:
     """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet)."""
     if Path(name).is_dir():
         return Path(name)
+    require("huggingface_hub", "llm")
     from huggingface_hub import constants, snapshot_download
 
     try:
@@ -40,7 +41,8 @@ class Transformers:
 
     def __init__(self, name: str, batch: int = 8):
         import torch
-        from transformers import pipeline
+
+        pipeline = require("transformers", "llm").pipeline
 
         folder, gpu = model_folder(name), torch.cuda.is_available()
         self.name, self.sha256, self.batch = f"transformers:{name}", transformers_sha256(name), batch

@@ -7,7 +7,7 @@ A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `ope
 import os
 from pathlib import Path
 
-from seqdistill.io import UserError, data_dir, digest, file_digest
+from seqdistill.io import UserError, data_dir, digest, file_digest, require
 from seqdistill.profiles.chat import LLM
 
 MODELS = {  # name -> build, sha256 of its GGUF file: from wherever the bytes came, they are the model when it agrees
@@ -58,13 +58,14 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
         from seqdistill.profiles.hf import Transformers
 
         return Transformers(model, parallel)
+    require("openai", "llm")
     from seqdistill.profiles.endpoint import Endpoint, connect
 
     if kind == "openai":
         return Endpoint(name, model_sha256(name), model, parallel, connect())
     if (path := local_weights(name)) is None:
         raise UserError(f"the weights of {name} are not here: run `make weights`.")
-    import xllamacpp
+    xllamacpp = require("xllamacpp", "llm")
 
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = str(path), {name}

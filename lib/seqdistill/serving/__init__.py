@@ -1,0 +1,3 @@
+from seqdistill.io import require
+
+require("onnxruntime", "serve")

@@ -5,11 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from importlib import import_module
 from itertools import product
 from pathlib import Path
 from statistics import median
-from types import ModuleType
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
@@ -21,7 +19,7 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
-from seqdistill.io import UserError, announce, digest, display_path, load_json, load_table
+from seqdistill.io import UserError, announce, digest, display_path, load_json, load_table, require
 from seqdistill.training.train import TrainingData, run_key, train
 
 TRIES = 4
@@ -184,15 +182,6 @@ def kind_of(cluster: str) -> str:
     return kind
 
 
-def extra(module: str, name: str) -> ModuleType:
-    """Import a module that an extra of this package installs."""
-    try:
-        return import_module(module)
-    except ImportError:
-        command = f'pip install -c lib/requirements.lock -e "lib[{name}]"'
-        raise UserError(f"cluster: {module} is not installed; run {command} in the project's folder.") from None
-
-
 @contextmanager
 def connected(cluster: str) -> Iterator[type[Exception]]:
     """Let joblib use a cluster, a process of one thread per core; yield what it raises when a worker is lost.
@@ -211,13 +200,13 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
             yield BrokenProcessPool
     elif kind == "ray":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        ray = extra("ray", "ray")
-        extra("ray.util.joblib", "ray").register_ray()
+        ray = require("ray", "ray")
+        require("ray.util.joblib", "ray").register_ray()
         own = nullcontext() if ray.is_initialized() else ray.init(address, log_to_driver=False, logging_level="ERROR")
         with own, parallel_config("ray", ray_remote_args=ray_share(ray.cluster_resources())):
             yield ray.exceptions.RayError
     else:
-        dask = extra("distributed", "dask")
+        dask = require("distributed", "dask")
         where = {"address": address} if address else {"threads_per_worker": 1, "dashboard_address": None}
         with dask.Client(**where) as client, parallel_config("dask"):
             if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
