@@ -114,9 +114,9 @@ report.show_figure(forest(deep, "Block whose states are compared"), deep, figure
 # %% [markdown]
 # ## 4. How long should phase 1 last?
 #
-# `phase1_fraction` of the epochs have the teacher; with 1 there is no second phase, and `plain` has no first. `patience`
-# ends phase 1 as soon as validation has not improved for two epochs. The fraction of chapter 4 is the row of its block
-# in section 3. Where `patience` ends phase 1 at the same epoch, two rows rank alike.
+# `phase1_fraction` of the epochs have the teacher; with 1 there is no second phase, and `plain` has no first.
+# `patience` ends phase 1 as soon as validation has not improved for two epochs. The fraction of chapter 4 is the row
+# of its block in section 3. Where `patience` ends phase 1 at the same epoch, two rows rank alike.
 
 # %%
 cells = grid(given.taught, phase1_fraction=shares) | {
