@@ -18,12 +18,12 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_growth import SHAPE, grow, grow_users, growth, scan
-from measuring import apart, peak_mb, timed
+from measuring import against_plain, apart, peak_mb, timed
 from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
-from seqdistill.evaluation.significance import by_user, compare, paired
+from seqdistill.evaluation.significance import by_user, compare
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES
@@ -182,19 +182,6 @@ def latency() -> pd.DataFrame:
         print(pd.DataFrame(rows), flush=True)
     folder.cleanup()
     return pd.DataFrame(rows)
-
-
-def against_plain(spent: dict[str, np.ndarray], name: str) -> dict:
-    """Percentiles of a system's milliseconds, and its CPU time over that of `plain`: the geometric mean ratio."""
-    cpu, wall = (1000 * spent[name]).T
-    row = {"requests": REQUESTS}
-    for kind, values in (("wall", wall), ("cpu", cpu)):
-        row |= {f"{kind}_p{q}_ms": float(np.percentile(values, q)) for q in (50, 95, 99)}
-    if name == "plain":
-        return row
-    test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
-    ratios = {"ratio": "delta", "ci_low": "ci_low", "ci_high": "ci_high"}
-    return row | {key: float(np.exp(test[column])) for key, column in ratios.items()} | {"p": test["p"]}
 
 
 def catalogue() -> pd.DataFrame:

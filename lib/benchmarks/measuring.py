@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 
 def peak_mb() -> float:
     """Peak memory of this process so far; on Linux without that of the process that started it, which getrusage keeps."""
@@ -38,3 +41,18 @@ def measured(*command: str) -> dict:
 def apart(*arguments: object) -> dict:
     """Run this very benchmark with arguments in a process of its own."""
     return measured(sys.executable, sys.argv[0], *map(str, arguments))
+
+
+def against_plain(spent: dict[str, np.ndarray], name: str) -> dict:
+    """Percentiles of a system's milliseconds, and its CPU time over that of `plain`: the geometric mean ratio."""
+    from seqdistill.evaluation.significance import paired  # not where memory is measured, nor in a peer's environment
+
+    cpu, wall = (1000 * spent[name]).T
+    row = {"requests": len(cpu)}
+    for kind, values in (("wall", wall), ("cpu", cpu)):
+        row |= {f"{kind}_p{q}_ms": float(np.percentile(values, q)) for q in (50, 95, 99)}
+    if name == "plain":
+        return row
+    test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
+    ratios = {"ratio": "delta", "ci_low": "ci_low", "ci_high": "ci_high"}
+    return row | {key: float(np.exp(test[column])) for key, column in ratios.items()} | {"p": test["p"]}

@@ -118,7 +118,9 @@ def run_key(config: TrainConfig, data: TrainingData) -> str:
     return digest([ENGINE_VERSION, to_dict(config), data.key, tensors])[:16]
 
 
-def train(config: TrainConfig, data: TrainingData, runs: Path, progress: Callable[[str], None] = announce) -> dict:
+def train(
+    config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable[[str], None] = announce
+) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
     Args:
@@ -130,7 +132,7 @@ def train(config: TrainConfig, data: TrainingData, runs: Path, progress: Callabl
     Returns:
         The run's metrics.json (per-epoch history, chosen epoch, validation and test metrics), and its `folder`.
     """
-    folder = runs / run_key(config, data)
+    folder = Path(runs) / run_key(config, data)
     folder.mkdir(parents=True, exist_ok=True)
     machine = PartialState(cpu=not torch.cuda.is_available())
     with FileLock(folder / "lock") if machine.is_main_process else nullcontext():

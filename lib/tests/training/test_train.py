@@ -47,11 +47,7 @@ def test_the_circle_is_learned(data, tmp_path, setting):
 
 def test_adamw_is_torchs_and_leaves_alone_what_has_no_gradient():
     torch.manual_seed(0)
-    ours = [
-        torch.nn.Parameter(torch.randn(3, 2)),
-        torch.nn.Parameter(torch.randn(4)),
-        torch.nn.Parameter(torch.ones(1)),
-    ]
+    ours = [torch.nn.Parameter(weight) for weight in (torch.randn(3, 2), torch.randn(4), torch.ones(1))]
     theirs = [torch.nn.Parameter(weight.detach().clone()) for weight in ours]
     mine, torchs = AdamW(ours, 0.1, 0.01), torch.optim.AdamW(theirs, weight_decay=0.01, fused=True)
     for number in range(5):

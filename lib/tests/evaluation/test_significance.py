@@ -1,0 +1,146 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+from seqdistill.evaluation.significance import by_seed, by_user, compare, holm, paired
+from seqdistill.io import UserError
+
+
+def test_paired_finds_a_planted_gain_and_not_a_null_one():
+    rng = np.random.default_rng(0)
+    users = pd.Series(rng.random(300))
+    base = [users + 0.01 * rng.standard_normal(300) for _ in range(3)]
+    better = [values + 0.05 + 0.01 * rng.standard_normal(300) for values in base]
+    found = paired(better, base)
+    assert found["ci_low"] > 0.048 and found["p"] < 0.001 and found["delta"] == pytest.approx(0.05, abs=0.002)
+    null = paired([values + 0.1 * rng.standard_normal(300) for values in base], base)
+    assert null["ci_low"] < 0 < null["ci_high"] and null["p"] > 0.05
+
+
+def test_paired_p_is_near_the_t_test():
+    rng = np.random.default_rng(3)
+    a, b = pd.Series(rng.normal(0.03, 0.2, 200)), pd.Series(np.zeros(200))
+    assert paired([a], [b])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue, rel=0.5)
+
+
+def test_seeds_that_differ_widen_the_interval_and_the_p():
+    rng = np.random.default_rng(0)
+    noise, base = pd.Series(rng.normal(0, 0.05, 400)), pd.Series(np.zeros(400))
+    calm, wild = ([base + 0.02 + noise + shift for shift in shifts] for shifts in ([0, 0, 0], [-0.03, 0, 0.03]))
+    narrow, wide = paired(calm, [base] * 3), paired(wild, [base] * 3)
+    assert narrow["delta"] == pytest.approx(wide["delta"]) and narrow["p"] < 0.001 < 0.05 < wide["p"]
+    users, seeds = 0.05**2 / 400, 0.03**2 / 3
+    df = (users + seeds) ** 2 / (users**2 / 399 + seeds**2 / 2)
+    margin = stats.t.ppf(0.975, df) * np.sqrt(users + seeds)
+    assert (wide["ci_high"] - wide["ci_low"]) / 2 == pytest.approx(margin, rel=0.1) and df < 3
+    assert wide["ci_low"] < 0 < narrow["ci_low"]
+    few = stats.t.ppf(0.975, df) / stats.norm.ppf(0.975)
+    assert wide["detectable"] / narrow["detectable"] == pytest.approx(few * np.sqrt(1 + seeds / users), rel=0.1)
+    assert paired(wild[:1], [base])["ci_high"] < 0, "one seed says nothing of the spread over seeds"
+
+
+def test_holm_by_hand():
+    adjusted = holm(pd.Series([0.01, np.nan, 0.04, 0.03]))
+    assert adjusted.tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
+
+
+def test_by_user_averages_cases():
+    ranks = pd.DataFrame({"user": [0, 0, 1], "rank_all": [1, 99, 3]})
+    assert by_user(ranks, "included").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
+
+
+def test_a_difference_is_the_difference_of_the_columns_beside_it():
+    plain = pd.DataFrame(
+        {"user": [0] + [1] * 9, "item": 1, "position": 0, "rank_all": [1, *[12] * 9], "rank_unseen": 1}
+    )
+    other = plain.assign(rank_all=[40, *[3] * 9])
+    table = compare({"plain": [plain], "other": [other]}, {"other": "plain"}, "included", last=False).set_index(
+        "variant"
+    )
+    assert table.loc["other", "delta_ndcg@10"] == pytest.approx(table["ndcg@10"].diff().iloc[-1])
+    assert table["ndcg@10"].tolist() == pytest.approx([0.5, 0.25])
+
+
+def test_a_single_user_leaves_nothing_to_test():
+    found = paired([pd.Series([0.4], [7])], [pd.Series([0.1], [7])])
+    assert found["delta"] == pytest.approx(0.3) and np.isnan(found["p"])
+
+
+def test_effect_and_detectable_difference_by_hand():
+    b = pd.Series(np.zeros(400))
+    a = pd.Series(np.tile([0.3, -0.1], 200))
+    found = paired([a], [b])
+    spread = np.sqrt(0.04 * 400 / 399)
+    assert found["effect"] == pytest.approx(0.1 / spread)
+    assert found["detectable"] == pytest.approx((1.959964 + 0.841621) * spread / 20, rel=1e-5)
+    rng = np.random.default_rng(1)
+    true = [stats.ttest_1samp(rng.normal(found["detectable"], spread, 400), 0).pvalue < 0.05 for _ in range(2000)]
+    assert np.mean(true) == pytest.approx(0.8, abs=0.03)
+
+
+def ranked_at(*ranks):
+    return [
+        pd.DataFrame({"user": np.arange(200), "item": 1, "position": 0, "rank_all": np.tile(ranks, 200 // len(ranks))})
+    ]
+
+
+def test_a_gain_must_also_beat_its_own_control():
+    names = {"plain": (9, 20), "taught": (3, 9), "weak": (3, 9), "taught control": (3, 9), "weak control": (20, 20)}
+    systems = {name: ranked_at(*ranks) * 2 for name, ranks in names.items()}
+    against = dict.fromkeys([name for name in names if name != "plain"], "plain")
+    controls = {"taught": "taught control", "weak": "weak control"}
+    table = compare(systems, against, "included", False, controls).set_index("variant")
+    assert table.loc[["taught", "weak"], "verdict"].tolist() == ["significant gain", "significant gain"]
+    assert table.loc[["taught", "weak"], "control_verdict"].tolist() == ["inconclusive", "significant gain"]
+    assert table.loc["taught", "control_delta_ndcg@10"] == 0
+    assert table["control"].tolist() == ["", "taught control", "weak control", "", ""]
+    assert table.loc["weak control", "verdict"] == "significant loss"
+    assert table.loc["weak control", "p_holm"] == pytest.approx(12e-4), "the smallest p, 2 in 10,000, times six tests"
+
+
+def test_of_one_target_a_user_the_last_is_all():
+    systems, against = {"plain": ranked_at(9, 20) * 2, "taught": ranked_at(3, 9, 12, 1) * 2}, {"taught": "plain"}
+    single = [compare(systems, against, "included", last, {"taught": "plain"}) for last in (True, False)]
+    pd.testing.assert_frame_equal(*single, check_exact=True)  # so chapter 4 tests it once
+    again = {
+        name: [pd.concat([frame, frame.assign(position=1, rank_all=2)]) for frame in it] for name, it in systems.items()
+    }
+    table = compare(again, against, "included", True)
+    assert (
+        table["delta_ndcg@10"].iloc[1] == 0 and compare(again, against, "included", False)["delta_ndcg@10"].iloc[1] > 0
+    )
+
+
+def test_two_runs_of_one_seed_get_no_verdict():
+    table = compare({"plain": ranked_at(9, 20), "taught": ranked_at(3, 9)}, {"taught": "plain"}, "included", False)
+    assert table["verdict"].tolist() == ["", "one seed"] and table["p_holm"].iloc[1] < 0.001
+    assert "once" not in table
+    both = {"plain": ranked_at(9, 20), "taught": ranked_at(3, 9) * 2}
+    assert compare(both, {"taught": "plain"}, "included", False)["verdict"].tolist() == ["", "one seed"]
+    assert compare(both, {"taught": "plain"}, "included", False, fixed=["plain"])["verdict"].tolist() == [
+        "",
+        "significant gain",
+    ]
+
+
+def test_more_tests_need_a_larger_difference():
+    a, b = pd.Series(np.tile([0.3, -0.1], 200)), pd.Series(np.zeros(400))
+    spread = np.sqrt(0.04 * 400 / 399)
+    assert paired([a], [b], tests=10)["detectable"] == pytest.approx((2.807034 + 0.841621) * spread / 20, rel=1e-5)
+
+
+def test_groups_count_a_user_in_the_seeds_that_have_them():
+    frame = pd.DataFrame({"user": [0, 1, 2], "item": 1, "position": 0, "rank_all": [99, 99, 99], "rank_unseen": 1})
+    taught = [frame.assign(rank_all=ranks) for ranks in ([1, 3, 99], [99, 3, 1])]
+    masks = [np.array([True, True, False]), np.array([False, True, True])]
+    systems, groups = {"plain": [frame] * 2, "taught": taught}, {"cold": masks, "warm": [~mask for mask in masks]}
+    table = compare(systems, {"taught": "plain"}, "included", False, groups=groups).set_index(["group", "variant"])
+    cold = table.loc["cold", "taught"]
+    assert (cold["cases"], cold["users"], cold["seeds"]) == (4, 3, 2)
+    assert cold["ndcg@10"] == cold["delta_ndcg@10"] == pytest.approx((1 + 0.5 + 1) / 3)
+    assert table.loc[("warm", "taught"), "delta_ndcg@10"] == 0
+    none = {"cold": [np.zeros(3, bool)] * 2}
+    with pytest.raises(UserError, match="no test case of any seed"):
+        compare(systems, {"taught": "plain"}, "included", False, groups=none)
+    with pytest.raises(UserError, match="on different cases"):
+        by_seed([pd.Series([1.0])], [pd.Series([1.0], [7])])
