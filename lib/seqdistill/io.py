@@ -144,6 +144,12 @@ def load_json(path: Path) -> dict:
         return json.loads(path.read_text())
 
 
+def load_csv(path: Path) -> pd.DataFrame:
+    """Read a results table; texts that are missing are empty."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))
+
+
 def save_csv(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
     """Write a results table, unrounded, and return it."""
     save_with(lambda temporary: frame.to_csv(temporary, index=False, lineterminator="\n"), path)

@@ -16,7 +16,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from seqdistill.io import UserError, display_path, load_json, save_csv, save_json, save_with
+from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -32,7 +32,7 @@ def read_table(name: str, *folders: Path) -> pd.DataFrame:
         UserError: no folder has it.
     """
     paths = [folder / f"{name}.csv" for folder in folders]
-    parts = [pd.read_csv(path, keep_default_na=False, na_values=[""]) for path in paths if path.exists()]
+    parts = [load_csv(path) for path in paths if path.exists()]
     if not parts:
         target = "bench-umap" if name == "umap" else "bench"
         by = f"`make {target}`" if folders[0].name == "bench" else "an earlier chapter"

@@ -12,7 +12,7 @@ from torch import Tensor
 from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import adjust_pvalues, by_user, compare, paired
-from seqdistill.io import UserError, load_json, save_csv
+from seqdistill.io import UserError, load_csv, load_json, save_csv
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
 from seqdistill.training.train import TrainingData
 
@@ -24,7 +24,7 @@ class Setup:
     """What all ablations of a student share.
 
     alone: its plain run. literal, taught: its distillation in the paper's form, and in the form that projects the
-    student. label: the first columns of its tables.
+    student. label: the first columns of its tables. recorded: read the tables of an earlier run instead of training.
     """
 
     home: Path
@@ -35,6 +35,7 @@ class Setup:
     seeds: list[int]
     cluster: str
     label: dict[str, str]
+    recorded: bool = False
 
 
 def setups(
@@ -107,6 +108,9 @@ def ablate(
     Returns:
         `compare` on all targets with seen items included, with the settings that vary as columns.
     """
+    path = setup.home / "tables" / f"ablation-{name}.csv"
+    if setup.recorded:
+        return load_csv(path)
     jobs, controls = planned(setup, cells, own)
     sweep(jobs, setup.home / "runs", setup.cluster)
     frames = ranks(jobs, setup.home / "runs")
@@ -117,7 +121,7 @@ def ablate(
     for place, (column, value) in enumerate(setup.label.items()):
         table.insert(place, column, value)
     table.attrs["runs"] = jobs
-    return save_csv(table, setup.home / "tables" / f"ablation-{name}.csv")
+    return save_csv(table, path)
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:

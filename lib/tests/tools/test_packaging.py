@@ -10,23 +10,11 @@ from importlib.metadata import distribution
 import numpy as np
 import pandas as pd
 import pytest
-import seqdistill
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from seqdistill.io import ROOT, UserError, require
 
 EXAMPLE = re.search(r"```python\n(import pandas.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
-TRAIN = """
-import pandas as pd
-from pathlib import Path
-from seqdistill.config import ModelConfig, TrainConfig
-from seqdistill.data.splits import leave_last_k
-from seqdistill.training.train import train, training_data
-events = pd.read_csv("interactions.csv").set_axis(["user", "item", "time"], axis=1)
-events["item"] += 1
-events["split"] = leave_last_k(events, 1)
-train(TrainConfig(model=ModelConfig(dim=64), epochs=20), training_data(events, 15), Path("runs"))
-"""
 MISSING = 'from seqdistill.io import require\ntry:\n    require("umap", "text")\nexcept Exception as error:\n    print(error)\n'
 
 
@@ -66,9 +54,8 @@ def test_the_core_alone_trains_the_example(core, tmp_path):
     rng = np.random.default_rng(0)
     events = {"user_id": np.repeat(np.arange(30), 8), "item_id": rng.integers(0, 15, 240)}
     pd.DataFrame({**events, "timestamp": np.tile(np.arange(8), 30)}).to_csv(tmp_path / "interactions.csv", index=False)
-    code = EXAMPLE if hasattr(seqdistill, "prepare") else TRAIN
-    assert "epochs=20" in code
-    result = run(core, code.replace("epochs=20", "epochs=1"), tmp_path)
+    assert "epochs=20" in EXAMPLE
+    result = run(core, EXAMPLE.replace("epochs=20", "epochs=1"), tmp_path)
     assert result.returncode == 0, result.stderr
     assert len(list((tmp_path / "runs").glob("*/model.safetensors"))) == 1
 
