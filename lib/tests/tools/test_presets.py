@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import layouts_small
 import presets
 import pytest
 import synthetic
@@ -17,9 +18,9 @@ from seqdistill.training.train import fresh, training_data
 FILES = {
     "ml-20m": lambda raw: synthetic.ml_20m(raw, 60, 40, 1_800),
     "amazon-m2": lambda raw: synthetic.amazon_m2(raw, 120, 20, 900),
-    "beauty": lambda raw: synthetic.beauty(raw, 60, 30, 9),
-    "kion": lambda raw: synthetic.kion(raw, 60, 30, 9),
-    "amazon-beauty-5core": lambda raw: synthetic.beauty_5core(raw, 60, 30, 9),
+    "beauty": lambda raw: layouts_small.beauty(raw, 60, 30, 9),
+    "kion": lambda raw: layouts_small.kion(raw, 60, 30, 9),
+    "amazon-beauty-5core": lambda raw: layouts_small.beauty_5core(raw, 60, 30, 9),
 }
 NAMES = sorted(path.stem for path in presets.PRESETS.glob("*.yaml"))
 
