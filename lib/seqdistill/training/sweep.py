@@ -126,12 +126,12 @@ def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = N
         if (folder / "metrics.json").exists():
             drop_damaged(folder)
     with connected(cluster) as lost:
-        cores = effective_n_jobs(-1)
-        default = 1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else cores
+        alone = kind_of(cluster) == "loky" and torch.cuda.is_available()
         for _ in range(TRIES):
             if not (todo := missing(jobs, runs)):
                 return
-            at_once = min(workers or default, cores)
+            cores = effective_n_jobs(-1)  # fewer once a node is lost
+            at_once = 1 if alone and not workers else min(workers or cores, cores)
             announce(line := f"sweep: {reason}{cost(jobs, runs, at_once)}")
             pool, bar = Parallel(n_jobs=at_once), tqdm(desc="runs", total=len(todo))
             pool.print_progress = lambda pool=pool, bar=bar: bar.update(pool.n_completed_tasks - bar.n)
