@@ -112,6 +112,7 @@ bench-sweep: .venv/ready ## time four runs on two workers of one thread and on o
 	@$(bench)/bench_sweep.py
 
 bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap), and execute it
+	@$(bench)/bench_teacher.py teacher --preset $(PRESET)
 	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
@@ -120,7 +121,7 @@ bench-serving: $(stamps)/04-distillation.done ## measure training, serving, late
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
 	$(bench)/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
 
-bench-llm: $(stamps)/01-data.done ## compare the LLM path with the bare runtime (LLM=) into outputs/bench/llm.csv
+bench-llm: $(stamps)/01-data.done ## measure tokens per second of the LLM path (LLM=) into outputs/bench/llm.csv
 	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
 
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)

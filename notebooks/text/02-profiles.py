@@ -227,7 +227,7 @@ best = compared.loc[compared["unsupported_share"].idxmin()]
 least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
 Markdown(
     f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never saw "
-    "the facts by which it is adjust_pvalues here: a hint, not a test."
+    "the facts by which it is judged here: a hint, not a test."
 )
 
 # %% [markdown]

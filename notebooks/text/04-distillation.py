@@ -59,7 +59,7 @@ report.style()
 # $$\mathcal{L} = \alpha\,\beta\,\lVert H - T(E(P(u)))\rVert^2 + (1-\alpha)\,\mathcal{L}_{\text{model}}, \qquad
 # \beta = \mathrm{sg}\!\left(\mathcal{L}_{\text{model}} / \mathcal{L}_{\text{distil}}\right),$$
 #
-# where sg stops the gradient: $\beta$ gives both losses the same size. Phase 1 is the first `share` of the epochs;
+# where sg stops the gradient: $\beta$ gives both losses the same size. Phase 1 is `phase1_fraction` of the epochs;
 # phase 2 trains on with $\mathcal{L}_{\text{model}}$ alone. `plain` below has the same number of updates, all of
 # them without the teacher.
 
@@ -196,7 +196,7 @@ ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
 # Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
-# leave-one-out, and all of them; and each reading with seen items kept as candidates (as in the paper) and left out.
+# leave-one-out, and all of them; and each with seen items included (as in the paper) and excluded.
 # Every user weighs the same: metrics are means over users. Each student is tested against its own `plain`, the
 # baselines against that of the first student; `control_verdict` is the test against the shuffled teacher of the same
 # form. An interval is a bootstrap over users, to which the spread between seeds is added, widened for their small
@@ -230,7 +230,7 @@ columns += ["control_delta_ndcg@10", "control_verdict"]
 report.format_table(tables["all", "included"], columns)
 
 # %% [markdown]
-# Above: all targets, seen items kept. Below: all targets, seen items left out.
+# Above: all targets, seen items included. Below: all targets, seen items excluded.
 
 # %%
 report.format_table(tables["all", "excluded"], columns)
@@ -250,14 +250,14 @@ report.format_table(tables["last", "excluded"], columns)
 # %%
 shown = tables["all", "included"].query("model != 'baseline'")
 labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
-figure = forest(labelled, "Gain over the plain student, all targets, seen kept")
+figure = forest(labelled, "Gain over the plain student, all targets, seen included")
 report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
-# A gain or loss is *shown* where the interval leaves zero out and the p-value, adjusted for the number of tests in the
-# table (Holm), is below .05; the interval itself is not adjusted. Both count the spread over users and over seeds.
-# `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an effect of
-# the added loss. So each taught student is also set beside the shuffled one of its form:
+# A gain or loss is *significant* where the interval leaves zero out and the p-value, adjusted for the number of tests
+# in the table (Holm), is below .05; the interval itself is not adjusted. Both count the spread over users and over
+# seeds. `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an
+# effect of the added loss. So each taught student is also set beside the shuffled one of its form:
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
@@ -277,7 +277,7 @@ least = least.assign(share_of_plain=least["detectable"] / plain).join(gains)
 report.format_table(least.reset_index())
 
 # %% [markdown]
-# A gain of the paper's size that could not be seen here is not contradicted by *inconclusive*.
+# A gain of the paper's size that could not be seen here is not contradicted by an *inconclusive* verdict.
 
 # %%
 summary = {
@@ -294,10 +294,10 @@ report.record_metrics(
 # ## Limits
 #
 # One data set; one encoder, one LLM. In the default preset (few users, a small LLM) batch, learning rate and dropout
-# of the plain students and the share of phase 1 were chosen by hand, among few settings, by validation NDCG@10 of one
+# of the plain students and `phase1_fraction` were chosen by hand, among few settings, by validation NDCG@10 of one
 # seed; $\alpha$ and $\beta$ are the paper's. The number of epochs is a budget: a `best_epoch` near it says that a
 # student still improves at its end. With `windows` as it is here every event of a long history trains; with `last`,
-# as in the published settings, only the last window does. *Not shown* means that this data cannot tell, not that
+# as in the published settings, only the last window does. *Inconclusive* means that this data cannot tell, not that
 # there is no effect.
 
 # %% tags=["nbval-ignore-output"]

@@ -5,7 +5,7 @@
 # table holds rows that keep it honest: `plain`, the same student with as many updates and no teacher, and a shuffled
 # teacher for each side of the projection that the cells have: the setting of chapter 4 with the users' profiles
 # exchanged (`shuffled` projects the student, `shuffled-target` the teacher). A cell that beats both is the best sign
-# that knowledge came across, though its control has chapter 4's weight, share and loss; with one seed no row can be
+# that knowledge came across, though its control has chapter 4's weight, phase 1 and loss; with one seed no row can be
 # said to. `student` names the one that is taken apart.
 
 # %% tags=["parameters"]
@@ -59,7 +59,7 @@ problem = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 given, *_ = setups(home, problem, student, minor_seeds, cluster, label)
-recorded = preset == "default" and not retrain
+recorded = ROOT / "outputs" / preset if preset == "default" and not retrain else None
 given = replace(given, recorded=recorded)
 columns = ["variant", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
 columns.append("control_verdict")
@@ -158,7 +158,7 @@ report.show_figure(forest(compared, "Side of the projection and loss"), compared
 
 # %%
 if recorded:
-    inside = report.read_table("inside", figures)
+    inside = report.read_table("inside", recorded / "figures")
 else:
     cells = {name: replace(given.alone, distillation=cell) for name, cell in sides.items()}
     jobs = plan(cells, minor_seeds[:1], problem)
@@ -370,11 +370,11 @@ report.show_figure(forest(who, "Gain of the taught student within groups"), who,
 #
 # Few users show large effects only. Amazon Beauty 5-core has 22,363, and SASRec ranks there as well as the published
 # ones do (chapter 8). `make bench-transfer` looks for the best taught SASRec on it, by validation NDCG@10, mean over
-# seeds. First among the teachers of its main table: the LLM's profiles of a sample of the users; for all users computed
-# facts, raw histories (the latest events as a text) and the mean text vector of their items. Then the best of them to
-# the end of the training. Then the better of the two with a student that reads the texts of its items as well (`reads`,
-# the form of chapter 6). `untaught` names the same student without its teacher. Weight, share and loss were chosen with
-# `item-text`, which favours it; the profiles have an encoder of their own.
+# seeds. First among the teachers of its main table: the LLM's profiles of a sample of the users; for all users
+# computed facts, raw histories (the latest events as a text) and the mean text vector of their items. Then the best
+# of them to the end of the training. Then the better of the two with a student that reads the texts of its items as
+# well (`reads`, the form of chapter 6). `untaught` names the same student without its teacher. Weight, phase 1 and
+# loss were chosen with `item-text`, which favours it; the profiles have an encoder of their own.
 
 # %%
 search = report.read_table("transfer-search", ROOT / "outputs" / "bench")
@@ -423,4 +423,4 @@ print(spent(used, home / "runs"))
 # The cells are compared on the test split to show the surface, not to choose from it: a choice would belong on
 # validation, where chapter 4's was made. With the seeds and users of the default preset only large effects can be
 # shown; the order of cells that do not differ significantly means nothing. A shuffled control has chapter 4's
-# share, aggregation and loss, not those of the cell.
+# phase 1, aggregation and loss, not those of the cell.

@@ -136,7 +136,7 @@ report.format_table(spending, ["variant", *counts, "train_cpu_s_per_epoch", "inf
 # ## Beside the students
 #
 # The rank of the target is its place in the list; a target that the list leaves out has the last rank of the catalogue,
-# which counts nothing for Recall@10 and NDCG@10. Where seen items are left out, they are struck from the list, which is
+# which counts nothing for Recall@10 and NDCG@10. Where seen items are excluded, they are struck from the list, which is
 # not refilled. Every system is tested against `IDGenRec` on the same cases.
 
 # %%
@@ -168,7 +168,7 @@ kept = table[table["seen"] == "included"]
 report.format_table(kept, columns)
 
 # %% [markdown]
-# Seen items left out:
+# Seen items excluded:
 
 # %%
 report.format_table(table[table["seen"] == "excluded"], columns)
@@ -176,7 +176,7 @@ report.format_table(table[table["seen"] == "excluded"], columns)
 # %%
 labelled = kept.assign(variant=kept["model"].where(kept["model"] != "IDGenRec", "") + " " + kept["variant"])
 labelled["variant"] = labelled["variant"].str.strip()
-figure = forest(labelled, "Gain over IDGenRec, last target of each user, seen kept")
+figure = forest(labelled, "Gain over IDGenRec, last target of each user, seen included")
 report.show_figure(figure, labelled, figures / "idgenrec.png")
 
 # %% [markdown]
@@ -331,7 +331,7 @@ worst, same = serving.agreement(net, run, problem.test.histories)
 print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {same:.0%} of the cases")
 
 # %% [markdown]
-# A request names items by the data set's own ids; what the user has seen is left out. Here the history of the first
+# A request names items by the data set's own ids; what the user has seen is excluded. Here the history of the first
 # test case.
 
 # %%

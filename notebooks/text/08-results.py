@@ -33,7 +33,7 @@ report.format_table(sizes)
 # ## Main results
 #
 # The paper's question: does the recommender rank better when it has learned from the profiles? The paper: last target
-# after a global time split, seen items kept as candidates; no test of the differences.
+# after a global time split, seen items included; no test of the differences.
 
 # %%
 theirs = report.paper("main")
@@ -48,7 +48,7 @@ report.format_table(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@1
 report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 
 # %% [markdown]
-# Ours: all test targets of a user, seen items kept; the verdict is against the plain student with equal updates,
+# Ours: all test targets of a user, seen items included; the verdict is against the plain student with equal updates,
 # `control_verdict` against the same teacher shuffled among the users.
 
 # %%
@@ -59,7 +59,7 @@ columns += ["control_delta_ndcg@10", "control_verdict"]
 report.format_table(ours, columns)
 
 # %% [markdown]
-# The same with seen items left out, the usual way on Amazon Beauty 5-core.
+# The same with seen items excluded, the usual way on Amazon Beauty 5-core.
 
 # %%
 filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "excluded")]
@@ -80,8 +80,8 @@ Markdown(f"The paper: {higher} of {len(wide)} pairs are higher with the teacher,
 # %% [markdown]
 # ## The gain, as a ratio
 #
-# Taught over plain in NDCG@10, seen items kept, and beside each its shuffled control. The paper gives no interval for
-# the difference, so its dots have none.
+# Taught over plain in NDCG@10, seen items included, and beside each its shuffled control. The paper gives no interval
+# for the difference, so its dots have none.
 
 # %%
 plain = ours[ours["variant"] == "plain"].set_index(["dataset", "model"])["ndcg@10"]
@@ -138,8 +138,8 @@ report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recal
 report.format_table(report.paper("cold_data"))
 
 # %% [markdown]
-# Ours (chapter 6): targets that were removed or reduced, seen items kept. `item-side-text` and what follows read the
-# items' texts and are not the paper's method.
+# Ours (chapter 6): targets that were removed or reduced, seen items included. `item-side-text` and what follows read
+# the items' texts and are not the paper's method.
 
 # %%
 cold = report.read_table("cold", *folders)
@@ -210,21 +210,11 @@ report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recal
 # is everybody's top 10. `cpu_s_to_quality` counts until Recall@10 reaches .20 on `synth` and .05 on `ml`, set-up
 # included; empty means not reached. Each side has its own learning rate and number of epochs (ours `3e-3` and 6 on
 # `synth`, RecTools' `1e-3` and 3): cost of an epoch, inference and memory compare the engines, quality and the cost
-# to reach it compare these settings. The last rows are one step at the size of Amazon-M2 (334,060 items, batch 128,
-# length 50).
+# to reach it compare these settings.
 
 # %%
 speed = report.read_table("student", bench)
-columns = [
-    "system",
-    "data",
-    "cpu_s_per_epoch",
-    "cpu_s_to_quality",
-    "cpu_s_per_step",
-    "infer_s",
-    "peak_rss_mb",
-    "recall@10",
-]
+columns = ["system", "data", "cpu_s_per_epoch", "cpu_s_to_quality", "infer_s", "peak_rss_mb", "recall@10"]
 speed[columns].set_index("system").map(lambda cell: f"{cell:,.3g}" if isinstance(cell, float) else cell).replace(
     "nan", ""
 )
@@ -238,8 +228,8 @@ ratios = (peers[["cpu_s_per_epoch", "infer_s", "peak_rss_mb"]] / own.loc[peers.i
 ratios.map("{:.1f}".format)
 
 # %% [markdown]
-# Left: quality against CPU seconds, RecTools' single dot being its last epoch. Right: what a step costs as the
-# catalogue and the histories grow, with all items in the softmax and with 256 drawn for the batch.
+# Quality against CPU seconds; RecTools' single dot is its last epoch. Chapter 7 shows what a step costs as the
+# catalogue and the histories grow.
 
 # %%
 curve = report.read_table("student-quality", bench)

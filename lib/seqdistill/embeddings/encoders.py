@@ -38,6 +38,7 @@ def encoder_key(name: str) -> str:
     """What identifies an encoder's weights: the version of its package, or a digest of its files and prompts."""
     if name in PACKAGED:
         short, package = PACKAGED[name]
+        require(package.replace("-", "_"), "text")
         return f"{short}-{version(package)}"
     return digest([transformers_sha256(name), prompts(name)])
 

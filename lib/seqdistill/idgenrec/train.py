@@ -175,7 +175,7 @@ def fit(
     save_with(lambda path: save_file(weights, path), home / "model.safetensors")
     save_json({"cpu_seconds": seconds}, home / "cost.json")
     save_json(result, home / "metrics.json")
-    shutil.rmtree(home / "checkpoint")
+    shutil.rmtree(home / "checkpoint", ignore_errors=True)
 
 
 def decode(system: System, cases: Cases, chosen: np.ndarray) -> np.ndarray:

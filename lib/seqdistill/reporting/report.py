@@ -34,8 +34,10 @@ def read_table(name: str, *folders: Path) -> pd.DataFrame:
     paths = [folder / f"{name}.csv" for folder in folders]
     parts = [load_csv(path) for path in paths if path.exists()]
     if not parts:
-        target = "bench-umap" if name == "umap" else "bench"
-        by = f"`make {target}`" if folders[0].name == "bench" else "an earlier chapter"
+        targets = {part: f"bench-{part}" for part in ("umap", "student", "quality", "transfer")}
+        by = (
+            f"`make {targets.get(name.split('-')[0], 'bench')}`" if folders[0].name == "bench" else "an earlier chapter"
+        )
         raise UserError(f"{display_path(paths[0])}: no such file; {by} writes it.")
     table = pd.concat(parts, ignore_index=True)
     return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))

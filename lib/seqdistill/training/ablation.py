@@ -12,7 +12,7 @@ from torch import Tensor
 from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import adjust_pvalues, by_user, compare, paired
-from seqdistill.io import UserError, load_csv, load_json, save_csv
+from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
 from seqdistill.training.train import TrainingData
 
@@ -24,7 +24,8 @@ class Setup:
     """What all ablations of a student share.
 
     alone: its plain run. literal, taught: its distillation in the paper's form, and in the form that projects the
-    student. label: the first columns of its tables. recorded: read the tables of an earlier run instead of training.
+    student. label: the first columns of its tables. recorded: folder of a preset whose tables of an earlier run are
+    read instead of training; None trains.
     """
 
     home: Path
@@ -35,7 +36,7 @@ class Setup:
     seeds: list[int]
     cluster: str
     label: dict[str, str]
-    recorded: bool = False
+    recorded: Path | None = None
 
 
 def setups(
@@ -108,16 +109,22 @@ def ablate(
     Returns:
         `compare` on all targets with seen items included, with the settings that vary as columns.
     """
-    path = setup.home / "tables" / f"ablation-{name}.csv"
+    path, settings_path = (setup.home / "tables" / f"ablation-{part}" for part in (f"{name}.csv", "settings.json"))
+    settings = {part: to_dict(getattr(setup, part)) for part in ("alone", "literal", "taught")}
     if setup.recorded:
-        return load_csv(path)
+        table = load_csv(setup.recorded / "tables" / path.name)
+        recorded = load_json(setup.recorded / "tables" / settings_path.name)
+        if recorded != settings or set(cells) - set(table["variant"]):
+            raise UserError(f"{path.name} was recorded with other settings of 04 or 05; set retrain: true.")
+        return table
+    save_json(settings, settings_path)
     jobs, controls = planned(setup, cells, own)
     sweep(jobs, setup.home / "runs", setup.cluster)
     frames = ranks(jobs, setup.home / "runs")
     against = dict.fromkeys((variant for variant in frames if variant != "plain"), "plain")
     table = compare(frames, against, "included", False, controls)
-    settings = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
-    table = table.merge(settings, "left", left_on="variant", right_index=True)
+    columns = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
+    table = table.merge(columns, "left", left_on="variant", right_index=True)
     for place, (column, value) in enumerate(setup.label.items()):
         table.insert(place, column, value)
     table.attrs["runs"] = jobs

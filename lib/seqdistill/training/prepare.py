@@ -80,9 +80,12 @@ def recommend(
         UserError: a user_id is not in the data.
     """
     rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
-    if unknown := [user for user in user_ids or () if user not in rows.index]:
-        raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown))}.")
-    chosen = rows.loc[list(user_ids)] if user_ids is not None else rows
+    wanted = rows.index if user_ids is None else list(user_ids)
+    if unknown := [user for user in wanted if user not in rows.index]:
+        raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown[:5]))} ({len(unknown)} such).")
+    if not len(wanted):
+        return pd.DataFrame(columns=["user_id", "item_id", "rank"])
+    chosen = rows.loc[wanted]
     histories = latest(data.histories, chosen.to_numpy(), data.histories.lengths.max())
     columns = ranking.recommend(histories, ranking.model_score(model), k)  # [U, k]
     ids = data.catalogue.sort_values("item")["item_id"].to_numpy()

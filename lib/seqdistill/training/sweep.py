@@ -93,7 +93,9 @@ def cost(jobs: Jobs, runs: Path, workers: int) -> str:
     per_epoch: dict[str, list[float]] = defaultdict(list)  # kind of run -> CPU seconds
     for path in runs.glob("*/metrics.json"):
         done = load_json(path)
-        if "model" in done["config"]:  # IDGenRec's runs lie beside the students'
+        if (
+            "model" in done["config"] and path.with_name("cost.json").exists()
+        ):  # IDGenRec's runs lie beside the students'
             seconds = load_json(path.with_name("cost.json"))["cpu_seconds"]
             per_epoch[kind(done["config"])].append(seconds / len(done["history"]))
     todo = [to_dict(job.run) for job in missing(jobs, runs).values()]

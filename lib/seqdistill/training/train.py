@@ -223,12 +223,13 @@ def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRe
     return model.eval()
 
 
-def load_model(folder: Path) -> SequentialRecommender:
+def load_model(folder: Path | str) -> SequentialRecommender:
     """Load the student of a finished run's folder.
 
     Raises:
         UserError: the run has not finished.
     """
+    folder = Path(folder)
     config = parse(TrainConfig, load_json(folder / "config.json"), display_path(folder))
     return plain_model(config, load_file(folder / "model.safetensors"))
 
