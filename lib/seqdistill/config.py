@@ -1,7 +1,7 @@
 """Settings of a training run: frozen dataclasses, strictly parsed."""
 
 import difflib
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -44,7 +44,6 @@ class Distillation:
     orthonormal T, `student` a trainable projection of H_k onto the fixed teacher vector.
     loss, temperature: how the two are compared; the temperature is InfoNCE's.
     block: k, counted from 1, or "last" or "final_norm". aggregation, gamma: of the states after block k into H_k.
-    several: how the several profiles of one user are combined.
     phase1_fraction, patience: phase 1 lasts this fraction of the epochs, or ends after so many epochs without a better
     validation NDCG@10 (0: never). shuffled: every user gets another user's teacher (a control). probe: log after every
     epoch the R² of a linear probe of the teacher from H_k.
@@ -58,7 +57,6 @@ class Distillation:
     block: Literal["last", "final_norm"] | int = "last"
     aggregation: Literal["mean", "exponential", "attention", "last"] = "mean"
     gamma: float = Field(0.1, gt=0)
-    several: Literal["mean", "attention"] = "mean"
     phase1_fraction: float = Field(0.5, gt=0, le=1)
     patience: int = Field(0, ge=0)
     shuffled: bool = False
@@ -83,8 +81,7 @@ class TrainConfig:
     NDCG@10 (0: never). warmup: epochs of linearly rising learning rate. validate_on: whether seen items are included
     in the validation ranking that chooses the epoch. windows: "all" cuts long histories so that every event trains,
     "last" keeps the last `length` events as the papers do. mask_prob, mask_last_prob: BERT4Rec's chance of an item to
-    be masked, and of a row to mask its last item alone. negatives: shared by a batch, for every loss but "full".
-    calibration: t of gBCE.
+    be masked, and of a row to mask its last item alone. negatives: shared by a batch, for the sampled softmax.
     """
 
     model: ModelConfig = ModelConfig()
@@ -96,11 +93,9 @@ class TrainConfig:
     lr: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup: float = Field(0.0, ge=0)
-    weight_decay: float = Field(0.01, ge=0)
     clip: float = Field(1.0, gt=0)
-    loss: Literal["full", "sampled", "bce", "gbce"] = "full"
+    loss: Literal["full", "sampled"] = "full"
     negatives: int = Field(256, gt=0)
-    calibration: float = Field(0.75, ge=0, le=1)
     validate_on: Literal["included", "excluded"] = "included"
     windows: Literal["all", "last"] = "all"
     mask_prob: float = Field(0.2, gt=0, lt=1)
@@ -163,3 +158,12 @@ def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
 def to_dict(config: object) -> dict:
     """Return a config as JSON-able values."""
     return asdict(config)
+
+
+def settings(config: object) -> dict:
+    """Return the values that differ from the defaults: they name a run, so that an option added later renames none."""
+    default, values = type(config)(), {}
+    for name in (field.name for field in fields(config)):
+        if (value := getattr(config, name)) != getattr(default, name):
+            values[name] = settings(value) if is_dataclass(value) else value
+    return values

@@ -265,7 +265,7 @@ for arm, found in rivals.items():
 # ## Hand over
 #
 # The teacher is standardised per dimension. A user without a profile has a row of NaN and will be left out of the
-# loss. Of several profiles of a user (strategy `several`) each is handed over: the student averages or weighs them.
+# loss. Of several profiles of a user (strategy `several`) the mean is handed over.
 
 # %%
 about = {**made, "arm": teacher, "encoder": encoder}

@@ -197,7 +197,7 @@ report.format_table(both, columns)
 
 # %%
 vectors, made = reducers.load_reducer(artifacts / "reducer.safetensors")
-own = problem.teacher if problem.teacher.dim() == 2 else problem.teacher.nanmean(1)
+own = problem.teacher
 owners = np.flatnonzero(~own.isnan().any(1).numpy())
 width = own.shape[1]
 

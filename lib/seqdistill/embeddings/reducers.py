@@ -91,12 +91,10 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
     """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; others' rows are NaN.
 
-    Where a user stands in `owners` several times, P at most, for as many profiles, the teacher is [U, P, r].
+    Where a user stands in `owners` several times, for as many profiles, their vectors are averaged.
     """
-    place = pd.Series(owners).groupby(owners).cumcount().to_numpy(copy=True)
-    rows = torch.full((users, place.max() + 1, space.shape[1]), torch.nan)
-    rows[torch.from_numpy(np.array(owners)), torch.from_numpy(place)] = standardised(space)
-    return rows.squeeze(1)
+    means = pd.DataFrame(standardised(space).numpy()).groupby(np.asarray(owners)).mean()
+    return torch.from_numpy(means.reindex(range(users)).to_numpy(np.float32, copy=True))
 
 
 def save_teacher(path: Path, teacher: torch.Tensor, made_from: dict[str, str]) -> None:

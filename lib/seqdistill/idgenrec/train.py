@@ -15,7 +15,7 @@ from joblib import Parallel, delayed
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seqdistill.config import to_dict
+from seqdistill.config import settings, to_dict
 from seqdistill.data.sequences import Cases
 from seqdistill.evaluation.ranking import RANK_COLUMN, metrics
 from seqdistill.idgenrec.ids import cut, keywords, stacked, templates, unique
@@ -44,7 +44,7 @@ TIMED = 5  # requests timed one by one
 
 def key(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray) -> str:
     """Name of a run: digest of its settings, its inputs, its cases and `ENGINE_VERSION`."""
-    inputs = [to_dict(config), data.key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
+    inputs = [settings(config), data.key, digest(list(texts)), digest(chosen.tolist()), digest(templates())]
     return digest([ENGINE_VERSION, *inputs])[:16]
 
 
@@ -83,7 +83,7 @@ def start(config: IDGenRec, data: TrainingData, texts: Sequence[str]) -> System:
         return system
     rename(system, unique(keywords(texts, 6), system.tokenizer))
     model, end = system.generator.train(), system.tokenizer.eos_token_id
-    optimizer, rng = AdamW(list(model.parameters()), TAG_LR, 0.0), np.random.default_rng(config.seed)
+    optimizer, rng = AdamW(list(model.parameters()), TAG_LR, weight_decay=0.0), np.random.default_rng(config.seed)
     for _ in range(config.tag_epochs):
         for rows in np.array_split(rng.permutation(len(texts)), -(-len(texts) // config.batch)):
             read = cut([system.texts[row] for row in rows], end)
@@ -124,7 +124,7 @@ def fit(
     began, rng, system = time.process_time(), np.random.default_rng(config.seed), start(config, data, texts)
     prefixes = np.array([(user, before) for user, events in system.trained.items() for before in range(1, events)])
     pair = nn.ModuleDict({"recommender": system.recommender, "generator": system.generator})
-    optimizer = AdamW(list(pair.parameters()), config.recommender_lr, 0.01)
+    optimizer = AdamW(list(pair.parameters()), config.recommender_lr)
     settings = {  # learning rate, prefixes of an epoch, batch
         "recommender": (config.recommender_lr, config.samples, config.batch),
         "generator": (config.generator_lr, config.generator_samples, config.batch // 8),

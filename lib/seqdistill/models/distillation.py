@@ -87,7 +87,7 @@ class Teacher(nn.Module):
     The student never owns this module, so the saved student is the plain one.
 
     Args:
-        vectors: teacher vectors, [U, r], or [U, P, r] for up to P profiles a user; NaN where there is none.
+        vectors: teacher vectors, [U, r]; NaN where a user has none.
         dim: student width d.
         config: which side is projected, how states are aggregated, which control.
         seed: draws the frozen projection, initial weights, and the shuffle.
@@ -100,27 +100,21 @@ class Teacher(nn.Module):
         super().__init__()
         self.config = config
         generator = torch.Generator().manual_seed(seed)
-        vectors = vectors[:, None] if vectors.dim() == 2 else vectors  # [U, P, r]
-        if config.several == "mean":
-            vectors = vectors.nanmean(1, keepdim=True)
-        present = ~vectors.isnan().any(2)  # [U, P]
-        owners = present.any(1).nonzero().squeeze(1)
+        present = ~vectors.isnan().any(1)  # [U]
+        owners = present.nonzero().squeeze(1)
         if len(owners) < 1 + config.shuffled:
             least = "two users" if config.shuffled else "one user"
             raise UserError(f"teacher: at least {least} must have a profile; {len(owners)} has one.")
         if config.shuffled:
             others = owners[derangement(len(owners), generator)]
-            vectors, present = vectors.index_copy(0, owners, vectors[others]), present.clone()
-            present[owners] = present[others]
-        self.has = present.any(1).numpy()
-        self.register_buffer("there", present)
+            vectors = vectors.index_copy(0, owners, vectors[others])
+        self.has = present.numpy()
         self.register_buffer("vectors", vectors.nan_to_num())
-        r = vectors.shape[2]
+        r = vectors.shape[1]
         self.project = nn.Linear(dim, r) if config.projection == "student" else nn.Linear(r, dim)
         self.attend = nn.Linear(dim, 1) if config.aggregation == "attention" else None
-        self.choose = nn.Linear(r, 1) if config.several == "attention" else None
         with torch.no_grad():
-            for layer in filter(None, (self.project, self.attend, self.choose)):
+            for layer in filter(None, (self.project, self.attend)):
                 layer.bias.zero_()
                 layer.weight.normal_(std=1 / math.sqrt(layer.in_features), generator=generator)
             if config.projection == "teacher_frozen":
@@ -139,13 +133,6 @@ class Teacher(nn.Module):
             logits = torch.zeros_like(t, dtype=torch.float).masked_fill(t < t[:, -1:], -torch.inf)
         return user_vector(h, real, logits)
 
-    def target(self, users: Tensor) -> Tensor:
-        """Teacher vector of each of n users who have one, [n, r]; attention weighs several profiles."""
-        vectors = self.vectors[users]  # [n, P, r]
-        if self.choose is None:
-            return vectors.squeeze(1)
-        return user_vector(vectors, self.there[users], self.choose(vectors).squeeze(2))
-
     def forward(self, states: list[Tensor], real: Tensor, pairs: Pairing) -> tuple[Tensor, Tensor]:
         """Distillation loss over the rows with a profile (0 if none has), and the variance of their targets, scalars.
 
@@ -156,7 +143,10 @@ class Teacher(nn.Module):
         """
         if not len(pairs.rows):  # all that is trained gets a gradient of 0: other processes wait for it
             return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
-        h, targets = self.aggregate(states, real).index_select(0, pairs.rows), self.target(pairs.users)
+        h, targets = (
+            self.aggregate(states, real).index_select(0, pairs.rows),
+            self.vectors[pairs.users],
+        )  # [n, d], [m, r]
         if self.config.projection == "student":
             h = self.project(h)  # [n, r]
         else:

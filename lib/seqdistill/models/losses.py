@@ -1,4 +1,4 @@
-"""Recommendation losses: the softmax over the catalogue, or losses over negatives shared by the whole batch."""
+"""Recommendation losses: the softmax over the catalogue, or over negatives shared by the whole batch."""
 
 import math
 
@@ -55,33 +55,17 @@ def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
     return FullSoftmax.apply(x.float(), catalogue, y - 1) if len(y) else x.sum() * 0
 
 
-def drawn_logits(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of the targets [N, 1] and of the negatives, item ids [n], [N, n]; a negative that is the target: -inf."""
-    own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)
-    return own, (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)
-
-
 def sampled_softmax(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
     """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over positions.
 
     A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008), so that
-    the sum over negatives is an unbiased estimate of the sum over the catalogue.
+    the sum over negatives is an unbiased estimate of the sum over the catalogue. negatives: item ids, [n]; one that is
+    the target does not count.
     """
-    own, others = drawn_logits(x, catalogue, y, negatives)
+    own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)  # [N, 1]
+    others = (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)  # [N, n]
     log_q = math.log(len(negatives) / len(catalogue))
     return (torch.cat([own, others - log_q], 1).logsumexp(1) - own.squeeze(1)).sum() / max(1, len(own))
-
-
-def gbce(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor, t: float) -> Tensor:
-    """Generalised binary cross-entropy (Petrov & Macdonald, 2023, equations 6 and 10), mean over logits.
-
-    The target's probability is raised to beta = a (t (1 - 1/a) + 1/a) with a = n / (V - 1), the sampling rate;
-    t = 0 is plain BCE, t = 1 calibrates fully.
-    """
-    own, others = drawn_logits(x, catalogue, y, negatives)
-    rate = len(negatives) / (len(catalogue) - 1)
-    power = rate * (t * (1 - 1 / rate) + 1 / rate)
-    return -(power * F.logsigmoid(own).sum() + F.logsigmoid(-others).sum()) / max(1, len(own) * (1 + len(negatives)))
 
 
 def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: TrainConfig) -> Tensor:
@@ -89,6 +73,4 @@ def student_loss(x: Tensor, catalogue: Tensor, y: Tensor, config: TrainConfig) -
     if config.loss == "full":
         return full_softmax(x, catalogue, y)
     negatives = 1 + torch.randperm(len(catalogue), device=x.device)[: config.negatives]
-    if config.loss == "sampled":
-        return sampled_softmax(x, catalogue, y, negatives)
-    return gbce(x, catalogue, y, negatives, config.calibration if config.loss == "gbce" else 0.0)
+    return sampled_softmax(x, catalogue, y, negatives)

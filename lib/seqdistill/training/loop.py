@@ -27,7 +27,7 @@ class AdamW:
     The class in torch.optim imports the whole compiler: a second and 75 MB that no run needs.
     """
 
-    def __init__(self, trained: list[nn.Parameter], lr: float, weight_decay: float):
+    def __init__(self, trained: list[nn.Parameter], lr: float, weight_decay: float = 0.01):
         self.trained, self.lr, self.weight_decay = trained, lr, weight_decay
         self.state = [
             {"step": torch.zeros((), device=weight.device)}

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from seqdistill.config import TrainConfig, parse, to_dict
+from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
 from seqdistill.io import (
@@ -49,8 +49,8 @@ QUIET = 20.0  # seconds between lines of progress
 class TrainingData:
     """What every run of a data set shares.
 
-    items: catalogue size V. key: digest of the events. teacher: [U, r], or [U, P, r] for several profiles a user, NaN
-    where there is none. start: item vectors [V, d] that students start from. texts: vectors of the items' texts
+    items: catalogue size V. key: digest of the events. teacher: [U, r], NaN
+    where a user has none. start: item vectors [V, d] that students start from. texts: vectors of the items' texts
     [V, e], for `TrainConfig.item_text`.
     """
 
@@ -112,10 +112,10 @@ def load_training_data(artifacts: Path) -> TrainingData:
 
 
 def run_key(config: TrainConfig, data: TrainingData) -> str:
-    """Name of a run: digest of its config, of the data that it reads, and of `ENGINE_VERSION`."""
+    """Name of a run: digest of its settings, of the data that it reads, and of `ENGINE_VERSION`."""
     reads = {"start": True, "teacher": config.distillation, "texts": config.item_text}
     tensors = {name: value for name, value in data.digests.items() if reads[name]}
-    return digest([ENGINE_VERSION, to_dict(config), data.key, tensors])[:16]
+    return digest([ENGINE_VERSION, settings(config), data.key, tensors])[:16]
 
 
 def train(
@@ -161,7 +161,7 @@ def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommende
     model = model.to(machine.device)
     teacher = Teacher(data.teacher, config.model.dim, setting, config.seed).to(machine.device) if setting else None
     trained = [*model.parameters(), *(teacher.parameters() if teacher else ())]
-    optimizer = AdamW([weight for weight in trained if weight.requires_grad], config.lr, config.weight_decay)
+    optimizer = AdamW([weight for weight in trained if weight.requires_grad], config.lr)
     if config.compile:
         model.compile(dynamic=True)
     return model, teacher, optimizer, machine
@@ -237,7 +237,7 @@ def load_model(folder: Path | str) -> SequentialRecommender:
 @torch.inference_mode()
 def probe(model: SequentialRecommender, data: TrainingData, block: int | str = "last") -> float:
     """Linear-probe R² of the teacher from H_k, the mean over each user's last `length` training events."""
-    vectors = data.teacher if data.teacher.dim() == 2 else data.teacher.nanmean(1)  # [U, r]
+    vectors = data.teacher  # [U, r]
     owners, parts = np.flatnonzero(~vectors.isnan().any(1).numpy()[data.train.users]), []
     for chosen in np.array_split(owners, max(1, len(owners) // 64)):
         ids = padded(latest(data.train, chosen, model.config.length), np.arange(len(chosen)))  # [B, T]

@@ -72,19 +72,9 @@ def test_infonce_equals_its_definition_over_the_users_of_the_batch():
     teacher, (hidden, real) = Teacher(torch.randn(9, 6), 8, config, 0), states(3)
     users, batch, terms = torch.tensor([4, 1, 4]), torch.tensor([4, 1, 4, 7, 2]), []
     for row, user in zip(hidden[1].mean(1), users, strict=True):
-        scores = F.cosine_similarity(teacher.project(row), teacher.vectors[[1, 2, 4, 7], 0]) / 0.2
+        scores = F.cosine_similarity(teacher.project(row), teacher.vectors[[1, 2, 4, 7]]) / 0.2
         terms.append(scores.logsumexp(0) - scores[[1, 2, 4, 7].index(user)])
     torch.testing.assert_close(loss_of(teacher, hidden, real, users, batch), torch.stack(terms).mean())
-
-
-def test_several_profiles_by_hand():
-    vectors = torch.tensor([[[1.0, 0.0], [3.0, 2.0]], [[5.0, 5.0], [torch.nan, torch.nan]]])
-    assert Teacher(vectors, 4, Distillation(), 0).target(torch.tensor([0, 1])).tolist() == [[2.0, 1.0], [5.0, 5.0]]
-    weighed = Teacher(vectors, 4, Distillation(several="attention"), 0)
-    with torch.no_grad():
-        weighed.choose.weight.copy_(torch.tensor([[0.0, 0.5]]))
-    expected = torch.stack([torch.tensor([0.0, 1.0]).softmax(0) @ vectors[0], vectors[1, 0]])
-    torch.testing.assert_close(weighed.target(torch.tensor([0, 1])), expected)
 
 
 @pytest.mark.parametrize(

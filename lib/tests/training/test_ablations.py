@@ -76,8 +76,8 @@ def test_other_teachers_and_starts_are_other_runs(data):
 
 def test_varied_tells_a_run_from_its_teacher(data):
     jobs = {
-        "a": Job(TrainConfig(loss="bce", distillation=Distillation(loss="cosine")), data),
-        "b": Job(TrainConfig(loss="bce", distillation=Distillation(loss="mse", alpha=0.6)), data),
+        "a": Job(TrainConfig(loss="sampled", distillation=Distillation(loss="cosine")), data),
+        "b": Job(TrainConfig(loss="sampled", distillation=Distillation(loss="mse", alpha=0.6)), data),
     }
     assert varied(jobs).to_dict("list") == {"alpha": [0.4, 0.6], "distil_loss": ["cosine", "mse"]}
 

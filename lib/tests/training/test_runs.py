@@ -7,7 +7,7 @@ from multiprocessing import get_context
 import pytest
 import torch
 from safetensors.torch import save_file
-from seqdistill.config import Distillation
+from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig, settings, to_dict
 from seqdistill.io import UserError, save_table
 from seqdistill.training import checkpoint
 from seqdistill.training import train as engine
@@ -35,6 +35,31 @@ def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path, monkeypatch, after
     resumed = outcome(taught, data, tmp_path / "broken")
     assert all(torch.equal(whole[0][name], resumed[0][name]) for name in whole[0])
     assert whole[1].equals(resumed[1]) and whole[2] == resumed[2]
+
+
+DEFAULTS = (
+    (TrainConfig(), {"epochs": 20, "patience": 0, "batch": 64, "lr": 1e-3, "schedule": "constant", "warmup": 0.0}),
+    (TrainConfig(), {"clip": 1.0, "loss": "full", "negatives": 256, "validate_on": "included", "windows": "all"}),
+    (TrainConfig(), {"mask_prob": 0.2, "mask_last_prob": 0.1, "precision": "fp32", "compile": False, "seed": 0}),
+    (ModelConfig(), {"causal": True, "dim": 64, "blocks": 2, "heads": 2, "dropout": 0.2, "item_dropout": 0.0}),
+    (ModelConfig(), {"length": 50, "temperature": 0.0}),
+    (Distillation(), {"alpha": 0.4, "beta": True, "projection": "teacher", "loss": "mse", "temperature": 0.1}),
+    (Distillation(), {"block": "last", "aggregation": "mean", "gamma": 0.1, "phase1_fraction": 0.5, "patience": 0}),
+    (Distillation(), {"shuffled": False, "probe": False}),
+    (ItemText(), {"id_dropout": 0.2}),
+)
+
+
+@pytest.mark.parametrize(("config", "known"), DEFAULTS)
+def test_a_default_that_changes_needs_another_engine_version(config, known):
+    assert engine.ENGINE_VERSION == 1 and to_dict(config).items() >= known.items()
+
+
+def test_a_run_is_named_by_what_differs_from_the_defaults():
+    taught = TrainConfig(model=ModelConfig(blocks=1), distillation=Distillation(), seed=3)
+    assert settings(taught) == {"model": {"blocks": 1}, "distillation": {"block": 1}, "seed": 3}
+    assert settings(TrainConfig(item_text=ItemText())) == {"item_text": {}}
+    assert settings(TrainConfig()) == {}
 
 
 def same(one, other):

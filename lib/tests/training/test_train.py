@@ -34,11 +34,10 @@ BERT = replace(SMALL, model=replace(SMALL.model, causal=False), mask_prob=0.3, m
     [
         {"schedule": "cosine", "warmup": 1.0, "windows": "last"},
         {"loss": "sampled", "negatives": 10},
-        {"loss": "gbce", "negatives": 5, "epochs": 60},
         {"precision": "bf16", "model": replace(SMALL.model, temperature=0.1)},
         {"model": BERT.model, "mask_prob": 0.3, "mask_last_prob": 0.3, "epochs": 80, "lr": 0.005},
     ],
-    ids=["full", "sampled", "gbce", "bf16", "bert4rec"],
+    ids=["full", "sampled", "bf16", "bert4rec"],
 )
 def test_the_circle_is_learned(data, tmp_path, setting):
     result = train(replace(SMALL, **{"epochs": 20} | setting), data, tmp_path)
@@ -227,7 +226,7 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("loss", ["full", "sampled", "bce", "gbce", *SETTINGS], ids=str)
+@pytest.mark.parametrize("loss", ["full", "sampled", *SETTINGS], ids=str)
 def test_a_step_never_waits_for_its_device(data, loss, causal):
     run = replace(SMALL, negatives=5, model=replace(SMALL.model, causal=causal, item_dropout=0.1))
     if isinstance(loss, str):
