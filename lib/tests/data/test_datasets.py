@@ -96,7 +96,7 @@ def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_pat
     before = datasets.load("books", 2)
     datasets.convert("books")
     assert list(datasets.present()) == ["books"]
-    monkeypatch.setattr("seqdistill.data.generic.checks.read_csv", None)
+    monkeypatch.setattr("seqdistill.data.generic.read_csv", None)
     after = datasets.load("books", 2)
     monkeypatch.undo()
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
