@@ -72,9 +72,8 @@ def check_quotes(path: Path) -> None:
 
 def explained(error: Exception, where: str, names: list[str], kinds: dict[str, pa.DataType]) -> UserError:
     """Put the name of a column and what is expected there into Arrow's error, which knows its number and row."""
-    if not (
-        parts := re.match(r"In CSV column #(\d+): Row #(\d+): [^:]*: (?:invalid value )?(.*)", str(error), re.DOTALL)
-    ):
+    pattern = r"In CSV column #(\d+): Row #(\d+): [^:]*: (?:invalid value )?(.*)"
+    if not (parts := re.match(pattern, str(error), re.DOTALL)):
         return UserError(f"{where}: cannot be read ({error}).")
     name = names[int(parts[1])]
     return UserError(f'{where}, row {parts[2]}, column "{name}": {parts[3]:.100}: {EXPECTED[kinds[name]]} is expected.')
