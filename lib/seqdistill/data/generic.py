@@ -9,7 +9,7 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, header, read_csv, stop_at
-from seqdistill.data.tables import DOMAINS, Raw, places, raw_events
+from seqdistill.data.tables import DOMAINS, Raw, raw_events
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -125,7 +125,7 @@ def read(
     item_ids = None if unlisted else catalogue["item_id"]
     for column, ids, file in ((columns.user, user_ids, users), (columns.item, item_ids, items)):
         if ids is not None:
-            stop_at(where, table[column], places(table[column], ids) < 0, f"not in {file.name}")
+            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}")
     moments = table[time].astype("int64") // UNITS.get(form, 1)
     if form != "position":
         expected = "a time between 1900 and 2100 is expected; does `format` name the right unit?"

@@ -101,10 +101,8 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
     codes[(codes == TEST) & (before == 0)] = INPUT
     codes[(codes == INPUT) & (after == 0)] = UNUSED
     for code, purpose in ((TEST, "test"), (TRAIN, "train on"), (VALID, "validate with")):
-        if not (codes == code).any():
-            raise UserError(
-                f"global_time: the boundary at quantile {protocol.quantile:g} leaves no event to {purpose}."
-            )
+        if code not in codes:
+            raise UserError(f"global_time: quantile {protocol.quantile:g} leaves no event to {purpose}.")
     return column(codes, events.index)
 
 

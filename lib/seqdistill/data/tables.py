@@ -49,11 +49,6 @@ def raw_events(user: pd.Series, item: pd.Series, time: pd.Series, value: pd.Seri
     return pd.DataFrame({"user_id": user, "item_id": item, "time": time, "value": value})
 
 
-def places(ids: pd.Series, known: pd.Series) -> np.ndarray:
-    """Place of each (categorical) id among distinct known ones, int32; -1 where it is not one of them."""
-    return pd.Index(known).get_indexer(ids.cat.categories).astype(np.int32)[ids.cat.codes]
-
-
 def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sort a table by its distinct ids: as numbers where all are numbers, else as text."""
     texts = table[column].astype("str").tolist()
@@ -77,8 +72,8 @@ def canonical(raw: Raw) -> Dataset:
     users = in_order(pd.DataFrame({"user_id": listed}), "user_id")
     events = pd.DataFrame(
         {
-            "user": places(user_ids, users["user_id"]),
-            "item": places(item_ids, items["item_id"]),
+            "user": user_ids.cat.set_categories(users["user_id"]).cat.codes.to_numpy(np.int32),
+            "item": item_ids.cat.set_categories(items["item_id"]).cat.codes.to_numpy(np.int32),
             "time": raw.events["time"].to_numpy(),
             "value": raw.events["value"].to_numpy(),
         },
