@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, opened, read_csv, stop_at
-from seqdistill.data.tables import Raw, raw_events
+from seqdistill.data.tables import Dataset, canonical, raw_events
 from seqdistill.io import UserError, display_path
 
 RATING = {"user": ID, "asin": ID, "rating": NUMBER, "time": WHOLE}
@@ -61,13 +61,13 @@ def read_meta(path: Path) -> pd.DataFrame:
     return pd.DataFrame.from_dict(items, "index", "str", TEXTS).rename_axis("item_id").reset_index().astype("str")
 
 
-def read_beauty(ratings: Path, meta: Path) -> Raw:
+def read_beauty(ratings: Path, meta: Path) -> Dataset:
     """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
     table = read_reviews(ratings) if ".json" in ratings.name else read_csv(ratings, RATING, names=[*RATING])
     bad = ~table["rating"].between(1, 5)
     stop_at(display_path(ratings), table["rating"], bad, "a number from 1 to 5 is expected", 1)
     events = raw_events(table["user"], table["asin"], table["time"], table["rating"])
-    return Raw(events, read_meta(meta), True, "beauty")
+    return canonical(events, read_meta(meta), True, "beauty")
 
 
 def read_products(path: Path) -> pd.DataFrame:
@@ -79,7 +79,7 @@ def read_products(path: Path) -> pd.DataFrame:
     return table.drop(columns="id")
 
 
-def read_m2(sessions: Path, products: Path) -> Raw:
+def read_m2(sessions: Path, products: Path) -> Dataset:
     """Read sessions_train.csv and products_train.csv: a user is a session, named by its place in the file from 0."""
     table = read_csv(sessions, {"prev_items": TEXT, "next_item": ID, "locale": ID}, multiline=True)
     previous = table["prev_items"]
@@ -94,4 +94,4 @@ def read_m2(sessions: Path, products: Path) -> Raw:
     names = pc.binary_join_element_wise(locales, lists.flatten(), pa.scalar("/", locales.type))
     users = pd.Categorical.from_codes(user, pd.RangeIndex(len(counts)).astype("str"))
     events = raw_events(users, names.dictionary_encode().to_pandas(), position)
-    return Raw(events, read_products(products), False, "e-commerce")
+    return canonical(events, read_products(products), False, "e-commerce")

@@ -1,5 +1,6 @@
 """Any data set as three CSV files, and a short dataset.yaml where its columns have other names."""
 
+from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, header, read_csv, stop_at
-from seqdistill.data.tables import DOMAINS, Raw, raw_events
+from seqdistill.data.tables import DOMAINS, Dataset, canonical, raw_events
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -102,14 +103,18 @@ def read_items(path: Path, columns: Items) -> pd.DataFrame:
 
 
 def read(
-    users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None, unlisted: bool = False
-) -> Raw:
-    """Read users.csv (None: all who occur), items.csv and interactions.csv; `unlisted`: items may lack in items.csv."""
+    users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None,
+    unlisted: bool = False, tidy: Callable[[pd.DataFrame], pd.DataFrame] = lambda catalogue: catalogue,
+) -> Dataset:  # fmt: skip
+    """Read users.csv (None: all who occur), items.csv and interactions.csv.
+
+    unlisted: items may lack in items.csv. tidy: what is done to the texts of the items that is no setting.
+    """
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
     columns, where = settings.interactions, display_path(interactions)
     user_ids = None if users is None else read_ids(users, settings.users.id)[settings.users.id]
-    catalogue = read_items(items, settings.items)
+    catalogue = tidy(read_items(items, settings.items))
     present = header(interactions, [columns.user, columns.item])
     time = columns.time or ("position" if "position" in present and "timestamp" not in present else "timestamp")
     form = "position" if not columns.time and time == "position" else columns.format
@@ -131,4 +136,4 @@ def read(
         expected = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
         stop_at(where, table[time], ~moments.between(EARLIEST, LATEST), expected)
     events = raw_events(table[columns.user], table[columns.item], moments, value)
-    return Raw(events, catalogue, form != "position", settings.domain, user_ids)
+    return canonical(events, catalogue, form != "position", settings.domain, user_ids)

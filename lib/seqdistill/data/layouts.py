@@ -1,13 +1,15 @@
 """The public data sets: what their files are called, which columns they have, and where they can be had."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from seqdistill.data import amazon, generic
 from seqdistill.data.generic import Interactions, Items, Settings
-from seqdistill.data.tables import Raw
+from seqdistill.data.tables import Dataset
 from seqdistill.io import require, save_csv
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
@@ -32,13 +34,13 @@ BEAUTY_5CORE = Settings(
 class Layout:
     """The files of a data set as they are published.
 
-    files: for each file that is needed, the names that it may have (each also with .gz). read: paths of the files, in
-    that order -> Raw. source: where they can be had. optional: a file that may be missing (None is then passed).
-    write: makes the raw files, for a data set that comes inside a package.
+    files: for each file that is needed, the names that it may have (each also with .gz). read: takes their paths, in
+    that order. source: where they can be had. optional: a file that may be missing (None is then passed). write: makes
+    the raw files, for a data set that comes inside a package.
     """
 
     files: tuple[tuple[str, ...], ...]
-    read: Callable[..., Raw]
+    read: Callable[..., Dataset]
     source: str
     optional: str | None = None
     write: Callable[[Path], None] | None = None
@@ -55,17 +57,21 @@ def write_small(raw: Path) -> None:
     save_csv(table[["user_id", "item_id", "timestamp", "rating"]], raw / "interactions.csv")
 
 
-def read_ml_20m(ratings: Path, movies: Path) -> Raw:
-    """Read ratings.csv and movies.csv; a title ends in its year: "Toy Story (1995)" becomes title and year."""
-    raw = generic.read(None, movies, ratings, MOVIELENS)
-    parts = raw.items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
-    return replace(raw, items=raw.items.assign(title=parts["title"], year=parts["year"]))
+def split_titles(items: pd.DataFrame) -> pd.DataFrame:
+    """Take the year from the end of a title: "Toy Story (1995)" becomes title and year."""
+    parts = items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
+    return items.assign(title=parts["title"], year=parts["year"])
 
 
-def read_kion(interactions: Path, films: Path) -> Raw:
+def read_ml_20m(ratings: Path, movies: Path) -> Dataset:
+    """Read ratings.csv and movies.csv."""
+    return generic.read(None, movies, ratings, MOVIELENS, tidy=split_titles)
+
+
+def read_kion(interactions: Path, films: Path) -> Dataset:
     """Read interactions.csv (times are days, no ratings) and items_en.csv; users' demographics are not read."""
-    raw = generic.read(None, films, interactions, KION, unlisted=True)
-    return replace(raw, items=raw.items.assign(year=raw.items["year"].str.removesuffix(".0")))
+    years = partial(pd.DataFrame.assign, year=lambda items: items["year"].str.removesuffix(".0"))
+    return generic.read(None, films, interactions, KION, unlisted=True, tidy=years)
 
 
 GENERIC = Layout(

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from seqdistill.data.checks import EARLIEST, LATEST, stop_at
-from seqdistill.data.tables import Dataset, Raw, canonical, filtered, raw_events
+from seqdistill.data.tables import Dataset, canonical, filtered, raw_events
 from seqdistill.io import UserError, content_digest
 
 
@@ -48,5 +48,5 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
     user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
     events = raw_events(user, item, moments, value)
     order = np.argsort(interactions[time].to_numpy(), kind="stable")  # a second may hold several datetimes
-    raw = Raw(events.iloc[order], texts, time == "timestamp", "generic")
-    return filtered(canonical(raw), "interactions", key=content_digest(interactions))
+    data = canonical(events.iloc[order], texts, time == "timestamp", "generic")
+    return filtered(data, "interactions", key=content_digest(interactions))

@@ -6,7 +6,7 @@ from pathlib import Path
 from seqdistill import io
 from seqdistill.config import did_you_mean
 from seqdistill.data.layouts import GENERIC, LAYOUTS, Layout
-from seqdistill.data.tables import Dataset, canonical, filtered, statistics
+from seqdistill.data.tables import Dataset, filtered, statistics
 from seqdistill.io import UserError, data_dir, digest, display_path
 
 READER_VERSION = 1  # part of every data set's key: raised by hand when the same files give other tables
@@ -76,7 +76,7 @@ def convert(name: str, source: Path | None = None) -> Dataset:
     try:
         layout = LAYOUTS.get(name, GENERIC)
         layout, files = (layout, located(source, layout)) if source else raw_files(name)
-        whole = canonical(layout.read(*files))
+        whole = layout.read(*files)
     except UserError as error:
         raise UserError(f"{error} Nothing was written.") from None
     if source and source.resolve() != (home / "raw").resolve():
@@ -102,7 +102,7 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
     """
     layout, files = raw_files(name)
     key = raw_key(files)
-    whole = processed(name, key) or canonical(layout.read(*files))
+    whole = processed(name, key) or layout.read(*files)
     return filtered(whole, name, minimum, kind, first_users, digest([key, minimum, kind, first_users]))
 
 

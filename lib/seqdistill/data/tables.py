@@ -11,21 +11,6 @@ DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts ar
 
 
 @dataclass(frozen=True)
-class Raw:
-    """What a layout reads.
-
-    events: user_id and item_id (categorical), time (unix seconds where `dated`, else a position) and value (a rating or
-    NaN). items: item_id, title and other texts. users: all ids, where there is a list. domain: wording of the prompts.
-    """
-
-    events: pd.DataFrame
-    items: pd.DataFrame
-    dated: bool
-    domain: str
-    users: pd.Series | None = None
-
-
-@dataclass(frozen=True)
 class Dataset:
     """A data set in canonical order: events by user, then time, with the columns user, item, time and value.
 
@@ -45,7 +30,7 @@ class Dataset:
 
 
 def raw_events(user: pd.Series, item: pd.Series, time: pd.Series, value: pd.Series | float = np.nan) -> pd.DataFrame:
-    """Put the columns of Raw.events together."""
+    """Put together what `canonical` takes: categorical ids, times or positions, and ratings where there are any."""
     return pd.DataFrame({"user_id": user, "item_id": item, "time": time, "value": value})
 
 
@@ -57,25 +42,27 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def canonical(raw: Raw) -> Dataset:
+def canonical(
+    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None
+) -> Dataset:
     """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
     Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
+    events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list.
     """
-    if raw.events.empty:
+    if events.empty:
         raise UserError("interactions: no rows.")
-    user_ids, item_ids = raw.events["user_id"], raw.events["item_id"]
-    unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(raw.items["item_id"])]
-    more = pd.DataFrame({"item_id": unlisted}, columns=raw.items.columns).fillna("").astype(raw.items.dtypes)
-    items = in_order(pd.concat([raw.items, more]), "item_id")
-    listed = user_ids.cat.categories if raw.users is None else raw.users
-    users = in_order(pd.DataFrame({"user_id": listed}), "user_id")
+    user_ids, item_ids = events["user_id"], events["item_id"]
+    unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(items["item_id"])]
+    more = pd.DataFrame({"item_id": unlisted}, columns=items.columns).fillna("").astype(items.dtypes)
+    items = in_order(pd.concat([items, more]), "item_id")
+    users = in_order(pd.DataFrame({"user_id": user_ids.cat.categories if users is None else users}), "user_id")
     events = pd.DataFrame(
         {
             "user": user_ids.cat.set_categories(users["user_id"]).cat.codes.to_numpy(np.int32),
             "item": item_ids.cat.set_categories(items["item_id"]).cat.codes.to_numpy(np.int32),
-            "time": raw.events["time"].to_numpy(),
-            "value": raw.events["value"].to_numpy(),
+            "time": events["time"].to_numpy(),
+            "value": events["value"].to_numpy(),
         },
         copy=False,
     )
@@ -93,7 +80,7 @@ def canonical(raw: Raw) -> Dataset:
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",
         f"{untitled.sum():,} items without a title are named by their id",
     )[0 if len(unlisted) else 1 :]
-    return Dataset(events[~repeated].reset_index(drop=True), users, items, raw.dated, raw.domain, notes)
+    return Dataset(events[~repeated].reset_index(drop=True), users, items, dated, domain, notes)
 
 
 def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core") -> np.ndarray:

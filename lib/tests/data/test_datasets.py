@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill import data as datasets
-from seqdistill.data.tables import Raw, canonical, filtered, frequent, raw_events
+from seqdistill.data.tables import canonical, filtered, frequent, raw_events
 from seqdistill.io import UserError
 
 EVENTS = "user_id,item_id,timestamp\n"
@@ -57,8 +57,8 @@ IDS = st.text("ab019é", min_size=1, max_size=4)
 def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
     user, item, time = map(pd.Series, zip(*rows, strict=True))
     items = pd.DataFrame({"item_id": item.unique(), "title": ""}, dtype="str")
-    raw = Raw(raw_events(user.astype("category"), item.astype("category"), time), items, True, "generic")
-    found = decoded(filtered(canonical(raw), "x"))
+    events = raw_events(user.astype("category"), item.astype("category"), time)
+    found = decoded(filtered(canonical(events, items, True, "generic"), "x"))
     assert sorted(found) == sorted(rows)
     for name in user.unique():
         own = [row for row in rows if row[0] == name]

@@ -78,20 +78,9 @@ def test_global_time_is_what_the_paper_says(events, targets, quantile, share, se
 
 def test_global_time_by_hand():
     """Boundary 4. User 0 trains and is tested, 1 validates (drawn by the seed), 2 comes late, 3 later and once."""
-    rows = [
-        (0, 1, 1),
-        (0, 2, 2),
-        (0, 3, 6),
-        (0, 4, 7),
-        (1, 1, 0),
-        (1, 2, 2),
-        (1, 3, 3),
-        (2, 1, 9),
-        (2, 2, 10),
-        (3, 1, 10),
-    ]
-    rows = [*rows, *((user, 1 + step, 2 + step) for user in (4, 5, 6) for step in range(3))]
-    events = pd.DataFrame(rows, columns=["user", "item", "time"])
+    users = np.repeat(np.arange(7), [4, 3, 2, 1, 3, 3, 3])
+    times = [1, 2, 6, 7, 0, 2, 3, 9, 10, 10, *[2, 3, 4] * 3]
+    events = pd.DataFrame({"user": users, "item": 1, "time": times})
     protocols = (Protocol("global_time", quantile=0.7, seed=seed) for seed in range(99))
     protocol = next(p for p in protocols if global_time(events, p)[4:7].tolist() == ["input", "input", "valid"])
     own = events.assign(split=global_time(events, protocol)).groupby("user")["split"].agg(list)
