@@ -70,8 +70,10 @@ def read_ml_20m(ratings: Path, movies: Path) -> Dataset:
 
 def read_kion(interactions: Path, films: Path) -> Dataset:
     """Read interactions.csv (times are days, no ratings) and items_en.csv; users' demographics are not read."""
-    years = partial(pd.DataFrame.assign, year=lambda items: items["year"].str.removesuffix(".0"))
-    return generic.read(None, films, interactions, KION, unlisted=True, tidy=years)
+    return generic.read(
+        None, films, interactions, KION, unlisted=True,
+        tidy=lambda items: items.assign(year=items["year"].str.removesuffix(".0")),
+    )  # fmt: skip
 
 
 GENERIC = Layout(
