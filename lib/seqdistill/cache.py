@@ -21,11 +21,7 @@ class Cache:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection that waits for other writers; what it commits survives the death of the process.
-
-        Raises:
-            UserError: the file cannot be written (its content stays), or is damaged (it is set aside).
-        """
+        """Open a connection that waits for other writers; a damaged file is set aside and named."""
         name = display_path(self.path)
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

@@ -124,35 +124,23 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 def parse(kind: type, values: dict, where: str):
-    """Build a config dataclass from plain values.
-
-    Raises:
-        UserError: a key is unknown or a value is of the wrong type or out of range; the message names it.
-    """
+    """Build a config dataclass from plain values; a UserError names the first that is unknown or out of range."""
     try:
-        return TypeAdapter(kind).validate_python(values, strict=False)
+        return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        path, name = first["loc"][:-1], str(first["loc"][-1])
-        nested = {"model": ModelConfig, "distillation": Distillation, "item_text": ItemText}
-        owner = next((part for field, part in nested.items() if field in path), kind)
+        first, schema = error.errors()[0], TypeAdapter(kind).json_schema()
+        name = ".".join(part for part in map(str, first["loc"]) if part.isidentifier())
         if first["type"] == "unexpected_keyword_argument":
-            hint = did_you_mean(name, [field.name for field in fields(owner)])
-            raise UserError(f'{where}: "{name}" is not a setting of {owner.__name__}{hint}.') from None
-        name = next((str(part) for part in reversed(first["loc"]) if part in {f.name for f in fields(owner)}), name)
+            known = [field for part in (schema, *schema.get("$defs", {}).values()) for field in part["properties"]]
+            hint = did_you_mean(name.split(".")[-1], known)
+            raise UserError(f'{where}: "{name}" is not a setting{hint}.') from None
         raise UserError(f'{where}: "{name}" = {first["input"]!r}: {first["msg"].lower()}.') from None
 
 
 def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
-    """Build the run of "SASRec" or "BERT4Rec" from plain values; the name decides what `causal` is.
-
-    Raises:
-        UserError: as `parse`.
-    """
-    shape = values.get("model", {})
-    if not isinstance(shape, dict):
-        raise UserError(f'{where}, {name}: "model" = {shape!r}: settings are expected, like {{dim: 64}}.')
-    return parse(TrainConfig, {**values, "model": {**shape, "causal": name == "SASRec"}}, f"{where}, {name}")
+    """Build the run of "SASRec" or "BERT4Rec" from plain values; the name decides what `causal` is."""
+    config = parse(TrainConfig, values, f"{where}, {name}")
+    return replace(config, model=replace(config.model, causal=name == "SASRec"))
 
 
 def to_dict(config: object) -> dict:

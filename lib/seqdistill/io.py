@@ -108,13 +108,10 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 
 
 def unusable(path: Path, why: str) -> UserError:
-    """Error of an artifact that cannot be used; where `make` has left stamps, the artifact and all stamps are removed.
-
-    Without stamps every chapter counts as not executed and is made anew; runs and answers of LLMs stay.
-    """
+    """Error of an artifact that cannot be used; where `make` left stamps, these and it are removed and made anew."""
     stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
-    for made in [*stamps, path] if stamps else []:
-        made.unlink(missing_ok=True)
+    for file in [*stamps, path] if stamps else []:
+        file.unlink(missing_ok=True)
     again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
     return UserError(f"{display_path(path)}: {why}; {again}.")
 

@@ -3,11 +3,11 @@
 import csv
 import gzip
 import io
-import math
 import re
 import zlib
+from collections import deque
 from collections.abc import Iterator
-from datetime import datetime
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,102 +19,64 @@ from seqdistill.io import UserError, display_path
 
 ID, TEXT, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.float64()
 MOMENT = pa.timestamp("s")
-EXPECTED = {ID: "an id is expected", WHOLE: "a whole number is expected", NUMBER: "a number is expected"}
-DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error)
+EXPECTED = {
+    ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number", NUMBER: "a number",
+    MOMENT: "a time in the format that is declared, or else like 2021-05-11",
+}  # fmt: skip
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 
 
-def opened(path: Path) -> io.BufferedIOBase:
-    """Open a file for reading bytes, unpacked if its name ends in .gz."""
-    return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
-
-
-def damaged(path: Path, error: Exception) -> UserError:
-    """Make the error of an archive that cannot be unpacked."""
-    return UserError(f"{display_path(path)}: the gzip archive is damaged or cut off ({error}).")
-
-
-def stop_at(where: str, column: str, values: pd.Series | np.ndarray, bad: np.ndarray, expected: str, first: int = 2):
-    """Raise a UserError that names the first row of a column where `bad` is True; cell 0 is in row `first`."""
-    if bad.any():
-        row = int(np.flatnonzero(bad)[0])
-        cell, such = str(values[row])[:80], f"({int(bad.sum()):,} such rows; this is the first)"
-        raise UserError(f'{where}, row {row + first}, column "{column}": {cell!r}: {expected} {such}.')
-
-
-def rows(path: Path) -> Iterator[list[str]]:
-    """Yield the rows of a CSV, the header first; any byte that is not UTF-8, open quote or cut archive is an error."""
-    where, number = display_path(path), 0
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedIOBase]:
+    """Open a file for reading bytes, unpacked if its name ends in .gz; what cannot be read or parsed is named."""
     try:
-        with opened(path) as handle:
-            text = io.TextIOWrapper(handle, "utf-8-sig", "surrogateescape", newline="")
-            for number, cells in enumerate(csv.reader(text, strict=True), 1):
-                if foreign := re.search("[\udc80-\udcff]", "".join(cells)):
-                    byte = f"byte 0x{ord(foreign[0]) - 0xDC00:02x}"
-                    raise UserError(f"{where}, row {number}: {byte} is not UTF-8; save the file as UTF-8.")
-                yield cells
-    except DAMAGED as error:
-        raise damaged(path, error) from None
-    except csv.Error as error:
-        what = "not a CSV; is a quotation mark not closed?" if number else "the first row is no header"
-        raise UserError(f"{where}: {what} ({error}).") from None
+        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+            yield handle
+    except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
+        raise UserError(f"{display_path(path)}: cannot be read ({error}).") from None
+
+
+def stop_at(where: str, values: pd.Series, bad: np.ndarray | pd.Series, expected: str, first: int = 2) -> None:
+    """Raise a UserError that names the first row of a column where `bad` is True; its first cell is in row `first`."""
+    if (bad := np.asarray(bad, dtype=bool)).any():
+        row, such = int(bad.argmax()), f"({int(bad.sum()):,} such rows; this is the first)"
+        cell = str(values.iloc[row])[:80]
+        raise UserError(f'{where}, row {row + first}, column "{values.name}": {cell!r}: {expected} {such}.')
+
+
+def rows(handle: io.BufferedIOBase) -> Iterator[list[str]]:
+    """Yield the rows of a CSV; a quotation mark that is left open is an error."""
+    return csv.reader(io.TextIOWrapper(handle, "utf-8-sig", "replace", newline=""), strict=True)
 
 
 def header(path: Path, wanted: list[str]) -> list[str]:
     """Read the names of a CSV's columns, all of `wanted` among them and none twice."""
-    where, what = display_path(path), ", ".join(wanted)
-    names = next(rows(path), [])
-    if not "".join(names).strip():
-        raise UserError(f"{where}: the file is empty or begins with an empty row; expected the columns {what}.")
+    with opened(path) as handle:
+        names = next(rows(handle), [])
     if missing := [name for name in wanted if name not in names]:
-        other, hint = [mark for mark in ";\t|" if len(names) == 1 and mark in names[0]], ""
-        if other:
-            hint = f"; the fields seem to be separated by {other[0]!r}, a comma is expected"
-        elif len(names) > 1 and len(missing) == len(wanted):
-            hint = "; is the header missing?"
-        found = ", ".join(map(repr, names[:8]))
-        raise UserError(f'{where}: no column "{missing[0]}" (expected {what}; found {found}{hint}).')
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by commas"
+        raise UserError(f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}).')
     if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f'{where}, row 1: the column "{twice[0]}" stands here twice.')
+        raise UserError(f'{display_path(path)}, row 1: the column "{twice[0]}" stands here twice.')
     return names
 
 
-def odd_quotes(path: Path) -> bool:
-    """Say whether a file holds an odd number of quotation marks: Arrow takes one left open for all the rest."""
+def check_quotes(path: Path) -> None:
+    """Find a quotation mark that is left open: Arrow takes all that follows it for one cell."""
     with opened(path) as handle:
-        return sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b"")) % 2 == 1
+        quotes = sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b""))
+    if quotes % 2:
+        with opened(path) as handle:
+            deque(rows(handle), maxlen=0)
 
 
-def valid(cell: str, kind: pa.DataType, time_format: str | None) -> bool:
-    """Say whether a cell is of a kind."""
-    try:
-        if kind == MOMENT:
-            return bool(datetime.strptime(cell, time_format) if time_format else datetime.fromisoformat(cell))
-        if kind == NUMBER:
-            return math.isfinite(float(cell))
-        if kind == WHOLE:
-            return bool(re.fullmatch("[+-]?[0-9]{1,18}", cell))
-        return kind == TEXT or bool(cell.strip())
-    except ValueError:
-        return False
-
-
-def explain(path: Path, columns: dict[str, pa.DataType], names: list[str] | None, time_format: str | None) -> None:
-    """Read a file that is not as expected row by row, and raise a UserError that names the first bad row, if any."""
-    found, problems = names, {}
-    for row, cells in enumerate(rows(path), 1):
-        if found is None:
-            found = cells
-        elif len(cells) != len(found):
-            problems.setdefault("", [row, f": {len(cells)} fields; {len(found)} are expected", 0])[2] += 1
-        else:
-            for column, kind in columns.items():
-                if not valid(cell := cells[found.index(column)], kind, time_format):
-                    expected = EXPECTED.get(kind, f"a time like {time_format or '2021-05-11'} is expected")
-                    message = f', column "{column}": {cell[:80]!r}: {expected}'
-                    problems.setdefault(column, [row, message, 0])[2] += 1
-    for row, message, count in problems.values():
-        raise UserError(f"{display_path(path)}, row {row}{message} ({count:,} such rows; this is the first).")
+def explained(error: Exception, where: str, names: list[str], kinds: dict[str, pa.DataType]) -> UserError:
+    """Put the name of a column and what is expected there into Arrow's error, which knows its number and row."""
+    pattern = r"In CSV column #(\d+): Row #(\d+): [^:]*: (?:invalid value )?(.*)"
+    if not (parts := re.match(pattern, str(error), re.DOTALL)):
+        return UserError(f"{where}: cannot be read ({error}).")
+    name = names[int(parts[1])]
+    return UserError(f'{where}, row {parts[2]}, column "{name}": {parts[3]:.100}: {EXPECTED[kinds[name]]} is expected.')
 
 
 def read_csv(
@@ -123,45 +85,34 @@ def read_csv(
 ) -> pd.DataFrame:  # fmt: skip
     """Read a CSV (or .csv.gz) and check that it is whole and that every cell is of its column's kind.
 
-    Args:
-        path: the file.
-        columns: what to read: name -> ID (becomes categorical), TEXT, WHOLE, NUMBER or MOMENT.
-        names: all column names, for a file without a header.
-        others: read the columns that are not named, too, as TEXT.
-        multiline: quoted fields may hold line breaks.
-        time_format: of MOMENT, as in strptime; ISO 8601 without.
+    columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE, NUMBER or MOMENT; `others`: all the rest as
+    TEXT, too. names: all column names, of a file without a header. multiline: quoted fields may hold line breaks.
+    time_format: of MOMENT, as in strptime; ISO 8601 without.
     """
+    where, first = display_path(path), 1 if names else 2
     found = names or header(path, list(columns))
     kinds = columns | {name: TEXT for name in found if others and name not in columns}
     parse = pacsv.ParseOptions(newlines_in_values=multiline, ignore_empty_lines=False)
+    formats = [time_format or pacsv.ISO8601]
     convert = pacsv.ConvertOptions(
-        column_types=kinds,
-        include_columns=list(kinds),
-        null_values=[],
-        timestamp_parsers=[time_format or pacsv.ISO8601],
+        column_types=kinds, include_columns=[*kinds], null_values=[], timestamp_parsers=formats
     )
     try:
         table = pacsv.read_csv(path, pacsv.ReadOptions(column_names=names), parse, convert)
-    except (pa.ArrowInvalid, OSError) as error:
-        explain(path, columns, names, time_format)
-        raise UserError(f"{display_path(path)}: {error}.") from None
+    except (pa.ArrowInvalid, OSError):
+        try:  # one thread alone can number the row of what is wrong
+            table = pacsv.read_csv(path, pacsv.ReadOptions(column_names=names, use_threads=False), parse, convert)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise explained(error, where, found, kinds) from None
     frame = table.to_pandas(split_blocks=True, self_destruct=True)
-    blank = any((frame[name].cat.categories.str.strip() == "").any() for name in columns if columns[name] == ID)
-    endless = any(not np.isfinite(frame[name]).all() for name in columns if columns[name] == NUMBER)
-    if blank or endless or (multiline and odd_quotes(path)):
-        explain(path, columns, names, time_format)
+    if multiline:
+        check_quotes(path)
+    for name, kind in columns.items():
+        if kind == ID:
+            blank = np.asarray(frame[name].cat.categories.str.strip() == "", dtype=bool)
+            stop_at(where, frame[name], blank[frame[name].cat.codes], f"{EXPECTED[kind]} is expected", first)
+        elif kind == NUMBER:
+            stop_at(where, frame[name], ~np.isfinite(frame[name]), f"{EXPECTED[kind]} is expected", first)
     if frame.empty:
-        raise UserError(f"{display_path(path)}: no rows{'' if names else ' below the header'}.")
+        raise UserError(f"{where}: no rows.")
     return frame
-
-
-def places(ids: pd.Series, known: pd.Series) -> np.ndarray:
-    """Place of each (categorical) id among distinct known ones, int32; -1 where it is not one of them."""
-    return pd.Index(known).get_indexer(ids.cat.categories).astype(np.int32)[ids.cat.codes]
-
-
-def within(where: str, values: pd.Series, low: float, high: float, first: int = 2) -> pd.Series:
-    """Return a column of numbers, all of which must lie between two bounds."""
-    expected = f"a number from {low:g} to {high:g} is expected"
-    stop_at(where, values.name, values, ~values.between(low, high), expected, first)
-    return values

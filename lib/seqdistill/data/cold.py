@@ -14,15 +14,8 @@ def cold_items(
 ) -> Perturbed:
     """Take a share of the items that are test targets out of training, or starve them (Severin et al., 2026).
 
-    Args:
-        events: columns user, item, split; sorted by user, then time. Only training events are taken away.
-        share: of the items that occur as test targets.
-        removed: share of these that loses all training events; the others are reduced.
-        kept: fewest and most training events that a reduced item keeps, drawn per item.
-        seed: draws items and events.
-
-    Returns:
-        The events that are left, the items removed and the items reduced (sorted).
+    Only training events are taken away: a share `removed` of the drawn items loses all, the others are reduced to a
+    number drawn from `kept` (fewest, most). events: columns user, item, split; sorted by user, then time.
     """
     rng = np.random.default_rng(seed)
     targets = np.unique(events.loc[events["split"] == "test", "item"])

@@ -1,5 +1,6 @@
 """Any data set as three CSV files, and a short dataset.yaml where its columns have other names."""
 
+from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 
@@ -8,9 +9,8 @@ import pandas as pd
 from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
-from seqdistill.data import checks
-from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, places, stop_at
-from seqdistill.data.tables import DOMAINS, Layout, Raw, raw_events
+from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, header, read_csv, stop_at
+from seqdistill.data.tables import DOMAINS, Dataset, canonical, raw_events
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -69,17 +69,11 @@ def settings_of(path: Path) -> Settings:
     """Read dataset.yaml."""
     import yaml
 
-    where, parts = display_path(path), {"users": Users, "items": Items, "interactions": Interactions}
+    where = display_path(path)
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{where}: expected domain, {', '.join(parts)}.")
-    for name in parts.keys() & values:
-        if not isinstance(part := values[name] or {}, dict):
-            raise UserError(f'{where}: "{name}" is {part!r}; expected names of columns, like {{id: name}}.')
-        values[name] = parse(parts[name], part, f"{where}, {name}")
     settings = parse(Settings, values, where)
     if settings.domain not in DOMAINS:
         raise UserError(f'{where}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.')
@@ -88,9 +82,9 @@ def settings_of(path: Path) -> Settings:
 
 def read_ids(path: Path, column: str, texts: list[str] | None = None) -> pd.DataFrame:
     """Read a column of distinct ids and, with the names of some texts, all other columns as text."""
-    columns = {column: ID} | {name: TEXT for name in texts or [] if name != column}
-    table = checks.read_csv(path, columns, others=texts is not None, multiline=texts is not None)
-    stop_at(display_path(path), column, table[column], table[column].duplicated(), "the id stands here twice")
+    columns = {name: TEXT for name in texts or []} | {column: ID}
+    table = read_csv(path, columns, others=texts is not None, multiline=texts is not None)
+    stop_at(display_path(path), table[column], table[column].duplicated(), "the id stands here twice")
     return table.astype("str")
 
 
@@ -99,9 +93,8 @@ def read_items(path: Path, columns: Items) -> pd.DataFrame:
     roles = {"item_id": columns.id, "title": columns.title, "categories": columns.categories, "year": columns.year}
     names = {name: role for role, name in roles.items() if name}
     items = read_ids(path, columns.id, list(names)).rename(columns=names)
-    twice = items.columns[items.columns.duplicated() | (items.columns == "item")]
-    if len(twice) or len(names) < sum(map(bool, roles.values())):
-        what = f'two columns would be called "{twice[0]}"' if len(twice) else "one column cannot be two things"
+    if "item" in items or not items.columns.is_unique or len(names) < sum(map(bool, roles.values())):
+        what = f'every column needs a name of its own, other than "item"; there are {", ".join(items)}'
         raise UserError(f"{display_path(path)}: {what}; rename one there, or in dataset.yaml.")
     if "categories" in items and (columns.separator != "|" or columns.root):
         parts = items["categories"].str.split(columns.separator, regex=False).str[int(columns.root) :]
@@ -110,35 +103,37 @@ def read_items(path: Path, columns: Items) -> pd.DataFrame:
 
 
 def read(
-    users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None, unlisted: bool = False
-) -> Raw:
-    """Read users.csv (None: all who occur), items.csv and interactions.csv; `unlisted`: items may lack in items.csv."""
+    users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None,
+    unlisted: bool = False, tidy: Callable[[pd.DataFrame], pd.DataFrame] = lambda catalogue: catalogue,
+) -> Dataset:  # fmt: skip
+    """Read users.csv (None: all who occur), items.csv and interactions.csv.
+
+    unlisted: items may lack in items.csv. tidy: what is done to the texts of the items that is no setting.
+    """
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
     columns, where = settings.interactions, display_path(interactions)
     user_ids = None if users is None else read_ids(users, settings.users.id)[settings.users.id]
-    catalogue = read_items(items, settings.items)
-    present = checks.header(interactions, [columns.user, columns.item])
-    time = columns.time or next((name for name in ("timestamp", "position") if name in present), None)
-    if time is None:
-        raise UserError(f'{where}: no column "timestamp" or "position"; one of them must give the order of events.')
-    form = "position" if (columns.time, time) == (None, "position") else columns.format
+    catalogue = tidy(read_items(items, settings.items))
+    present = header(interactions, [columns.user, columns.item])
+    time = columns.time or ("position" if "position" in present and "timestamp" not in present else "timestamp")
+    form = "position" if not columns.time and time == "position" else columns.format
     rating = columns.rating or ("rating" if "rating" in present else None)
     kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else MOMENT}
     kinds |= {rating: NUMBER} if rating else {}
-    table = checks.read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
-    value = checks.within(where, table[rating], columns.least, columns.best) * 5 / columns.best if rating else np.nan
+    table = read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
+    value = np.nan
+    if rating:
+        expected = f"a number from {columns.least:g} to {columns.best:g} is expected"
+        stop_at(where, table[rating], ~table[rating].between(columns.least, columns.best), expected)
+        value = table[rating] * 5 / columns.best
     item_ids = None if unlisted else catalogue["item_id"]
     for column, ids, file in ((columns.user, user_ids, users), (columns.item, item_ids, items)):
         if ids is not None:
-            stop_at(where, column, table[column], places(table[column], ids) < 0, f"not in {file.name}")
+            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}")
     moments = table[time].astype("int64") // UNITS.get(form, 1)
     if form != "position":
-        what = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
-        stop_at(where, time, table[time], ~moments.between(EARLIEST, LATEST), what)
+        expected = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
+        stop_at(where, table[time], ~moments.between(EARLIEST, LATEST), expected)
     events = raw_events(table[columns.user], table[columns.item], moments, value)
-    return Raw(events, catalogue, form != "position", settings.domain, user_ids)
-
-
-FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
-LAYOUT = Layout(FILES, read, 'README.md, section "Your own data", describes the three files', optional="dataset.yaml")
+    return canonical(events, catalogue, form != "position", settings.domain, user_ids)

@@ -8,6 +8,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from seqdistill.data.splits import places
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -45,7 +47,7 @@ def windows(rows: Ragged, length: int) -> Ragged:
     """
     counts = np.maximum(-(-(rows.lengths - 1) // length), 0)
     row = np.repeat(np.arange(len(rows)), counts)
-    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)  # of a window, counted from the end
+    place = pd.Series(row).groupby(row).cumcount().to_numpy()  # of a window, counted from the end
     ends = rows.ends[row] - place * length
     return Ragged(rows.items, np.maximum(rows.starts[row], ends - length - 1), ends, rows.users[row])
 
@@ -72,17 +74,12 @@ def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
     return torch.from_numpy(stacked(rows, chosen))
 
 
-def rounded(length: int) -> int:
-    """Round up to one of few lengths, by less than a quarter, so that a batch's tensors fit where another's were.
-
-    Between blocks of any size a heap keeps holes that fit nothing: a process that needs 410 MB grows to 490 MB.
-    """
-    step = 1 << max(0, length.bit_length() - 3)
-    return -(-length // step) * step
-
-
 def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield shuffled batches of rows of similar length: users [B]; item ids [B, T + 1], 0 at padding."""
+    """Yield shuffled batches of rows of similar length: users [B]; item ids [B, T + 1], 0 at padding.
+
+    T is rounded up, by less than a quarter, to one of few lengths, so that a batch's tensors fit where another's were:
+    between blocks of any size a heap keeps holes that fit nothing, and a process of 410 MB grows to 490 MB.
+    """
     widest = int(rows.lengths.max(initial=0))
     order = rng.permutation(len(rows))
     pools = np.array_split(order, max(1, len(order) // (size * 16)))
@@ -90,8 +87,9 @@ def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tupl
     groups = [order[start : start + size] for start in range(0, len(order), size)]
     for index in rng.permutation(len(groups)):
         group = groups[index]
-        width = min(widest, 1 + rounded(int(rows.lengths[group].max()) - 1))
-        yield rows.users[group], stacked(rows, group, width)
+        length = int(rows.lengths[group].max()) - 1
+        step = 1 << max(0, length.bit_length() - 3)
+        yield rows.users[group], stacked(rows, group, min(widest, 1 + -(-length // step) * step))
 
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # users [B]; inputs [B, T]; targets [B, T], 0 at padding
@@ -140,9 +138,8 @@ class Cases:
 def cases(events: pd.DataFrame, split: str) -> Cases:
     """Make a case of every event of a split, "valid" or "test", that has a history: its input is the true one."""
     items, user = events["item"].to_numpy(copy=True), events["user"].to_numpy()
-    begins = np.flatnonzero(np.diff(user, prepend=-1))
-    start = np.repeat(begins, np.diff(np.append(begins, len(user))))  # of each event's user
-    at = np.flatnonzero((events["split"] == split).to_numpy() & (start < np.arange(len(user))))
-    histories = Ragged(items, start[at], at, user[at])
+    before, _ = places(events)
+    at = np.flatnonzero((events["split"] == split).to_numpy() & (before > 0))
+    histories = Ragged(items, at - before[at], at, user[at])
     position = pd.Series(user[at]).groupby(user[at]).cumcount().to_numpy()
     return Cases(histories, items[at], position, events["time"].to_numpy()[at])

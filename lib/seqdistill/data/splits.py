@@ -81,40 +81,28 @@ def boundary(events: pd.DataFrame, quantile: float) -> int:
     return int(events["time"].quantile(quantile, interpolation="lower"))
 
 
-def global_time(
-    events: pd.DataFrame,
-    quantile: float = 0.8,
-    targets: Literal["last", "all"] = "last",
-    valid_share: float = 0.2,
-    seed: int = 0,
-) -> pd.Series:
-    """Split at one moment for all users, as in Severin et al. (2026).
+def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
+    """Split at one moment for all users, as in Severin et al. (2026); events are sorted by user, then time.
 
-    Events at or before the boundary train; later ones test. A share of the training users, drawn with the seed, is
-    taken out of training (and has no profile): the last event of each before the boundary validates. An event without
-    any history before it cannot be a target and is `input` or `unused`.
-
-    Args:
-        events: columns user, time; sorted by user, then time.
-        quantile: of the timestamps, the boundary.
-        targets: test a user's last event only, or all after the boundary.
-        valid_share, seed: share of the users with an event before the boundary that validate, and what draws them.
+    Events at or before the boundary train; later ones test: a user's last one, or all with targets = "all". A share of
+    the training users, drawn with the seed, is taken out of training (and has no profile): the last event of each
+    before the boundary validates. An event without any history before it is no target but `input` or `unused`.
     """
     user = events["user"].to_numpy()
     before, after = places(events)
-    early = events["time"].to_numpy() <= boundary(events, quantile)
+    early = events["time"].to_numpy() <= boundary(events, protocol.quantile)
     known = np.unique(user[early])
-    drawn = np.random.default_rng(seed).choice(known, round(valid_share * len(known)), replace=False)
-    out = np.isin(user, drawn)
+    rng = np.random.default_rng(protocol.seed)
+    out = np.isin(user, rng.choice(known, round(protocol.valid_share * len(known)), replace=False))
     next_is_late = np.append(~early[1:], True) | (after == 0)
-    codes = np.where(early, np.where(out, INPUT, TRAIN), TEST if targets == "all" else INPUT)
+    codes = np.where(early, np.where(out, INPUT, TRAIN), TEST if protocol.targets == "all" else INPUT)
     codes[early & out & next_is_late & (before > 0)] = VALID
     codes[~early & (after == 0)] = TEST
     codes[(codes == TEST) & (before == 0)] = INPUT
     codes[(codes == INPUT) & (after == 0)] = UNUSED
     for code, purpose in ((TEST, "test"), (TRAIN, "train on"), (VALID, "validate with")):
-        if not (codes == code).any():
-            raise UserError(f"global_time: the boundary at quantile {quantile:g} leaves no event to {purpose}.")
+        if code not in codes:
+            raise UserError(f"global_time: quantile {protocol.quantile:g} leaves no event to {purpose}.")
     return column(codes, events.index)
 
 
@@ -124,7 +112,7 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
         return leave_last_k(events, protocol.k)
     if not dated:
         raise UserError("global_time: this data set gives the order of events, not their times; leave some out.")
-    return global_time(events, protocol.quantile, protocol.targets, protocol.valid_share, protocol.seed)
+    return global_time(events, protocol)
 
 
 def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
@@ -137,18 +125,16 @@ def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Check that a split (columns user, time, split; sorted) leaks nothing; name a user for whom it does.
 
-    Returns:
-        One row per check: what must not be, and how many events were looked at.
+    Returns one row per check: what must not be, and how many events were looked at.
     """
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
-    train, valid, test, *others = ((events["split"] == name).to_numpy() for name in LABELS)
+    train, valid, test = ((events["split"] == name).to_numpy() for name in LABELS[:3])
     (before, after), target = places(events), valid | test
-    unlabelled = ~np.logical_or.reduce([train, target, *others])
+    every = np.ones(len(events), dtype=bool)
     unsorted = np.append(False, user[1:] == user[:-1]) & (np.diff(time, prepend=0) < 0)
-    whole = np.ones(len(events), dtype=bool)
-    checks = [
-        ("an event without a label", unlabelled, whole),
-        ("an event before an earlier one of its user", unsorted, whole),
+    checks = [  # what must not be, where it is, what was looked at
+        ("an event without a label", ~events["split"].isin(LABELS).to_numpy(), every),
+        ("an event before an earlier one of its user", unsorted, every),
         ("a training event after a target of its user", train & after_any(user, ~train), train),
         ("a target without history", target & (before == 0), target),
         ("a validation target after a test target", valid & after_any(user, test), target),
@@ -156,7 +142,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     if protocol.name == "global_time":
         late = time > boundary(events, protocol.quantile)
         checks += [
-            ("a training or validation event after the boundary", (train | valid) & late, whole),
+            ("a training or validation event after the boundary", (train | valid) & late, every),
             ("a test event at or before the boundary", test & ~late, test),
             ("a validation user in training", valid & np.isin(user, user[train]), valid),
         ]
@@ -167,5 +153,5 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     for what, bad, _ in checks:
         if bad.any():
             raise UserError(f"split: user {user[bad][0]}: {what} ({int(bad.sum()):,} events).")
-    looked = [(what, int(of.sum()), 0) for what, _, of in checks]
-    return pd.DataFrame(looked, columns=["must not be", "looked at", "found"])
+    rows = [(what, int(looked_at.sum()), 0) for what, _, looked_at in checks]
+    return pd.DataFrame(rows, columns=["must not be", "looked at", "found"])

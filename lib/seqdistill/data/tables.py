@@ -1,48 +1,13 @@
 """Checked rows -> one canonical event table and item table; filters, codes, statistics."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from seqdistill.data.checks import places
 from seqdistill.io import UserError
 
 DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts are worded for
-FILTERS = ("core", "single")
-
-
-@dataclass(frozen=True)
-class Raw:
-    """What a layout reads.
-
-    events: user_id and item_id (categorical), time (unix seconds where `dated`, else a position) and value (a rating or
-    NaN). items: item_id, title and other texts. users: all ids, where there is a list. domain: wording of the prompts.
-    """
-
-    events: pd.DataFrame
-    items: pd.DataFrame
-    dated: bool
-    domain: str
-    users: pd.Series | None = None
-
-
-@dataclass(frozen=True)
-class Layout:
-    """The files of a data set as they are published.
-
-    files: for each file that is needed, the names that it may have (each also with .gz). read: paths of the files, in
-    that order -> Raw. source: where they can be had. optional: a file that may be missing (None is then passed).
-    write: makes the raw files, for a data set that comes inside a package.
-    """
-
-    files: tuple[tuple[str, ...], ...]
-    read: Callable[..., Raw]
-    source: str
-    optional: str | None = None
-    write: Callable[[Path], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,7 +30,7 @@ class Dataset:
 
 
 def raw_events(user: pd.Series, item: pd.Series, time: pd.Series, value: pd.Series | float = np.nan) -> pd.DataFrame:
-    """Put the columns of Raw.events together."""
+    """Put together what `canonical` takes: categorical ids, times or positions, and ratings where there are any."""
     return pd.DataFrame({"user_id": user, "item_id": item, "time": time, "value": value})
 
 
@@ -77,35 +42,45 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
-def canonical(raw: Raw) -> Dataset:
+def canonical(
+    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None
+) -> Dataset:
     """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
     Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
+    events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list.
     """
-    user_ids, item_ids, time = (raw.events[column] for column in ("user_id", "item_id", "time"))
-    lacking = item_ids.cat.categories[~item_ids.cat.categories.isin(raw.items["item_id"])]
-    more = pd.DataFrame({"item_id": lacking}, columns=raw.items.columns).fillna("").astype(raw.items.dtypes)
-    items = in_order(pd.concat([raw.items, more]), "item_id")
-    listed = user_ids.cat.categories if raw.users is None else raw.users
-    users = in_order(pd.DataFrame({"user_id": listed}), "user_id")
-    user, item = places(user_ids, users["user_id"]), places(item_ids, items["item_id"])
-    order = np.lexsort((time, user))
-    columns = {"user": user, "item": item, "time": time.to_numpy(), "value": raw.events["value"].to_numpy()}
-    events = pd.DataFrame({name: cells[order] for name, cells in columns.items()}, copy=False)
+    if events.empty:
+        raise UserError("interactions: no rows.")
+    user_ids, item_ids = events["user_id"], events["item_id"]
+    unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(items["item_id"])]
+    more = pd.DataFrame({"item_id": unlisted}, columns=items.columns).fillna("").astype(items.dtypes)
+    items = in_order(pd.concat([items, more]), "item_id")
+    users = in_order(pd.DataFrame({"user_id": user_ids.cat.categories if users is None else users}), "user_id")
+    events = pd.DataFrame(
+        {
+            "user": user_ids.cat.set_categories(users["user_id"]).cat.codes.to_numpy(np.int32),
+            "item": item_ids.cat.set_categories(items["item_id"]).cat.codes.to_numpy(np.int32),
+            "time": events["time"].to_numpy(),
+            "value": events["value"].to_numpy(),
+        },
+        copy=False,
+    )
+    events = events.iloc[np.lexsort((events["time"], events["user"]))]
     same = (np.diff(events["user"]) == 0) & (np.diff(events["time"]) == 0)
     tied = np.flatnonzero(np.append(False, same) | np.append(same, False))
     repeated = np.zeros(len(events), dtype=bool)
     repeated[tied] = events.iloc[tied].duplicated(["user", "time", "item"])
     untitled = items["title"].str.strip() == ""
     items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
-    late, unlisted = same.sum() - repeated.sum(), item_ids.isin(lacking).sum()
+    late, lacking = same.sum() - repeated.sum(), item_ids.isin(unlisted).sum()
     notes = (
-        f"{len(lacking):,} items ({unlisted:,} events) are not in the list of items: kept without texts",
+        f"{len(unlisted):,} items ({lacking:,} events) are not in the list of items: kept without texts",
         f"{repeated.sum():,} repeated events dropped",
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",
         f"{untitled.sum():,} items without a title are named by their id",
-    )[0 if len(lacking) else 1 :]
-    return Dataset(events[~repeated].reset_index(drop=True), users, items, raw.dated, raw.domain, notes)
+    )[0 if len(unlisted) else 1 :]
+    return Dataset(events[~repeated].reset_index(drop=True), users, items, dated, domain, notes)
 
 
 def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core") -> np.ndarray:
@@ -123,25 +98,19 @@ def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core
         keep = fewer
 
 
-def dense(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number the codes that occur from 0, in their order; return them with the codes that they were."""
-    occurs = np.bincount(codes) > 0
-    return (np.cumsum(occurs) - 1)[codes], np.flatnonzero(occurs)
-
-
 def filtered(
     data: Dataset, name: str, minimum: int = 1, kind: str = "core", first_users: int | None = None, key: str = ""
 ) -> Dataset:
     """Filter a canonical data set and give those who are left new codes."""
-    if kind not in FILTERS:
-        raise UserError(f'"{kind}" is not a filter; choose one of {", ".join(FILTERS)}.')
+    if kind not in ("core", "single"):
+        raise UserError(f'"{kind}" is not a filter; choose one of core, single.')
     if first_users is not None and first_users < 1:
         raise UserError(f'"first_users" is {first_users}; expected at least 1.')
-    user, item = data.events["user"].to_numpy(), data.events["item"].to_numpy()
-    keep = frequent(user, item, minimum, kind)
+    keep = frequent(data.events["user"].to_numpy(), data.events["item"].to_numpy(), minimum, kind)
     if not keep.any():
         raise UserError(f"{name}: no user and item are left with at least {minimum} events each.")
-    users_left, items_left = np.unique(user[keep]), np.unique(item[keep])
+    events = data.events[keep]
+    users_left, items_left = np.sort(events["user"].unique()), events["item"].unique()
     words = f"{minimum}-core" if kind == "core" else f"one pass of at least {minimum} events"
     notes = [
         f"{words}: {len(keep) - keep.sum():,} of {len(keep):,} events, {len(data.items) - len(items_left):,} items and "
@@ -149,13 +118,11 @@ def filtered(
     ]
     if first_users is not None and first_users < len(users_left):
         notes.append(f"the first {first_users:,} of {len(users_left):,} users kept")
-        keep &= user <= users_left[first_users - 1]
-    (user, users_left), (item, items_left) = dense(user[keep]), dense(item[keep])
-    events = data.events[keep].reset_index(drop=True).assign(user=user, item=item + 1)
-    users, items = (
-        data.users.iloc[users_left].reset_index(drop=True),
-        data.items.iloc[items_left].reset_index(drop=True),
-    )
+        events = events[events["user"] <= users_left[first_users - 1]]
+    (user, users_left), (item, items_left) = (pd.factorize(events[name], sort=True) for name in ("user", "item"))
+    events = events.reset_index(drop=True).assign(user=user, item=item + 1)
+    users = data.users.iloc[users_left].reset_index(drop=True)
+    items = data.items.iloc[items_left].reset_index(drop=True)
     users.insert(0, "user", np.arange(len(users)))
     items.insert(0, "item", np.arange(1, len(items) + 1))
     return Dataset(events, users, items, data.dated, data.domain, (*data.notes, *notes), name, key)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill import data as datasets
-from seqdistill.data.tables import Raw, canonical, filtered, frequent, raw_events
+from seqdistill.data.tables import canonical, filtered, frequent, raw_events
 from seqdistill.io import UserError
 
 EVENTS = "user_id,item_id,timestamp\n"
@@ -26,15 +26,16 @@ def decoded(data):
     return list(zip(users, ids, data.events["time"].tolist(), strict=True))
 
 
-def test_codes_decode_to_the_raw_rows(raw):
+def test_codes_decode_to_the_raw_rows_and_the_first_users_can_be_kept(raw):
     expected = pd.read_csv(raw / "interactions.csv", dtype={"user_id": str, "item_id": str})
     expected = expected[["user_id", "item_id", "timestamp"]].itertuples(index=False, name=None)
     assert sorted(decoded(datasets.load("books", 1))) == sorted(expected)
+    data = datasets.load("books", 1, first_users=2)
+    assert data.users["user_id"].tolist() == ["0", "1"] and "the first 2 of 8 users kept" in data.notes
 
 
 def test_order_within_a_user_is_by_time_and_ties_keep_file_order(raw):
-    text = "user_id,item_id,timestamp\n1,5,20\n1,3,10\n1,9,10\n1,4,10\n"
-    (raw / "interactions.csv").write_text(text)
+    (raw / "interactions.csv").write_text(EVENTS + "1,5,20\n1,3,10\n1,9,10\n1,4,10\n")
     data = datasets.load("books", 1)
     assert data.items["item_id"].tolist() == ["3", "4", "5", "9"]
     assert data.events["item"].tolist() == [1, 4, 2, 3]
@@ -56,8 +57,8 @@ IDS = st.text("ab019é", min_size=1, max_size=4)
 def test_coding_and_decoding_is_the_identity_and_keeps_order(rows):
     user, item, time = map(pd.Series, zip(*rows, strict=True))
     items = pd.DataFrame({"item_id": item.unique(), "title": ""}, dtype="str")
-    raw = Raw(raw_events(user.astype("category"), item.astype("category"), time), items, True, "generic")
-    found = decoded(filtered(canonical(raw), "x"))
+    events = raw_events(user.astype("category"), item.astype("category"), time)
+    found = decoded(filtered(canonical(events, items, True, "generic"), "x"))
     assert sorted(found) == sorted(rows)
     for name in user.unique():
         own = [row for row in rows if row[0] == name]
@@ -93,10 +94,10 @@ def test_one_pass_by_hand(raw):
 
 
 def test_converted_tables_are_used_while_the_raw_files_are_the_same(raw, tmp_path, monkeypatch):
-    before = datasets.load("books", 2)
+    before, single = datasets.load("books", 2), datasets.load("books", 4, kind="single")
     datasets.convert("books")
-    assert list(datasets.present()) == ["books"]
-    monkeypatch.setattr("seqdistill.data.generic.checks.read_csv", None)
+    assert datasets.present()["books"]["interactions"] == datasets.statistics(single.events)["interactions"]
+    monkeypatch.setattr("seqdistill.data.generic.read_csv", None)
     after = datasets.load("books", 2)
     monkeypatch.undo()
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
@@ -112,27 +113,13 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
     datasets.convert("novels", raw)
     assert datasets.load("novels", 1).events.equals(datasets.load("books", 1).events)
     assert datasets.load("novels", 1).domain == "movies"
+    (raw / "dataset.yaml").unlink()
+    with pytest.raises(UserError, match=r"dataset\.yaml: left from other files"):
+        datasets.convert("novels", raw)
     (raw / "interactions.csv").write_text(EVENTS + "1,5,noon\n")
     with pytest.raises(UserError, match="Nothing was written"):
         datasets.convert("poems", raw)
     assert not (tmp_path / "poems").exists()
-
-
-def test_convert_does_not_mix_with_files_left_from_others(raw):
-    (raw / "dataset.yaml").write_text("domain: movies")
-    datasets.convert("novels", raw)
-    (raw / "dataset.yaml").unlink()
-    with pytest.raises(UserError, match=r"dataset\.yaml: left from other files"):
-        datasets.convert("novels", raw)
-
-
-def test_present_counts_after_the_papers_filter(raw):
-    rows = [f"{user},{item},{10 * user + item}" for user in (1, 2, 3, 4) for item in (5, 6, 7, 8)]
-    (raw / "users.csv").write_text("user_id\n1\n2\n3\n4\n")
-    (raw / "items.csv").write_text("item_id,title\n5,A\n6,B\n7,C\n8,D\n")
-    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n" + "\n".join(rows) + "\n")
-    datasets.convert("books")
-    assert datasets.present()["books"]["interactions"] == 16
 
 
 @pytest.mark.parametrize(
@@ -147,8 +134,3 @@ def test_present_counts_after_the_papers_filter(raw):
 def test_what_cannot_be_loaded_is_named(raw, name, minimum, first_users, kind, message):
     with pytest.raises(UserError, match=message):
         datasets.load(name, minimum, first_users, kind)
-
-
-def test_the_first_users_are_left(raw):
-    data = datasets.load("books", 1, first_users=2)
-    assert data.users["user_id"].tolist() == ["0", "1"] and "the first 2 of 8 users kept" in data.notes

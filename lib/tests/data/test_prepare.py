@@ -48,7 +48,7 @@ def test_one_second_holds_several_events_in_order_and_positions_need_no_times():
     ("events", "items", "message"),
     [
         (PLAYS.rename(columns={"user_id": "user"}), None, "interactions: no column \"user_id\" (found 'user'"),
-        (PLAYS.drop(columns="timestamp"), None, 'no column "timestamp" or "position"'),
+        (PLAYS.drop(columns="timestamp"), None, 'no column "timestamp"'),
         (PLAYS.iloc[:0], None, "interactions: no rows"),
         (PLAYS.assign(user_id=["a", None, "b", "c"]), None, 'interactions, row 1, column "user_id"'),
         (PLAYS.assign(rating=[1, 2, "x", "y"]), None, "row 2, column \"rating\": 'x': a number is expected (2 such"),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -52,7 +54,8 @@ def test_a_split_labels_every_event_passes_the_audit_and_follows_its_seed(events
 
 @given(EVENTS, st.sampled_from(["last", "all"]), st.floats(0.3, 0.9), st.floats(0.1, 0.5), st.integers(0, 5))
 def test_global_time_is_what_the_paper_says(events, targets, quantile, share, seed):
-    found = events.assign(split=global_time(events, quantile, targets, share, seed))
+    protocol = Protocol("global_time", 1, quantile, targets, share, seed)
+    found = events.assign(split=global_time(events, protocol))
     border = boundary(events, quantile)
     place = quantile * (len(events) - 1)  # of the quantile among the sorted times
     assert (events["time"] < border).sum() <= place + 1e-6 and place - 1e-6 < (events["time"] <= border).sum()
@@ -75,35 +78,23 @@ def test_global_time_is_what_the_paper_says(events, targets, quantile, share, se
 
 def test_global_time_by_hand():
     """Boundary 4. User 0 trains and is tested, 1 validates (drawn by the seed), 2 comes late, 3 later and once."""
-    rows = [
-        (0, 1, 1),
-        (0, 2, 2),
-        (0, 3, 6),
-        (0, 4, 7),
-        (1, 1, 0),
-        (1, 2, 2),
-        (1, 3, 3),
-        (2, 1, 9),
-        (2, 2, 10),
-        (3, 1, 10),
-    ]
-    rows = [*rows, *((user, 1 + step, 2 + step) for user in (4, 5, 6) for step in range(3))]
-    events = pd.DataFrame(rows, columns=["user", "item", "time"])
-    seed = next(
-        s for s in range(99) if global_time(events, 0.7, "last", 0.2, s)[4:7].tolist() == ["input", "input", "valid"]
-    )
-    own = events.assign(split=global_time(events, 0.7, "last", 0.2, seed)).groupby("user")["split"].agg(list)
+    users = np.repeat(np.arange(7), [4, 3, 2, 1, 3, 3, 3])
+    times = [1, 2, 6, 7, 0, 2, 3, 9, 10, 10, *[2, 3, 4] * 3]
+    events = pd.DataFrame({"user": users, "item": 1, "time": times})
+    protocols = (Protocol("global_time", quantile=0.7, seed=seed) for seed in range(99))
+    protocol = next(p for p in protocols if global_time(events, p)[4:7].tolist() == ["input", "input", "valid"])
+    own = events.assign(split=global_time(events, protocol)).groupby("user")["split"].agg(list)
     assert boundary(events, 0.7) == 4
     assert own[0] == ["train", "train", "input", "test"]
     assert own[2] == ["input", "test"] and own[3] == ["unused"]
-    all_ = events.assign(split=global_time(events, 0.7, "all", 0.2, seed)).groupby("user")["split"].agg(list)
+    all_ = events.assign(split=global_time(events, replace(protocol, targets="all"))).groupby("user")["split"].agg(list)
     assert all_[0] == ["train", "train", "test", "test"] and all_[2] == ["input", "test"]
 
 
 def test_global_time_on_movielens_small():
     """What the book says of the paper's protocol on this data: few test users, and few of them known before."""
     data = datasets.load("movielens-small", 1)
-    found = data.events.assign(split=global_time(data.events))
+    found = data.events.assign(split=global_time(data.events, Protocol("global_time")))
     late = found["time"] > boundary(found, 0.8)
     assert found.loc[late, "user"].nunique() == (found["split"] == "test").sum() == 147
     assert found.loc[~late & found["user"].isin(found.loc[late, "user"]), "user"].nunique() == 23
@@ -114,7 +105,7 @@ def test_too_little_is_an_error():
     with pytest.raises(UserError, match="13 events"):
         leave_last_k(table([5, 12]), 10)
     with pytest.raises(UserError, match="leaves no event to test"):
-        global_time(table([5, 5]).assign(time=1))
+        global_time(table([5, 5]).assign(time=1), Protocol("global_time"))
     with pytest.raises(UserError, match="the order of events, not their times"):
         split(table([5, 5]), Protocol("global_time"), dated=False)
 

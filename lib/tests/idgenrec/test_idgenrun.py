@@ -115,7 +115,7 @@ def test_presets_name_settings_that_there_are(preset):
     [
         ({"recommender": "t5"}, "name both"),
         ({"width": 10, "heads": 4}, '"heads" = 4 does not divide "width" = 10'),
-        ({"rouns": 2}, '"rouns" is not a setting of IDGenRec \\(did you mean "rounds"\\?\\)'),
+        ({"rouns": 2}, '"rouns" is not a setting \\(did you mean "rounds"\\?\\)'),
     ],
 )
 def test_settings_are_checked(values, says):

@@ -81,7 +81,7 @@ def test_a_grid_names_its_cells():
     assert list(cells) == ["alpha 0.4, beta off", "alpha 1, beta off", "alpha 0.4, beta on", "alpha 1, beta on"]
     assert cells["alpha 1, beta off"] == Distillation(phase1_fraction=0.25, alpha=1, beta=False)
     assert grid(SMALL, loss=["sampled"], lr=[0.1]) == {"loss sampled, lr 0.1": replace(SMALL, loss="sampled", lr=0.1)}
-    with pytest.raises(UserError, match='grid: "aplha" is not a setting of Distillation \\(did you mean "alpha"\\?\\)'):
+    with pytest.raises(UserError, match='grid: "aplha" is not a setting \\(did you mean "alpha"\\?\\)'):
         grid(Distillation(), aplha=[1])
 
 

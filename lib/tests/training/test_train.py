@@ -185,8 +185,8 @@ def test_a_config_survives_json():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"epocks": 3}, '"epocks" is not a setting of TrainConfig \\(did you mean "epochs"\\?\\)'),
-        ({"model": {"dropout": 1.5}}, '"dropout" = 1.5'),
+        ({"epocks": 3}, '"epocks" is not a setting \\(did you mean "epochs"\\?\\)'),
+        ({"model": {"dropout": 1.5}}, '"model.dropout" = 1.5'),
         ({"epochs": "many"}, "\"epochs\" = 'many'"),
     ],
 )
