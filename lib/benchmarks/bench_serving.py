@@ -1,7 +1,7 @@
 """What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
 
 CPU seconds are those of one thread; systems are measured in turn, so that a busy machine slows all of them; a peak of
-memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,catalogue,int8,growth}.csv.
+memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,int8,growth}.csv.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from bench_growth import SHAPE, grow, grow_users, growth, scan
+from bench_growth import grow, grow_users, growth
 from measuring import against_plain, apart, peak_mb, timed
 from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
@@ -34,7 +34,6 @@ from seqdistill.training.train import fresh, load_model, load_training_data
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
 PAIRS, ROUNDS, PASSES, REQUESTS = 24, 2, 5, 2_000
-SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
 
 
@@ -184,21 +183,6 @@ def latency() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def catalogue() -> pd.DataFrame:
-    """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
-    torch.set_num_threads(1)
-    rng, rows, histories = np.random.default_rng(0), [], load_training_data(HOME / "artifacts").test.histories
-    lengths = rng.integers(1, 51, QUERIES)
-    for variant in ("plain", "distilled"):
-        drawn = rng.choice(len(histories), QUERIES, replace=False)
-        known = [histories.row(row)[None, -length:] for row, length in zip(drawn, lengths, strict=True)]
-        rows += scan(load("SASRec", variant), f"trained, {variant}", known)
-    for items in SIZES:
-        net = SequentialRecommender(items, SHAPE).eval()
-        rows += scan(net, "random", [rng.integers(1, items + 1, (1, length)) for length in lengths])
-    return pd.DataFrame(rows)
-
-
 def int8() -> pd.DataFrame:
     """NDCG@10 of the plain students through ONNX, fp32 and int8, paired on the same users; megabytes of the files."""
     from seqdistill.serving import export as serving
@@ -224,7 +208,7 @@ def int8() -> pd.DataFrame:
     return table.assign(file_mb=table["variant"].map(size))
 
 
-TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": latency, "catalogue": catalogue}
+TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": latency}
 TABLES |= {"int8": int8, "growth": growth}
 
 
