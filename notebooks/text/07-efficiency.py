@@ -319,7 +319,7 @@ report.show_figure(figure, systems, figures / "efficiency.png", text)
 # student reads.
 
 # %%
-net = explore.students(home, model, seed, (form,))[form]
+net = explore.students(home, model, seed, form)[form]
 run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"))
 
 # %% [markdown]

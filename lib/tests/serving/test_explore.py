@@ -109,7 +109,7 @@ def test_where_04_distilled_none_the_plain_student_stands_alone(home):
     (home / "runs" / run_key(replace(RUN, distillation=TAUGHT), given) / "metrics.json").unlink()
     assert set(explore.load(home, "SASRec", 1).students) == {"plain"}
     with pytest.raises(UserError, match='no SASRec "distilled" with seed 1; there is plain'):
-        explore.students(home, "SASRec", 1, ("distilled",))
+        explore.students(home, "SASRec", 1, "distilled")
 
 
 def test_titles_need_not_be_there(home):
