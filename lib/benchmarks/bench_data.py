@@ -29,6 +29,7 @@ SIZES = {"ml-20m": (138_493, 26_744, 20_000_263), "amazon-m2": (616_502, 334_060
 WRITERS = {"ml-20m": synthetic.ml_20m, "amazon-m2": synthetic.amazon_m2}
 PROTOCOLS = {"ml-20m": Protocol("global_time"), "amazon-m2": Protocol("leave_one_out"), "movielens-small": Protocol()}
 BATCH, STEPS = 64, 20
+LIMITS = {"cpu_s": 60, "peak_rss_mb": 4_096}  # of each step of data preparation
 
 
 def write_raw(name: str) -> None:
@@ -118,6 +119,9 @@ def main() -> None:
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     table = pd.DataFrame(rows).round(1).astype({"rows": "Int64"})
     print(save_csv(table, outputs_dir("bench") / "data.csv").to_string())
+    for column, limit in LIMITS.items():
+        most = table[column].max()
+        print(f"{column}: at most {most:,.1f}, {'within' if most <= limit else 'ABOVE'} the limit of {limit:,}")
 
 
 if __name__ == "__main__":
