@@ -4,10 +4,7 @@ CPU seconds are those of one thread; systems are measured in turn, so that a bus
 memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,int8,growth}.csv.
 """
 
-import contextlib
-import json
 import os
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -18,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from bench_growth import grow, grow_users, growth
-from measuring import against_plain, apart, peak_mb, timed
+from measuring import against_plain, apart, command, peak_mb, timed
 from seqdistill.config import Distillation, TrainConfig, parse
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.teachers import item_texts
@@ -212,7 +209,7 @@ TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": lat
 TABLES |= {"int8": int8, "growth": growth}
 
 
-def main(wanted: list[str]) -> None:
+def main(*wanted: str) -> None:
     for name in wanted or TABLES:
         begun, load = time.monotonic(), os.getloadavg()[0]
         table = TABLES[name]().assign(load=load, date=str(date.today()))
@@ -221,12 +218,4 @@ def main(wanted: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    action, *values = sys.argv[1:] or [""]
-    single = {"infer": infer, "decode": decode, "grow": grow, "grow_users": grow_users}
-    if action in single:
-        values = [int(value) if value.isdigit() else value for value in values]
-        with contextlib.redirect_stdout(sys.stderr):
-            result = single[action](*values)
-        print(json.dumps(result))
-    else:
-        main([action, *values] if action else [])
+    command({"infer": infer, "decode": decode, "grow": grow, "grow_users": grow_users}, main)
