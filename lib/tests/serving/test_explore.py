@@ -1,4 +1,6 @@
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
 from seqdistill.io import UserError, load_table, save_json, save_table
 from seqdistill.reporting import figures
 from seqdistill.serving import explorer as explore
+from seqdistill.serving import export
 from seqdistill.training.sweep import Job
 from seqdistill.training.train import load_training_data, run_key, train
 
@@ -113,3 +116,13 @@ def test_titles_need_not_be_there(home):
     path = home / "artifacts" / "items.parquet"
     save_table(load_table(path).drop(columns="title"), path, "key")
     assert explore.load(home, "SASRec", 1).titles[1] == "0"
+
+
+def test_a_missing_extra_is_named_where_it_is_needed(home, monkeypatch):
+    world = explore.load(home, "SASRec", 1)
+    for module in ("ipywidgets", "onnxruntime"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UserError, match=r"ipywidgets is not installed; .*\[book\]"):
+        explore.panel(world, 7, figures.explore)
+    with pytest.raises(UserError, match=r"onnxruntime is not installed; .*\[serve\]"):
+        export.session(Path("student.onnx"))
