@@ -17,7 +17,7 @@ import torch
 from bench_growth import grow, grow_users, growth
 from measuring import against_plain, apart, command, peak_mb, timed
 from seqdistill.config import Distillation, TrainConfig, parse
-from seqdistill.data.sequences import Ragged
+from seqdistill.data.sequences import latest
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare
@@ -67,23 +67,18 @@ def overhead() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def one(histories: Ragged, row: int) -> Ragged:
-    """A single history."""
-    at = slice(row, row + 1)
-    return Ragged(histories.items, histories.starts[at], histories.ends[at], histories.users[at])
-
-
 def infer(model: str, variant: str, batch: int) -> dict:
     """Recommend ten items for every test case, `batch` at a time: median seconds of several passes."""
     torch.set_num_threads(1)
     net, histories, walls = load(model, variant), load_training_data(HOME / "artifacts").test.histories, []
     before, score = peak_mb(), model_score(net)
 
-    def each() -> None:
-        for row in range(len(histories)):
-            walls.append(1000 * timed(lambda row=row: recommend(one(histories, row), score))[1])
+    single = [latest(histories, np.array([row]), histories.lengths.max()) for row in range(len(histories))]
 
-    recommend(one(histories, 0), score)
+    def each() -> None:
+        walls.extend(1000 * timed(lambda history=history: recommend(history, score))[1] for history in single)
+
+    recommend(single[0], score)
     together = [timed(lambda: recommend(histories, score, size=batch)) for _ in range(PASSES if batch > 1 else 0)]
     cpu, wall = np.median(together or [timed(each)], 0).tolist()
     row = {"cpu_s": cpu, "wall_s": wall, "cases": len(histories), "start_rss_mb": before, "peak_rss_mb": peak_mb()}
