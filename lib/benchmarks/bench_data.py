@@ -4,18 +4,17 @@ Each step is a process of its own: CPU seconds of all its threads (imports inclu
 are synthetic, in the real layouts (synthetic.py), below build/bench.
 """
 
-import multiprocessing
 import os
 import resource
 import shutil
 import time
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 
 import numpy as np
 import pandas as pd
 import synthetic
 import torch
+from measuring import apart, command, peak_mb
 from seqdistill import data as datasets
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import batches, ragged, windows
@@ -28,7 +27,8 @@ FOLDER = ROOT / "build" / "bench"
 SIZES = {"ml-20m": (138_493, 26_744, 20_000_263), "amazon-m2": (616_502, 334_060, 3_651_542)}
 WRITERS = {"ml-20m": synthetic.ml_20m, "amazon-m2": synthetic.amazon_m2}
 PROTOCOLS = {"ml-20m": Protocol("global_time"), "amazon-m2": Protocol("leave_one_out"), "movielens-small": Protocol()}
-BATCH, STEPS = 64, 20
+BATCH, BATCHES = 64, 20
+LIMITS = {"cpu_s": 60, "peak_rss_mb": 4_096}  # of each step of data preparation
 
 
 def write_raw(name: str) -> None:
@@ -69,7 +69,7 @@ def feed(name: str) -> tuple[float, float]:
     feeding = fed / (time.process_time() - begun)
     model = SequentialRecommender(int(events["item"].max()), ModelConfig(dim=64, blocks=2, heads=2))
     begun, trained = time.process_time(), 0
-    for _, (users, inputs, targets) in zip(range(STEPS), batches(rows, BATCH, np.random.default_rng(0)), strict=False):
+    for users, inputs, targets in islice(batches(rows, BATCH, np.random.default_rng(0)), BATCHES):
         real = torch.from_numpy(targets > 0)
         h, _ = model(torch.from_numpy(inputs))
         full_softmax(h[real], model.catalogue(), torch.from_numpy(targets)[real]).backward()
@@ -77,25 +77,20 @@ def feed(name: str) -> tuple[float, float]:
     return feeding, trained / (time.process_time() - begun)
 
 
-def measured(step: Callable, name: str) -> dict:
+def measured(step: str, name: str) -> dict:
     """Result, CPU and wall seconds and peak MB of a step, in the process that runs it."""
-    begun, result = time.perf_counter(), step(name)
+    begun, result = time.perf_counter(), STEPS[step](name)
     used = resource.getrusage(resource.RUSAGE_SELF)
-    row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - begun}
-    return {"result": result, **row, "peak_rss_mb": used.ru_maxrss / 1024}
+    row = {"cpu_s": used.ru_utime + used.ru_stime, "wall_s": time.perf_counter() - begun, "peak_rss_mb": peak_mb()}
+    return {"result": result, **row}
 
 
-def run(step: Callable, name: str) -> dict:
-    """Measure a step in a fresh process."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(measured, step, name).result()
-
-
+STEPS = {"write_raw": write_raw, "prepare": prepare, "convert": convert, "audited": audited, "feed": feed}
 STAGES = {
-    "raw files to filtered table and split": prepare,
-    "raw files to processed tables": convert,
-    "processed tables to filtered table and split": prepare,
-    "the same, audit and training windows": audited,
+    "raw files to filtered table and split": "prepare",
+    "raw files to processed tables": "convert",
+    "processed tables to filtered table and split": "prepare",
+    "the same, audit and training windows": "audited",
 }
 
 
@@ -105,20 +100,21 @@ def main() -> None:
     rows = []
     for name in PROTOCOLS:
         if name in SIZES:
-            run(write_raw, name)
+            apart("measured", "write_raw", name)
             for words, step in STAGES.items():
-                row = run(step, name)
+                row = apart("measured", step, name)
                 rows.append({"data": name, "step": words, "rows": row.pop("result"), **row})
-                print(rows[-1], flush=True)
-        fed, trained = run(feed, name)["result"]
+        fed, trained = apart("measured", "feed", name)["result"]
         rows.append({"data": name, "step": "batch iterator", "sequences_per_cpu_s": fed})
         rows[-1]["times_the_student"] = fed / trained
         rows.append({"data": name, "step": "student, forward and backward", "sequences_per_cpu_s": trained})
-        print(rows[-2:], flush=True)
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     table = pd.DataFrame(rows).round(1).astype({"rows": "Int64"})
     print(save_csv(table, outputs_dir("bench") / "data.csv").to_string())
+    for column, limit in LIMITS.items():
+        most = table[column].max()
+        print(f"{column}: at most {most:,.1f}, {'within' if most <= limit else 'ABOVE'} the limit of {limit:,}")
 
 
 if __name__ == "__main__":
-    main()
+    command({"measured": measured}, main)

@@ -1,7 +1,4 @@
-"""How cost grows: a training step, an epoch, a ranking and an index, by items, length and users (synthetic data)."""
-
-import time
-from collections.abc import Callable
+"""How cost grows: a training step, an epoch and a ranking, by items, length and users (synthetic data)."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +6,7 @@ import torch
 from measuring import apart, peak_mb, timed
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.sequences import batches, windows
-from seqdistill.evaluation.ranking import block_size, model_score, recommend, topk
-from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.evaluation.ranking import block_size, model_score, recommend
 from seqdistill.training.loop import epoch, step, training_rows
 from seqdistill.training.train import fresh, training_data
 
@@ -21,65 +17,6 @@ GROWTH = {
     "amazon-m2": [(334_060, 5, loss) for loss in ("full", "sampled")],
 }
 USERS = (2_000, 6_000, 20_000, 60_000)
-
-
-def indexes(vectors: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Approximate indexes of inner products that a catalogue of this size bears: name -> (query [1, d] -> ids [10])."""
-    import faiss
-
-    faiss.omp_set_num_threads(1)
-    items, dim = vectors.shape
-    lists = int(min(1024, 4 * np.sqrt(items)))
-    ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, lists, faiss.METRIC_INNER_PRODUCT)
-    ivf.cp.niter, ivf.cp.max_points_per_centroid, ivf.cp.min_points_per_centroid = 10, 64, 1
-    ivf.train(vectors)
-    ivf.add(vectors)
-
-    def probing(count: int) -> Callable[[np.ndarray], np.ndarray]:
-        return lambda query: ivf.search(query, 10, params=faiss.SearchParametersIVF(nprobe=count))[1]
-
-    found = {f"IVF, {count} of {lists} lists": probing(count) for count in (8, 64, 256) if count < lists}
-    if items <= 100_000:  # a graph of a million takes minutes to build
-        graph = faiss.IndexHNSWFlat(dim, 16, faiss.METRIC_INNER_PRODUCT)
-        graph.add(vectors)
-
-        def walking(beam: int) -> Callable[[np.ndarray], np.ndarray]:
-            return lambda query: graph.search(query, 10, params=faiss.SearchParametersHNSW(efSearch=beam))[1]
-
-        found |= {f"HNSW, 16 neighbours, beam of {beam}": walking(beam) for beam in (64, 256)}
-    return found
-
-
-def scan(net: SequentialRecommender, said: str, histories: list[np.ndarray]) -> list[dict]:
-    """Encode one history, then find ten items: all of the catalogue, or an index of it; CPU ms and recall of the ten."""
-    vectors = net.catalogue().detach().contiguous()
-    encode, queries = [], []
-    with torch.inference_mode():
-        for ids in histories:
-            begun = time.process_time()
-            queries.append(net.encode_last(torch.from_numpy(ids)).numpy())
-            encode.append(1000 * (time.process_time() - begun))
-    exact = {"exact": lambda query: topk(torch.from_numpy(query) @ vectors.T, 10).numpy()}
-    begun = time.process_time()
-    others = indexes(vectors.numpy())
-    built, rows, truth = time.process_time() - begun, [], None
-    for name, search in (exact | others).items():
-        search(queries[0])
-        spent, hits = [], []
-        for query in queries:
-            begun = time.perf_counter(), time.process_time()
-            found = search(query)
-            spent.append((1000 * (time.perf_counter() - begun[0]), 1000 * (time.process_time() - begun[1])))
-            hits.append(set(found[0].tolist()))
-        truth = truth or hits
-        recall = np.mean([len(mine & own) / 10 for mine, own in zip(hits, truth, strict=True)])
-        wall, cpu = np.array(spent).T
-        row = {"items": len(vectors), "embeddings": said, "index": name, "encode_cpu_ms": float(np.median(encode))}
-        row |= {f"search_p{q}_ms": float(np.percentile(wall, q)) for q in (50, 95, 99)}
-        rows.append(row | {"search_cpu_ms": float(np.median(cpu)), "recall@10": float(recall)})
-        print(rows[-1], flush=True)
-    print("indexes built in", built, flush=True)
-    return rows
 
 
 def grow(items: int, length: int, loss: str) -> dict:

@@ -14,11 +14,12 @@ from seqdistill.data.splits import leave_last_k
 from seqdistill.evaluation import baselines
 from seqdistill.evaluation.ranking import rank
 from seqdistill.evaluation.significance import compare
-from seqdistill.io import load_table, outputs_dir, save_csv
-from seqdistill.training.train import TrainingData, run_key, train, training_data
+from seqdistill.io import outputs_dir, save_csv
+from seqdistill.training.sweep import plan, ranks, results, sweep
+from seqdistill.training.train import TrainingData, training_data
 
 OUT = outputs_dir("bench")
-SEEDS = (0, 1, 2)
+RUNS, SEEDS = OUT / "runs", [0, 1, 2]
 SHAPE = ModelConfig(dim=128, blocks=1, heads=2, dropout=0.5, length=50)
 BEAUTY = TrainConfig(model=SHAPE, epochs=16, batch=256, lr=1e-3, schedule="cosine", validate_on="excluded")
 COSINE = 0.07
@@ -50,32 +51,25 @@ def prepared(name: str) -> tuple[pd.DataFrame, TrainingData]:
     return events, training_data(events, len(dataset.items))
 
 
-def trained(run: TrainConfig, data: TrainingData) -> dict:
-    return train(run, data, OUT / "runs", progress=print)
-
-
 def searched(data: TrainingData, model: str, settings: dict[str, TrainConfig]) -> tuple[pd.DataFrame, TrainConfig]:
-    rows = []
-    for name, run in settings.items():
-        found = trained(run, data)
-        valid = {"valid_ndcg@10": found["valid_ndcg@10"], "best_epoch": found["best_epoch"]}
-        rows.append({"model": model, "setting": name, "epochs": run.epochs, **valid, "parameters": found["parameters"]})
+    jobs, rows = plan(settings, SEEDS[:1], data), []
+    sweep(jobs, RUNS)
+    for (name, _), run in results(jobs, RUNS).items():
+        found = {column: run[column] for column in ("valid_ndcg@10", "best_epoch", "parameters")}
+        rows.append({"model": model, "setting": name, "epochs": settings[name].epochs, **found})
     best = max(rows, key=lambda row: row["valid_ndcg@10"])["setting"]
     print(f"{model}: best on validation: {best}")
     return pd.DataFrame(rows), settings[best]
 
 
 def table(name: str, events: pd.DataFrame, data: TrainingData, models: dict[str, TrainConfig]) -> pd.DataFrame:
-    train_events = events[events["split"] == "train"]
+    train_events, jobs = events[events["split"] == "train"], plan(models, SEEDS, data)
+    sweep(jobs, RUNS)
     systems = {
         "popularity": [rank(data.test, baselines.popularity(train_events, data.items))],
         "item-kNN": [rank(data.test, baselines.item_knn(train_events, data.items))],
+        **ranks(jobs, RUNS),
     }
-    for model, run in models.items():
-        runs = [replace(run, seed=seed) for seed in SEEDS]
-        for one in runs:
-            trained(one, data)
-        systems[model] = [load_table(OUT / "runs" / run_key(one, data) / "ranks.parquet") for one in runs]
     against = dict.fromkeys((system for system in systems if system != "SASRec"), "SASRec")
     parts = [
         compare(systems, against, seen, last=True, fixed=("popularity", "item-kNN"))

@@ -1,13 +1,10 @@
 """What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
 
 CPU seconds are those of one thread; systems are measured in turn, so that a busy machine slows all of them; a peak of
-memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,catalogue,int8,growth}.csv.
+memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,int8,growth}.csv.
 """
 
-import contextlib
-import json
 import os
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -17,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from bench_growth import SHAPE, grow, grow_users, growth, scan
-from measuring import against_plain, apart, peak_mb, timed
+from bench_growth import grow, grow_users, growth
+from measuring import against_plain, apart, command, peak_mb, timed
 from seqdistill.config import Distillation, TrainConfig, parse
-from seqdistill.data.sequences import Ragged
+from seqdistill.data.sequences import latest
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
 from seqdistill.evaluation.significance import by_user, compare
@@ -34,7 +31,6 @@ from seqdistill.training.train import fresh, load_model, load_training_data
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
 PAIRS, ROUNDS, PASSES, REQUESTS = 24, 2, 5, 2_000
-SIZES, QUERIES = (10_000, 100_000, 1_000_000), 200
 ASKED = 50  # requests of IDGenRec timed one by one
 
 
@@ -71,23 +67,18 @@ def overhead() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def one(histories: Ragged, row: int) -> Ragged:
-    """A single history."""
-    at = slice(row, row + 1)
-    return Ragged(histories.items, histories.starts[at], histories.ends[at], histories.users[at])
-
-
 def infer(model: str, variant: str, batch: int) -> dict:
     """Recommend ten items for every test case, `batch` at a time: median seconds of several passes."""
     torch.set_num_threads(1)
     net, histories, walls = load(model, variant), load_training_data(HOME / "artifacts").test.histories, []
     before, score = peak_mb(), model_score(net)
 
-    def each() -> None:
-        for row in range(len(histories)):
-            walls.append(1000 * timed(lambda row=row: recommend(one(histories, row), score))[1])
+    single = [latest(histories, np.array([row]), histories.lengths.max()) for row in range(len(histories))]
 
-    recommend(one(histories, 0), score)
+    def each() -> None:
+        walls.extend(1000 * timed(lambda history=history: recommend(history, score))[1] for history in single)
+
+    recommend(single[0], score)
     together = [timed(lambda: recommend(histories, score, size=batch)) for _ in range(PASSES if batch > 1 else 0)]
     cpu, wall = np.median(together or [timed(each)], 0).tolist()
     row = {"cpu_s": cpu, "wall_s": wall, "cases": len(histories), "start_rss_mb": before, "peak_rss_mb": peak_mb()}
@@ -184,21 +175,6 @@ def latency() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def catalogue() -> pd.DataFrame:
-    """Exact and approximate search by size of the catalogue: trained vectors where there are any, else random ones."""
-    torch.set_num_threads(1)
-    rng, rows, histories = np.random.default_rng(0), [], load_training_data(HOME / "artifacts").test.histories
-    lengths = rng.integers(1, 51, QUERIES)
-    for variant in ("plain", "distilled"):
-        drawn = rng.choice(len(histories), QUERIES, replace=False)
-        known = [histories.row(row)[None, -length:] for row, length in zip(drawn, lengths, strict=True)]
-        rows += scan(load("SASRec", variant), f"trained, {variant}", known)
-    for items in SIZES:
-        net = SequentialRecommender(items, SHAPE).eval()
-        rows += scan(net, "random", [rng.integers(1, items + 1, (1, length)) for length in lengths])
-    return pd.DataFrame(rows)
-
-
 def int8() -> pd.DataFrame:
     """NDCG@10 of the plain students through ONNX, fp32 and int8, paired on the same users; megabytes of the files."""
     from seqdistill.serving import export as serving
@@ -224,11 +200,11 @@ def int8() -> pd.DataFrame:
     return table.assign(file_mb=table["variant"].map(size))
 
 
-TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": latency, "catalogue": catalogue}
+TABLES = {"overhead": overhead, "serving": serve, "rival": rival, "latency": latency}
 TABLES |= {"int8": int8, "growth": growth}
 
 
-def main(wanted: list[str]) -> None:
+def main(*wanted: str) -> None:
     for name in wanted or TABLES:
         begun, load = time.monotonic(), os.getloadavg()[0]
         table = TABLES[name]().assign(load=load, date=str(date.today()))
@@ -237,12 +213,4 @@ def main(wanted: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    action, *values = sys.argv[1:] or [""]
-    single = {"infer": infer, "decode": decode, "grow": grow, "grow_users": grow_users}
-    if action in single:
-        values = [int(value) if value.isdigit() else value for value in values]
-        with contextlib.redirect_stdout(sys.stderr):
-            result = single[action](*values)
-        print(json.dumps(result))
-    else:
-        main([action, *values] if action else [])
+    command({"infer": infer, "decode": decode, "grow": grow, "grow_users": grow_users}, main)

@@ -4,9 +4,7 @@ Every measurement is a process of its own that imports what training needs and n
 threads, the peak of its memory is the kernel's. Peers live in an environment of their own, build/peers.
 """
 
-import json
 import os
-import sys
 import time
 from datetime import date
 from importlib.metadata import version
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import apart, measured, peak_mb
+from measuring import apart, command, measured, peak_mb
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data.splits import leave_last_k
 from seqdistill.data.tables import frequent
@@ -117,4 +115,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(ours(sys.argv[2]))) if len(sys.argv) > 2 else main()
+    command({"ours": ours}, main)

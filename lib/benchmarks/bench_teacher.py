@@ -1,21 +1,22 @@
 """What does a teacher cost? `make bench-umap`: UMAP's time by users; `make bench-llm`: tokens per second of a back end."""
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from command import one_line
 from measuring import timed
 from seqdistill.embeddings.reducers import fit
-from seqdistill.io import UserError, load_table, outputs_dir, save_csv
+from seqdistill.io import load_table, outputs_dir, save_csv
 from seqdistill.profiles.answers import Store
 from seqdistill.profiles.generate import generate, task_of
 from seqdistill.profiles.llm import open_llm
 
 COMPONENTS, DIMENSIONS, CLUSTERS = 64, 384, 40
+USERS = 24  # who are asked about
 
 
 def text_like(users: int) -> np.ndarray:
@@ -43,18 +44,18 @@ def umap_times(sizes: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def throughput(name: str, users: int, preset: str) -> pd.DataFrame:
+def throughput(name: str, preset: str) -> pd.DataFrame:
     """Output tokens per second of the book's path, answers stored, for the first users of a preset; twice, after a warm-up."""
     model = open_llm(name)
     _, task = task_of(outputs_dir(preset) / "artifacts", name, "grounded", "plain", 1024, None, lambda: model)
-    questions, rows = task.first_questions()[:users], []
+    questions, rows = task.first_questions()[:USERS], []
     for number in range(3):
         cpu, wall = time.process_time(), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             answers = generate(model, questions, Store(Path(folder) / "answers.sqlite"))
             tokens = sum(answer.output_tokens for _, answer in answers)
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-        row = {"llm": name, "round": number, "users": users, "tokens": tokens, "wall_s": wall, "cpu_s": cpu}
+        row = {"llm": name, "round": number, "users": USERS, "tokens": tokens, "wall_s": wall, "cpu_s": cpu}
         rows.append(row | {"tokens_per_s": tokens / wall, "tokens_per_cpu_s": tokens / cpu})
     return pd.DataFrame(rows[1:])
 
@@ -77,19 +78,17 @@ def main() -> None:
     commands.add_parser("teacher").add_argument("--preset", default="default")
     llm = commands.add_parser("llm")
     llm.add_argument("name")
-    llm.add_argument("--users", type=int, default=24)
     llm.add_argument("--preset", default="default")
     options = parser.parse_args()
-    try:
-        if options.what == "umap":
-            table = umap_times(options.sizes)
-        elif options.what == "teacher":
-            table = encoding(options.preset)
-        else:
-            table = throughput(options.name, options.users, options.preset)
+    with one_line(f"{options.what}.csv"):
+        match options.what:
+            case "umap":
+                table = umap_times(options.sizes)
+            case "teacher":
+                table = encoding(options.preset)
+            case "llm":
+                table = throughput(options.name, options.preset)
         save_csv(table, outputs_dir("bench") / f"{options.what}.csv")
-    except UserError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Seconds, a peak of memory, and a measurement in a process of its own: what the benchmarks share."""
 
+import contextlib
 import json
 import re
 import resource
@@ -33,14 +34,24 @@ def measured(*command: str) -> dict:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{' '.join(command[1:])}: failed\n{done.stderr[-2000:]}")
-    found = json.loads(done.stdout.strip().splitlines()[-1])
-    print(*command[2:], {name: value for name, value in found.items() if not isinstance(value, list)}, flush=True)
-    return found
+    row = json.loads(done.stdout.strip().splitlines()[-1])
+    print(*command[2:], {name: value for name, value in row.items() if not isinstance(value, list)}, flush=True)
+    return row
 
 
 def apart(*arguments: object) -> dict:
     """Run this very benchmark with arguments in a process of its own."""
     return measured(sys.executable, sys.argv[0], *map(str, arguments))
+
+
+def command(measurements: dict[str, Callable[..., dict]], main: Callable[..., None]) -> None:
+    """Run a benchmark, or, where its first argument names a measurement (see `apart`), that alone."""
+    name, *values = sys.argv[1:] or [""]
+    if name not in measurements:
+        return main(*sys.argv[1:])
+    with contextlib.redirect_stdout(sys.stderr):
+        row = measurements[name](*(int(value) if value.isdigit() else value for value in values))
+    print(json.dumps(row))
 
 
 def against_plain(spent: dict[str, np.ndarray], name: str) -> dict:

@@ -18,6 +18,7 @@ import nbformat
 import pages
 import papermill
 import presets
+from command import one_line
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
@@ -25,7 +26,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values, values_of
 from seqdistill.config import did_you_mean
-from seqdistill.io import ROOT, UserError, atomic_write, data_dir, digest, display_path, outputs_dir, unwritable
+from seqdistill.io import ROOT, UserError, atomic_write, data_dir, digest, display_path, outputs_dir
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.chat import Answer, Failure
@@ -34,9 +35,11 @@ from seqdistill.profiles.llm import open_llm, parts_of
 from weights import fetch_weights
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
-HEADLESS = {"TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0"}
-HEADLESS["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"  # with ipywidgets at hand, a model that loads draws into its cell
-HEADLESS["GOMP_SPINCOUNT"] = "0"  # idle threads of llama.cpp must not take the cores from those that work
+HEADLESS = {
+    "TQDM_DISABLE": "1", "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONHASHSEED": "0",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",  # with ipywidgets at hand, a model that loads draws into its cell
+    "GOMP_SPINCOUNT": "0",  # idle threads of llama.cpp must not take the cores from those that work
+}  # fmt: skip
 
 METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -81,15 +84,9 @@ def execute(chapter: str, preset: str) -> None:
         nbformat.write(source, before)
         try:
             papermill.execute_notebook(
-                before,
-                after,
-                values,
-                kernel_name="python3",
-                progress_bar=False,
-                stderr_file=stderr,
-                cwd=str(presets.TEXT.parent),
-                extra_arguments=["--log-level=40"],
-            )
+                before, after, values, kernel_name="python3", progress_bar=False, stderr_file=stderr,
+                cwd=str(presets.TEXT.parent), extra_arguments=["--log-level=40"],
+            )  # fmt: skip
         except PapermillExecutionError as error:
             failed.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(after, failed)
@@ -196,27 +193,6 @@ def alone(preset: str) -> Iterator[None]:
         raise UserError(f"{where}: another `make` is at work there; run this again when it is done.") from None
 
 
-def act(action: str, chapter: str, preset: str, fresh: bool) -> None:
-    """Do what the command line asks."""
-    if action == "execute":
-        (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
-        start = time.monotonic()
-        print(f"{chapter} ({preset})", flush=True)
-        execute(chapter, preset)
-        print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
-    elif action == "publish":
-        pages.publish(preset)
-    elif action == "pages":
-        pages.build(preset, ROOT / "build" / "book")
-        print("build/book/index.html", flush=True)
-    elif action == "weights":
-        weights(preset)
-    elif action == "profiles":
-        write_profiles(preset, fresh)
-    else:
-        sys.exit(nbval(preset))
-
-
 def main() -> None:
     """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
@@ -225,19 +201,28 @@ def main() -> None:
     parser.add_argument("--preset", default="default")
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
-    try:
-        check_preset(options.preset)
-        with alone(options.preset):
-            act(**vars(options))
-    except UserError as error:
-        sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped. What is finished is kept: the same command resumes.")
-    except OSError as error:
-        if not (why := unwritable(error)):
-            raise
-        name = display_path(Path(error.filename)) if error.filename else options.chapter or options.action
-        sys.exit(f"{name}: {why}; the previous outputs are as they were.")
+    chapter, preset = options.chapter, options.preset
+    with one_line(chapter or options.action):
+        check_preset(preset)
+        with alone(preset):
+            match options.action:
+                case "execute":
+                    (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
+                    start = time.monotonic()
+                    print(f"{chapter} ({preset})", flush=True)
+                    execute(chapter, preset)
+                    print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
+                case "publish":
+                    pages.publish(preset)
+                case "pages":
+                    pages.build(preset, ROOT / "build" / "book")
+                    print("build/book/index.html", flush=True)
+                case "weights":
+                    weights(preset)
+                case "profiles":
+                    write_profiles(preset, options.fresh)
+                case "nbval":
+                    sys.exit(nbval(preset))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,17 @@
 """Check a data set and print its statistics; convert it into processed tables: `make data`, `make data-check`."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from command import one_line
 from seqdistill import data
 from seqdistill.data.store import LAYOUTS
 from seqdistill.io import UserError, data_dir, display_path
 from seqdistill.reporting.report import paper
 
 COLUMNS = {"users": ",.0f", "items": ",.0f", "interactions": ",.0f", "avg_per_user": ".3f", "density": ".4%"}
+
+MINIMUM = 5  # events of a user and of an item
 
 
 def line(source: str, values: dict[str, float]) -> str:
@@ -18,12 +20,12 @@ def line(source: str, values: dict[str, float]) -> str:
     return f"{source:28}" + "".join(f"{values[name]:>{14}{form}}" for name, form in COLUMNS.items())
 
 
-def summary(every: data.Dataset, minimum: int) -> list[str]:
+def summary(every: data.Dataset) -> list[str]:
     """Statistics of all events and of both filters, beside the paper's row where it has one."""
     rows = [f"{'':28}" + "".join(f"{name:>14}" for name in COLUMNS), line("all events", data.statistics(every.events))]
-    for kind, words in (("core", f"{minimum}-core"), ("single", f"{minimum} or more, one pass")):
+    for kind, words in (("core", f"{MINIMUM}-core"), ("single", f"{MINIMUM} or more, one pass")):
         try:
-            rows.append(line(words, data.statistics(data.load(every.name, minimum, kind=kind).events)))
+            rows.append(line(words, data.statistics(data.load(every.name, MINIMUM, kind=kind).events)))
         except UserError as nothing:
             rows.append(f"{words:28}{nothing}")
     theirs = paper("data").set_index("dataset")
@@ -36,20 +38,16 @@ def main() -> None:
     parser.add_argument("action", choices=["check", "convert"])
     parser.add_argument("name")
     parser.add_argument("--raw", type=Path)
-    parser.add_argument("--minimum", type=int, default=5)
     options = parser.parse_args()
-    if not options.name:
-        sys.exit(f"DATASET= names a data set: {', '.join(LAYOUTS)}, or a folder in data/.")
-    try:
+    with one_line("data"):
+        if not options.name:
+            raise UserError(f"DATASET= names a data set: {', '.join(LAYOUTS)}, or a folder in data/.")
         if options.action == "convert":
             data.convert(options.name, options.raw)
             print(f"written: {display_path(data_dir() / options.name / 'processed')}")
         every = data.load(options.name, 1)
         print(f"{every.name}: order by {'time' if every.dated else 'position, no times'}")
-        print(*(f"  {note}" for note in every.notes[:-1]), sep="\n")
-        print(*summary(every, options.minimum), sep="\n")
-    except UserError as error:
-        sys.exit(str(error))
+        print(*(f"  {note}" for note in every.notes[:-1]), *summary(every), sep="\n")
 
 
 if __name__ == "__main__":

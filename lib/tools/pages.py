@@ -48,21 +48,16 @@ def executed(preset: str, name: str) -> Path:
 
 def results_table() -> str:
     """README.md's table: taught students against plain and against their control, seen items excluded."""
-    rows = []
-    for preset, data, student, variant, teacher in RESULTS:
-        row = select(main_table(preset, "excluded"), model=student, variant=variant).iloc[0]
-        rows.append((data, student, teacher, row))
-    transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER).iloc[0]
-    rows.append(("Beauty 5-core", "SASRec", "item text, reading item texts too", transfer))
-
-    def gain(row: pd.Series, prefix: str = "") -> str:
-        delta, low, high = (row[f"{prefix}{name}"] for name in ("delta_ndcg@10", "ci_low", "ci_high"))
-        return f"{delta:+.4f} [{low:+.4f}, {high:+.4f}]"
-
-    cells = [["data", "student", "teacher", "verdict", "Δ NDCG@10 [95 %]", "over its control"], ["---"] * 6]
-    for *names, row in rows:
-        cells.append([*names, row["verdict"], gain(row), f"{row['control_verdict']}, {gain(row, 'control_')}"])
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    rows = [
+        select(main_table(preset, "excluded"), model=student, variant=variant).assign(data=data, teacher=teacher)
+        for preset, data, student, variant, teacher in RESULTS
+    ]
+    transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
+    rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item text, reading item texts too"))
+    columns = ["data", "model", "teacher", "verdict", "delta_ndcg@10", "control_verdict", "control_delta_ndcg@10"]
+    table = report.format_table(pd.concat(rows, ignore_index=True), columns)
+    table["over its control"] = table.pop("control_verdict") + ", " + table.pop("control_delta_ndcg@10")
+    return report.markdown(table.rename(columns={"model": "student", "delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
 
 
 def publish(preset: str) -> None:

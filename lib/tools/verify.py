@@ -13,12 +13,15 @@ from pathlib import Path
 import book
 import numpy as np
 import pandas as pd
+from command import one_line
 from presets import chapters, check_preset
 from scipy import stats
 from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir
 
 LEVEL = 0.05  # chance that any trained number is called out where nothing but the seeds differs
-TRAINED = ["recall@10", "ndcg@10"]
+METRICS = ["recall@10", "ndcg@10"]
+DELTAS = ["delta_ndcg@10", "control_delta_ndcg@10"]  # of two students
+TRAINED = METRICS + DELTAS
 GROUP = ["model", "protocol", "seen"]
 MEASURED = re.compile(r"(^|_)(s|ms|mb|seconds)(_|$)")  # columns of time and memory: another machine, another value
 
@@ -26,39 +29,42 @@ MEASURED = re.compile(r"(^|_)(s|ms|mb|seconds)(_|$)")  # columns of time and mem
 def seed_spread(main: pd.DataFrame) -> pd.DataFrame:
     """Relative standard deviation over seeds of each metric, pooled over the students of a group, and its df."""
     rows = main[main["seeds"] > 1]
-    squares = pd.DataFrame({name: (rows["seeds"] - 1) * (rows[f"{name}_std"] / rows[name]) ** 2 for name in TRAINED})
+    squares = pd.DataFrame({name: (rows["seeds"] - 1) * (rows[f"{name}_std"] / rows[name]) ** 2 for name in METRICS})
     sums = pd.concat([rows[GROUP], squares, (rows["seeds"] - 1).rename("df")], axis=1).groupby(GROUP).sum()
-    return sums[TRAINED].div(sums["df"], axis=0).pow(0.5).assign(df=sums["df"])
+    return sums[METRICS].div(sums["df"], axis=0).pow(0.5).assign(df=sums["df"])
 
 
-def allowed(table: pd.DataFrame, metric: str, spread: pd.DataFrame, cells: int) -> np.ndarray:
-    """How far two means over n seeds may differ, t s sqrt(2 / n), at LEVEL for all cells; NaN where s is unknown."""
-    if not {*GROUP, "seeds"} <= set(table):
-        return np.full(len(table), np.nan)
-    groups = spread.reindex(pd.MultiIndex.from_frame(table[GROUP]))
-    quantile = stats.t.ppf(1 - LEVEL / (2 * cells), groups["df"])
-    limit = quantile * groups[metric].to_numpy() * table[metric].to_numpy() * np.sqrt(2 / table["seeds"].to_numpy())
-    return np.where(limit < table[metric], limit, np.nan)  # a limit that lets a metric fall to 0 judges nothing
+def allowed(table: pd.DataFrame, column: str, spread: pd.DataFrame, cells: int) -> np.ndarray:
+    """How far the values of a column may move: 0 for texts, counts and baselines, NaN where nothing is judged.
+
+    Two means over n seeds differ by up to t s sqrt(2 / n) at LEVEL for all cells; a difference of two students by as
+    much as both of them, taken as independent. A limit that lets the metric fall to 0 judges nothing.
+    """
+    exact = table[column].dtype.kind != "f" and not MEASURED.search(column)
+    if column not in TRAINED or not {*GROUP, "seeds", "ndcg@10"} <= set(table):
+        return np.full(len(table), 0.0 if exact else np.nan)
+    metric = column if column in METRICS else "ndcg@10"
+    groups = spread.reindex(pd.MultiIndex.from_frame(table[GROUP])).reset_index(drop=True)
+    quantile = pd.Series(stats.t.ppf(1 - LEVEL / (2 * cells), groups["df"]))
+    relative = quantile * groups[metric] * (2 / table["seeds"]) ** 0.5  # of the metric
+    if column in METRICS:
+        limit = relative * table[metric]
+        return limit.where(relative < 1).mask(table["model"] == "baseline", 1e-6 * table[metric]).to_numpy()
+    return (relative * np.hypot(table[metric], table[metric] - table[column])).where(relative < 1).to_numpy()
 
 
 def moved(name: str, old: pd.DataFrame, new: pd.DataFrame, spread: pd.DataFrame, cells: int) -> list[str]:
     """What moved in a table: names, counts and baselines must be equal, metrics stay within the spread over seeds."""
     if list(old) != list(new) or len(old) != len(new):
         return [f"MOVED {name}: the columns or the number of rows changed"]
-    baseline = old["model"].eq("baseline") if "model" in old else False
     lines = []
     for column in old:
-        a, b = old[column], new[column]
-        if a.dtype.kind in "iuf" and b.dtype.kind in "iuf":
-            differs = ~np.isclose(a, b, rtol=1e-6, atol=0, equal_nan=True)
-        else:
-            differs = ~(a.eq(b) | (a.isna() & b.isna()))
-        limit = np.where(a.dtype.kind == "f" or bool(MEASURED.search(column)), np.nan, np.zeros(len(a)))
+        a, b, limit = old[column], new[column], allowed(old, column, spread, cells)
+        same = a.eq(b) | (a.isna() & b.isna()) | np.isnan(limit)
         if column in TRAINED:
-            limit = np.where(baseline, 0, allowed(old, column, spread, cells))
-            differs &= ~((b - a).abs() <= limit)
+            same |= (b - a).abs() <= limit
         kind = "VERDICT" if "verdict" in column else "MOVED"
-        for row in old.index[differs & ~np.isnan(limit)]:
+        for row in old.index[~same]:
             bound = f" (seeds move it by {limit[row]:.4f})" if limit[row] else ""
             lines.append(f"{kind} {name}, row {row}, {column}: {a[row]} -> {b[row]}{bound}")
     return lines
@@ -118,14 +124,12 @@ def main() -> None:
     """Command line: verify a preset."""
     parser = argparse.ArgumentParser(prog="python lib/tools/verify.py")
     parser.add_argument("--preset", default="default")
-    os.environ["SEQDISTILL_OUTPUTS"] = str(ROOT / "build" / "verify")
     preset = parser.parse_args().preset
-    try:
+    os.environ["SEQDISTILL_OUTPUTS"] = str(ROOT / "build" / "verify")
+    with one_line("verify"):
         check_preset(preset)
         with book.alone(preset):
             sys.exit(run(preset))
-    except UserError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":

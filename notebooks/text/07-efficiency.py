@@ -11,7 +11,6 @@ preset = "default"
 model = "SASRec"
 form = "distilled"
 seed = 0
-recall = 0.95
 arms = []
 cases = 0
 draw = 0
@@ -320,7 +319,7 @@ report.show_figure(figure, systems, figures / "efficiency.png", text)
 # student reads.
 
 # %%
-net = explore.students(home, model, seed, (form,))[form]
+net = explore.students(home, model, seed, form)[form]
 run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"))
 
 # %% [markdown]
@@ -392,49 +391,6 @@ both = (median["plain, ONNX int8"] / median["plain, ONNX"]).items()
 Markdown("\n".join(f"* {name}: **{ratio:.4f}** times the CPU time" for name, ratio in both))
 
 # %% [markdown]
-# ## When does an index pay?
-#
-# Exact scoring reads the whole catalogue. FAISS's inverted lists (IVF) and graphs (HNSW) read a part of it, and miss
-# some of the ten best; graphs were built up to 100,000 items. Where there are trained item vectors they are used;
-# larger catalogues have random vectors of the same width, which cost the same to score but have no structure that an
-# index could use: the worst case for recall.
-
-# %%
-found = save_csv(report.read_table("catalogue", bench), home / "tables" / "catalogue.csv")
-columns = [
-    "index",
-    "items",
-    "embeddings",
-    "encode_cpu_ms",
-    "search_cpu_ms",
-    "search_p50_ms",
-    "search_p99_ms",
-    "recall@10",
-]
-report.format_table(found, columns)
-
-# %%
-rows = found.assign(index=found["index"].str.replace(r" of \d+ lists", " lists", regex=True))
-rows["catalogue"] = found["items"].map("{:,}".format) + ", " + found["embeddings"]
-labels = "Exact and approximate search", "CPU milliseconds of a search", "recall@10 against exact scores"
-figure = dots(rows, "search_cpu_ms", "recall@10", "catalogue", *labels, style="index", log=True)
-text = "Recall of an approximate search and its CPU time, by size of the catalogue."
-report.show_figure(figure, found, figures / "catalogue.png", text)
-
-# %% [markdown]
-# For each catalogue the fastest index that finds the share `recall` of the exact ten, if there is one, and `speedup`,
-# the exact request's CPU time over that of the whole request with this index, the history's encoding included:
-
-# %%
-by = ["embeddings", "items"]
-good = found[(found["index"] != "exact") & (found["recall@10"] >= recall)].sort_values("search_cpu_ms")
-exact = found[found["index"] == "exact"].set_index(by)[["encode_cpu_ms", "search_cpu_ms"]].sum(axis=1)
-good = good.drop_duplicates(by).set_index(by)
-good["speedup"] = exact / (good["encode_cpu_ms"] + good["search_cpu_ms"])
-best = good.reindex(exact.index).fillna({"index": "none"}).reset_index()
-report.format_table(best, ["items", "embeddings", "index", "recall@10", "search_cpu_ms", "speedup"])
-
-# %% [markdown]
 # ## What grows how?
 #
 # A training step, and a ranking, with one size varied and the others fixed, items up to Amazon-M2's; synthetic
@@ -484,8 +440,8 @@ report.record_metrics(home, "07-efficiency", summary)
 # All seconds are of one kind of processor, which other work shared; ratios within a run are safe, seconds are not.
 # Single requests were timed in the process that serves them: a web server, its queue and its network come on top. An
 # epoch of phase 1 is compared, with the paper's form of the method and one profile a user. Exponents rest on few
-# sizes. An index is picked on the queries that measured it, among the few that were tried. Hours for Amazon-M2 assume
-# that cost grows in proportion to users, and the LLM, encoder and processor that were measured here.
+# sizes. Hours for Amazon-M2 assume that cost grows in proportion to users, and the LLM, encoder and processor that were
+# measured here.
 #
 # The weights of the published IDGenRec know English before they see an item; a pair trained from scratch does not, and
 # it is smaller and trained for less: its row says what this much computation buys, not what IDGenRec can reach. The

@@ -23,15 +23,10 @@ def target_groups(frames: list[pd.DataFrame], draws: list[Perturbed]) -> Groups:
 
 def bins(values: list[np.ndarray], bounds: list[int]) -> Groups:
     """Cases by bins of a number that each seed's cases have, up to and including each of the bounds, then more."""
-    edges = [*pairwise(bounds), (bounds[-1], np.inf)]
-    names = [
-        f"{low + 1}+" if high == np.inf else str(high) if high == low + 1 else f"{low + 1}-{high}"
-        for low, high in edges
-    ]
-    groups = {
-        name: [(low < value) & (value <= high) for value in values]
-        for name, (low, high) in zip(names, edges, strict=True)
-    }
+    names = [str(high) if high == low + 1 else f"{low + 1}-{high}" for low, high in pairwise(bounds)]
+    names.append(f"{bounds[-1] + 1}+")
+    binned = [pd.cut(value, [*bounds, np.inf], labels=names) for value in values]
+    groups = {name: [np.asarray(part == name) for part in binned] for name in names}
     return {name: masks for name, masks in groups.items() if any(map(np.any, masks))}
 
 
@@ -47,11 +42,7 @@ def within(
 def compare_groups(
     ranks: Ranks, draws: list[Perturbed], against: Rivals, seen: str = "included", controls: Rivals | None = None
 ) -> pd.DataFrame:
-    """Compare within each of `GROUPS`, adjusted group by group.
-
-    Raises:
-        UserError: a group has no case.
-    """
+    """Compare within each of `GROUPS`, adjusted group by group; UserError where a group has no case."""
     groups = target_groups(next(iter(ranks.values())), draws)
     if not all(any(map(np.any, masks)) for masks in groups.values()):
         raise UserError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")

@@ -29,26 +29,24 @@ def forest(
         xlabel += " over users" + " and seeds" * int(rows["seeds"].max() > 1)
     if "model" in rows and len(set(rows["model"])) == 1:
         title = f"{title}, {rows['model'].iloc[0]}"
-    rows = rows.assign(**{column: "" for column in ("facet", "hue") if not {"facet": facet, "hue": hue}[column]})
-    names, panels, hues = (list(rows[column].unique()) for column in (name, facet or "facet", hue or "hue"))
+    panels = list(rows.groupby(facet, sort=False)) if facet else [("", rows)]
+    names, hues = list(rows[name].unique()), list(rows[hue].unique()) if hue else [""]
     size = (2.5 * len(panels) if facet else 6.4, 0.9 + 0.36 * len(names) * (0.6 + 0.4 * len(hues)))
     figure, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
-    for (panel, number), part in rows.groupby([facet or "facet", rows[hue or "hue"].map(hues.index)], sort=False):
-        ax, lines = axes[0, panels.index(panel)], part[name].map(names.index) + 0.7 * ((number + 0.5) / len(hues) - 0.5)
-        errors = [(part[value] - part["ci_low"]).fillna(0), (part["ci_high"] - part[value]).fillna(0)]
-        ax.errorbar(part[value], lines, xerr=errors, fmt="o", capsize=3, color=f"C{number}", label=hues[number])
-        ax.set(title=panel, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
-    for ax in axes[0]:
+    for ax, (panel, cells) in zip(axes[0], panels, strict=True):
+        for number, label in enumerate(hues):
+            part = cells[cells[hue] == label] if hue else cells
+            lines = part[name].map(names.index) + 0.7 * ((number + 0.5) / len(hues) - 0.5)
+            errors = [(part[value] - part["ci_low"]).fillna(0), (part["ci_high"] - part[value]).fillna(0)]
+            ax.errorbar(part[value], lines, xerr=errors, fmt="o", capsize=3, color=f"C{number}", label=label)
         ax.axvline(0, color="black", linewidth=1)
+        ax.set(title=panel, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
         ax.locator_params(axis="x", nbins=4 if facet else 6)
     if hue:
         axes[0, 0].set_ylabel(name)
         axes[0, 0].legend(fontsize=8)
-    if facet:
-        figure.suptitle(title)
-        figure.supxlabel(xlabel, fontsize="medium")
-    else:
-        axes[0, 0].set(title=title, xlabel=xlabel)
+    figure.suptitle(title, fontsize="medium")
+    figure.supxlabel(xlabel, fontsize="medium")
     return figure
 
 
@@ -125,6 +123,7 @@ def growth(table: pd.DataFrame) -> Figure:
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
+    sns.move_legend(grid, "center left", bbox_to_anchor=(1, 0.5))
     return grid.figure
 
 

@@ -26,18 +26,11 @@ def paper(table: str) -> pd.DataFrame:
 
 
 def read_table(name: str, *folders: Path) -> pd.DataFrame:
-    """Read a CSV table, of several folders one under the other; texts that are missing are empty.
-
-    Raises:
-        UserError: no folder has it.
-    """
+    """Read a CSV table, of several folders one under the other; texts that are missing are empty."""
     paths = [folder / f"{name}.csv" for folder in folders]
     parts = [load_csv(path) for path in paths if path.exists()]
     if not parts:
-        targets = {part: f"bench-{part}" for part in ("umap", "student", "quality", "transfer")}
-        by = (
-            f"`make {targets.get(name.split('-')[0], 'bench')}`" if folders[0].name == "bench" else "an earlier chapter"
-        )
+        by = "a benchmark (`make help` lists them)" if folders[0].name == "bench" else "an earlier chapter"
         raise UserError(f"{display_path(paths[0])}: no such file; {by} writes it.")
     table = pd.concat(parts, ignore_index=True)
     return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))

@@ -1,3 +1,0 @@
-from seqdistill.io import require
-
-require("onnxruntime", "serve")

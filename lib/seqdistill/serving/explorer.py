@@ -5,18 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import ipywidgets
 import numpy as np
 import pandas as pd
-from IPython.display import HTML, display
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
-from seqdistill.io import UserError, display_path, load_table, table_key
+from seqdistill.io import UserError, display_path, load_table, require, table_key
 from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.serving.export import titles_of
 from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model, load_training_data
@@ -28,9 +25,8 @@ K = 10
 class World:
     """What the chapters before left about all users.
 
-    events: user, item, time, split, sorted by user and time. titles: by item. names: the users' own ids, by user.
-    texts: profile by user. places: x and y on the map, by user. vectors: of the profiles, unit length, [n, e], in the
-    order of `places`. students: name -> model.
+    events: sorted by user and time. titles: by item. names: the users' own ids. texts: profiles by user. places: x, y
+    on the map by user. vectors: of the profiles, unit length, [n, e], in the order of `places`. students: by name.
     """
 
     events: pd.DataFrame
@@ -43,11 +39,7 @@ class World:
 
 
 def load(home: Path, model: str, seed: int) -> World:
-    """Read what 01 to 04 left in a preset's folder, and the students of one seed: plain and, if trained, distilled.
-
-    Raises:
-        UserError: a table or a run is missing or stale, or 04 trained no such model.
-    """
+    """Read what 01 to 04 left in a preset's folder; UserError where something is missing or stale."""
     artifacts, map_file = home / "artifacts", home / "figures" / "map.csv"
     key = table_key(artifacts / "events.parquet")
     events, items, users, profiles = (
@@ -59,27 +51,21 @@ def load(home: Path, model: str, seed: int) -> World:
     places = pd.read_csv(map_file)[["x", "y"]]
     if not len(places) == len(vectors) == len(texts):
         raise UserError(f"{display_path(map_file)}: stale, made for other users; run 03-embeddings again.")
-    ids = items["item_id"].astype(str)
-    titles = (items["title"].fillna(ids) if "title" in items else ids).set_axis(items["item"])
-    names = users.set_index("user")["user_id"]
+    titles, names = titles_of(items).set_axis(items["item"]), users.set_index("user")["user_id"]
     return World(events, titles, names, texts, places.set_axis(texts.index), vectors, students(home, model, seed))
 
 
-def students(home: Path, model: str, seed: int, forms: tuple[str, ...] = ()) -> dict[str, SequentialRecommender]:
-    """Load those students that 04 trained with a seed, or the named forms ("plain", "distilled") alone.
-
-    Raises:
-        UserError: 04 trained no such model, or not in a form (at least plain is wanted) with this seed.
-    """
+def students(home: Path, model: str, seed: int, form: str = "plain") -> dict[str, SequentialRecommender]:
+    """Load the students that 04 trained with a seed, "plain" and "distilled"; UserError where `form` is not there."""
     data = load_training_data(home / "artifacts")
     setup = setups(home, data, model, [seed], "loky", {})[0]
     runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
-    folders = {form: run_folder(Job(replace(run, seed=seed), data), home / "runs") for form, run in runs.items()}
-    trained = [form for form, folder in folders.items() if (folder / "metrics.json").exists()]
-    if missing := [form for form in forms or ["plain"] if form not in trained]:
+    folders = {name: run_folder(Job(replace(run, seed=seed), data), home / "runs") for name, run in runs.items()}
+    trained = {name: folder for name, folder in folders.items() if (folder / "metrics.json").exists()}
+    if form not in trained:
         there = ", ".join(trained) or "none"
-        raise UserError(f'04 trained no {model} "{missing[0]}" with seed {seed}; there is {there}.')
-    return {form: load_model(folders[form]) for form in forms or trained}
+        raise UserError(f'04 trained no {model} "{form}" with seed {seed}; there is {there}.')
+    return {name: load_model(folder) for name, folder in trained.items()}
 
 
 def events_of(world: World, user: int, test: bool) -> np.ndarray:
@@ -124,11 +110,9 @@ def recommended(world: World, user: int, added: tuple[int, ...] = ()) -> dict[st
 
 def side_by_side(world: World, user: int) -> pd.DataFrame:
     """What each student recommends, the best first; a tick marks what the user really chose later."""
-    later = set(events_of(world, user, test=True))
-    lists = {
-        name: [world.titles[item] + (" ✓" if item in later else "") for item in items]
-        for name, items in recommended(world, user).items()
-    }
+    ticked = world.titles.copy()
+    ticked[np.unique(events_of(world, user, test=True))] += " ✓"
+    lists = {name: ticked[items].to_numpy() for name, items in recommended(world, user).items()}
     return pd.DataFrame(lists, index=range(1, K + 1))
 
 
@@ -136,14 +120,17 @@ def changed(world: World, user: int, item: int) -> pd.DataFrame:
     """What each student recommends once the user has chosen `item` as well, and the rank that it had before."""
     before, columns = recommended(world, user), {}
     for name, items in recommended(world, user, (item,)).items():
-        columns[name] = world.titles[items].tolist()
         ranks = {item: rank for rank, item in enumerate(before[name], 1)}
+        columns[name] = world.titles[items].tolist()
         columns[f"{name}: before"] = [ranks.get(item, "new") for item in items]
     return pd.DataFrame(columns, index=range(1, K + 1))
 
 
-def panel(world: World, user: int, draw: Callable[[pd.DataFrame], Figure]) -> ipywidgets.Widget:
+def panel(world: World, user: int, draw: Callable) -> object:
     """Two menus, of a user and of an event to add, and all of the above for the choice; `draw` makes `placed` a map."""
+    ipywidgets, plt = require("ipywidgets", "book"), require("matplotlib.pyplot", "book")
+    from IPython.display import HTML, display
+
     names = [(str(world.names[user]), user) for user in world.texts.index]
     titles = sorted((title, item) for item, title in world.titles.items())
     users = ipywidgets.Dropdown(options=names, value=user, description="user")
@@ -151,9 +138,8 @@ def panel(world: World, user: int, draw: Callable[[pd.DataFrame], Figure]) -> ip
 
     def show(user: int, item: int) -> None:
         profile = HTML(f"<blockquote>{html.escape(world.texts[user])}</blockquote>")
-        display(profile, latest(world, user), introduced(world, user))
         figure = draw(placed(world, user))
-        display(figure, side_by_side(world, user))
+        display(profile, latest(world, user), introduced(world, user), figure, side_by_side(world, user))
         plt.close(figure)
         if item:
             display(changed(world, user, item))

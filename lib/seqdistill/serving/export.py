@@ -8,16 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import pandas as pd
 import torch
-from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.export import Dim
 
 from seqdistill.data.sequences import Ragged
 from seqdistill.evaluation.ranking import Score, blocks, model_score, topk
-from seqdistill.io import UserError, save_with
+from seqdistill.io import UserError, require, save_with
 from seqdistill.models.transformer import SequentialRecommender
 
 Run = Callable[[np.ndarray], np.ndarray]  # item ids [B, T], T at most `max_history` -> scores [B, V]
@@ -49,6 +47,7 @@ def quiet() -> Iterator[None]:
 
 def save_onnx(student: SequentialRecommender, path: Path) -> Path:
     """Write a student as ONNX, input `ids` [B, T] of any B and T up to `max_history`, output `scores` [B, V]."""
+    require("onnxscript", "serve")
     shape = {"ids": {0: Dim("histories", min=1), 1: Dim("length", min=1, max=student.max_history)}}
     example = torch.ones(2, min(3, student.max_history), dtype=torch.int64)
     with quiet():
@@ -60,13 +59,15 @@ def save_onnx(student: SequentialRecommender, path: Path) -> Path:
 
 def quantised(path: Path, target: Path) -> Path:
     """Write an ONNX model with int8 weights by dynamic quantisation: a score depends a little on its batch."""
+    tool = require("onnxruntime.quantization", "serve")
     with quiet():
-        save_with(lambda temporary: quantize_dynamic(path, temporary, weight_type=QuantType.QInt8), target)
+        save_with(lambda temporary: tool.quantize_dynamic(path, temporary, weight_type=tool.QuantType.QInt8), target)
     return target
 
 
 def session(path: Path) -> Run:
     """Open an ONNX model with ONNX Runtime on one thread of the CPU."""
+    onnxruntime = require("onnxruntime", "serve")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     opened = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
@@ -97,6 +98,12 @@ def agreement(student: SequentialRecommender, run: Run, histories: Ragged) -> tu
     return worst, sum(same) / len(same)
 
 
+def titles_of(items: pd.DataFrame) -> pd.Series:
+    """Titles of items; one without title goes by its id."""
+    ids = items["item_id"].astype(str)
+    return items["title"].fillna(ids) if "title" in items else ids
+
+
 class Served(NamedTuple):
     """A model that answers requests: `items` has the columns item (1..V, in order), item_id and title."""
 
@@ -106,28 +113,18 @@ class Served(NamedTuple):
 
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
-    """Put a model and its catalogue, in any order, together; an item without title goes by its id.
-
-    Raises:
-        UserError: `item` does not hold 1, 2, ... once each.
-    """
+    """Put a model and its catalogue, in any order, together; UserError if `item` does not hold 1, 2, ... once each."""
     if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
         raise UserError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
     items = items.sort_values("item", ignore_index=True)
-    ids = items["item_id"].astype(str)
-    titles = items["title"].fillna(ids) if "title" in items else ids
-    return Served(run, max_history, pd.DataFrame({"item": items["item"], "item_id": ids, "title": titles}))
+    return Served(run, max_history, items.assign(item_id=items["item_id"].astype(str), title=titles_of(items)))
 
 
 def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
     """Recommend to one user the k best items that the history, the data set's own ids, the latest last, does not hold.
 
-    Returns:
-        Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more.
-
-    Raises:
-        UserError: the history is empty or holds unknown ids (all of them are named), or the catalogue is not the one
-            that the student was trained on.
+    Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more. UserError names
+    unknown ids, an empty history, and a catalogue that is not the one that the student was trained on.
     """
     codes = pd.Series(model.items["item"].to_numpy(), model.items["item_id"])
     history = [str(item_id) for item_id in history]

@@ -3,6 +3,7 @@
 Not part of the paper's method. Neither an LLM nor an encoder is needed to serve it: all of it is item vectors.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -30,15 +31,9 @@ def states(model: SequentialRecommender, histories: Ragged) -> Tensor:
 
 
 def reconstruction(h: Tensor, vectors: np.ndarray, ridge: float = 10.0) -> tuple[Tensor, Tensor]:
-    """Fit a linear map from states to profile vectors by ridge regression.
+    """Fit profile vectors [n, e] (`centred`) from states [n, d], which are standardised, by ridge regression.
 
-    Args:
-        h: states after the training histories, [n, d].
-        vectors: encoded texts of the same users, [n, e], already `centred`.
-        ridge: penalty on the standardised states.
-
-    Returns:
-        Weights [d, e] and intercept [e]: the reconstructed profile of a state is `h @ weights + intercept`.
+    Returns weights [d, e] and intercept [e]: the reconstructed profile of a state is `h @ weights + intercept`.
     """
     mean, std = h.mean(0), h.std(0).clamp_min(1e-6)
     fit = Ridge(ridge).fit(((h - mean) / std).double().numpy(), vectors.astype(np.float64))
@@ -50,20 +45,11 @@ def with_profile_term(
     model: SequentialRecommender, read: tuple[Tensor, Tensor], texts: np.ndarray, unseen: np.ndarray, weight: float,
     lift: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Add to each item's score a term between the reconstructed profile and the item's text, and a lift if unseen.
+    """Item vectors [V, d] and biases [V] of a score with a term between reconstructed profile and text, and a lift.
 
-    The profile is linear in the state h, so that the term is h · (weights @ text): it is added to the item's vector.
-    The lift is a logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which
-    for an item without events is 0 and says nothing about it.
-
-    Args:
-        model: a student; read: its `reconstruction`.
-        texts: vectors of the items' texts, [V, e], already `centred`.
-        unseen: True for an item without training event, [V].
-        weight, lift: of the term, and added to the score of each unseen item.
-
-    Returns:
-        Item vectors [V, d] and item biases [V] of the score.
+    The profile is linear in the state h, so the term, h · (weights @ text), is added to the item's vector. The lift is
+    a logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which is 0 for an
+    `unseen` item, [V]. `read` is the student's `reconstruction`, `texts` the items' vectors [V, e], `centred`.
     """
     weights, intercept = read
     known = torch.from_numpy(texts)
@@ -76,11 +62,17 @@ def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
     return lambda rows, _: h[torch.from_numpy(rows)] @ vectors.T + biases
 
 
-def prepared(job: Job, folder: Path, draw: Perturbed, profile: np.ndarray) -> tuple:
-    """Load a finished run's student; return it, its `reconstruction`, and which items have no training event."""
-    _, data = job
-    model = load_model(run_folder(job, folder))
-    return model, reconstruction(states(model, data.train), profile), counts(draw[0], data.items) == 0
+def ranked(
+    jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
+    pairs: list[tuple[float, float]], split: str,
+) -> Iterator[list[pd.DataFrame]]:  # fmt: skip
+    """Ranks of each run's cases in a split ("valid" or "test") with each pair of weight and lift."""
+    for job, draw, profile in zip(jobs, draws, profiles, strict=True):
+        model, cases = load_model(run_folder(job, folder)), getattr(job.data, split)
+        read = reconstruction(states(model, job.data.train), profile)
+        h, unseen = states(model, cases.histories), counts(draw[0], job.data.items) == 0
+        scores = (linear_score(h, *with_profile_term(model, read, texts, unseen, *pair)) for pair in pairs)
+        yield [rank(cases, score) for score in scores]
 
 
 def grid_search(
@@ -91,14 +83,12 @@ def grid_search(
 
     Jobs, draws and profiles are one a seed.
     """
-    rows = []
-    for job, draw, profile in zip(jobs, draws, profiles, strict=True):
-        (model, read, unseen), valid = prepared(job, folder, draw, profile), job.data.valid
-        h, group = states(model, valid.histories), group_of(valid.targets, draw)
-        for weight, lift in ((weight, lift) for weight in weights for lift in lifts):
-            score = linear_score(h, *with_profile_term(model, read, texts, unseen, weight, lift))
-            ranks = rank(valid, score)["rank_all"]
-            ndcg = {name: metrics(ranks[group == name])["ndcg@10"] for name in np.unique(group)}
+    pairs, rows = [(weight, lift) for weight in weights for lift in lifts], []
+    by_run = ranked(jobs, folder, draws, profiles, texts, pairs, "valid")
+    for job, draw, tables in zip(jobs, draws, by_run, strict=True):
+        group = group_of(job.data.valid.targets, draw)
+        for (weight, lift), ranks in zip(pairs, tables, strict=True):
+            ndcg = {name: metrics(ranks["rank_all"][group == name])["ndcg@10"] for name in np.unique(group)}
             rows.append({"weight": weight, "lift": lift, **ndcg})
     return pd.DataFrame(rows).groupby(["weight", "lift"], sort=False).mean().reset_index()
 
@@ -117,9 +107,4 @@ def rescored(
     weight: float, lift: float,
 ) -> list[pd.DataFrame]:  # fmt: skip
     """Rank the test cases of runs, one a seed, with the score of `with_profile_term`."""
-    ranks = []
-    for job, draw, profile in zip(jobs, draws, profiles, strict=True):
-        (model, read, unseen), test = prepared(job, folder, draw, profile), job.data.test
-        scored = with_profile_term(model, read, texts, unseen, weight, lift)
-        ranks.append(rank(test, linear_score(states(model, test.histories), *scored)))
-    return ranks
+    return [ranks for [ranks] in ranked(jobs, folder, draws, profiles, texts, [(weight, lift)], "test")]

