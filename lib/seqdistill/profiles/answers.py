@@ -78,13 +78,9 @@ def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
     return {question.key: known[question.shipped_key] for question in questions if question.shipped_key in known}
 
 
-def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
-    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
-    fits = table["prompt_sha256"].isin({question.shipped_key[2] for question in questions})
-    return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
-
-
-def last_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """Take the last answer of each user of a strategy that asks several times, with tokens and seconds of all."""
-    costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
-    return table.assign(**costs).drop_duplicates("user_id", keep="last")
+def latest(table: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    """Take the last answer of each user from a shipped table, with tokens and seconds of all steps of the strategy."""
+    if strategy != "plain":
+        costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
+        table = table.assign(**costs)
+    return table.drop_duplicates("user_id", keep="last")

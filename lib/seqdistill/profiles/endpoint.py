@@ -6,7 +6,7 @@ OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY open
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import httpx2
@@ -16,7 +16,7 @@ from pydantic_core import from_json
 
 from seqdistill.config import did_you_mean
 from seqdistill.io import UserError
-from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, fold_system, in_flight
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, fold_system, forget, in_flight
 
 TRIES = 3
 TIMEOUT = 120.0  # seconds without a byte
@@ -128,10 +128,16 @@ class Endpoint:
             return failure_of(error)
         return parse(response.content, self.model, sampling["max_tokens"], round(response.elapsed.total_seconds(), 3))
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure) as they finish."""
+    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+        """Answer chats, `parallel` at a time; see `LLM`."""
+
+        def ask(index: int) -> Answer | Failure:
+            answer = self.answer(chats[index], sampling)
+            save(index, answer)
+            return answer
+
         self.check()
-        return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel)
+        return in_flight(ask, range(len(chats)), self.parallel)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.

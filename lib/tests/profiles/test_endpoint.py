@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hostile import EMPTY, INVALID, serving
@@ -113,27 +112,28 @@ def test_a_wrong_model_name_or_address_stops_before_the_first_user(server, monke
         ask(["good"])
 
 
-def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path):
-    def answer(messages):
+def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path, monkeypatch):
+    def answer(messages, _):
         time.sleep(messages[0]["content"] == "late")
         return Answer("here", 1, 1, 1.0, "stop") if messages[0]["content"] == "late" else Failure("time-out")
 
-    model = SimpleNamespace(name="dying", answers=lambda chats, _: chat_module.in_flight(answer, chats, 2))
+    model = endpoint.Endpoint("dying", "m", "m", 2, None)
+    monkeypatch.setattr(model, "check", lambda: None)
+    monkeypatch.setattr(model, "answer", answer)
     words = ["late", *map(str, range(60))]
     error, stored = ask_and_store(model, words, tmp_path / "answers.sqlite")
     assert "dying: 50 requests in a row failed (time-out)" in error and stored == {"late"}
 
 
-def test_ctrl_c_hands_over_what_is_under_way(monkeypatch):
+def test_ctrl_c_keeps_what_is_under_way_and_asks_no_more(server, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(chat_module, "as_completed", interrupted)
-    results = []
+    saved = {}
     with pytest.raises(KeyboardInterrupt):
-        for result in chat_module.in_flight(lambda text: time.sleep(0.05) or text, "ab", 2):
-            results.append(result)
-    assert sorted(results) == [(0, "a"), (1, "b")]
+        list(tiny(2).answers([chat(f"slow {n}") for n in range(20)], SAMPLING, saved.__setitem__))
+    assert {0, 1} <= saved.keys() and len(saved) == server.asked.total() < 20
 
 
 def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
