@@ -57,9 +57,8 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
 
     Rows of other prompts, models and settings stay: a run that fails takes nothing away.
     """
-    answered = [question for question in questions if question.key in answers]
-    rows = [dict(zip(KEYS, question.shipped_key, strict=True)) | asdict(answers[question.key]) for question in answered]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    rows = [(*asked.shipped_key, *vars(answers[asked.key]).values()) for asked in questions if asked.key in answers]
+    table = pd.DataFrame(rows, columns=[*KEYS, *Answer.__dataclass_fields__])[COLUMNS]
     if path.exists():
         table = pd.concat([load_table(path), table], ignore_index=True)
     table = table.drop_duplicates(KEYS, keep="last", ignore_index=True)

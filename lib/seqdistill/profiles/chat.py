@@ -58,13 +58,19 @@ def fold_system(messages: Messages) -> Messages:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
-    """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
+def in_flight(ask: Callable, inputs: Sequence, parallel: int, save: Save = forget) -> Iterator[tuple[int, object]]:
+    """Call `ask` on each input in `parallel` threads; save, then yield (index, result) as they finish.
 
-    Calls under way when the waiting ends, by an error or by Ctrl-C, are finished, and those not begun are cancelled.
+    Calls under way when the waiting ends, by an error or by Ctrl-C, are finished and saved; the others are cancelled.
     """
+
+    def call(index: int) -> object:
+        result = ask(inputs[index])
+        save(index, result)
+        return result
+
     with ThreadPoolExecutor(parallel) as pool:
-        futures = {pool.submit(ask, value): index for index, value in enumerate(inputs)}
+        futures = {pool.submit(call, index): index for index in range(len(inputs))}
         try:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()

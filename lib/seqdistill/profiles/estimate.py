@@ -21,13 +21,12 @@ def dry_run(
 ) -> pd.Series:
     """Play all plans with placeholders for the answers: users, requests, tokens, hours and cost ahead, NaN if unknown.
 
-    `known` finds the answers that need not be asked for. Length and speed are those of `earlier` answers, of which
-    `parallel` were written at a time; without any, answers take two thirds of their limit. `price`: of a million prompt
-    tokens and a million output tokens.
+    `known` finds the answers that need not be asked for. Length and speed are those of `earlier` answers, `parallel` at
+    a time; without any, answers take two thirds of their limit. `price`: of a million prompt and output tokens.
     """
-    told = pd.DataFrame([vars(answer) for answer in earlier], columns=[*Answer.__dataclass_fields__])
+    costs = pd.DataFrame([vars(answer) for answer in earlier], columns=[*Answer.__dataclass_fields__])
     limit = sampling_of(task.prompts.style)["max_tokens"]
-    expected = round(told["output_tokens"].mean() if len(told) else limit * 2 / 3)
+    expected = round(costs["output_tokens"].mean() if len(costs) else limit * 2 / 3)
     missing: dict[str, Question] = {}
 
     def pretend(questions: list[Question]) -> dict[str, Answer]:
@@ -43,8 +42,8 @@ def dry_run(
     sample = asked[:: max(1, len(asked) // SAMPLE)]
     counts = task.prompts.count(["\n".join(message["content"] for message in chat.messages) for chat in sample])
     prompt, output = round(sum(counts) * len(asked) / max(1, len(sample))), len(asked) * expected
-    tokens = told["prompt_tokens"].sum() + told["output_tokens"].sum()
-    per_token = told["seconds"].sum() / parallel / (tokens or float("nan"))
+    tokens = costs["prompt_tokens"].sum() + costs["output_tokens"].sum()
+    per_token = costs["seconds"].sum() / parallel / (tokens or float("nan"))
     return pd.Series(
         {
             "users": len({question.user_id for question in asked}),

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Generator, Iterator
+from collections.abc import Callable, Container, Generator
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import cache
@@ -58,10 +58,9 @@ def not_shipped(questions: list[Question]) -> dict[str, Failure]:
 def task_of(
     artifacts: Path, llm: str, style: str, strategy: str, context: int, sample: int | None, opened: Callable[[], LLM]
 ) -> tuple[str, Task]:
-    """Set up the profiles of the users in the tables that 01-data left; return them with the data set's name.
+    """Set up the profiles of the users in 01-data's tables; return them with the data set's name.
 
-    `sample`: only so many users, drawn alike every time, a larger sample containing the smaller. `opened` gives the
-    model and is called only where tokens must be counted.
+    `sample`: users to draw, alike every time. `opened` gives the model where tokens must be counted.
     """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
     dataset, domain = users[["dataset", "domain"]].iloc[0]
@@ -72,30 +71,28 @@ def task_of(
     return dataset, Task(users["user_id"].to_dict(), read, prompts, strategy, model_sha256(llm))
 
 
-def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tuple[Question, Answer | Failure]]:
-    """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
+def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
+    """Ask questions of equal sampling settings: answers by key, each stored the moment it is there; failures never are.
 
     UserError after many failures in a row; chats that are refused for what they say do not count.
     """
-    todo, failures = list({question.key: question for question in questions}.values()), 0
+    todo, outcomes, failures = {question.key: question.messages for question in questions}, {}, 0
+    keys = list(todo)
 
     def save(index: int, answer: Answer | Failure) -> None:
         if isinstance(answer, Answer):
-            store.put(todo[index].key, answer)
+            store.put(keys[index], answer)
 
-    chats, sampling = [question.messages for question in todo], questions[0].sampling
-    with closing(llm.answers(chats, sampling, save)) as answers:
-        for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
-            if isinstance(answer, Answer):
-                failures = 0
-            elif not answer.final:
-                failures += 1
+    with closing(llm.answers([*todo.values()], questions[0].sampling, save)) as answers:
+        for index, answer in tqdm(answers, total=len(todo), desc="profiles"):
+            outcomes[keys[index]] = answer
+            failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
             if failures == HOPELESS:
                 why = f"{failures} requests in a row failed ({answer.reason})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
-            if number % 20 == 0:
-                announce(f"answer {number} of {len(todo)}")
-            yield todo[index], answer
+            if len(outcomes) % 20 == 0:
+                announce(f"answer {len(outcomes)} of {len(todo)}")
+    return outcomes
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
@@ -105,8 +102,7 @@ def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
         missing = [question for question in questions if question.key not in answers]
-        fresh = generate(llm(), missing, store) if missing else ()
-        return answers | {question.key: answer for question, answer in fresh}
+        return answers | (generate(llm(), missing, store) if missing else {})
 
     return ask
 
@@ -164,17 +160,21 @@ def write(task: Task, ask: Ask) -> Outcomes:
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
-    failed = [(user, made) for (user, _), made in outcomes.items() if isinstance(made, Failure)]
-    if not failed:
+    failures = {user: made for (user, _), made in outcomes.items() if isinstance(made, Failure)}
+    if not failures:
         return ""
-    users, lost = len({user for user, _ in outcomes}), {user for user, _ in failed}
-    final, tries = {user for user, made in failed if made.final}, max(made.tries for _, made in failed)
-    reasons = Counter(made.reason for _, made in failed).most_common()
+    users, lost, final = (
+        len({user for user, _ in outcomes}),
+        len(failures),
+        sum(made.final for made in failures.values()),
+    )
+    tries = max(made.tries for made in failures.values())
+    reasons = Counter(made.reason for made in failures.values()).most_common()
     return (
-        f"profiles: {len(lost):,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
-        f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - len(lost):,} are kept."
-        + f" {len(final):,} would fail again in the same way with this model and these settings." * bool(final)
-        + f" To ask for {len(lost - final):,} again: {again}." * bool(lost - final)
+        f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
+        f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."
+        + f" {final:,} would fail again in the same way with this model and these settings." * bool(final)
+        + f" To ask for {lost - final:,} again: {again}." * (lost > final)
     )
 
 

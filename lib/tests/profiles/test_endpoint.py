@@ -47,7 +47,7 @@ def ask_and_store(model, words, path):
     """Ask until the run ends with an error; return the error's text and the words whose answers are stored."""
     questions, store = [Question("u", chat(word), "m", SAMPLING) for word in words], Store(path)
     with pytest.raises(UserError) as caught:
-        list(profiles.generate(model, questions, store))
+        profiles.generate(model, questions, store)
     return str(caught.value), {word for word, asked in zip(words, questions, strict=True) if store.get([asked.key])}
 
 
@@ -137,7 +137,7 @@ def test_ctrl_c_keeps_what_is_under_way_and_asks_no_more(server, monkeypatch):
 
 
 def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
-    list(profiles.generate(tiny(), [Question("1", chat("good 1"), "m", SAMPLING)], Store(tmp_path / "a.sqlite")))
+    profiles.generate(tiny(), [Question("1", chat("good 1"), "m", SAMPLING)], Store(tmp_path / "a.sqlite"))
     stored = (tmp_path / "a.sqlite").read_bytes()
     assert b"good 1" in stored and b"secret-key" not in stored and b"127.0.0.1" not in stored
     assert server.keys == {"Bearer secret-key"} and tiny().sha256 == model_sha256("openai:tiny")
@@ -175,9 +175,7 @@ from seqdistill.profiles.llm import open_llm
 model = open_llm("openai:tiny", parallel=4)
 chats = [[{"role": "user", "content": f"slow {n}"}] for n in range(60)]
 questions = [Question(str(n), chat, model.sha256, json.loads(sys.argv[2])) for n, chat in enumerate(chats)]
-store = Store(Path(sys.argv[1]))
-for _ in profiles.generate(model, [q for q in questions if not store.get([q.key])], store):
-    pass
+profiles.asker(lambda: model, Store(Path(sys.argv[1])), {})(questions)
 """
 
 
