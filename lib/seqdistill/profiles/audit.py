@@ -1,6 +1,7 @@
 """Is a profile what was asked for, and is it true? Everything is checked against the history it was written from."""
 
 import re
+from itertools import count
 
 import pandas as pd
 
@@ -57,12 +58,12 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
     these where none stands before, takes those that follow ("more War"). Titles that hold a full stop are passed over.
     """
     claimed: dict[str, set[str]] = {cue: set() for cue in CUES}
-    titles: list[str] = []
-    clear = TITLE.sub(lambda match: titles.append(match[1]) or f'"{len(titles) - 1}"', text)
+    titles, numbers = TITLE.findall(text), count()
+    clear = TITLE.sub(lambda _: f'"_{next(numbers)}"', text)  # words of a title claim nothing
     near, cue, last, pending = list(named_categories(clear, vocabulary)), "", 0, set()
     for match in SPLIT.finditer(f"{clear}\n"):
         part, kind = clear[last : match.start()], match.lastgroup
-        quoted = [titles[int(number)] for number in re.findall(r'"(\d+)"', part)]
+        quoted = [titles[int(number)] for number in re.findall(r'"_(\d+)"', part)]
         names = {f'"{normalised(title)}"' for title in quoted if not re.search(r"\w\.\s", title)}
         names |= named_categories(part, near)
         (claimed[cue] if cue else pending).update(names)

@@ -65,10 +65,10 @@ def task_of(
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
     dataset, domain = users[["dataset", "domain"]].iloc[0]
     prompts = prompts_for(domain, style, context, lambda texts: opened().count_tokens(texts))
-    read = histories(events[events["split"] == "train"], items)
-    drawn = set(np.random.default_rng(0).permutation(list(read))[:sample])
-    read = {user: history for user, history in read.items() if user in drawn}
-    return dataset, Task(users["user_id"].to_dict(), read, prompts, strategy, model_sha256(llm))
+    of_users = histories(events[events["split"] == "train"], items)
+    drawn = np.sort(np.random.default_rng(0).permutation(list(of_users))[:sample]).tolist()
+    of_users = {user: of_users[user] for user in drawn}
+    return dataset, Task(users["user_id"].to_dict(), of_users, prompts, strategy, model_sha256(llm))
 
 
 def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
@@ -150,26 +150,28 @@ def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None 
 def write(task: Task, ask: Ask) -> Outcomes:
     """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
     outcomes = rounds(task, ask)
-    faulty = {owner: made for owner, made in outcomes.items() if isinstance(made, Answer) and fault(made.text)}
-    for owner, made in rounds(task, ask, 1, faulty).items():
-        reason = isinstance(made, Answer) and fault(made.text)
+    faulty = {
+        owner: outcome for owner, outcome in outcomes.items() if isinstance(outcome, Answer) and fault(outcome.text)
+    }
+    for owner, outcome in rounds(task, ask, 1, faulty).items():
+        reason = isinstance(outcome, Answer) and fault(outcome.text)
         # Both answers are stored and would be read again: asking once more changes nothing.
-        outcomes[owner] = Failure(reason, 2, final=True) if reason else made
+        outcomes[owner] = Failure(reason, 2, final=True) if reason else outcome
     return outcomes
 
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
-    failures = {user: made for (user, _), made in outcomes.items() if isinstance(made, Failure)}
+    failures = {user: outcome for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
     if not failures:
         return ""
     users, lost, final = (
         len({user for user, _ in outcomes}),
         len(failures),
-        sum(made.final for made in failures.values()),
+        sum(outcome.final for outcome in failures.values()),
     )
-    tries = max(made.tries for made in failures.values())
-    reasons = Counter(made.reason for made in failures.values()).most_common()
+    tries = max(outcome.tries for outcome in failures.values())
+    reasons = Counter(outcome.reason for outcome in failures.values()).most_common()
     return (
         f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
         f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."
@@ -180,8 +182,8 @@ def failures_sentence(outcomes: Outcomes, again: str) -> str:
 
 def table_of(outcomes: Outcomes) -> pd.DataFrame:
     """Tabulate the profiles, one row per user and part; a user with a failed part is left out."""
-    lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
-    rows = [(*owner, *vars(made).values()) for owner, made in sorted(outcomes.items()) if owner[0] not in lost]
+    lost = {user for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    rows = [(*owner, *vars(outcome).values()) for owner, outcome in sorted(outcomes.items()) if owner[0] not in lost]
     return pd.DataFrame(rows, columns=["user", "part", *Answer.__dataclass_fields__])
 
 
@@ -215,5 +217,6 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
     _, task = task_of(artifacts, model, *way, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
     covered = {user_id for user_id, *_ in known}
-    task = replace(task, histories={user: read for user, read in task.histories.items() if task.ids[user] in covered})
+    histories_of = {user: history for user, history in task.histories.items() if task.ids[user] in covered}
+    task = replace(task, histories=histories_of)
     return table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))[["user", "part", "text"]]

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from seqdistill.profiles import audit
 
-WORDS = ["Action", "Comedy", "Crime", "Drama", "Film-Noir", "Romance", "Sci-Fi", "Thriller", "War"]
+WORDS = ["0", "Action", "Comedy", "Crime", "Drama", "Film-Noir", "Romance", "Sci-Fi", "Thriller", "War"]
 # War 1.0 four times, then Sci-Fi 5.0 four times: War is the worst and fading, Sci-Fi the best and rising.
 HISTORY = pd.DataFrame(
     {
@@ -26,7 +26,7 @@ INVENTED = 'A viewer who rates Romance best. A favourite is "Titanic". Lately th
         ("Loves comedies and Dramas but dislikes War; now turns to Action.", "Drama", "War", "", ""),
         ("now turns towards Sci-Fi and away from Film-Noir.", "", "", "Sci-Fi", "Film-Noir"),
         ("Crime is declining. Increasingly Comedy.", "", "", "Comedy", ""),
-        ('Favourites are "War" and "More_Drama".', '"war" "more_drama"', "", "", ""),
+        ('Favourites are "War" and "More_Drama", "0" too.', '"war" "more_drama" "0"', "", "", ""),
         ("Watches Comedy and Drama.", "", "", "", ""),
     ],
 )
