@@ -53,7 +53,7 @@ def throughput(name: str, preset: str) -> pd.DataFrame:
         cpu, wall = time.process_time(), time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             answers = generate(model, questions, Store(Path(folder) / "answers.sqlite"))
-            tokens = sum(answer.output_tokens for _, answer in answers)
+            tokens = sum(answer.output_tokens for answer in answers.values())
         cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
         row = {"llm": name, "round": number, "users": USERS, "tokens": tokens, "wall_s": wall, "cpu_s": cpu}
         rows.append(row | {"tokens_per_s": tokens / wall, "tokens_per_cpu_s": tokens / cpu})

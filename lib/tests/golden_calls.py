@@ -25,9 +25,10 @@ from seqdistill.idgenrec.ids import templates
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.io import load_table, save_table
 from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.profiles import answers
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
-from seqdistill.profiles.answers import latest, read_shipped, shipped
+from seqdistill.profiles.answers import read_shipped, shipped
 from seqdistill.profiles.audit import audit, fault, summary
 from seqdistill.profiles.facts import facts_text, histories, history_lines
 from seqdistill.profiles.generate import named as file_of
@@ -80,6 +81,11 @@ def asked(llm, style, strategy, told=()):
             part = lines[-cut:] if strategy == "plain" else lines[:cut]
             found.append(task.question(user, task.prompts.ask("history", history="\n".join(part)), sampling))
     return found
+
+
+def latest(table, _):
+    """One answer for each user of a table."""
+    return answers.latest(table, "plain")
 
 
 def top(test, score, seen=False, size=256):

@@ -90,11 +90,14 @@ print(f"{len(questions)} first questions: {len(store.shipped(known, questions))}
 
 # %%
 earlier = [*known.values(), *kept.get(question.key for question in questions).values()]
-tokens, speed = estimate.measured(earlier, style, parallel)
 ahead = estimate.dry_run(
-    task, lambda asked: store.shipped(known, asked) | kept.get(question.key for question in asked), tokens
+    task,
+    lambda asked: store.shipped(known, asked) | kept.get(question.key for question in asked),
+    earlier,
+    parallel,
+    prices or None,
 )
-print("still to be asked:", estimate.dry_run_sentence(ahead, speed, prices or None))
+print("still to be asked:", f"\n{ahead}" if ahead["requests"] else "nothing: every answer is there")
 
 # %% [markdown]
 # A user whose request fails in spite of further tries, or whose profile fails a hard check twice (empty, a refusal,
@@ -197,8 +200,7 @@ for path in sorted(own.parent.glob("*.parquet")):
     except UserError as error:
         print(f"left out: {error}")
         continue
-    table = load_table(path)
-    shipped = store.latest(table, questions) if way[1] == "plain" else store.last_steps(table)
+    shipped = store.latest(load_table(path), way[1])
     shipped = shipped.assign(user=shipped["user_id"].map(ids)).dropna(subset="user")
     others[llm if path == own else model, profiles.worded(*way)] = shipped[shipped["user"].isin(read)]
 others[llm, profiles.worded(style, strategy)] = texts
@@ -243,7 +245,11 @@ Markdown(
 # %%
 live_path = local_weights(live_llm) if live_users else None
 asked = list({question.user_id: question for question in questions[::-1]}.values())[::-1][:live_users]
-live = profiles.ask_now(open_llm(live_llm, context, parallel=1), asked) if live_path else []
+live = []
+if live_path:
+    chats, sampling = [question.messages for question in asked], asked[0].sampling
+    answers = dict(open_llm(live_llm, context, parallel=1).answers(chats, sampling))
+    live = [getattr(answers[index], "text", "") for index in range(len(chats))]
 if live_users and not live_path:
     print(f"the weights of {live_llm} are not here: none written")
 else:

@@ -91,12 +91,8 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
 
-    Returns:
-        Unit vectors [n, e], and the share of the texts that were longer than the encoder's window, so that the unit
-        vectors of several windows were averaged.
-
-    Raises:
-        UserError: there is no such encoder, or a text is empty.
+    Returns unit vectors [n, e], and the share of texts longer than the encoder's window: the vectors of several windows
+    were averaged.
     """
     for row, text in enumerate(texts):
         if not text.strip():
@@ -110,8 +106,7 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
         if start % (20 * CHUNK) == 0:
             announce(f"{name}: {start} of {len(todo)} texts")
         chunk = dict(todo[start : start + CHUNK])
-        made = dict(zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True))
-        cache.put({key: vector.tobytes() for key, vector in made.items()})
-        vectors |= made
+        vectors |= zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True)
+        cache.put({key: vectors[key].tobytes() for key in chunk})
     stacked = np.stack([vectors[key] for key in keys])
     return stacked[:, :-1], float(stacked[:, -1].mean())

@@ -29,38 +29,23 @@ def fit(
 ) -> tuple[np.ndarray, Transform]:
     """Fit a reducer on the vectors of training users, [n, e] -> [n, r].
 
-    `umap` is McInnes et al. (2018); its seed makes it single-threaded and repeatable. `none` keeps the vectors.
-
-    Args:
-        vectors: [n, e].
-        kind: umap, pca or none.
-        components: r; without effect for `none`.
-        neighbors, seed, metric: UMAP's.
-
-    Returns:
-        Reduced vectors, and a function that reduces the vectors of users who come later.
-
-    Raises:
-        UserError: the kind is not known, or there are too few vectors for so many components or neighbours.
+    Returns reduced vectors, and a function that reduces the vectors of users who come later. `umap` is McInnes et al.
+    (2018), with its own neighbors, seed and metric; a seed makes it single-threaded and repeatable. `none` keeps the
+    vectors.
     """
     if kind not in REDUCERS:
         raise UserError(f'reducers: "{kind}" is not a reducer; choose one of {", ".join(REDUCERS)}.')
     if kind == "none":
         return vectors.astype(np.float32), lambda more: more.astype(np.float32)
+    if min(vectors.shape) < components if kind == "pca" else len(vectors) <= max(components + 1, neighbors):
+        raise UserError(
+            f"{kind}: {len(vectors)} vectors of {vectors.shape[1]} dimensions are too few for {components} components "
+            f"(umap: and {neighbors} neighbours); set `components` and `neighbors` of 03-embeddings lower."
+        )
     if kind == "pca":
-        if min(vectors.shape) < components:
-            raise UserError(
-                f"pca: {vectors.shape[0]} vectors of {vectors.shape[1]} dimensions are too few for {components} "
-                "components; set `components` of 03-embeddings lower."
-            )
         vectors = vectors.astype(np.float64)  # float32 would leave the last components to the processor's rounding
         reducer = PCA(components, svd_solver="full")
     else:
-        if len(vectors) <= max(components + 1, neighbors):
-            raise UserError(
-                f"umap: {len(vectors)} vectors are too few for {components} components and {neighbors} neighbours; "
-                "set `components` and `neighbors` of 03-embeddings lower."
-            )
         UMAP = require("umap", "text").UMAP  # compiles for seconds
 
         reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
@@ -110,19 +95,12 @@ def neighbours(vectors: np.ndarray, k: int, metric: str) -> np.ndarray:
 def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str, float]:
     """What a reduction keeps of users' vectors, [n, e] -> [n, r]; beyond `SAMPLE` users an even sample is looked at.
 
-    Returns:
-        trustworthiness (Venna and Kaski, 2001); neighbour_overlap, the mean share of the k nearest neighbours (cosine)
-        that are still among the k nearest (Euclidean); explained_variance, the share of the variance that the best
-        linear map from `after` gives back (for PCA its usual figure); effective_rank, the exponential of the entropy of
-        the normalised singular values (Roy and Vetterli, 2007) of centred vectors.
-
-    Raises:
-        UserError: there are too few users for so many neighbours.
+    trustworthiness: Venna and Kaski (2001). neighbour_overlap: mean share of the k nearest neighbours (cosine) that are
+    still among the k nearest (Euclidean). explained_variance: what the best linear map from `after` gives back.
+    effective_rank: exponential of the entropy of the normalised singular values (Roy and Vetterli, 2007), centred.
     """
     if len(before) <= 2 * k:
-        raise UserError(
-            f"reducers: {len(before)} users have a profile; more than {2 * k} are needed to compare neighbours."
-        )
+        raise UserError(f"reducers: {len(before)} users have a profile; more than {2 * k} are needed.")
     step = max(1, len(before) // SAMPLE)
     before, after = before[::step], after[::step]
     pairs = zip(neighbours(before, k, "cosine"), neighbours(after, k, "euclidean"), strict=True)

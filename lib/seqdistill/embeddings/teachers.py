@@ -1,7 +1,6 @@
 """Teacher sources: what can teach a student instead of an LLM's profile, one vector per user."""
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from seqdistill.profiles.facts import facts_text, histories, history_lines
 
 NO_LLM = ("facts", "raw-history", "item-text")
 TEACHERS = ("profile", *NO_LLM, "shuffled", "noise")
-Order = TypeVar("Order", np.ndarray, torch.Tensor)
 
 
 def item_texts(items: pd.DataFrame) -> list[str]:
@@ -21,7 +19,7 @@ def item_texts(items: pd.DataFrame) -> list[str]:
     return history_lines(histories(events, items)[0])
 
 
-def derangement(order: Order) -> Order:
+def derangement(order: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
     """Turn a permutation of n > 1, [n], into one that leaves nothing in place: the cycle through its entries."""
     return order[order.argsort() - 1]
 
@@ -35,22 +33,12 @@ def source_vectors(
     latest: int,
     seed: int,
 ) -> np.ndarray:
-    """One vector per user with a profile, [n, e].
+    """One vector per user with a profile, [n, e], from one of `TEACHERS`.
 
-    "facts" (computed, no LLM) and "raw-history" are texts, "item-text" is the mean of the vectors of the history's
-    items, "shuffled" another user's profile, "noise" normal and as wide as an encoded profile.
-
-    Args:
-        source: one of `TEACHERS`.
-        profiles: profile text by user; a user of several parts stands here once for each, and the mean is returned.
-        user_histories: user -> training history, in the order of the users.
-        items: vectors of the catalogue, [V, e]; item i in row i - 1.
-        encode: texts -> vectors.
-        latest: events that "raw-history" shows, the user's last ones in training.
-        seed: of "shuffled" and "noise".
-
-    Raises:
-        UserError: there is no such source.
+    "facts" (computed, no LLM) and "raw-history" (the `latest` events) are texts, "item-text" is the mean of the vectors
+    of the history's items, "shuffled" another user's profile, "noise" normal and as wide as an encoded profile.
+    `profiles`: text by user; of a user's several parts the mean is taken. `items`: catalogue vectors [V, e], item i in
+    row i - 1. `seed`: of "shuffled" and "noise".
     """
     if source not in TEACHERS:
         raise UserError(f'teachers: "{source}" is not a teacher; choose one of {", ".join(TEACHERS)}.')

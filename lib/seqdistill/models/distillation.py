@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqdistill.config import Distillation
+from seqdistill.embeddings.teachers import derangement
 from seqdistill.io import UserError
 
 
@@ -106,7 +107,7 @@ class Teacher(nn.Module):
             least = "two users" if config.shuffled else "one user"
             raise UserError(f"teacher: at least {least} must have a profile; {len(owners)} has one.")
         if config.shuffled:
-            others = owners[derangement(len(owners), generator)]
+            others = owners[derangement(torch.randperm(len(owners), generator=generator))]
             vectors = vectors.index_copy(0, owners, vectors[others])
         self.has = present.numpy()
         self.register_buffer("vectors", vectors.nan_to_num().contiguous())
@@ -157,14 +158,6 @@ class Teacher(nn.Module):
     def finish(self, loss: Tensor) -> Tensor:
         """Take RMSE's root, once the loss is the mean over all processes."""
         return (loss + 1e-12).sqrt() if self.config.loss == "rmse" else loss
-
-
-def derangement(n: int, generator: torch.Generator) -> Tensor:
-    """Draw a permutation of n without a fixed point: a random cycle."""
-    order = torch.randperm(n, generator=generator)
-    moved = torch.empty_like(order)
-    moved[order] = order.roll(1)
-    return moved
 
 
 def probe_r2(h: Tensor, vectors: Tensor) -> float:

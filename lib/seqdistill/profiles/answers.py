@@ -57,9 +57,8 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
 
     Rows of other prompts, models and settings stay: a run that fails takes nothing away.
     """
-    answered = [question for question in questions if question.key in answers]
-    rows = [dict(zip(KEYS, question.shipped_key, strict=True)) | asdict(answers[question.key]) for question in answered]
-    table = pd.DataFrame(rows, columns=COLUMNS)
+    rows = [(*asked.shipped_key, *vars(answers[asked.key]).values()) for asked in questions if asked.key in answers]
+    table = pd.DataFrame(rows, columns=[*KEYS, *Answer.__dataclass_fields__])[COLUMNS]
     if path.exists():
         table = pd.concat([load_table(path), table], ignore_index=True)
     table = table.drop_duplicates(KEYS, keep="last", ignore_index=True)
@@ -78,13 +77,9 @@ def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
     return {question.key: known[question.shipped_key] for question in questions if question.shipped_key in known}
 
 
-def latest(table: pd.DataFrame, questions: Iterable[Question]) -> pd.DataFrame:
-    """Take one row of a shipped table per user: the last that answers one of the questions, else the last of all."""
-    fits = table["prompt_sha256"].isin({question.shipped_key[2] for question in questions})
-    return table.loc[fits.sort_values(kind="stable").index].drop_duplicates("user_id", keep="last").sort_index()
-
-
-def last_steps(table: pd.DataFrame) -> pd.DataFrame:
-    """Take the last answer of each user of a strategy that asks several times, with tokens and seconds of all."""
-    costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
-    return table.assign(**costs).drop_duplicates("user_id", keep="last")
+def latest(table: pd.DataFrame, strategy: str) -> pd.DataFrame:
+    """Take the last answer of each user from a shipped table, with tokens and seconds of all steps of the strategy."""
+    if strategy != "plain":
+        costs = table.groupby("user_id")[["prompt_tokens", "output_tokens", "seconds"]].transform("sum")
+        table = table.assign(**costs)
+    return table.drop_duplicates("user_id", keep="last")

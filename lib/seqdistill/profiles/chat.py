@@ -29,14 +29,22 @@ class Failure:
     final: bool = False
 
 
+Answers = Iterator[tuple[int, Answer | Failure]]  # each with the index of its chat, as they finish
+Save = Callable[[int, Answer | Failure], None]
+
+
+def forget(index: int, answer: Answer | Failure) -> None:
+    """Save nothing."""
+
+
 class LLM(Protocol):
-    """Anything that answers chats; `sha256` names its weights, or the model of an endpoint."""
+    """A back end that answers chats; `sha256` names its weights, or the model of an endpoint."""
 
     name: str
     sha256: str
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure) as they finish."""
+    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+        """Answer chats; each answer is handed to `save` the moment it is there, whether it is then yielded or not."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, without those of the chat template."""
@@ -50,19 +58,21 @@ def fold_system(messages: Messages) -> Messages:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
-    """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
+def in_flight(ask: Callable, inputs: Sequence, parallel: int, save: Save = forget) -> Iterator[tuple[int, object]]:
+    """Call `ask` on each input in `parallel` threads; save, then yield (index, result) as they finish.
 
-    When a call raises, or Ctrl-C stops the waiting, what is under way is yielded before the error goes on: it is paid.
+    Calls under way when the waiting ends, by an error or by Ctrl-C, are finished and saved; the others are cancelled.
     """
+
+    def call(index: int) -> object:
+        result = ask(inputs[index])
+        save(index, result)
+        return result
+
     with ThreadPoolExecutor(parallel) as pool:
-        futures = {pool.submit(ask, value): index for index, value in enumerate(inputs)}
+        futures = {pool.submit(call, index): index for index in range(len(inputs))}
         try:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()
-        except BaseException as error:
+        finally:
             pool.shutdown(cancel_futures=True)
-            for future, index in futures.items() if not isinstance(error, GeneratorExit) else ():
-                if not future.cancelled() and future.exception() is None:
-                    yield index, future.result()
-            raise

@@ -6,17 +6,16 @@ OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY open
 import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import httpx2
 import openai
 import tenacity
 from pydantic_core import from_json
 
 from seqdistill.config import did_you_mean
 from seqdistill.io import UserError
-from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, fold_system, in_flight
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, fold_system, forget, in_flight
 
 TRIES = 3
 TIMEOUT = 120.0  # seconds without a byte
@@ -30,13 +29,13 @@ class Unusable(Exception):
     """A response without the answer that was asked for; another try may do better."""
 
 
-def connect(base_url: str | None = None, http_client: httpx2.Client | None = None) -> openai.OpenAI:
+def connect(base_url: str | None = None) -> openai.OpenAI:
     """Open the client, which repeats a request after a 429 or 5xx, a time-out or a cut connection.
 
     `base_url` is a server of this process: it is reached past any proxy, without a key and without a time-out.
     """
     key, timeout = (os.environ.get("OPENAI_API_KEY") or "none", TIMEOUT) if base_url is None else ("none", None)
-    client = http_client or openai.DefaultHttpxClient(trust_env=base_url is None)
+    client = openai.DefaultHttpxClient(trust_env=base_url is None)
     return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=TRIES - 1, http_client=client)
 
 
@@ -97,7 +96,7 @@ class Endpoint:
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self.error(f"refuses the key ({error.status_code})") from None
         except (openai.APIError, *MALFORMED):
-            return  # a server that lists no models may still answer chats
+            names = []  # a server that lists no models may still answer chats
         names = [name for name in names if isinstance(name, str)]
         if names and not any(same_model(self.model, name) for name in names):
             raise self.error(f'has no "{self.model}"{did_you_mean(self.model, names)}; it has {", ".join(names[:5])}')
@@ -128,10 +127,10 @@ class Endpoint:
             return failure_of(error)
         return parse(response.content, self.model, sampling["max_tokens"], round(response.elapsed.total_seconds(), 3))
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure) as they finish."""
+    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+        """Answer chats, `parallel` at a time; see `LLM`."""
         self.check()
-        return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel)
+        return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel, save)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.

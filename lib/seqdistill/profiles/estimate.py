@@ -12,51 +12,46 @@ from seqdistill.profiles.prompts import sampling_of
 SAMPLE = 200  # prompts whose tokens are counted for an estimate
 
 
-def dry_run(task: Task, known: Callable[[list[Question]], dict[str, Answer]], expected: int) -> pd.Series:
-    """Play all plans with placeholders of `expected` tokens: users, requests, prompt_tokens and output_tokens ahead.
+def dry_run(
+    task: Task,
+    known: Callable[[list[Question]], dict[str, Answer]],
+    earlier: Iterable[Answer],
+    parallel: int,
+    price: tuple[float, float] | None,
+) -> pd.Series:
+    """Play all plans with placeholders for the answers: users, requests, tokens, hours and cost ahead, NaN if unknown.
 
-    `known` finds the answers that need not be asked for; prompt tokens are counted on a sample where there are many.
+    `known` finds the answers that need not be asked for. Length and speed are those of `earlier` answers, `parallel` at
+    a time; without any, answers take two thirds of their limit. `price`: of a million prompt and output tokens.
     """
+    costs = pd.DataFrame([vars(answer) for answer in earlier], columns=[*Answer.__dataclass_fields__])
+    limit = sampling_of(task.prompts.style)["max_tokens"]
+    expected = round(costs["output_tokens"].mean() if len(costs) else limit * 2 / 3)
     missing: dict[str, Question] = {}
-    placeholders: dict[str, Answer] = {}
 
     def pretend(questions: list[Question]) -> dict[str, Answer]:
         answers = known(questions)
-        for question in questions:
-            if question.key not in answers and question.key not in missing:
-                # Answers differ, and so must placeholders: equal ones would make one question of all merges.
-                text = "word " * (expected - 1) + str(len(missing))
-                placeholders[question.key], missing[question.key] = Answer(text, 0, 0, 0.0, "stop"), question
-        return placeholders | answers
+        new = {question.key: question for question in questions if question.key not in answers}
+        missing.update(new)
+        # Answers differ, and so must placeholders: equal ones would make one question of all merges.
+        texts = {key: f"{'word ' * (expected - 1)}{key[:8]}" for key in new}
+        return answers | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 
     rounds(task, pretend)
     asked = list(missing.values())
     sample = asked[:: max(1, len(asked) // SAMPLE)]
-    texts = ["\n".join(message["content"] for message in question.messages) for question in sample]
-    prompt = round(sum(task.prompts.count(texts)) * len(asked) / max(1, len(sample)))
-    plan = {"users": len({question.user_id for question in asked}), "requests": len(asked), "prompt_tokens": prompt}
-    return pd.Series(plan | {"output_tokens": len(asked) * expected})
-
-
-def dry_run_sentence(plan: pd.Series, tokens_per_second: float, price: tuple[float, float] | None) -> str:
-    """Say what a run will cost; `price`: of a million prompt tokens and a million output tokens."""
-    if not plan["requests"]:
-        return "nothing: every answer is there"
-    prompt, output = plan["prompt_tokens"], plan["output_tokens"]
-    hours = (prompt + output) / tokens_per_second / 3600 if tokens_per_second else 0
-    time = f"about {hours:.2g} h" if hours else "time unknown (none measured)"
-    paid = f"cost about {(prompt * price[0] + output * price[1]) / 1e6:,.2f}" if price else "no price given"
-    asked = f"{plan['users']:,} users, {plan['requests']:,} requests"
-    return f"{asked}, {prompt:,} prompt tokens, about {output:,} output tokens; {time}; {paid}"
-
-
-def measured(answers: Iterable[Answer], style: str, parallel: int) -> tuple[int, float]:
-    """Output tokens of an answer (without earlier ones two thirds of the limit) and tokens per second in and out (0).
-
-    `parallel` chats were answered together.
-    """
-    table = pd.DataFrame([vars(answer) for answer in answers])
-    if table.empty:
-        return round(sampling_of(style)["max_tokens"] * 2 / 3), 0.0
-    tokens = (table["prompt_tokens"] + table["output_tokens"]).sum()
-    return round(table["output_tokens"].mean()), float(tokens * parallel / table["seconds"].sum())
+    counts = task.prompts.count(["\n".join(message["content"] for message in chat.messages) for chat in sample])
+    prompt, output = round(sum(counts) * len(asked) / max(1, len(sample))), len(asked) * expected
+    tokens = costs["prompt_tokens"].sum() + costs["output_tokens"].sum()
+    per_token = costs["seconds"].sum() / parallel / (tokens or float("nan"))
+    return pd.Series(
+        {
+            "users": len({question.user_id for question in asked}),
+            "requests": len(asked),
+            "prompt_tokens": prompt,
+            "output_tokens": output,
+            "hours": (prompt + output) * per_token / 3600,
+            "cost": (prompt * price[0] + output * price[1]) / 1e6 if price else float("nan"),
+        },
+        dtype=object,
+    )

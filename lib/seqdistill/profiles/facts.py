@@ -66,10 +66,7 @@ def trends(history: pd.DataFrame) -> dict[str, float]:
 
 
 def facts(history: pd.DataFrame) -> dict[str, str]:
-    """Compute what a small model cannot count itself: fact -> statement, empty where the history does not say.
-
-    `history`: one user's events in time order; title, categories (list), value (NaN without ratings), year.
-    """
+    """Compute what a small model cannot count itself: fact -> statement, empty where the history does not say."""
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
     statements = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
     if history["value"].notna().all():
@@ -96,10 +93,10 @@ def facts_text(history: pd.DataFrame, wording: dict[str, str]) -> str:
 
 
 def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    """Join training events with item texts: user -> events with title, categories (list), year, value and `FIELDS`.
+    """Join training events (user, item, split, value) in time order with item texts: user -> history.
 
-    `events` (user, item, split, value: rating or NaN) stand in time order; `items` has item, title and, where the data
-    has them, categories ("a|b"), year and `FIELDS`. UserError if an event is outside the training split.
+    `items`: item, title and, where the data has them, categories ("a|b"), year and `FIELDS`. UserError if an event is
+    outside the training split.
     """
     if (events["split"] != "train").any():
         raise UserError("profiles: an event outside the training split was given; a profile may only see training.")

@@ -2,10 +2,10 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Generator
+from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import cache
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +19,13 @@ from seqdistill.profiles.chat import LLM, Answer, Failure, Messages, Sampling
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
-from seqdistill.profiles.strategies import STRATEGIES, plans
+from seqdistill.profiles.strategies import STRATEGIES, Plan, plans
 
 HOPELESS = 50  # failures in a row after which the model itself must be out of order
 TOO_LONG = Failure("text too long for the context", final=True)
 NOT_SHIPPED = Failure("not among the shipped answers", final=True)
-Outcomes = dict[tuple[int, int], Answer | Failure]  # by user and part (of several aspects)
+Owner = tuple[int, int]  # user and part (of several aspects)
+Outcomes = dict[Owner, Answer | Failure]
 Ask = Callable[[list[Question]], dict[str, Answer | Failure]]  # answers by key
 
 
@@ -57,42 +58,41 @@ def not_shipped(questions: list[Question]) -> dict[str, Failure]:
 def task_of(
     artifacts: Path, llm: str, style: str, strategy: str, context: int, sample: int | None, opened: Callable[[], LLM]
 ) -> tuple[str, Task]:
-    """Set up the profiles of the users in the tables that 01-data left; return them with the data set's name.
+    """Set up the profiles of the users in 01-data's tables; return them with the data set's name.
 
-    `sample`: only so many users, drawn alike every time, a larger sample containing the smaller. `opened` gives the
-    model and is called only where tokens must be counted.
+    `sample`: users to draw, alike every time. `opened` gives the model where tokens must be counted.
     """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
     dataset, domain = users[["dataset", "domain"]].iloc[0]
     prompts = prompts_for(domain, style, context, lambda texts: opened().count_tokens(texts))
-    read = histories(events[events["split"] == "train"], items)
-    drawn = set(np.random.default_rng(0).permutation(list(read))[:sample])
-    read = {user: history for user, history in read.items() if user in drawn}
-    return dataset, Task(users["user_id"].to_dict(), read, prompts, strategy, model_sha256(llm))
+    of_users = histories(events[events["split"] == "train"], items)
+    drawn = np.sort(np.random.default_rng(0).permutation(list(of_users))[:sample]).tolist()
+    of_users = {user: of_users[user] for user in drawn}
+    return dataset, Task(users["user_id"].to_dict(), of_users, prompts, strategy, model_sha256(llm))
 
 
-def generate(llm: LLM, questions: list[Question], store: Store) -> Iterator[tuple[Question, Answer | Failure]]:
-    """Ask questions of equal sampling settings; an answer is stored the moment it is there, a failure never.
+def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
+    """Ask questions of equal sampling settings: answers by key, each stored the moment it is there; failures never are.
 
     UserError after many failures in a row; chats that are refused for what they say do not count.
     """
-    todo, failures = list({question.key: question for question in questions}.values()), 0
-    answers = llm.answers([question.messages for question in todo], todo[0].sampling) if todo else iter(())
-    for number, (index, answer) in enumerate(tqdm(answers, total=len(todo), desc="profiles"), 1):
+    todo, outcomes, failures = {question.key: question.messages for question in questions}, {}, 0
+    keys = list(todo)
+
+    def save(index: int, answer: Answer | Failure) -> None:
         if isinstance(answer, Answer):
-            store.put(todo[index].key, answer)
-            failures = 0
-        elif not answer.final:
-            failures += 1
-        if failures == HOPELESS:
-            says = f"{llm.name}: {failures} requests in a row failed ({answer.reason}); finished answers are kept."
-            # The back end hands over what is still under way, then raises the error.
-            for late, answered in chain([answers.throw(UserError(says))], answers):
-                if isinstance(answered, Answer):
-                    store.put(todo[late].key, answered)
-        if number % 20 == 0:
-            announce(f"answer {number} of {len(todo)}")
-        yield todo[index], answer
+            store.put(keys[index], answer)
+
+    with closing(llm.answers([*todo.values()], questions[0].sampling, save)) as answers:
+        for index, answer in tqdm(answers, total=len(todo), desc="profiles"):
+            outcomes[keys[index]] = answer
+            failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
+            if failures == HOPELESS:
+                why = f"{failures} requests in a row failed ({answer.reason})"
+                raise UserError(f"{llm.name}: {why}; finished answers are kept.")
+            if len(outcomes) % 20 == 0:
+                announce(f"answer {len(outcomes)} of {len(todo)}")
+    return outcomes
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
@@ -102,87 +102,94 @@ def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
         missing = [question for question in questions if question.key not in answers]
-        fresh = generate(llm(), missing, store) if missing else ()
-        return answers | {question.key: answer for question, answer in fresh}
+        return answers | (generate(llm(), missing, store) if missing else {})
 
     return ask
 
 
-def rounds(task: Task, ask: Ask, seed: int = 0, owners: Outcomes | None = None) -> Outcomes:
+def steps(plan: Plan) -> Generator[list[Messages], list[Answer | Failure], Answer | Failure]:
+    """Run a plan on answers: return its text with the costs of all steps, or the first failure."""
+    answers, texts = [], None  # None starts the plan
+    try:
+        while True:
+            step = yield plan.send(texts)
+            if failed := next((answer for answer in step if isinstance(answer, Failure)), None):
+                return failed
+            answers += step
+            texts = [answer.text for answer in step]
+    except TooLong:
+        return TOO_LONG
+    except StopIteration as end:
+        _, prompt, output, seconds, finish = zip(*map(astuple, answers), strict=True)
+        return Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), finish[-1])
+
+
+def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None = None) -> Outcomes:
     """Run the plans of all users, or of some `owners`, side by side: each round asks what all of them want next."""
     sampling, outcomes = sampling_of(task.prompts.style, seed), {}
     running = {
-        (user, part): plan
+        (user, part): steps(plan)
         for user, history in task.histories.items()
         for part, plan in enumerate(plans(task.strategy, task.prompts, history))
         if owners is None or (user, part) in owners
     }
-    steps: dict[tuple[int, int], list[Answer]] = {owner: [] for owner in running}
-    replies = dict.fromkeys(running)  # what a plan is sent next; None starts it
+    replies = dict.fromkeys(running)
     while replies:
         asked = {}
-        for owner, texts in replies.items():
+        for owner, reply in replies.items():
             try:
-                chats = running[owner].send(texts)
+                chats = running[owner].send(reply)
                 asked[owner] = [task.question(owner[0], chat, sampling) for chat in chats]
-            except TooLong:
-                outcomes[owner] = TOO_LONG
             except StopIteration as end:
-                _, prompt, output, seconds, finish = zip(*map(astuple, steps[owner]), strict=True)
-                outcomes[owner] = Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), finish[-1])
-        replies, answers = {}, ask(list(chain.from_iterable(asked.values())))
-        for owner, questions in asked.items():
-            step = [answers[question.key] for question in questions]
-            if failed := next((answer for answer in step if isinstance(answer, Failure)), None):
-                outcomes[owner] = failed
-            else:
-                steps[owner] += step
-                replies[owner] = [answer.text for answer in step]
+                outcomes[owner] = end.value
+        answers = ask([question for questions in asked.values() for question in questions])
+        replies = {owner: [answers[question.key] for question in questions] for owner, questions in asked.items()}
     return outcomes
 
 
 def write(task: Task, ask: Ask) -> Outcomes:
     """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
     outcomes = rounds(task, ask)
-    faulty = {owner: made for owner, made in outcomes.items() if isinstance(made, Answer) and fault(made.text)}
-    for owner, made in rounds(task, ask, 1, faulty).items():
-        reason = isinstance(made, Answer) and fault(made.text)
+    faulty = {
+        owner: outcome for owner, outcome in outcomes.items() if isinstance(outcome, Answer) and fault(outcome.text)
+    }
+    for owner, outcome in rounds(task, ask, 1, faulty).items():
+        reason = isinstance(outcome, Answer) and fault(outcome.text)
         # Both answers are stored and would be read again: asking once more changes nothing.
-        outcomes[owner] = Failure(reason, 2, final=True) if reason else made
+        outcomes[owner] = Failure(reason, 2, final=True) if reason else outcome
     return outcomes
 
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
-    failed = [(user, made) for (user, _), made in outcomes.items() if isinstance(made, Failure)]
-    if not failed:
+    failures = {user: outcome for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    if not failures:
         return ""
-    users, lost = len({user for user, _ in outcomes}), {user for user, _ in failed}
-    final, tries = {user for user, made in failed if made.final}, max(made.tries for _, made in failed)
-    reasons = Counter(made.reason for _, made in failed).most_common()
+    users, lost, final = (
+        len({user for user, _ in outcomes}),
+        len(failures),
+        sum(outcome.final for outcome in failures.values()),
+    )
+    tries = max(outcome.tries for outcome in failures.values())
+    reasons = Counter(outcome.reason for outcome in failures.values()).most_common()
     return (
-        f"profiles: {len(lost):,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
-        f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - len(lost):,} are kept."
-        + f" {len(final):,} would fail again in the same way with this model and these settings." * bool(final)
-        + f" To ask for {len(lost - final):,} again: {again}." * bool(lost - final)
+        f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
+        f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."
+        + f" {final:,} would fail again in the same way with this model and these settings." * bool(final)
+        + f" To ask for {lost - final:,} again: {again}." * (lost > final)
     )
 
 
 def table_of(outcomes: Outcomes) -> pd.DataFrame:
     """Tabulate the profiles, one row per user and part; a user with a failed part is left out."""
-    lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
-    rows = [(*owner, *vars(made).values()) for owner, made in sorted(outcomes.items()) if owner[0] not in lost]
+    lost = {user for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    rows = [(*owner, *vars(outcome).values()) for owner, outcome in sorted(outcomes.items()) if owner[0] not in lost]
     return pd.DataFrame(rows, columns=["user", "part", *Answer.__dataclass_fields__])
-
-
-def file_name(llm: str) -> str:
-    """Write an LLM's name as it can stand in the name of a file."""
-    return re.sub(r"[^\w.-]", "-", llm)
 
 
 def shipped_path(dataset: str, llm: str, style: str, strategy: str) -> Path:
     """Where the profiles that come with the book stand; a strategy other than `plain` is part of the name."""
-    stem = f"{file_name(llm)}-{style}" + (f"-{strategy}" if strategy != "plain" else "")
+    stem = re.sub(r"[^\w.-]", "-", f"{llm}-{style}-{strategy}").removesuffix("-plain")
     return data_dir() / "profiles" / dataset / f"{stem}.parquet"
 
 
@@ -196,7 +203,7 @@ def named(stem: str) -> tuple[str, str, str]:
 
 def worded(style: str, strategy: str) -> str:
     """Write style and strategy as tables name them."""
-    return style if strategy == "plain" else f"{style}, {strategy}"
+    return f"{style}, {strategy}".removesuffix(", plain")
 
 
 def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame:
@@ -205,16 +212,11 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
     Others were written from another split, whose training events may be test events now. Every step of a strategy must
     fit: it is played again with the answers of the file. `llm` is the preset's: a file name may not hold all of a name.
     """
-    model, style, strategy = named(path.stem)
-    model = llm if file_name(llm) == model else model
-    _, task = task_of(artifacts, model, style, strategy, context, None, cache(lambda: open_llm(model, context, 1)))
+    model, *way = named(path.stem)
+    model = llm if path.name == shipped_path("", llm, *way).name else model
+    _, task = task_of(artifacts, model, *way, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
     covered = {user_id for user_id, *_ in known}
-    task = replace(task, histories={user: read for user, read in task.histories.items() if task.ids[user] in covered})
+    histories_of = {user: history for user, history in task.histories.items() if task.ids[user] in covered}
+    task = replace(task, histories=histories_of)
     return table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))[["user", "part", "text"]]
-
-
-def ask_now(llm: LLM, questions: list[Question]) -> list[str]:
-    """Ask without looking into any store; the texts, in the order of the questions, empty where there is none."""
-    answers = dict(llm.answers([question.messages for question in questions], questions[0].sampling))
-    return [getattr(answers[index], "text", "") for index in range(len(questions))]

@@ -1,12 +1,12 @@
 """A model of transformers: a name on the Hugging Face hub, or a local folder."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from seqdistill.io import UserError, digest, file_digest, require
-from seqdistill.profiles.chat import Answer, Failure, Messages, Sampling, fold_system
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, fold_system, forget
 
 SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
 
@@ -56,8 +56,8 @@ class Transformers:
             raise UserError(f"{folder.name}: its tokenizer has no chat template; an instruction-tuned model is needed.")
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Iterator[tuple[int, Answer | Failure]]:
-        """Yield (index of the chat, answer or failure), batch by batch, chats of like length together."""
+    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+        """Answer chats batch by batch, chats of like length together; see `LLM`."""
         import torch
         from jinja2 import TemplateError
 
@@ -76,7 +76,7 @@ class Transformers:
         while order and len(prompts[order[-1]]) + sampling["max_tokens"] > limit:
             yield order.pop(), Failure("overlong prompt", final=True)
         for start in range(0, len(order), self.batch):
-            rows, begun = order[start : start + self.batch], time.perf_counter()
+            rows, begun, answers = order[start : start + self.batch], time.perf_counter(), {}
             with torch.random.fork_rng():
                 torch.manual_seed(int(sampling["seed"]))
                 records = self.pipeline(
@@ -88,8 +88,11 @@ class Transformers:
                 length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
                 text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
                 finish = "stop" if length < len(tokens) else "length"
-                answer = Answer(text, len(prompts[row]), length, seconds, finish)
-                yield row, answer if text else Failure("empty answer")
+                answers[row] = (
+                    Answer(text, len(prompts[row]), length, seconds, finish) if text else Failure("empty answer")
+                )
+                save(row, answers[row])
+            yield from answers.items()
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens with the model's own tokenizer."""

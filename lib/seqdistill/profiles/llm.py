@@ -10,7 +10,7 @@ from pathlib import Path
 from seqdistill.io import UserError, data_dir, digest, file_digest, require
 from seqdistill.profiles.chat import LLM
 
-MODELS = {  # name -> build, sha256 of its GGUF file: from wherever the bytes came, they are the model when it agrees
+MODELS = {  # name -> build, sha256 of its GGUF file
     "qwen2.5-coder-0.5b": ("instruct-q4_k_m", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
     "qwen2.5-coder-1.5b": ("instruct-q4_k_m", "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
     "smollm2-135m": ("instruct-q4_1", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),

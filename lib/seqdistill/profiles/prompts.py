@@ -82,10 +82,7 @@ class Prompts:
 
 
 def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence[str]], list[int]]) -> Prompts:
-    """Prompts of a domain and style, for a model with `context` tokens; UserError if these are too few for a history.
-
-    `count` (texts -> tokens of each) is called once a text, and not at all here for `grounded`: facts always fit.
-    """
+    """Prompts of a domain and a style for a model with `context` tokens; `count` (texts -> tokens) sees a text once."""
     sampling, known = sampling_of(style), {}
 
     def counted(texts: Sequence[str]) -> list[int]:
@@ -93,14 +90,12 @@ def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence
         known.update(zip(new, count(new), strict=True) if new else ())
         return [known[text] for text in texts]
 
-    if style == "grounded":
+    if style == "grounded":  # facts always fit
         return Prompts(domain, style, context, counted)
     parts = [message["content"] for message in template(f"{domain}-{style}")]
     parts.append(max((prompt_file(name) for name in ("merge", "update", "aspect")), key=len))
     budget = context - int(sampling["max_tokens"]) - sum(count(parts)) - CHAT_TOKENS * len(parts)
     if budget < LEAST:
-        raise UserError(
-            f'profiles: a context of {context} tokens leaves {budget} for the history in style "{style}"; '
-            f"at least {context - budget + LEAST} are needed."
-        )
+        least = f"at least {context - budget + LEAST} are needed"
+        raise UserError(f'profiles: {context} tokens of context leave {budget} for the history in "{style}"; {least}.')
     return Prompts(domain, style, budget, counted)

@@ -1,7 +1,4 @@
-"""How a history that may not fit one prompt becomes profiles: each strategy is a plan that asks and is answered.
-
-A plan yields chats and is sent their texts, until it returns the profile; so the plans of all users run side by side.
-"""
+"""How a history becomes profiles: plans yield chats and are sent their texts; those of all users run side by side."""
 
 from collections.abc import Generator
 
@@ -62,10 +59,8 @@ def plans(strategy: str, prompts: Prompts, history: pd.DataFrame) -> list[Plan]:
         raise UserError(f'profiles: style "grounded" states facts, which always fit; "{strategy}" needs short or long.')
     needed = 3 * int(sampling_of(prompts.style)["max_tokens"])
     if strategy != "plain" and prompts.budget < needed:
-        raise UserError(
-            f'profiles: strategy "{strategy}" in style "{prompts.style}" needs {needed} tokens for histories and '
-            f"profiles; the context leaves {prompts.budget}."
-        )
+        what = f'profiles: strategy "{strategy}" in style "{prompts.style}"'
+        raise UserError(f"{what} needs {needed} tokens for histories; the context leaves {prompts.budget}.")
     if strategy == "several":
         return [agg_after(prompts, history, aspect) for aspect in ASPECTS.values()]
     return [STRATEGIES[strategy](prompts, history)]

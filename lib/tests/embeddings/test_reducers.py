@@ -61,7 +61,11 @@ def test_effective_rank_and_explained_variance_by_hand():
 
 @pytest.mark.parametrize(
     ("kind", "message"),
-    [("tsne", '"tsne" is not a reducer'), ("umap", "80 vectors are too few"), ("pca", "are too few")],
+    [
+        ("tsne", '"tsne" is not a reducer'),
+        ("umap", "umap: 80 vectors of 20 dimensions are too few"),
+        ("pca", "are too few"),
+    ],
 )
 def test_what_cannot_be_reduced_is_named(kind, message):
     with pytest.raises(UserError, match=message):

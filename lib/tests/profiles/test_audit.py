@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from seqdistill.profiles import audit
 
-WORDS = ["Action", "Comedy", "Crime", "Drama", "Film-Noir", "Romance", "Sci-Fi", "Thriller", "War"]
+WORDS = ["0", "Action", "Comedy", "Crime", "Drama", "Film-Noir", "Romance", "Sci-Fi", "Thriller", "War"]
 # War 1.0 four times, then Sci-Fi 5.0 four times: War is the worst and fading, Sci-Fi the best and rising.
 HISTORY = pd.DataFrame(
     {
@@ -26,7 +26,7 @@ INVENTED = 'A viewer who rates Romance best. A favourite is "Titanic". Lately th
         ("Loves comedies and Dramas but dislikes War; now turns to Action.", "Drama", "War", "", ""),
         ("now turns towards Sci-Fi and away from Film-Noir.", "", "", "Sci-Fi", "Film-Noir"),
         ("Crime is declining. Increasingly Comedy.", "", "", "Comedy", ""),
-        ('Favourites are "War and Peace" and "More Drama".', "", "", "", ""),
+        ('Favourites are "War" and "More_Drama", "0" too.', '"war" "more_drama" "0"', "", "", ""),
         ("Watches Comedy and Drama.", "", "", "", ""),
     ],
 )
@@ -43,7 +43,7 @@ def test_every_category_name_is_found_whole_only():
 def test_what_is_false_is_counted_and_the_summary_gives_shares():
     texts = pd.DataFrame({"user": [0, 1, 2], "text": [TRUE, TURNED, INVENTED], "finish": ["stop", "length", "stop"]})
     checked = audit.audit(texts, dict.fromkeys(range(3), HISTORY), WORDS)
-    assert checked[[*audit.COUNTS, "wrong"]].to_numpy().tolist() == [
+    assert checked.drop(columns=["user", "words", "cut"]).to_numpy().tolist() == [
         [2, 2, 2, 0, 2, 2, 2, 3, 3, 0, 0],
         [2, 2, 2, 2, 0, 2, 0, 3, 3, 2, 6],
         [1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 3],
@@ -61,8 +61,9 @@ def test_what_is_false_is_counted_and_the_summary_gives_shares():
             "inverted_title_share": 2 / 7,
         }
     )
-    nothing = audit.summary(audit.audit(texts[:0], {}, WORDS))
-    assert [*nothing] == ["words", *shares] and pd.Series(nothing).isna().all()
+    silent = texts[:1].assign(text="A viewer of the old and the new.")
+    shares = audit.summary(audit.audit(silent, {0: HISTORY}, WORDS))
+    assert pd.Series(shares).drop(["words", "cut_share"]).isna().all()
 
 
 @pytest.mark.parametrize(
@@ -99,4 +100,4 @@ def test_hard_checks_by_hand(text, name):
     ],
 )
 def test_the_last_cue_before_a_title_says_whether_it_is_liked(text, disliked):
-    assert audit.disliked_titles(text) == set(disliked.split())
+    assert audit.claims(text, [])["worst"] == {f'"{title}"' for title in disliked.split()}

@@ -7,7 +7,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hostile import EMPTY, INVALID, serving
@@ -48,7 +47,7 @@ def ask_and_store(model, words, path):
     """Ask until the run ends with an error; return the error's text and the words whose answers are stored."""
     questions, store = [Question("u", chat(word), "m", SAMPLING) for word in words], Store(path)
     with pytest.raises(UserError) as caught:
-        list(profiles.generate(model, questions, store))
+        profiles.generate(model, questions, store)
     return str(caught.value), {word for word, asked in zip(words, questions, strict=True) if store.get([asked.key])}
 
 
@@ -113,31 +112,32 @@ def test_a_wrong_model_name_or_address_stops_before_the_first_user(server, monke
         ask(["good"])
 
 
-def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path):
-    def answer(messages):
+def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path, monkeypatch):
+    def answer(messages, _):
         time.sleep(messages[0]["content"] == "late")
         return Answer("here", 1, 1, 1.0, "stop") if messages[0]["content"] == "late" else Failure("time-out")
 
-    model = SimpleNamespace(name="dying", answers=lambda chats, _: chat_module.in_flight(answer, chats, 2))
+    model = endpoint.Endpoint("dying", "m", "m", 2, None)
+    monkeypatch.setattr(model, "check", lambda: None)
+    monkeypatch.setattr(model, "answer", answer)
     words = ["late", *map(str, range(60))]
     error, stored = ask_and_store(model, words, tmp_path / "answers.sqlite")
     assert "dying: 50 requests in a row failed (time-out)" in error and stored == {"late"}
 
 
-def test_ctrl_c_hands_over_what_is_under_way(monkeypatch):
+def test_ctrl_c_keeps_what_is_under_way_and_asks_no_more(server, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(chat_module, "as_completed", interrupted)
-    results = []
+    saved = {}
     with pytest.raises(KeyboardInterrupt):
-        for result in chat_module.in_flight(lambda text: time.sleep(0.05) or text, "ab", 2):
-            results.append(result)
-    assert sorted(results) == [(0, "a"), (1, "b")]
+        list(tiny(2).answers([chat(f"slow {n}") for n in range(20)], SAMPLING, saved.__setitem__))
+    assert {0, 1} <= saved.keys() and len(saved) == server.asked.total() < 20
 
 
 def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
-    list(profiles.generate(tiny(), [Question("1", chat("good 1"), "m", SAMPLING)], Store(tmp_path / "a.sqlite")))
+    profiles.generate(tiny(), [Question("1", chat("good 1"), "m", SAMPLING)], Store(tmp_path / "a.sqlite"))
     stored = (tmp_path / "a.sqlite").read_bytes()
     assert b"good 1" in stored and b"secret-key" not in stored and b"127.0.0.1" not in stored
     assert server.keys == {"Bearer secret-key"} and tiny().sha256 == model_sha256("openai:tiny")
@@ -175,9 +175,7 @@ from seqdistill.profiles.llm import open_llm
 model = open_llm("openai:tiny", parallel=4)
 chats = [[{"role": "user", "content": f"slow {n}"}] for n in range(60)]
 questions = [Question(str(n), chat, model.sha256, json.loads(sys.argv[2])) for n, chat in enumerate(chats)]
-store = Store(Path(sys.argv[1]))
-for _ in profiles.generate(model, [q for q in questions if not store.get([q.key])], store):
-    pass
+profiles.asker(lambda: model, Store(Path(sys.argv[1])), {})(questions)
 """
 
 

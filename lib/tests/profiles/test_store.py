@@ -23,13 +23,10 @@ def test_shipping_never_loses_a_row(events, tmp_path):
     assert sorted(table["text"]) == ["new", "old", "old", "other", "other"]
     found = store.shipped(store.read_shipped(path), questions)
     assert [found[asked.key] for asked in questions] == [say("new"), say("old"), say("old")]
-    last = store.last_steps(table).set_index("user_id")
+    assert sorted(store.latest(table, "plain")["text"]) == ["new", "old", "other"]
+    last = store.latest(table, "agg_with").set_index("user_id")
     assert last["text"].tolist() == [table.loc[table["user_id"] == user, "text"].iloc[-1] for user in last.index]
     assert last["prompt_tokens"].sum() == table["prompt_tokens"].sum() == 50
-    chosen = {row.user_id: row.text for row in store.latest(table, questions[:2]).itertuples()}
-    assert chosen == dict(zip(users, ["new", "old", "old"], strict=True))
-    assert sorted(store.latest(table, other)["text"]) == ["old", "other", "other"]
-    assert sorted(store.latest(table, [])["text"]) == ["new", "old", "other"]
 
 
 def test_a_shipped_row_is_used_only_if_every_key_agrees(events, tmp_path):

@@ -81,7 +81,7 @@ def test_all_users_are_in_flight_together(events, tmp_path):
         ("grounded", "agg_after", 4096, "facts, which always fit"),
         ("short", "all", 4096, '"all" is not a strategy'),
         ("tiny", "plain", 4096, '"tiny" is not a style'),
-        ("short", "plain", 500, "leaves .* for the history"),
+        ("short", "plain", 500, "leave .* for the history"),
         ("short", "agg_with", 1000, "needs 900 tokens"),
     ],
 )
