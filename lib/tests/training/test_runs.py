@@ -97,7 +97,7 @@ def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(data, tmp
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     assert path.exists() and not (path.parents[1] / "metrics.json").exists()
-    done = len(checkpoint.load(path.parent)[0])
+    done = len(checkpoint.load(path.parent)[0]["history"])
     epoch, trained = engine.epoch, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "epoch", lambda *parts: trained.append(1) or epoch(*parts))
