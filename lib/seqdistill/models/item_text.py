@@ -14,11 +14,8 @@ from seqdistill.models.transformer import SequentialRecommender
 class ItemTable(nn.Module):
     """Item vectors: an item's own, if it has a training event, plus a linear adapter of its frozen text vector.
 
-    Args:
-        own: the student's embedding, [V + 1 or more, d]; row 0 is padding.
-        config: how often the own vector is left out.
-        texts: vectors of the items' texts, [V, e].
-        known: ids of the items with an event in training.
+    own: the student's embedding, [V + 1 or more, d]; row 0 is padding. texts: [V, e]. known: ids of the items with an
+    event in training.
     """
 
     def __init__(self, own: nn.Embedding, config: ItemText, texts: Tensor, known: Tensor):

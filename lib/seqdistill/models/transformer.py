@@ -87,9 +87,8 @@ class SequentialRecommender(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode item ids [B, T], T at most `config.length`.
 
-        Returns:
-            Output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after each of
-            the K blocks and after the final norm, K + 1 times [B, T, d].
+        Returns the output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after
+        each of the K blocks and after the final norm, K + 1 times [B, T, d].
         """
         mask = None if self.config.causal else (ids > 0)[:, None, None]
         h, states = self.embed(ids), []

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -14,10 +15,14 @@ FILE = "checkpoint.safetensors"
 
 
 def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, best: dict[str, Tensor]) -> None:
-    """Write a checkpoint: logs and whatever else JSON holds, the weights and optimizer now, the best epoch's weights."""
+    """Write a checkpoint: logs and what else JSON holds; weights and optimizer now; the weights of the best epoch."""
     slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
     parts = {"weights": trained.state_dict(), "optimizer": slots, "best": best}
-    tensors = {f"{part}.{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
+    tensors = {
+        f"{part}.{name}": value.clone(memory_format=torch.contiguous_format)  # neither tied nor transposed
+        for part, values in parts.items()
+        for name, value in values.items()
+    }
     save_with(lambda path: save_file(tensors, path, {"progress": json.dumps(progress)}), folder / FILE)
 
 

@@ -130,8 +130,7 @@ def epoch(
 ) -> dict[str, float]:
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
-    Returns:
-        Means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
+    Returns means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()

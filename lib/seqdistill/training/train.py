@@ -18,23 +18,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from seqdistill import io
 from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
-from seqdistill.io import (
-    UserError,
-    announce,
-    content_digest,
-    digest,
-    display_path,
-    load_json,
-    load_table,
-    readable,
-    save_json,
-    save_table,
-    save_with,
-    table_key,
-)
+from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
 from seqdistill.models.item_text import with_text
 from seqdistill.models.transformer import SequentialRecommender
@@ -50,7 +38,7 @@ class TrainingData:
     """What every run of a data set shares.
 
     items: catalogue size V. key: digest of the events. teacher: [U, r], NaN where a user has none. start: item vectors
-    [V, d] that students start from. texts: vectors of the items' texts [V, e], for `TrainConfig.item_text`.
+    [V, d] that students start from. texts: vectors of the items' texts, [V, e].
     """
 
     items: int
@@ -76,13 +64,13 @@ class TrainingData:
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:
     """Make training sequences and cases from events (user, item, time, split; sorted by user and time) of V items."""
     train = ragged(events[events["split"] == "train"])
-    key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
+    key = digest([items, io.content_digest(events[["user", "item", "time", "split"]])])
     return TrainingData(items, train, cases(events, "valid"), cases(events, "test"), key, teacher)
 
 
 def load_teacher(path: Path, key: str) -> Tensor:
     """Read teacher vectors that 03 left, if they were made from the events that `key` stands for; see `io.readable`."""
-    with readable(path), safe_open(path, "pt") as tensors:
+    with io.readable(path), safe_open(path, "pt") as tensors:
         events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
     if events != key:
         message = "stale, made from other events; run 02-profiles and 03-embeddings again."
@@ -92,8 +80,8 @@ def load_teacher(path: Path, key: str) -> Tensor:
 
 def load_training_data(artifacts: Path) -> TrainingData:
     """Read what 01 and 03 left: events.parquet, items.parquet, teacher.safetensors."""
-    key = table_key(artifacts / "events.parquet")
-    events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
+    key = io.table_key(artifacts / "events.parquet")
+    events, items = (io.load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
     return training_data(events, len(items), load_teacher(artifacts / "teacher.safetensors", key))
 
 
@@ -109,10 +97,8 @@ def train(
 ) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
-    It lives in a folder below `runs` that `run_key` names; `progress` takes a line now and then.
-
-    Returns:
-        The run's metrics.json (per-epoch history, chosen epoch, validation and test metrics), and its `folder`.
+    It lives in a folder of `runs` that `run_key` names. Returns its metrics.json (per-epoch history, chosen epoch,
+    validation and test metrics), and its `folder`; `progress` takes a line now and then.
     """
     folder = Path(runs) / run_key(config, data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +108,7 @@ def train(
         if not (folder / "metrics.json").exists():
             fit(config, data, folder, progress)
         machine.wait_for_everyone()
-    return load_json(folder / "metrics.json") | {"folder": folder}
+    return io.load_json(folder / "metrics.json") | {"folder": folder}
 
 
 def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommender, Teacher | None, AdamW, PartialState]:
@@ -180,24 +166,29 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     if not machine.is_main_process:
         return
     model = plain_model(config, best).to(machine.device)
-    ranks, curve = rank(data.test, model_score(model), size), [log["valid_ndcg@10"] for log in history]
+    curve = [log["valid_ndcg@10"] for log in history]
     recommended = recommend(data.test.histories, model_score(model), size=size)  # [cases, 10]
-    seconds = time.process_time() - cpu
     result = {
-        "config": to_dict(config),
         "history": history,
         "best_epoch": int(np.argmax(curve)) + 1,
         "valid_ndcg@10": max(curve),
-        "test": {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()},
         "coverage@10": len(np.unique(recommended)) / data.items,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
-    save_table(ranks, folder / "ranks.parquet")
-    save_with(lambda path: save_file(best, path), folder / "model.safetensors")
-    save_json(to_dict(config), folder / "config.json")
-    save_json({"cpu_seconds": seconds}, folder / "cost.json")
-    save_json(result, folder / "metrics.json")
-    progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {seconds:.0f} CPU s")
+    finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)
+    progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
+
+
+def finish(
+    folder: Path, config: object, ranks: pd.DataFrame, weights: dict[str, Tensor], seconds: float, result: dict
+) -> None:
+    """Write a finished run, metrics.json last, and remove its checkpoint."""
+    test = {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()}
+    io.save_table(ranks, folder / "ranks.parquet")
+    io.save_with(lambda path: save_file(weights, path), folder / "model.safetensors")
+    io.save_json(to_dict(config), folder / "config.json")
+    io.save_json({"cpu_seconds": seconds}, folder / "cost.json")
+    io.save_json(result | {"config": to_dict(config), "test": test}, folder / "metrics.json")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
@@ -211,7 +202,7 @@ def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRe
 def load_model(folder: Path | str) -> SequentialRecommender:
     """Load the student of a finished run's folder."""
     folder = Path(folder)
-    config = parse(TrainConfig, load_json(folder / "config.json"), display_path(folder))
+    config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
     return plain_model(config, load_file(folder / "model.safetensors"))
 
 
