@@ -113,13 +113,12 @@ def fit(
     }
     turn = ["recommender"] * config.recommender_epochs + ["generator"] * config.generator_epochs
     learners = (turn * config.rounds)[: config.rounds * len(turn) - config.generator_epochs]
-    saved, tensors = checkpoint.load(home / "checkpoint")
+    saved, _ = checkpoint.load(home / "checkpoint", pair, optimizer)
     history = saved.get("history", [])
     if history:
         torch.set_rng_state(torch.tensor(saved["torch_rng"], dtype=torch.uint8))
         rng.bit_generator.state, system.ids = saved["numpy_rng"], saved["ids"]
         system.user_ids = {tuple(source): tokens for source, tokens in saved["user_ids"]}
-        checkpoint.restore(tensors, pair, optimizer)
         began = time.process_time() - saved["seconds"]
     for number, learner in list(enumerate(learners))[len(history) :]:
         cpu, wall = time.process_time(), time.perf_counter()

@@ -115,8 +115,9 @@ class SequentialRecommender(nn.Module):
         return F.normalize(vectors, dim=-1) if self.config.temperature else vectors
 
     def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the student that is saved and served, as they are now."""
-        return {name: value.clone() for name, value in self.state_dict().items()}
+        """Weights of the student that is saved and served, as they are now: plain, whatever makes item vectors."""
+        weights = {name: value.clone() for name, value in self.state_dict().items() if not name.startswith("item.")}
+        return {"item.weight": self.item.weight.detach().clone(), **weights}
 
     @torch.inference_mode()
     def score(self, ids: Tensor) -> Tensor:

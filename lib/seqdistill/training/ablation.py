@@ -16,6 +16,7 @@ from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
 from seqdistill.training.train import TrainingData
 
+Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
 
 
@@ -156,9 +157,7 @@ def quarters(values: pd.Series) -> pd.Series:
 
 
 def gains_by(
-    variant: list[pd.DataFrame],
-    baseline: list[pd.DataFrame],
-    groupings: dict[str, Callable[[pd.DataFrame], pd.Series]],
+    variant: Frames, baseline: Frames, groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
 ) -> pd.DataFrame:
     """Difference in NDCG@10 of two systems, given by seed, within groups of cases.
 
@@ -176,6 +175,6 @@ def gains_by(
     taught, plain = list(systems)[::2], list(systems)[1::2]
     table = compare(systems, dict(zip(taught, plain, strict=True)), "included", False)
     groups = table[::2].assign(**{"ndcg@10": table["ndcg@10"][1::2].to_numpy()})
-    groups[["by", "group", "users"]] = labels
+    groups[["by", "group", "users"]] = pd.DataFrame(labels, groups.index)
     tested = list(groups.loc[:, "delta_ndcg@10":"detectable"])
     return groups[["variant", "by", "group", "cases", "users", "ndcg@10", *tested]].reset_index(drop=True)

@@ -135,10 +135,8 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     """Train one run in its folder, from its last checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, data)
     trained = nn.ModuleList([model, teacher] if teacher else [model])
-    saved, tensors = checkpoint.load(folder / "checkpoint")
-    history, best = saved.get("history", []), checkpoint.select(tensors, "best")
-    if history:
-        checkpoint.restore(tensors, trained, optimizer)
+    saved, best = checkpoint.load(folder / "checkpoint", trained, optimizer)
+    history = saved.get("history", [])
     rows, size = training_rows(data.train, config), block_size(data.items)
     cpu, began, resumed = time.process_time() - saved.get("seconds", 0), time.monotonic(), len(history)
     reported = began

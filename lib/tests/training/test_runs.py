@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import time
@@ -6,6 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig, settings, to_dict
 from seqdistill.io import UserError, save_table
@@ -91,7 +93,8 @@ def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(data, tmp
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     assert path.exists() and not (path.parents[1] / "metrics.json").exists()
-    done = len(checkpoint.load(path.parent)[0]["history"])
+    with safe_open(path, "pt") as file:
+        done = len(json.loads(file.metadata()["progress"])["history"])
     epoch, trained = engine.epoch, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "epoch", lambda *parts: trained.append(1) or epoch(*parts))
@@ -135,10 +138,11 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path, monkeypatch):
 
 def test_keys_tell_runs_apart(data):
     other = replace(data, teacher=data.teacher + 1)
+    begun = [replace(data, start=torch.full((data.items, 16), value)) for value in (0.0, 1.0)]
     taught = replace(SMALL, distillation=Distillation())
     assert run_key(SMALL, data) == run_key(SMALL, other)
     keys = [run_key(run, data) for run in (SMALL, replace(SMALL, seed=1), taught)] + [run_key(taught, other)]
-    assert len(set(keys)) == 4
+    assert len({*keys, *(run_key(SMALL, start) for start in begun)}) == 6
 
 
 def test_keys_follow_the_content(data, events):
