@@ -1,8 +1,19 @@
 PRESET ?= default
-NOTEBOOK ?=
-DATASET ?=
-RAW ?=
-PYTHON ?= $(or $(shell command -v python3.11),python3)
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(or $(shell command -v python3.11),python3)
+endif
+# What a user may set is text that make expands nowhere: names are checked here, the rest reaches the recipes through the
+# environment, so that no shell reads it as a command.
+settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FRESH PEERS LAB PYTHON
+$(foreach name,$(settings),$(eval override $(name) := $$(value $(name))))
+export $(settings)
+letters := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
+letters += 0 1 2 3 4 5 6 7 8 9 . _ -
+space := $(subst ,, )
+beyond = $(if $(2),$(call beyond,$(subst $(firstword $(2)),,$(1)),$(wordlist 2,99,$(2))),$(subst $(space),?,$(1)))
+refuse = $(if $(or $(call beyond,$($(1)),$(letters)),$(filter .% -%,$($(1)))),$(error $(1)= is no name: [A-Za-z0-9._-] are expected))
+$(foreach name,PRESET NOTEBOOK DATASET ONLY,$(call refuse,$(name)))
+
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PLATFORM_DIRS := 1
@@ -43,13 +54,13 @@ help: ## list the targets
 env: .venv/ready ## build .venv from the lock file
 
 .venv/ready: lib/requirements.lock lib/requirements.hashes lib/pyproject.toml
-	$(PYTHON) lib/tools/env.py
+	"$$PYTHON" lib/tools/env.py
 
 data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
-	@$(python) lib/tools/check_data.py convert "$(DATASET)" $(if $(RAW),--raw "$(RAW)")
+	@$(python) lib/tools/check_data.py convert "$$DATASET" $${RAW:+--raw "$$RAW"}
 
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
-	@$(python) lib/tools/check_data.py check "$(DATASET)"
+	@$(python) lib/tools/check_data.py check "$$DATASET"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
 	@$(bench)/bench_data.py
@@ -94,10 +105,10 @@ profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
 
 bench-student: .venv/ready $(if $(PEERS),build/peers/ready) ## measure the student's speed and memory (PEERS=1: RecTools too)
-	@PEERS=$(PEERS) $(bench)/bench_student.py
+	@$(bench)/bench_student.py
 
 build/peers/ready: lib/benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv build/peers
+	"$$PYTHON" -m venv build/peers
 	build/peers/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
@@ -116,16 +127,16 @@ bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap
 	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
-	@PRESET=$(PRESET) $(bench)/bench_serving.py $(ONLY)
+	@$(bench)/bench_serving.py $$ONLY
 
 bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) into outputs/bench/umap.csv
-	$(bench)/bench_teacher.py umap $(or $(SIZES),600 6000 20000)
+	$(bench)/bench_teacher.py umap $${SIZES:-600 6000 20000}
 
 bench-llm: $(stamps)/01-data.done ## measure tokens per second of the LLM path (LLM=) into outputs/bench/llm.csv
-	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm $(or $(LLM),qwen2.5-coder-0.5b) --preset $(PRESET)
+	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm "$${LLM:-qwen2.5-coder-0.5b}" --preset $(PRESET)
 
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
-	.venv/bin/jupyter lab --notebook-dir=notebooks $(LAB)
+	.venv/bin/jupyter lab --notebook-dir=notebooks $$LAB
 
 test: lint unit nbval ## lint, unit tests, nbval regression checks
 

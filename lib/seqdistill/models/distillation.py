@@ -85,7 +85,7 @@ class Teacher(nn.Module):
             others = owners[derangement(len(owners), generator)]
             vectors = vectors.index_copy(0, owners, vectors[others])
         self.has = present.numpy()
-        self.register_buffer("vectors", vectors.nan_to_num())
+        self.register_buffer("vectors", vectors.nan_to_num().contiguous())
         r = vectors.shape[1]
         self.project = nn.Linear(dim, r) if config.projection == "student" else nn.Linear(r, dim)
         self.attend = nn.Linear(dim, 1) if config.aggregation == "attention" else None

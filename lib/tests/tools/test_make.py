@@ -1,0 +1,74 @@
+"""What a user sets for make is never run: neither by make nor by a shell, on the command line or in the environment."""
+
+import os
+import shutil
+import subprocess
+from itertools import product
+
+import pytest
+from seqdistill.io import ROOT
+
+NAMES = ["PRESET", "NOTEBOOK", "DATASET", "ONLY"]
+HOSTILE = [
+    "x;touch ran",
+    "$(shell touch ran)",
+    "`touch ran`",
+    "$$(touch ran)",
+    'x"; touch ran; "',
+    "a\ntouch ran",
+    "x' ; touch ran #",
+]
+TARGETS = {"RAW": "data", "LAB": "lab", "PYTHON": "env", "PEERS": "bench-student", "FRESH": "profiles"}
+TARGETS |= {"LLM": "bench-llm", "SIZES": "bench-umap"}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """The project's Makefile over tools that print what they are given."""
+    home = tmp_path_factory.mktemp("make")
+    shutil.copy(ROOT / "Makefile", home)
+    files = ["lib/requirements.lock", "lib/requirements.hashes", "lib/pyproject.toml", "notebooks/presets/default.yaml"]
+    for name in [
+        *files,
+        "lib/benchmarks/peers/requirements.txt",
+        "lib/tools/env.py",
+        "build/peers/ready",
+        ".venv/ready",
+    ]:
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).touch()
+    for name in ("python", "jupyter"):
+        (home / ".venv" / "bin").mkdir(exist_ok=True)
+        (home / ".venv" / "bin" / name).write_text('#!/bin/sh\nfor word in "$@"; do echo "<$word>"; done\n')
+        (home / ".venv" / "bin" / name).chmod(0o755)
+    return home
+
+
+def make(home, *arguments, **variables):
+    result = subprocess.run(
+        ["make", *arguments], cwd=home, env=os.environ | variables, capture_output=True, text=True, timeout=60
+    )
+    assert not (home / "ran").exists()
+    return result
+
+
+@pytest.mark.parametrize(("name", "value"), [*product(NAMES, [*HOSTILE, "../../x", "/tmp", "a/b c", "."])])
+def test_a_name_is_checked_before_a_shell_sees_it(home, name, value):
+    for result in (make(home, "help", f"{name}={value}"), make(home, "help", **{name: value})):
+        assert result.returncode == 2 and f"{name}= is no name" in result.stderr
+
+
+@pytest.mark.parametrize(("name", "value"), [*product(TARGETS, HOSTILE)])
+def test_other_settings_reach_the_tools_as_they_are(home, name, value):
+    (home / ".venv" / "ready").touch()
+    for result in (
+        make(home, TARGETS[name], "DATASET=mine", f"{name}={value}"),
+        make(home, TARGETS[name], **{name: value}),
+    ):
+        if name == "RAW":
+            assert f"<--raw>\n<{value}>" in result.stdout
+
+
+def test_a_path_with_blanks_is_one_argument(home):
+    assert "<--raw>\n<my files>\n" in make(home, "data", "DATASET=mine", "RAW=my files").stdout
+    assert make(home, "lab", "LAB=--no-browser --port 9000").stdout.endswith("<--no-browser>\n<--port>\n<9000>\n")
