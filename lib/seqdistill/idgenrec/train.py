@@ -107,7 +107,7 @@ def fit(
     prefixes = np.array([(user, before) for user, events in system.trained.items() for before in range(1, events)])
     pair = nn.ModuleDict({"recommender": system.recommender, "generator": system.generator})
     optimizer = AdamW(list(pair.parameters()), config.recommender_lr)
-    settings = {  # learning rate, prefixes of an epoch, batch
+    passes = {  # learning rate, prefixes of an epoch, batch
         "recommender": (config.recommender_lr, config.samples, config.batch),
         "generator": (config.generator_lr, config.generator_samples, config.batch // 8),
     }
@@ -122,7 +122,7 @@ def fit(
         began = time.process_time() - saved["seconds"]
     for number, learner in list(enumerate(learners))[len(history) :]:
         cpu, wall = time.process_time(), time.perf_counter()
-        optimizer.lr, samples, size = settings[learner]
+        optimizer.lr, samples, size = passes[learner]
         drawn = rng.permutation(prefixes)[:samples] if samples else prefixes
         log = {"trained": learner, "loss": epoch(system, learner, drawn, optimizer, size, rng)}
         if learner == "generator" and learners[number + 1] == "recommender":

@@ -48,15 +48,15 @@ def setups(
     home: Path, data: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
 ) -> list[Setup]:
     """Read the students of 04 and their distillations; the student named `first`, if any, comes first."""
-    chosen, found = load_json(home / "artifacts" / "student.json"), []
-    students = chosen["students"]
+    chosen = load_json(home / "artifacts" / "student.json")
+    students, ready = chosen["students"], []
     if first and first not in students:
         raise UserError(f"04 has trained no {first!r}; there is {', '.join(students)}.")
     for model in sorted(students, key=lambda name: name != first):
         alone, setting = parse(TrainConfig, students[model]["run"], "student.json"), students[model]["teacher"]
         forms = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
-        found.append(Setup(home, data, alone, *forms, seeds, cluster, {**label, "model": model}))
-    return found
+        ready.append(Setup(home, data, alone, *forms, seeds, cluster, {**label, "model": model}))
+    return ready
 
 
 def shuffled(run: TrainConfig) -> TrainConfig:
