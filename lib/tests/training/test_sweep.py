@@ -21,6 +21,7 @@ from seqdistill.training.sweep import (
     missing,
     plan,
     ranks,
+    ray_share,
     results,
     run_folder,
     sweep,
@@ -55,6 +56,8 @@ def test_two_workers_equal_one(data, tmp_path):
 
 
 def test_runs_do_not_share_a_gpu(data, tmp_path, monkeypatch, told):
+    assert ray_share({"CPU": 8.0}) == {"num_cpus": 1}
+    assert ray_share({"CPU": 8.0, "GPU": 2.0}) == {"num_cpus": 1, "num_gpus": 1}
     monkeypatch.setattr("seqdistill.training.sweep.train", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     with pytest.raises(UserError):
