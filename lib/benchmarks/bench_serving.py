@@ -123,7 +123,7 @@ def decode(folder: str) -> dict:
     for name in ("recommender", "generator"):
         own = {key.split(".", 1)[1]: value for key, value in weights.items() if key.startswith(name)}
         getattr(system, name).eval().load_state_dict(own, strict=False)
-    idgenrec.rename(system, load_json(home / "ids.json")["ids"])
+    system.rename(load_json(home / "ids.json")["ids"])
     cpu, wall = timed(lambda: idgenrun.decode(system, data.test, cases))
     row = {"infer_cpu_s": cpu, "infer_wall_s": wall, "infer_cases": len(cases), "peak_rss_mb": peak_mb()}
     walls = [1000 * idgenrun.requested(system, data.test, place) for place in cases[:ASKED]]

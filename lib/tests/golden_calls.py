@@ -129,9 +129,9 @@ def named(texts):
     config = idgenrec.IDGenRec(layers=1, width=16, heads=2, tag_epochs=0, history=4, id_tokens=4)
     system = idgenrun.start(config, engine.training_data(circle(), 30), texts)
     first = system.tokenizer.batch_decode(system.ids)
-    idgenrec.write_users(system, [(2, 3)])
-    prompt = system.tokenizer.decode(idgenrec.batch(system, [(2, 3)], [9]).prompts[0])
-    idgenrec.rewrite(system)
+    system.write_users([(2, 3)])
+    prompt = system.tokenizer.decode(system.batch([(2, 3)], [9]).prompts[0])
+    system.rewrite()
     return first, prompt.split(" for user ")[0], system.tokenizer.batch_decode(system.ids)
 
 

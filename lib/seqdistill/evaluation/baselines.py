@@ -50,10 +50,8 @@ def item_knn(train: pd.DataFrame, items: int, shrinkage: float = 10.0) -> Score:
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
         row, column = (histories > 0).nonzero(as_tuple=True)
-        seen = sparse.csr_array(
-            (np.ones(len(row), np.float32), (row.numpy(), histories[row, column].numpy() - 1)),
-            shape=(len(histories), items),
-        )
+        places = (row.numpy(), histories[row, column].numpy() - 1)
+        seen = sparse.csr_array((np.ones(len(row), np.float32), places), shape=(len(histories), items))
         return torch.from_numpy((seen @ similar).toarray())
 
     return score

@@ -16,22 +16,15 @@ GROUP = 16  # columns that one maximum stands for
 
 
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
-    """Rank each target in the catalogue; a tie counts against the target.
+    """Rank each target [B] in the catalogue by scores [B, V], column i being item i + 1; a tie counts against it.
 
-    Args:
-        scores: [B, V], column i belongs to item i + 1.
-        targets: item ids, [B].
-        seen: item ids of the history, 0 where there is none, [B, T].
-
-    Returns:
-        Ranks from 1 with seen items included, and with seen items other than the target excluded; [B] each.
+    Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with those other than the target
+    excluded; [B] each.
     """
     if scores.sum().isnan():
         raise ValueError("ranks_of: a score is NaN")
     own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
-    rank_all = (
-        torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()
-    )  # three times faster than a sum of bool
+    rank_all = torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()  # a sum of bool takes 3 times as long
     ids = seen.sort(1).values
     rivals = (ids > 0) & (ids != targets[:, None])
     rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
@@ -58,8 +51,7 @@ Score = Callable[[np.ndarray, Tensor], Tensor]  # (row numbers, histories [B, T]
 def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
     """Rank the target of every case among all items; at most [size, V] scores exist at a time.
 
-    Returns:
-        One row per case: user, item (the target), position (of the target among the user's), rank_all, rank_unseen.
+    Returns a row per case: user, item (the target), position (of the target among the user's), rank_all, rank_unseen.
     """
     table = pd.DataFrame({"user": cases.histories.users, "item": cases.targets, "position": cases.position})
     ranks, targets = np.zeros((2, len(cases)), dtype=np.int64), torch.from_numpy(cases.targets)
@@ -73,8 +65,7 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
 def topk(scores: Tensor, k: int) -> Tensor:
     """Columns of the k highest scores of each row, best first: [B, V] -> [B, k], or [B, V] where there are fewer.
 
-    They lie in the k groups of columns with the highest maxima (or in the rest that fills no group), so the others
-    need no sorting.
+    They lie in the k groups of columns with the highest maxima, or in the rest that fills no group: few need sorting.
     """
     groups = scores.shape[1] // GROUP
     if k >= groups:
@@ -88,10 +79,7 @@ def topk(scores: Tensor, k: int) -> Tensor:
 
 @torch.inference_mode()
 def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
-    """Item ids of the k best items of every history, best first, [U, k], or [U, V] where there are fewer.
-
-    With `seen`, items of the history may be among them; `size` rows are scored together.
-    """
+    """Item ids of the k (or V) best items of every history, best first, [U, k]; without the history's unless `seen`."""
     parts = []
     for chosen, ids in blocks(histories, size):
         scores = score(chosen, ids)

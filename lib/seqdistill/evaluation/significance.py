@@ -15,11 +15,6 @@ SHOWN = ["recall@10", "ndcg@10"]
 TESTED = ["delta", "ci_low", "ci_high", "p", "effect", "detectable"]
 
 
-def last_only(ranks: pd.DataFrame) -> pd.DataFrame:
-    """Keep each user's last target."""
-    return ranks[ranks["position"] == ranks.groupby("user")["position"].transform("max")]
-
-
 def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
     """Recall@10 and NDCG@10 per user, means over the user's cases: every user weighs the same."""
     rank = ranks[RANK_COLUMN[seen]]
@@ -28,23 +23,17 @@ def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
 
 
 def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1) -> dict[str, float]:
-    """Compare two systems on the same users: seed-averaged NDCG per user, then a paired test over users and seeds.
+    """Compare two systems on the same users, each given as one series of values per training seed.
 
     Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
     n / (n - 1) in variance); the two add up, and are widened once more for the few seeds that the spread was read from
     (Student's t with Welch-Satterthwaite degrees of freedom over the normal). A system of one seed adds nothing.
 
-    Args:
-        variant: per-user values, one series per training seed.
-        baseline: the same for the baseline.
-        tests: how many are made side by side, which makes each of them stricter (Bonferroni).
-
     Returns:
-        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap over users and seeds), p (two-sided: the
-        larger of a sign-flip randomisation test over users and, where there are several seeds, a t-test over users and
-        seeds), effect (the mean difference in standard deviations of the users' differences, Cohen's d) and detectable
-        (the smallest true difference that such a test at the 5 % level of all tests together would show four times in
-        five); all but delta are NaN where there is a single user.
+        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap), p (two-sided: the larger of a sign-flip
+        randomisation test over users and, with several seeds, a t-test over users and seeds), effect (Cohen's d of the
+        users' differences) and detectable (the smallest true difference that a test at the 5 % level of all `tests`
+        together (Bonferroni) would show four times in five); all but delta are NaN where there is a single user.
     """
     a, b = (sum(values) / len(values) for values in (variant, baseline))
     if not a.index.equals(b.index):
@@ -111,19 +100,16 @@ def compare(
 
     Args:
         ranks: system -> per-case ranks, one frame per seed.
-        against: system -> the system that it is tested against.
-        seen: "included" or "excluded": are seen items candidates?
-        last: score each user's last target alone, else all of them.
-        controls: system -> the same without knowledge; what gains must gain over it, too.
+        against, controls: system -> the system that it is tested against; its control, the same without knowledge.
+        seen, last: "included" or "excluded", are seen items candidates? each user's last target alone, or all of them?
         fixed: systems that no seed changes, so that one run of them says all.
-        groups: group -> the cases that count (with `last` False), one mask per seed. A user counts in the seeds in
-            which one of their cases does; two systems are compared within (seed, user); groups are adjusted together.
+        groups: group -> the cases that count, one mask per seed. A user counts in the seeds in which one of their cases
+            does; two systems are compared within (seed, user); groups are adjusted together.
 
     Returns:
-        One row per system (and group): variant, seen, seeds, cases, mean and std over seeds of Recall@10 and NDCG@10
-        (means over users of the means over their cases); baseline, and against it delta_ndcg@10, ci_low, ci_high,
-        p_holm (Holm over all tests of the table), verdict, effect and detectable; with controls, control and the same
-        figures against it, named control_*; with groups, group and users, and cases is the sum over seeds.
+        One row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
+        difference to `baseline` with its interval, p_holm (over all tests of the table), verdict, effect and detectable
+        (see `paired`); with controls the same as control_*; with groups, `cases` is the sum over seeds.
     """
     rivals = {"": against} | ({"control_": controls} if controls else {})
     tests, rows = len(groups or [0]) * sum(map(len, rivals.values())), []
@@ -134,7 +120,9 @@ def compare(
         for name, frames in ranks.items():
             if masks:
                 frames = [frame[mark] for frame, mark in zip(frames, masks, strict=True)]
-            frames = [last_only(frame) if last else frame for frame in frames]
+            if last:
+                ends = [frame.groupby("user")["position"].transform("max") for frame in frames]
+                frames = [frame[frame["position"] == end] for frame, end in zip(frames, ends, strict=True)]
             users[name] = [by_user(frame, seen) for frame in frames]
             cases[name] = sum(map(len, frames)) if masks else len(frames[0])
         for name, seeds in users.items():
@@ -155,16 +143,13 @@ def compare(
                         differences = by_seed(*pair)
                         pair = [differences, [0 * differences[0]]]
                     test = paired(*pair, tests)
-                once = any(sum(map(bool, map(len, users[system]))) == 1 for system in {name, rival} - {"", *fixed})
-                row |= columns_of(prefix, rival, once, test)
+                trained = {name, rival} - {"", *fixed}
+                once = any(sum(len(seed) > 0 for seed in users[system]) == 1 for system in trained)
+                row |= {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once}
+                row |= {f"{prefix}{name}": value for name, value in test.items()}
             rows.append(row)
-    return adjust_pvalues(pd.DataFrame(rows), list(rivals))
-
-
-def columns_of(prefix: str, rival: str, once: bool, test: dict[str, float]) -> dict:
-    """Columns of one test: against whom, whether one seed was trained, and what `paired` returned."""
-    values = {f"{prefix}{'delta_ndcg@10' if key == 'delta' else key}": value for key, value in test.items()}
-    return {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once} | values
+    table = pd.DataFrame(rows).rename(columns={f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in rivals})
+    return adjust_pvalues(table, list(rivals))
 
 
 def adjust_pvalues(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:

@@ -15,11 +15,7 @@ from seqdistill.io import UserError
 def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
     """Rank of each user's target by text similarity among all items that the user has not seen in training, [n].
 
-    Args:
-        users: [n, e].
-        items: [V, e]; item i in row i - 1.
-        targets: item of each user.
-        seen: items of each user's training history.
+    users: [n, e]. items: [V, e], item i in row i - 1. seen: items of each user's training history.
     """
     scores = torch.from_numpy(centred(users) @ centred(items).T)
     padded = pad_sequence([torch.tensor(history) for history in seen], batch_first=True)
@@ -30,10 +26,7 @@ def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, 
 def category_auc(users: np.ndarray, categories: np.ndarray, relevant: np.ndarray) -> np.ndarray:
     """ROC AUC of text similarity for the categories of each user's target, [n]; NaN where it carries all or none.
 
-    Args:
-        users: [n, e].
-        categories: vectors of their names, [c, e].
-        relevant: True where the target carries the category, [n, c].
+    users: [n, e]. categories: vectors of their names, [c, e]. relevant: True where the target carries one, [n, c].
     """
     ranks = stats.rankdata(centred(users) @ centred(categories).T, axis=1)
     carried = relevant.sum(1)
@@ -53,15 +46,9 @@ def compare_sources(
 ) -> pd.DataFrame:
     """Rank the validation item and its categories by the vectors [n, e] of each teacher source, without training.
 
+    Returns one row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
+    the source `against` the difference in item_percentile (`paired`), p_holm corrected for the number of sources.
     Other arguments: see `similarity_ranks` and `category_auc`.
-
-    Returns:
-        One row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
-        the source `against` the difference in item_percentile with its 95 % interval over users (delta, ci_low,
-        ci_high, p, and p_holm: corrected for the number of sources; NaN where a single user leaves nothing to test).
-
-    Raises:
-        UserError: there is no target at all.
     """
     if not len(targets):
         raise UserError("teachers: no user has both a profile and a validation item, so that nothing can be ranked.")
@@ -70,14 +57,10 @@ def compare_sources(
     users = {}
     for source, rows in vectors.items():
         ranks = similarity_ranks(rows, items, targets, seen)
-        users[source] = pd.DataFrame(
-            {
-                "category_auc": category_auc(rows, categories, relevant),
-                "item_percentile": 1 - (ranks - 1) / (rivals - 1),
-                "recall@10": ranks <= 10,
-                "ndcg@10": np.where(ranks <= 10, 1 / np.log2(ranks + 1), 0.0),
-            }
-        )
+        values = {"category_auc": category_auc(rows, categories, relevant)}
+        values |= {"item_percentile": 1 - (ranks - 1) / (rivals - 1)}
+        values |= {"recall@10": ranks <= 10, "ndcg@10": (ranks <= 10) / np.log2(ranks + 1)}
+        users[source] = pd.DataFrame(values)
     rows = []
     for source, values in users.items():
         both = ([table["item_percentile"]] for table in (values, users[against]))

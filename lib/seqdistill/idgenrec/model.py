@@ -6,31 +6,19 @@ from a beginning of the history, anew whenever the history has doubled, so that 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass as plain_dataclass
 from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, T5Config, T5ForConditionalGeneration
+from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
 from seqdistill.config import STRICT
 from seqdistill.data.sequences import Cases, Ragged
-from seqdistill.idgenrec.ids import (
-    allowed,
-    cut,
-    diverse,
-    pieces,
-    stacked,
-    templates,
-    tokens_of,
-    word_tokenizer,
-    words,
-    write_ids,
-)
+from seqdistill.idgenrec import ids as naming
+from seqdistill.idgenrec.ids import stacked, tokens_of
 from seqdistill.io import UserError
 from seqdistill.profiles.hf import model_folder
 
@@ -81,55 +69,125 @@ class IDGenRec:
             raise UserError(f'IDGenRec: "heads" = {self.heads} does not divide "width" = {self.width}.')
 
 
-@plain_dataclass
+class Batch(NamedTuple):
+    """Prompts, [B, T], 0 at padding; labels, [B, L], -100 at padding; which ids stand where in the prompts.
+
+    units, places: for a token of an id the id's number, from 1, and the token's place in it, else 0, [B, T].
+    ids, texts: the N ids and what the generator reads to write them, [N, M] and [N, S].
+    """
+
+    prompts: Tensor
+    units: Tensor
+    places: Tensor
+    labels: Tensor
+    ids: Tensor
+    texts: Tensor
+
+
 class System:
-    """Both models and what they have written.
+    """Both models, and what they have written about items and users.
 
     texts, ids: tokens of the items' texts and ids, item i in row i - 1. user_ids: tokens of the user ids so far.
     events: all items of each user; trained: how many of them are training events.
     """
 
-    config: IDGenRec
-    recommender: T5ForConditionalGeneration
-    generator: T5ForConditionalGeneration
-    tokenizer: PreTrainedTokenizerBase
-    texts: list[list[int]]
-    ids: list[list[int]]
-    user_ids: dict[Source, list[int]]
-    events: dict[int, np.ndarray]
-    trained: dict[int, int]
+    def __init__(self, config: IDGenRec, train: Ragged, test: Cases, texts: Sequence[str]):
+        torch.manual_seed(config.seed)
+        self.config, self.ids, self.user_ids = config, [], {}
+        if config.recommender:
+            folders = [model_folder(name) for name in (config.recommender, config.generator)]
+            self.tokenizer = AutoTokenizer.from_pretrained(folders[0])
+            self.recommender, self.generator = map(T5ForConditionalGeneration.from_pretrained, folders)
+        else:
+            prompts = [re.sub(r"\{\w+\}", "", line) for line in naming.templates()]
+            self.tokenizer = naming.word_tokenizer([*texts, *prompts, ";"])
+            self.recommender, self.generator = (scratch(config, len(self.tokenizer)) for _ in range(2))
+        self.texts = tokens_of(self.tokenizer, [" ".join(naming.words(text)) for text in texts])
+        self.events, self.trained = events_of(train, test)
 
+    def rename(self, ids: Sequence[str]) -> None:
+        """Give the items new ids; the user ids made of the old ones go."""
+        self.ids, self.user_ids = tokens_of(self.tokenizer, ids), {}
 
-class Batch(NamedTuple):
-    """Prompts, [B, T], 0 at padding; labels, [B, L], -100 at padding; where ids stand in the prompts.
+    def rewrite(self) -> None:
+        """Have the generator write the items' ids anew; one from scratch knows no words but those that it reads."""
+        most, own = self.config.id_tokens, not self.config.generator
+        self.rename(naming.write_ids(self.generator.eval(), self.tokenizer, self.texts, most, own))
 
-    slots: 0, or for a token of an id its place + 1 among all tokens of `ids`, [N, M], [B, T]; texts: what the generator
-    reads to write those ids, [N, S].
-    """
+    def source(self, sample: Sample) -> Source:
+        """Say from which events of a user the user id of a sample is written: none is its target or follows it."""
+        user, before = sample
+        if self.config.user_ids == "leaking":
+            return user, len(self.events[user])
+        known = min(before, self.trained.get(user, 0))
+        return user, 0 if self.config.user_ids == "none" or not known else 1 << (known.bit_length() - 1)
 
-    prompts: Tensor
-    labels: Tensor
-    slots: Tensor
-    ids: Tensor
-    texts: Tensor
+    def user_text(self, source: Source) -> list[int]:
+        """Tokens that a user id is written from: the latest item ids that fit, concatenated."""
+        user, length = source
+        tokens = [token for item in self.events[user][:length][-MAX_USER_TEXT:] for token in self.ids[item - 1]]
+        return tokens[1 - MAX_USER_TEXT :]
 
+    @torch.inference_mode()
+    def write_users(self, samples: Sequence[Sample]) -> None:
+        """Write the user ids that samples need and that are not written yet."""
+        config, end = self.config, self.tokenizer.eos_token_id
+        needed = {self.source(sample) for sample in samples} - self.user_ids.keys()
+        texts = {key: self.user_text(key) for key in needed if key[1]}
+        todo = sorted(texts, key=lambda key: len(texts[key]))
+        for part in (todo[begin : begin + 128] for begin in range(0, len(todo), 128)):
+            read, own = naming.cut([texts[key] for key in part], end), not config.generator
+            written = naming.diverse(self.generator.eval(), read, 0.0, 1, config.id_tokens, 1, own)[:, 0]
+            for key, row in zip(part, written.tolist(), strict=True):
+                self.user_ids[key] = [token for token in row if token]
 
-def untrained_system(config: IDGenRec, train: Ragged, test: Cases, texts: Sequence[str]) -> System:
-    """Set up the tokenizer and both models; no id is written yet.
+    def batch(self, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:
+        """Write the prompts of samples, whose user ids are written; `chosen` numbers the template of each."""
+        units: dict[Source | int, tuple[int, list[int], list[int]]] = {}  # of a user or an item: number, id, text
+        semicolon, end = tokens_of(self.tokenizer, [";"])[0], self.tokenizer.eos_token_id
 
-    Raises:
-        UserError: the hub does not give the weights.
-    """
-    torch.manual_seed(config.seed)
-    if config.recommender:
-        folders = [model_folder(name) for name in (config.recommender, config.generator)]
-        tokenizer = AutoTokenizer.from_pretrained(folders[0])
-        models = [T5ForConditionalGeneration.from_pretrained(folder) for folder in folders]
-    else:
-        tokenizer = word_tokenizer([*texts, *(re.sub(r"\{\w+\}", "", line) for line in templates()), ";"])
-        models = [scratch(config, len(tokenizer)) for _ in range(2)]
-    read = tokens_of(tokenizer, [" ".join(words(text)) for text in texts])
-    return System(config, *models, tokenizer, read, [], {}, *events_of(train, test))
+        def marked(tokens: list[int], number: int = 0) -> list[tuple[int, int, int]]:
+            return [(token, number, place if number else 0) for place, token in enumerate(tokens)]
+
+        def unit(key: Source | int, tokens: list[int], text: list[int]) -> list[tuple[int, int, int]]:
+            return marked(tokens, units.setdefault(key, (len(units) + 1, [*tokens, end], text))[0])
+
+        def prompt(sample: Sample, template: int) -> list[tuple[int, int, int]]:
+            (user, before), key, tokens = sample, self.source(sample), []
+            for part in naming.pieces(self.tokenizer)[template]:
+                if part == "{history}":
+                    for item in self.events[user][:before][-self.config.history :].tolist():
+                        tokens += unit(item, self.ids[item - 1], self.texts[item - 1]) + marked(semicolon)
+                    del tokens[-len(semicolon) :]
+                elif part != "{user}":
+                    tokens += marked(part)
+                elif key[1]:
+                    tokens += unit(key, self.user_ids[key], self.user_text(key))
+            return tokens + marked([end])
+
+        rows = [prompt(tuple(sample), template) for sample, template in zip(samples, chosen, strict=True)]
+        prompts, numbers, places = (stacked([[token[part] for token in row] for row in rows]) for part in range(3))
+        labels = [[*self.ids[self.events[user][before] - 1], end] for user, before in samples]
+        _, ids, texts = zip(*units.values(), strict=True)
+        return Batch(prompts, numbers, places, stacked(labels, -100), stacked(ids), naming.cut(texts, end))
+
+    def recommender_loss(self, batch: Batch, vectors: Tensor | None = None) -> Tensor:
+        """Cross-entropy of the targets' ids; `vectors` [B, T, d] stand for the prompts' embeddings."""
+        vectors = self.recommender.get_input_embeddings()(batch.prompts) if vectors is None else vectors
+        real = (batch.prompts > 0).long()
+        return self.recommender(inputs_embeds=vectors, attention_mask=real, labels=batch.labels).loss
+
+    def generator_loss(self, batch: Batch) -> Tensor:
+        """The recommender's loss where a token of an id is the generator's distribution times the embedding matrix."""
+        real, labels = (batch.texts > 0).long(), batch.ids.masked_fill(batch.ids == 0, -100)
+        logits = self.generator(input_ids=batch.texts, attention_mask=real, labels=labels).logits  # [N, M, vocabulary]
+        if not self.config.generator:
+            closed = ~naming.allowed(batch.texts, logits.shape[-1], True)
+            logits = logits.masked_fill(closed[:, None], -torch.inf)
+        embedding = self.recommender.get_input_embeddings()
+        mixed = (logits.softmax(-1) @ embedding.weight)[batch.units - 1, batch.places]  # [B, T, d]
+        vectors = torch.where((batch.units > 0)[..., None], mixed, embedding(batch.prompts))
+        return self.recommender_loss(batch, vectors)
 
 
 def scratch(config: IDGenRec, size: int) -> T5ForConditionalGeneration:
@@ -148,99 +206,3 @@ def events_of(train: Ragged, test: Cases) -> tuple[dict[int, np.ndarray], dict[i
     for user, begin, end in zip(rows.users, rows.starts, rows.ends, strict=True):
         events[int(user)] = rows.items[begin : end + 1]  # the targets of a user follow one another
     return events, trained
-
-
-def rename(system: System, ids: Sequence[str]) -> None:
-    """Give the items new ids; the user ids made of the old ones go."""
-    system.ids, system.user_ids = tokens_of(system.tokenizer, ids), {}
-
-
-def rewrite(system: System) -> None:
-    """Have the generator write the items' ids anew; one from scratch knows no words but those that it reads."""
-    most, own = system.config.id_tokens, not system.config.generator
-    rename(system, write_ids(system.generator.eval(), system.tokenizer, system.texts, most, own))
-
-
-def source(system: System, sample: Sample) -> Source:
-    """Say from which events of a user the user id of a sample is written; none of them is its target or follows it."""
-    user, before = sample
-    if system.config.user_ids == "leaking":
-        return user, len(system.events[user])
-    known = min(before, system.trained.get(user, 0))
-    return user, 0 if system.config.user_ids == "none" or not known else 1 << (known.bit_length() - 1)
-
-
-def user_text(system: System, source: Source) -> list[int]:
-    """Tokens that a user id is written from: the latest item ids that fit, concatenated."""
-    user, length = source
-    tokens = [token for item in system.events[user][:length][-MAX_USER_TEXT:] for token in system.ids[item - 1]]
-    return tokens[1 - MAX_USER_TEXT :]
-
-
-@torch.inference_mode()
-def write_users(system: System, samples: Sequence[Sample]) -> None:
-    """Write the user ids that samples need and that are not written yet."""
-    config, end = system.config, system.tokenizer.eos_token_id
-    needed = {source(system, sample) for sample in samples} - system.user_ids.keys()
-    texts = {key: user_text(system, key) for key in needed if key[1]}
-    system.user_ids |= {key: [] for key in needed if not key[1]}
-    todo = sorted(texts, key=lambda key: len(texts[key]))
-    for part in (todo[begin : begin + 128] for begin in range(0, len(todo), 128)):
-        read = cut([texts[key] for key in part], end)
-        written = diverse(system.generator.eval(), read, 0.0, 1, config.id_tokens, 1, not config.generator)[:, 0]
-        system.user_ids |= {
-            key: [token for token in row if token] for key, row in zip(part, written.tolist(), strict=True)
-        }
-
-
-def batch(system: System, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:
-    """Write the prompts of samples, whose user ids are written; `chosen` numbers the template of each."""
-    units: dict[Source | int, tuple[int, list[int], list[int]]] = {}  # user or item: its row of `ids`, its id, its text
-    semicolon, end = tokens_of(system.tokenizer, [";"])[0], system.tokenizer.eos_token_id
-
-    def plain(tokens: list[int]) -> list[tuple[int, int, int]]:  # token, unit (-1: none), place in the unit
-        return [(token, -1, 0) for token in tokens]
-
-    def unit(key: Source | int, tokens: list[int], text: list[int]) -> list[tuple[int, int, int]]:
-        row = units.setdefault(key, (len(units), [*tokens, end], text))[0]
-        return [(token, row, place) for place, token in enumerate(tokens)]
-
-    def prompt(sample: Sample, template: int) -> list[tuple[int, int, int]]:
-        key, tokens = source(system, sample), []
-        for part in pieces(system.tokenizer)[template]:
-            if part == "{history}":
-                for item in system.events[sample[0]][: sample[1]][-system.config.history :].tolist():
-                    tokens += unit(item, system.ids[item - 1], system.texts[item - 1]) + plain(semicolon)
-                del tokens[-len(semicolon) :]
-            elif part != "{user}":
-                tokens += plain(part)
-            elif key[1]:
-                tokens += unit(key, system.user_ids[key], user_text(system, key))
-        return [*tokens, (end, -1, 0)]
-
-    rows = [prompt(tuple(sample), template) for sample, template in zip(samples, chosen, strict=True)]
-    labels = [[*system.ids[system.events[user][before] - 1], end] for user, before in samples]
-    _, ids, texts = zip(*units.values(), strict=True)
-    width = max(map(len, ids))
-    slots = [[row * width + place + 1 if row >= 0 else 0 for _, row, place in tokens] for tokens in rows]
-    prompts = stacked([[token for token, _, _ in tokens] for tokens in rows])
-    return Batch(prompts, stacked(labels, -100), stacked(slots), stacked(ids), cut(texts, end))
-
-
-def recommender_loss(system: System, batch: Batch) -> Tensor:
-    """Cross-entropy of the targets' ids."""
-    real = (batch.prompts > 0).long()
-    return system.recommender(input_ids=batch.prompts, attention_mask=real, labels=batch.labels).loss
-
-
-def generator_loss(system: System, batch: Batch) -> Tensor:
-    """The recommender's loss where every token of an id is the generator's distribution times the embedding matrix."""
-    real, labels = (batch.texts > 0).long(), batch.ids.masked_fill(batch.ids == 0, -100)
-    logits = system.generator(input_ids=batch.texts, attention_mask=real, labels=labels).logits  # [N, M, vocabulary]
-    if not system.config.generator:
-        logits = logits.masked_fill(~allowed(batch.texts, logits.shape[-1], True)[:, None], -torch.inf)
-    vectors = system.recommender.get_input_embeddings()
-    mixed = F.pad((logits.softmax(-1) @ vectors.weight).flatten(0, 1), (0, 0, 1, 0))  # [1 + N M, d]
-    soft = torch.where((batch.slots > 0)[..., None], mixed[batch.slots], vectors(batch.prompts))  # [B, T, d]
-    real = (batch.prompts > 0).long()
-    return system.recommender(inputs_embeds=soft, attention_mask=real, labels=batch.labels).loss

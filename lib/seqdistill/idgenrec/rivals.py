@@ -24,11 +24,7 @@ def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
 
 
 def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int], IDGenRec]:
-    """Cross the three ways of writing a user id with seeds: (variant, seed) -> settings.
-
-    Raises:
-        UserError: a setting does not exist or does not fit.
-    """
+    """Cross the three ways of writing a user id with seeds: (variant, seed) -> settings."""
     base = parse(IDGenRec, values, where)
     return {(name, seed): replace(base, user_ids=how, seed=seed) for name, how in USER_IDS.items() for seed in seeds}
 
@@ -37,24 +33,18 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
     """Read the ranks of the students of 04, without a teacher, with the profiles' and with further `teachers` of 03.
 
     `home` is a preset's folder, `events` the key of its events. Returns, by system, ranks by case, a frame a seed.
-
-    Raises:
-        UserError: 04 has not trained the plain students with these seeds.
     """
     systems: dict[str, list] = {}
+    vectors = {name: load_teacher(home / "artifacts" / f"teacher-{name}.safetensors", events) for name in teachers}
     for setup in setups(home, data, "", seeds, "loky", {}):
-        taught = replace(setup.alone, distillation=setup.taught)
-        runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
-        runs["distilled-student"] = taught
-        for name in teachers:
-            teacher = load_teacher(home / "artifacts" / f"teacher-{name}.safetensors", events)
-            runs[name] = Job(taught, replace(data, teacher=teacher))
-        jobs = plan(runs, seeds, data).items()
+        taught = setup.runs["distilled-student"]
+        others = {name: Job(taught, replace(data, teacher=teacher)) for name, teacher in vectors.items()}
+        jobs = plan(setup.runs | others, seeds, data).items()
         trained = {name: job for name, job in jobs if (run_folder(job, home / "runs") / "metrics.json").exists()}
         if any(("plain", seed) not in trained for seed in seeds):
             raise UserError(f"{display_path(home / 'runs')}: a plain student is missing; run 04-distillation first.")
-        found = ranks(trained, home / "runs")
-        systems |= {f"{setup.label['model']} {name}": frames for name, frames in found.items()}
+        frames = ranks(trained, home / "runs")
+        systems |= {f"{setup.label['model']} {name}": ranked for name, ranked in frames.items()}
     return systems
 
 

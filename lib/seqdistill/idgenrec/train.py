@@ -1,7 +1,5 @@
 """A run of IDGenRec: trained once, decoded on chosen cases, stored under the digest of what it was made from."""
 
-import json
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,30 +10,17 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from seqdistill.config import settings, to_dict
+from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
-from seqdistill.evaluation.ranking import RANK_COLUMN, metrics
 from seqdistill.idgenrec.ids import cut, keywords, stacked, templates, unique
-from seqdistill.idgenrec.model import (
-    Batch,
-    IDGenRec,
-    System,
-    batch,
-    generator_loss,
-    recommender_loss,
-    rename,
-    rewrite,
-    untrained_system,
-    write_users,
-)
+from seqdistill.idgenrec.model import IDGenRec, System
 from seqdistill.idgenrec.trie import constrained_beam_search
-from seqdistill.io import announce, digest, load_json, save_json, save_table, save_with
+from seqdistill.io import announce, digest, load_json, save_json
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW
-from seqdistill.training.train import ENGINE_VERSION, TrainingData
+from seqdistill.training.train import ENGINE_VERSION, TrainingData, finish
 
 TAG_LR = 3e-3  # of a generator from scratch that learns keywords
 DECODED = 32  # cases decoded together
@@ -52,36 +37,33 @@ def train(
     config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path,
     progress: Callable[[str], None] = announce,
 ) -> dict:  # fmt: skip
-    """Train, resume or simply read a run, as `training.train` does; return its metrics.json.
-
-    `texts` are those of the items, `chosen` are the places of the test cases that are decoded.
-    """
+    """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
     home = runs / key(config, data, texts, chosen)
     home.mkdir(parents=True, exist_ok=True)
     with FileLock(home / "lock"):
         if not (home / "metrics.json").exists():
             fit(config, data, texts, chosen, home, progress)
-    return load_json(home / "metrics.json")
+    return load_json(home / "metrics.json") | {"folder": home}
 
 
 def sweep(
     jobs: dict[tuple[str, int], IDGenRec], data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path
 ) -> dict[tuple[str, int], dict]:
-    """Finish runs, one thread each, as many at a time as there are cores; return their metrics, and each its folder."""
-    homes = {name: runs / key(config, data, texts, chosen) for name, config in jobs.items()}
-    todo = [config for name, config in jobs.items() if not (homes[name] / "metrics.json").exists()]
+    """Finish runs, one thread each, as many at a time as there are cores; return what `train` does of each."""
+    homes = {config: runs / key(config, data, texts, chosen) for config in jobs.values()}
+    todo = [config for config, home in homes.items() if not (home / "metrics.json").exists()]
     announce(f"IDGenRec: {len(jobs)} runs, {len(todo)} of them to train")
     Parallel(n_jobs=-1)(delayed(train)(config, data, texts, chosen, runs.resolve()) for config in todo)
-    return {name: load_json(home / "metrics.json") | {"folder": home} for name, home in homes.items()}
+    return {name: train(config, data, texts, chosen, runs) for name, config in jobs.items()}
 
 
 def start(config: IDGenRec, data: TrainingData, texts: Sequence[str]) -> System:
     """Set up a system and the first ids of its items: keywords, which a new generator learns, or written."""
-    system = untrained_system(config, data.train, data.test, texts)
+    system = System(config, data.train, data.test, texts)
     if config.recommender:
-        rewrite(system)
+        system.rewrite()
         return system
-    rename(system, unique(keywords(texts, 6), system.tokenizer))
+    system.rename(unique(keywords(texts, 6), system.tokenizer))
     model, end = system.generator.train(), system.tokenizer.eos_token_id
     optimizer, rng = AdamW(list(model.parameters()), TAG_LR, weight_decay=0.0), np.random.default_rng(config.seed)
     for _ in range(config.tag_epochs):
@@ -105,14 +87,14 @@ def epoch(
     system: System, learner: str, samples: np.ndarray, optimizer: AdamW, size: int, rng: np.random.Generator
 ) -> float:
     """Train "recommender" or "generator" on samples [n, 2], in random order with random templates; return mean loss."""
-    write_users(system, [tuple(sample) for sample in samples.tolist()])
-    loss: Callable[[System, Batch], Tensor] = {"recommender": recommender_loss, "generator": generator_loss}[learner]
+    system.write_users([tuple(sample) for sample in samples.tolist()])
+    loss = getattr(system, f"{learner}_loss")
     for name in ("recommender", "generator"):
         getattr(system, name).train(name == learner).requires_grad_(name == learner)
     losses = []
     for rows in np.array_split(rng.permutation(len(samples)), -(-len(samples) // size)):
         chosen = rng.integers(0, len(templates()) - 1, len(rows))
-        losses.append(step(optimizer, loss(system, batch(system, samples[rows].tolist(), chosen))))
+        losses.append(step(optimizer, loss(system.batch(samples[rows].tolist(), chosen))))
     return float(np.mean(losses))
 
 
@@ -125,32 +107,31 @@ def fit(
     prefixes = np.array([(user, before) for user, events in system.trained.items() for before in range(1, events)])
     pair = nn.ModuleDict({"recommender": system.recommender, "generator": system.generator})
     optimizer = AdamW(list(pair.parameters()), config.recommender_lr)
-    settings = {  # learning rate, prefixes of an epoch, batch
+    passes = {  # learning rate, prefixes of an epoch, batch
         "recommender": (config.recommender_lr, config.samples, config.batch),
         "generator": (config.generator_lr, config.generator_samples, config.batch // 8),
     }
     turn = ["recommender"] * config.recommender_epochs + ["generator"] * config.generator_epochs
     learners = (turn * config.rounds)[: config.rounds * len(turn) - config.generator_epochs]
-    history, before, state, _ = checkpoint.load(home / "checkpoint")
+    saved, _ = checkpoint.load(home / "checkpoint", pair, optimizer)
+    history = saved.get("history", [])
     if history:
-        torch.set_rng_state(state.pop("random"))
-        written = json.loads(bytes(state.pop("written").numpy()))
-        rng.bit_generator.state, system.ids = written["rng"], written["ids"]
-        system.user_ids = {tuple(source): tokens for source, tokens in written["user_ids"]}
-        checkpoint.restore(state, pair, None, optimizer)
-        began = time.process_time() - before
+        torch.set_rng_state(torch.tensor(saved["torch_rng"], dtype=torch.uint8))
+        rng.bit_generator.state, system.ids = saved["numpy_rng"], saved["ids"]
+        system.user_ids = {tuple(source): tokens for source, tokens in saved["user_ids"]}
+        began = time.process_time() - saved["seconds"]
     for number, learner in list(enumerate(learners))[len(history) :]:
         cpu, wall = time.process_time(), time.perf_counter()
-        optimizer.lr, samples, size = settings[learner]
+        optimizer.lr, samples, size = passes[learner]
         drawn = rng.permutation(prefixes)[:samples] if samples else prefixes
         log = {"trained": learner, "loss": epoch(system, learner, drawn, optimizer, size, rng)}
         if learner == "generator" and learners[number + 1] == "recommender":
-            rewrite(system)
+            system.rewrite()
         history.append(log | {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall})
-        written = {"rng": rng.bit_generator.state, "ids": system.ids, "user_ids": list(system.user_ids.items())}
-        state = checkpoint.state_of(pair, None, optimizer) | {"random": torch.get_rng_state()}
-        state["written"] = torch.frombuffer(bytearray(json.dumps(written).encode()), dtype=torch.uint8)
-        checkpoint.save(home / "checkpoint", history, time.process_time() - began, state, {})
+        saved = {"history": history, "seconds": time.process_time() - began}
+        saved |= {"torch_rng": torch.get_rng_state().tolist(), "numpy_rng": rng.bit_generator.state}
+        saved |= {"ids": system.ids, "user_ids": list(system.user_ids.items())}
+        checkpoint.save(home / "checkpoint", saved, pair, optimizer, {})
         left = mean(log["wall_s"] for log in history) * (len(learners) - len(history)) / 60
         progress(f"run {home.name}: epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}, "
                  f"{left:.1f} min left")  # fmt: skip
@@ -158,9 +139,7 @@ def fit(
     pair.eval()
     ranks = ranked(data, chosen, decode(system, data.test, chosen))
     result = {
-        "config": to_dict(config),
         "history": history,
-        "test": {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()},
         "parameters": sum(weight.numel() for weight in pair.parameters()),
         "prefixes": len(prefixes),
         "prefixes_per_epoch": min(config.samples or len(prefixes), len(prefixes)),
@@ -169,24 +148,19 @@ def fit(
         "request_s": median(requested(system, data.test, place) for place in chosen[:TIMED]),
     }
     weights = {name: weight.detach().contiguous() for name, weight in pair.named_parameters()}
-    save_json(to_dict(config), home / "config.json")
     save_json({"ids": system.tokenizer.batch_decode(system.ids)}, home / "ids.json")
-    save_table(ranks, home / "ranks.parquet")
-    save_with(lambda path: save_file(weights, path), home / "model.safetensors")
-    save_json({"cpu_seconds": seconds}, home / "cost.json")
-    save_json(result, home / "metrics.json")
-    shutil.rmtree(home / "checkpoint", ignore_errors=True)
+    finish(home, config, ranks, weights, seconds, result)
 
 
 def decode(system: System, cases: Cases, chosen: np.ndarray) -> np.ndarray:
     """Write user ids and lists: items of each chosen case, best first, 0 where there are no more, [n, K]."""
     rows = cases.histories
     samples = [(int(rows.users[place]), int(rows.ends[place] - rows.starts[place])) for place in chosen]
-    write_users(system, samples)
+    system.write_users(samples)
     lists, model, beams = [], system.recommender, system.config.beams
     for begin in range(0, len(samples), DECODED):
         part = samples[begin : begin + DECODED]
-        prompts = batch(system, part, [-1] * len(part)).prompts  # the template that training has not seen
+        prompts = system.batch(part, [-1] * len(part)).prompts  # the template that training has not seen
         lists.append(constrained_beam_search(model, prompts, prompts > 0, system.ids, beams)[0])
     return torch.cat(lists).numpy()
 

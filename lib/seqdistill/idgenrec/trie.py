@@ -12,8 +12,7 @@ Tokens = tuple[int, ...]
 def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]], dict[Tokens, int]]:
     """Build the trie of the ids of items 1, 2, ... as tables; an id may be the beginning of another one.
 
-    Returns:
-        The tokens, `end` among them, that may follow each prefix; the leaves: whole id -> item.
+    Returns the tokens, `end` among them, that may follow each prefix, and the leaves: whole id -> item.
     """
     following: dict[Tokens, set[int]] = {(): set()}
     leaves = {tuple(tokens): item for item, tokens in enumerate(ids, 1)}
@@ -29,16 +28,10 @@ def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]
 def constrained_beam_search(
     model: T5ForConditionalGeneration, prompts: Tensor, real: Tensor, ids: Sequence[Sequence[int]], beams: int
 ) -> tuple[Tensor, Tensor]:
-    """Find the items with the most probable ids by beam search within the trie.
+    """Find the items with the most probable ids by beam search within the trie, after prompts [B, T].
 
     The length penalty is 0, so that the score is the sum of an id's log-probabilities, its end token's included:
     with as many beams as items the search is exact.
-
-    Args:
-        model: the recommender.
-        prompts, real: tokens, and False at padding, [B, T].
-        ids: tokens of each item's id.
-        beams: K, both beams and length of the list.
 
     Returns:
         Items, best first, 0 where the catalogue is exhausted, [B, K]; their log-probabilities, [B, K].

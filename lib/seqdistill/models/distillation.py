@@ -1,7 +1,6 @@
 """Phase 1: aggregate the student's hidden states and compare them with the user's teacher vector (section 3)."""
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,17 +11,16 @@ from seqdistill.config import Distillation
 from seqdistill.embeddings.teachers import derangement
 from seqdistill.io import UserError
 
+# Rows of a batch whose user has a profile, [n]; the distinct users with one in the whole batch, InfoNCE's candidates,
+# [m]; each row's user among them, [n]
+Pairing = tuple[Tensor, Tensor, Tensor]
+
 
 def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor:
-    """Aggregate hidden states into one vector per user, H_k in Severin et al. (2026), section 3.3.
+    """Aggregate hidden states [B, T, d] into one vector per user [B, d], H_k in Severin et al. (2026), section 3.3.
 
-    Args:
-        h: hidden states after block k, [B, T, d].
-        real: True where a position holds an event, [B, T].
-        logits: of the weights, a softmax over the real positions, [B, T]; None is the mean.
-
-    Returns:
-        User vectors, [B, d]. A row without a real position gives NaN; batches hold none (`sequences.stacked`).
+    The weights are a softmax of `logits` [B, T], or equal, over the positions that hold an event (real [B, T]).
+    A row without one gives NaN; batches hold none (`sequences.stacked`).
     """
     logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
     weights = logits.masked_fill(~real, -torch.inf).softmax(1)  # [B, T]
@@ -35,15 +33,10 @@ def hidden_state(states: list[Tensor], block: int | str) -> Tensor:
 
 
 def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
-    """Compare the student with its targets: mean over rows, scalar.
+    """Compare the student [n, ·] with the targets of distinct users [m, ·], of which `own` [n] is each row's: a mean.
 
     `rmse` is still its square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies the own
     target among those of all users of the batch.
-
-    Args:
-        student: [n, ·].
-        targets: one row per distinct user, [m, ·].
-        own: each row's own target, [n].
     """
     if config.loss == "infonce":
         logits = F.normalize(student, dim=1) @ F.normalize(targets, dim=1).T / config.temperature  # [n, m]
@@ -63,38 +56,21 @@ def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
     return alpha * scale * distil + (1 - alpha) * model
 
 
-class Pairing(NamedTuple):
-    """Which rows of a batch are compared with which teacher vectors; made on the host, so that a step never waits.
-
-    rows: those whose user has a profile, [n]. users: the distinct users with a profile in the whole batch, InfoNCE's
-    candidates, [m]. own: index of each row's user among them, [n].
-    """
-
-    rows: Tensor
-    users: Tensor
-    own: Tensor
-
-
 def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
-    """Pair a process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U]."""
+    """Pair a process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U].
+
+    Made on the host, so that a step never waits.
+    """
     rows, candidates = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
     parts = (rows, candidates, np.searchsorted(candidates, users[rows]))
-    return Pairing(*(torch.from_numpy(part).to(device, non_blocking=True) for part in parts))
+    return tuple(torch.from_numpy(part).to(device, non_blocking=True) for part in parts)
 
 
 class Teacher(nn.Module):
-    """Teacher vectors of the users, and the projection T that makes them and the student comparable.
+    """Teacher vectors [U, r], NaN where a user has none, and the projection T that makes them comparable with H_k.
 
-    The student never owns this module, so the saved student is the plain one.
-
-    Args:
-        vectors: teacher vectors, [U, r]; NaN where a user has none.
-        dim: student width d.
-        config: which side is projected, how states are aggregated, which control.
-        seed: draws the frozen projection, initial weights, and the shuffle.
-
-    Raises:
-        UserError: no user has a profile, or a single one is to be shuffled.
+    The student never owns this module, so the saved student is the plain one. The seed draws the frozen projection,
+    initial weights, and the shuffle.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):
@@ -137,23 +113,19 @@ class Teacher(nn.Module):
     def forward(self, states: list[Tensor], real: Tensor, pairs: Pairing) -> tuple[Tensor, Tensor]:
         """Distillation loss over the rows with a profile (0 if none has), and the variance of their targets, scalars.
 
-        Args:
-            states: hidden states of `SequentialRecommender.forward`, K + 1 times [B, T, d].
-            real: True where a position holds an event, [B, T].
-            pairs: which rows have a teacher, and whose.
+        states: those of `SequentialRecommender.forward`, K + 1 times [B, T, d]; real: True where an event is, [B, T].
         """
-        if not len(pairs.rows):  # all that is trained gets a gradient of 0: other processes wait for it
+        rows, users, own = pairs
+        if not len(rows):  # all that is trained gets a gradient of 0: other processes wait for it
             return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
-        h, targets = (
-            self.aggregate(states, real).index_select(0, pairs.rows),
-            self.vectors[pairs.users],
-        )  # [n, d], [m, r]
+        h = self.aggregate(states, real).index_select(0, rows)  # [n, d]
+        targets = self.vectors[users]  # [m, r]
         if self.config.projection == "student":
             h = self.project(h)  # [n, r]
         else:
             targets = self.project(targets)  # [m, d]
         variance = targets.detach().var(0, correction=0).mean()
-        return distillation_loss(h, targets, pairs.own, self.config), variance
+        return distillation_loss(h, targets, own, self.config), variance
 
     def finish(self, loss: Tensor) -> Tensor:
         """Take RMSE's root, once the loss is the mean over all processes."""

@@ -14,11 +14,8 @@ from seqdistill.models.transformer import SequentialRecommender
 class ItemTable(nn.Module):
     """Item vectors: an item's own, if it has a training event, plus a linear adapter of its frozen text vector.
 
-    Args:
-        own: the student's embedding, [V + 1 or more, d]; row 0 is padding.
-        config: how often the own vector is left out.
-        texts: vectors of the items' texts, [V, e].
-        known: ids of the items with an event in training.
+    own: the student's embedding, [V + 1 or more, d]; row 0 is padding. texts: [V, e]. known: ids of the items with an
+    event in training.
     """
 
     def __init__(self, own: nn.Embedding, config: ItemText, texts: Tensor, known: Tensor):
@@ -45,18 +42,9 @@ class ItemTable(nn.Module):
         return F.embedding(ids, self.weight)
 
 
-class TextAwareRecommender(SequentialRecommender):
-    """A student over an `ItemTable`; see `with_text`."""
-
-    def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the plain student with the same scores."""
-        weights = {name: value for name, value in super().export_state_dict().items() if not name.startswith("item.")}
-        return {**weights, "item.weight": self.item.weight.detach().clone()}
-
-
-def with_text(model: SequentialRecommender, config: ItemText, texts: Tensor, known: object) -> TextAwareRecommender:
-    """Give a fresh student an `ItemTable`; `known` is an array of the ids of the items with an event in training."""
-    reader = TextAwareRecommender(model.items, model.config)
+def with_text(model: SequentialRecommender, config: ItemText, texts: Tensor, known: object) -> SequentialRecommender:
+    """Give a copy of a fresh student an `ItemTable`; `known` is an array of the ids of items with a training event."""
+    reader = SequentialRecommender(model.items, model.config)
     reader.load_state_dict(model.state_dict())
     reader.item = ItemTable(reader.item, config, texts, torch.as_tensor(known))
     return reader

@@ -15,8 +15,8 @@ ON_GPU = 2**27  # logits held at a time where there is no such cache to fit, 512
 class FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy of x [N, d] against the catalogue [V, d] at columns y [N]; the gradients come with the loss.
 
-    `F.linear_cross_entropy` does the same, but imports the whole compiler: a second and 75 MB. The softmax is e / z,
-    e = exp(logits - top), z its row sums: dividing the gradients [N, d] by z spares a pass over [N, V].
+    `F.linear_cross_entropy` imports the compiler: a second and 75 MB. The softmax is e / z, e = exp(logits - top), z
+    its row sums: dividing the gradients [N, d] by z spares a pass over [N, V].
     """
 
     @staticmethod
@@ -45,13 +45,7 @@ class FullSoftmax(torch.autograd.Function):
 
 
 def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy of the target over the whole catalogue, mean over positions; 0 if there are none.
-
-    Args:
-        x: outputs at the positions with a target, [N, d].
-        catalogue: item vectors, [V, d].
-        y: target item ids 1..V, [N].
-    """
+    """Cross-entropy over the whole catalogue [V, d] of target ids y [N] at outputs x [N, d], mean; 0 if N is 0."""
     return FullSoftmax.apply(x.float(), catalogue, y - 1) if len(y) else x.sum() * 0
 
 

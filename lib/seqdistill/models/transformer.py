@@ -87,9 +87,8 @@ class SequentialRecommender(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode item ids [B, T], T at most `config.length`.
 
-        Returns:
-            Output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after each of
-            the K blocks and after the final norm, K + 1 times [B, T, d].
+        Returns the output [B, T, d], whose inner products with the catalogue are scores, and the hidden states after
+        each of the K blocks and after the final norm, K + 1 times [B, T, d].
         """
         mask = None if self.config.causal else (ids > 0)[:, None, None]
         h, states = self.embed(ids), []
@@ -116,8 +115,9 @@ class SequentialRecommender(nn.Module):
         return F.normalize(vectors, dim=-1) if self.config.temperature else vectors
 
     def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the student that is saved and served, as they are now."""
-        return {name: value.clone() for name, value in self.state_dict().items()}
+        """Weights of the student that is saved and served, as they are now: plain, whatever makes item vectors."""
+        weights = {name: value.clone() for name, value in self.state_dict().items() if not name.startswith("item.")}
+        return {"item.weight": self.item.weight.detach().clone(), **weights}
 
     @torch.inference_mode()
     def score(self, ids: Tensor) -> Tensor:

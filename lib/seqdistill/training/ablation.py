@@ -11,21 +11,20 @@ from torch import Tensor
 
 from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
-from seqdistill.evaluation.significance import adjust_pvalues, by_user, compare, paired
+from seqdistill.evaluation.significance import compare
 from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
 from seqdistill.training.train import TrainingData
 
+Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
 
 
 @dataclass(frozen=True)
 class Setup:
-    """What all ablations of a student share.
+    """What all ablations of a student share: its plain run, its distillation in the paper's form and in ours.
 
-    alone: its plain run. literal, taught: its distillation in the paper's form, and in the form that projects the
-    student. label: the first columns of its tables. recorded: folder of a preset whose tables of an earlier run are
-    read instead of training; None trains.
+    label: the first columns of its tables. recorded: folder of a preset whose tables are read instead of training.
     """
 
     home: Path
@@ -38,24 +37,31 @@ class Setup:
     label: dict[str, str]
     recorded: Path | None = None
 
+    @property
+    def runs(self) -> dict[str, TrainConfig]:
+        """The runs of 04, by form."""
+        forms = {"distilled": self.literal, "distilled-student": self.taught}
+        return {"plain": self.alone} | {form: replace(self.alone, distillation=one) for form, one in forms.items()}
+
 
 def setups(
     home: Path, data: TrainingData, first: str, seeds: list[int], cluster: str, label: dict[str, str]
 ) -> list[Setup]:
-    """Read the students of 04 and their distillations; the student named `first`, if any, comes first.
-
-    Raises:
-        UserError: 04 has not run, or not with that student.
-    """
+    """Read the students of 04 and their distillations; the student named `first`, if any, comes first."""
     chosen = load_json(home / "artifacts" / "student.json")
-    students, made = chosen["students"], []
+    students, ready = chosen["students"], []
     if first and first not in students:
         raise UserError(f"04 has trained no {first!r}; there is {', '.join(students)}.")
     for model in sorted(students, key=lambda name: name != first):
         alone, setting = parse(TrainConfig, students[model]["run"], "student.json"), students[model]["teacher"]
-        literal, taught = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
-        made.append(Setup(home, data, alone, literal, taught, seeds, cluster, {**label, "model": model}))
-    return made
+        forms = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
+        ready.append(Setup(home, data, alone, *forms, seeds, cluster, {**label, "model": model}))
+    return ready
+
+
+def shuffled(run: TrainConfig) -> TrainConfig:
+    """The control of a distilled run: every user has another user's teacher."""
+    return replace(run, distillation=replace(run.distillation, shuffled=True))
 
 
 def varied(jobs: dict[str, Job]) -> pd.DataFrame:
@@ -63,8 +69,8 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
     rows = {}
     for name, job in jobs.items():
         values = to_dict(job.run)
-        teacher, model = values.pop("distillation") or {}, values.pop("model")
-        values |= model
+        teacher = values.pop("distillation") or {}
+        values |= values.pop("model")
         rows[name] = values | {f"distil_{key}" if key in values else key: value for key, value in teacher.items()}
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.loc[:, [len(set(map(str, table[name]))) > 1 for name in table]]
@@ -73,26 +79,20 @@ def varied(jobs: dict[str, Job]) -> pd.DataFrame:
 def planned(
     setup: Setup, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
 ) -> tuple[Jobs, dict[str, str]]:
-    """Plan the plain student, the cells, and a shuffled teacher for each projection that a cell has; see `ablate`.
-
-    Returns:
-        The runs, and the control of every distilled cell.
-    """
-    jobs = {}
+    """Plan the plain student, the cells and their shuffled teachers; return the runs and each taught cell's control."""
+    jobs, controls = {}, {}
     for name, cell in cells.items():
         run = replace(setup.alone, distillation=cell) if isinstance(cell, Distillation) else cell
         jobs[name] = run if isinstance(run, Job) else Job(run, setup.data)
-    settings = {name: job.run.distillation for name, job in jobs.items() if job.run.distillation}
-    controls = {name: CONTROLS[setting.projection] for name, setting in settings.items()}
-    for name in own:
-        controls[name], setting = f"{name}-shuffled", replace(settings[name], shuffled=True)
-        jobs[controls[name]] = jobs[name]._replace(run=replace(jobs[name].run, distillation=setting))
-    shuffled = {}  # with the settings of 04
-    for projection, control in CONTROLS.items():
+        if jobs[name].run.distillation:
+            controls[name] = f"{name}-shuffled" if name in own else CONTROLS[jobs[name].run.distillation.projection]
+    jobs |= {controls[name]: jobs[name]._replace(run=shuffled(jobs[name].run)) for name in own}
+    plain = {"plain": setup.alone}
+    for projection, control in CONTROLS.items():  # with the settings of 04
         if control in controls.values():
             setting = setup.literal if projection == "teacher" else replace(setup.taught, projection=projection)
-            shuffled[control] = replace(setup.alone, distillation=replace(setting, shuffled=True))
-    return plan({"plain": setup.alone} | shuffled | jobs, setup.seeds, setup.data), controls
+            plain[control] = shuffled(replace(setup.alone, distillation=setting))
+    return plan(plain | jobs, setup.seeds, setup.data), controls
 
 
 def ablate(
@@ -100,14 +100,9 @@ def ablate(
 ) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
-    Args:
-        setup: see `Setup`.
-        name: of the table that is written, tables/ablation-<name>.csv.
-        cells: variant -> what is trained; a distillation stands for the plain run with it.
-        own: cells with a teacher of another kind, tested against that teacher, shuffled: "<cell>-shuffled".
-
-    Returns:
-        `compare` on all targets with seen items included, with the settings that vary as columns.
+    A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
+    against that teacher, shuffled: "<cell>-shuffled". Returns `compare` on all targets with seen items included, with
+    the settings that vary as columns, and writes it to tables/ablation-<name>.csv.
     """
     path, settings_path = (setup.home / "tables" / f"ablation-{part}" for part in (f"{name}.csv", "settings.json"))
     settings = {part: to_dict(getattr(setup, part)) for part in ("alone", "literal", "taught")}
@@ -131,9 +126,9 @@ def ablate(
     return save_csv(table, path)
 
 
-def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray) -> TrainingData:
-    """Give training data the teacher that reduced vectors [n, r] of some users make."""
-    return replace(data, teacher=teacher_rows(space, owners, len(data.teacher)))
+def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:
+    """Give training data the teacher that reduced vectors [n, r] of some users make; U is `users` or as it was."""
+    return replace(data, teacher=teacher_rows(space, owners, users or len(data.teacher)))
 
 
 def noise_like(teacher: Tensor, seed: int) -> Tensor:
@@ -162,31 +157,24 @@ def quarters(values: pd.Series) -> pd.Series:
 
 
 def gains_by(
-    variant: list[pd.DataFrame],
-    baseline: list[pd.DataFrame],
-    groupings: dict[str, Callable[[pd.DataFrame], pd.Series]],
+    variant: Frames, baseline: Frames, groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
 ) -> pd.DataFrame:
-    """Difference in NDCG@10 within groups of cases.
+    """Difference in NDCG@10 of two systems, given by seed, within groups of cases.
 
-    Args:
-        variant, baseline: per-case ranks, one frame per seed, of the same cases.
-        groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out.
-
-    Returns:
-        One row per group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, and
-        delta_ndcg@10 with its test, corrected for all rows.
+    groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out. Returns one row a group:
+    variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, delta_ndcg@10 with its test.
     """
-    masks = {
-        (by, name): (groups == name).to_numpy()
-        for by, group in groupings.items()
-        for groups in [group(baseline[0])]
-        for name in groups.cat.categories
-    }
-    masks, rows = {key: mask for key, mask in masks.items() if mask.any()}, []
-    for (by, name), mask in masks.items():
-        a, b = ([by_user(frame[mask], "included")["ndcg@10"] for frame in frames] for frames in (variant, baseline))
-        row = {"variant": f"{by} {name}", "by": by, "group": name, "cases": int(mask.sum()), "users": len(b[0])}
-        test = paired(a, b, len(masks))
-        row |= {"ndcg@10": np.mean([one.mean() for one in b]), "delta_ndcg@10": test.pop("delta"), **test}
-        rows.append(row | {"once": len(variant) == len(baseline) == 1})
-    return adjust_pvalues(pd.DataFrame(rows), [""])
+    systems, labels = {}, []
+    for by, group in groupings.items():
+        names = group(baseline[0]).cat.remove_unused_categories()
+        for name in names.cat.categories:
+            mask = (names == name).to_numpy()
+            systems[f"{by} {name}"] = [frame[mask] for frame in variant]
+            systems[f"{by} {name}, baseline"] = [frame[mask] for frame in baseline]
+            labels.append((by, name, baseline[0]["user"][mask].nunique()))
+    taught, plain = list(systems)[::2], list(systems)[1::2]
+    table = compare(systems, dict(zip(taught, plain, strict=True)), "included", False)
+    groups = table[::2].assign(**{"ndcg@10": table["ndcg@10"][1::2].to_numpy()})
+    groups[["by", "group", "users"]] = pd.DataFrame(labels, groups.index)
+    tested = list(groups.loc[:, "delta_ndcg@10":"detectable"])
+    return groups[["variant", "by", "group", "cases", "users", "ndcg@10", *tested]].reset_index(drop=True)

@@ -9,9 +9,9 @@ import torch
 from seqdistill.config import ItemText, TrainConfig
 from seqdistill.data.cold import newcomers
 from seqdistill.embeddings.encoders import encode
-from seqdistill.embeddings.reducers import Transform, fit, teacher_rows
+from seqdistill.embeddings.reducers import Transform, fit
 from seqdistill.profiles.facts import clean, facts_text, histories
-from seqdistill.training.ablation import Setup
+from seqdistill.training.ablation import Setup, shuffled, taught_with
 from seqdistill.training.sweep import Job, Jobs, plan
 from seqdistill.training.train import TrainingData, training_data
 
@@ -30,13 +30,9 @@ def encode_facts(texts: dict[int, str], encoder: str) -> Encoded:
 
 
 def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, removed: np.ndarray) -> int:
-    """Count the training events of removed items whose titles the texts (user -> facts) of their users name.
-
-    events are all events, as they were before anything was taken away.
-    """
-    train = events[(events["split"] == "train") & events["item"].isin(removed)].merge(
-        items[["item", "title"]], on="item"
-    )
+    """Count the training events of removed items, among all events, whose titles their users' texts name."""
+    train = events[(events["split"] == "train") & events["item"].isin(removed)]
+    train = train.merge(items[["item", "title"]], on="item")
     pairs = zip(train["user"], train["title"], strict=True)
     return sum(f'"{clean(title, 80)}"' in texts.get(user, "") for user, title in pairs)
 
@@ -44,28 +40,23 @@ def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFram
 def taught_from(data: TrainingData, encoded: Encoded, width: int, users: int) -> TrainingData:
     """Give data of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
     owners, vectors = encoded
-    return replace(data, teacher=teacher_rows(fit(vectors, "pca", width)[0], owners, users))
+    return taught_with(data, fit(vectors, "pca", width)[0], owners, users)
 
 
 def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainConfig], dict[str, str]]:
     """Name the runs of one of 04's students with a share of its epochs, and the control of each distilled form.
 
-    Args:
-        setup: student and distillations.
-        budget: share of the epochs; there are more where phase 1 would have none.
-        ours: with the form that projects the student, too.
+    There are more epochs where phase 1 would have none; with `ours` the form that projects the student is there, too.
     """
     full, fraction = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
     enough = (number for number in range(round(budget * full), full) if round(number * fraction))
-    run, model = replace(setup.alone, epochs=next(enough, full)), setup.label["model"]
-    forms = {"distilled": ("shuffled-target", setup.literal)}
-    if ours:
-        forms["distilled-student"] = ("shuffled", setup.taught)
-    runs, controls = {f"{model} plain": run}, {}
-    for form, (control, setting) in forms.items():
-        runs[f"{model} {form}"] = replace(run, distillation=setting)
-        runs[f"{model} {control}"] = replace(run, distillation=replace(setting, shuffled=True))
-        controls[f"{model} {form}"] = f"{model} {control}"
+    epochs, model = next(enough, full), setup.label["model"]
+    runs, controls = {f"{model} plain": replace(setup.alone, epochs=epochs)}, {}
+    for form, control in {"distilled": "shuffled-target", "distilled-student": "shuffled"}.items():
+        if ours or form == "distilled":
+            run = replace(setup.runs[form], epochs=epochs)
+            runs |= {f"{model} {form}": run, f"{model} {control}": shuffled(run)}
+            controls[f"{model} {form}"] = f"{model} {control}"
     return runs, controls
 
 
@@ -75,8 +66,7 @@ def planned(
 ) -> Jobs:  # fmt: skip
     """Plan the runs of `variants` for every seed's draw, and for the student `lead` those that leak or read texts.
 
-    draws: data of each seed's draw, with item texts and the teacher that it leaves; leaked: the same, taught from the
-    full histories.
+    draws: data of each seed's draw, with item texts and the teacher that it leaves; leaked: with that of all events.
     """
     alone, taught = runs[f"{lead} plain"], runs[f"{lead} distilled-student"]
     readers = {"item-side-text": alone, "item-side-text-distilled": taught}
@@ -103,10 +93,7 @@ def arrivals(
 
 
 def item_vectors(texts: np.ndarray, components: int) -> tuple[torch.Tensor, Transform]:
-    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r], and a function that does so for others.
-
-    r is `components`, or less where there are fewer items.
-    """
+    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r]; return what does so for others, too."""
     narrow, squeeze = fit(texts, "pca", min(components, len(texts) - 1, texts.shape[1]))
     scale = float(np.linalg.norm(narrow, axis=1).mean())
     return torch.from_numpy(narrow / scale), lambda more: squeeze(more) / scale

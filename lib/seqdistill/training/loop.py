@@ -130,8 +130,7 @@ def epoch(
 ) -> dict[str, float]:
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
-    Returns:
-        Means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
+    Returns means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
@@ -162,12 +161,3 @@ def finished(history: list[dict], config: TrainConfig) -> bool:
     """Whether a run is over: all its epochs, or `patience` of phase 2 without a better validation NDCG@10."""
     phase_2 = sum("loss_distil" not in log for log in history)
     return len(history) == config.epochs or 0 < config.patience <= min(epochs_since_best(history), phase_2)
-
-
-def progress_line(history: list[dict], config: TrainConfig, rows: int, seconds: float) -> str:
-    """Say where a run stands, `seconds` being what an epoch took."""
-    log, left = history[-1], (config.epochs - len(history)) * seconds / 60
-    return (
-        f"epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation NDCG@10 "
-        f"{log['valid_ndcg@10']:.4f}, {rows / seconds:.0f} sequences/s, at most {left:.0f} min left"
-    )

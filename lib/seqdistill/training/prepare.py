@@ -1,7 +1,7 @@
 """From a plain table of interactions to what `train` takes, and back to recommendations by the table's own ids."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -35,24 +35,17 @@ def prepare(
     teacher: pd.DataFrame | Mapping[object, Sequence[float]] | None = None,
     protocol: Protocol = Protocol("leave_one_out"),  # noqa: B008, frozen
 ) -> PreparedData:
-    """Code ids, sort, split: an interactions table becomes training data.
+    """Code ids, sort, split: an interactions table (user_id, item_id, timestamp) becomes training data.
 
-    Args:
-        interactions: columns user_id, item_id, timestamp; see `data.prepare.coded`.
-        items: columns item_id, title.
-        teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without one have no teacher.
-        protocol: how events are split.
-
-    Raises:
-        UserError: as `coded` and `split`; or the teacher names an unknown user, or its vectors differ in length.
+    items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without
+    one have no teacher. What does not fit is named (`data.prepare.coded`, `data.splits.split`).
     """
     dataset = coded(interactions, items)
     events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
     vectors = None if teacher is None else teacher_by_id(teacher, dataset.users)
     data = training_data(events, len(dataset.items), vectors)
-    values = {field.name: getattr(data, field.name) for field in fields(data)}
     return PreparedData(
-        **values, users=dataset.users, catalogue=dataset.items, histories=ragged(events), notes=dataset.notes
+        **vars(data), users=dataset.users, catalogue=dataset.items, histories=ragged(events), notes=dataset.notes
     )
 
 
@@ -73,11 +66,7 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend to each user the k best items after their whole history, without the items in it.
 
-    Returns:
-        Columns user_id, item_id, rank (from 1); all users where `user_ids` names none.
-
-    Raises:
-        UserError: a user_id is not in the data.
+    Returns columns user_id, item_id, rank (from 1); all users where `user_ids` names none.
     """
     rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = rows.index if user_ids is None else list(user_ids)

@@ -38,11 +38,7 @@ Jobs = dict[tuple[str, int], Job]  # (variant, seed) -> job
 
 
 def grid(base: Config, **values: list) -> dict[str, Config]:
-    """Cross values of a config's settings, the first varying fastest: "alpha 0.4, beta on" -> config.
-
-    Raises:
-        UserError: there is no such setting, or a value does not fit it.
-    """
+    """Cross values of a config's settings, the first varying fastest: "alpha 0.4, beta on" -> config."""
     cells = [dict(zip(values, reversed(cell), strict=True)) for cell in product(*reversed(values.values()))]
     names = [", ".join(f"{name} {word(value)}" for name, value in cell.items()) for cell in cells]
     return {name: parse(type(base), to_dict(base) | cell, "grid") for name, cell in zip(names, cells, strict=True)}
@@ -87,41 +83,28 @@ def drop_damaged(folder: Path) -> None:
 def cost(jobs: Jobs, runs: Path, workers: int) -> str:
     """Say what is left of a plan: runs, epochs, and the time as far as runs like them were measured."""
 
-    def kind(config: dict) -> str:
-        return digest([config[name] for name in ("model", "batch", "loss", "windows")])
+    def kind(config: dict) -> str:  # one for all runs of IDGenRec, which lie beside the students'
+        return digest([config.get(name) for name in ("model", "batch", "loss", "windows")])
 
     per_epoch: dict[str, list[float]] = defaultdict(list)  # kind of run -> CPU seconds
-    for path in runs.glob("*/metrics.json"):
-        done = load_json(path)
-        if (
-            "model" in done["config"] and path.with_name("cost.json").exists()
-        ):  # IDGenRec's runs lie beside the students'
-            seconds = load_json(path.with_name("cost.json"))["cpu_seconds"]
-            per_epoch[kind(done["config"])].append(seconds / len(done["history"]))
+    for path in runs.glob("*/cost.json"):
+        if (done := path.with_name("metrics.json")).exists():
+            run = load_json(done)
+            per_epoch[kind(run["config"])].append(load_json(path)["cpu_seconds"] / len(run["history"]))
     todo = [to_dict(job.run) for job in missing(jobs, runs).values()]
     known = [config["epochs"] * median(per_epoch[kind(config)]) for config in todo if kind(config) in per_epoch]
-    hours, total = (
-        sum(known) / min(workers, len(todo) or 1) / 3600,
-        len({run_folder(job, runs) for job in jobs.values()}),
-    )
+    hours = sum(known) / min(workers, len(todo) or 1) / 3600
     time = f"about {hours:.2f} h for {len(known)} of them" if known else "time unknown"
-    epochs = sum(config["epochs"] for config in todo)
+    total, epochs = len({run_folder(job, runs) for job in jobs.values()}), sum(config["epochs"] for config in todo)
     return f"{total} runs, {len(todo)} to train, {workers} at a time: at most {epochs} epochs, {time}"
 
 
 def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = None) -> None:
     """Finish every run of a plan, one thread a run (outputs/bench/sweep.csv says why), and say first what it will cost.
 
-    Where a worker is lost, what is missing resumes from its checkpoints on the others.
-
-    Args:
-        jobs: see `plan`.
-        runs: parent of the runs' folders; on a cluster, storage that all nodes share under the same path.
-        cluster: see `connected`; every node has this package.
-        workers: runs at a time, by default one a core; one where this machine's processes would share its GPU.
-
-    Raises:
-        UserError: as `connected`; a run failed for a reason that its sentence names; or runs are still missing.
+    Where a worker is lost, what is missing resumes from its checkpoints on the others. `cluster`: see `connected`; its
+    nodes share this package and `runs` under the same paths. `workers`: runs at a time, by default one a core, or one
+    where this machine's processes would share its GPU.
     """
     runs, error, reason = runs.resolve(), None, ""
     for folder in {run_folder(job, runs) for job in jobs.values()}:
@@ -173,11 +156,7 @@ def spent(jobs: Jobs, runs: Path) -> str:
 
 
 def kind_of(cluster: str) -> str:
-    """Which backend of joblib a cluster's name or address asks for.
-
-    Raises:
-        UserError: none.
-    """
+    """Which backend of joblib a cluster's name or address asks for."""
     kind = CLUSTERS.get("".join(cluster.partition("://")[:2]))
     if kind is None:
         raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
@@ -188,13 +167,9 @@ def kind_of(cluster: str) -> str:
 def connected(cluster: str) -> Iterator[type[Exception]]:
     """Let joblib use a cluster, a process of one thread per core; yield what it raises when a worker is lost.
 
-    Args:
-        cluster: "loky": processes of this machine. "ray": the cluster that Ray finds (RAY_ADDRESS), or one of this
-            machine; where it has GPUs, every process takes one of them. "dask": one of this machine. Or an address:
-            "ray://host:10001", "tcp://host:8786".
-
-    Raises:
-        UserError: there is no such cluster, its package is not installed, or a Dask worker has several threads.
+    "loky" is processes of this machine; "ray" the cluster that Ray finds (RAY_ADDRESS), or one of this machine, where
+    every process takes a GPU if there are any; "dask" one of this machine; or an address, "ray://host:10001" or
+    "tcp://host:8786".
     """
     kind, address = kind_of(cluster), cluster if "://" in cluster else None
     if kind == "loky":

@@ -14,32 +14,20 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from filelock import FileLock
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from seqdistill import io
 from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
-from seqdistill.io import (
-    UserError,
-    announce,
-    content_digest,
-    digest,
-    display_path,
-    load_json,
-    load_table,
-    save_json,
-    save_table,
-    save_with,
-    table_key,
-    unusable,
-)
+from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
 from seqdistill.models.item_text import with_text
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training import checkpoint
-from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, progress_line, training_rows
+from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, training_rows
 
 ENGINE_VERSION = 1  # part of every run's key: raised by hand when the same config and data give other numbers
 QUIET = 20.0  # seconds between lines of progress
@@ -49,9 +37,8 @@ QUIET = 20.0  # seconds between lines of progress
 class TrainingData:
     """What every run of a data set shares.
 
-    items: catalogue size V. key: digest of the events. teacher: [U, r], NaN
-    where a user has none. start: item vectors [V, d] that students start from. texts: vectors of the items' texts
-    [V, e], for `TrainConfig.item_text`.
+    items: catalogue size V. key: digest of the events. teacher: [U, r], NaN where a user has none. start: item vectors
+    [V, d] that students start from. texts: vectors of the items' texts, [V, e].
     """
 
     items: int
@@ -77,23 +64,14 @@ class TrainingData:
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:
     """Make training sequences and cases from events (user, item, time, split; sorted by user and time) of V items."""
     train = ragged(events[events["split"] == "train"])
-    key = digest([items, content_digest(events[["user", "item", "time", "split"]])])
+    key = digest([items, io.content_digest(events[["user", "item", "time", "split"]])])
     return TrainingData(items, train, cases(events, "valid"), cases(events, "test"), key, teacher)
 
 
 def load_teacher(path: Path, key: str) -> Tensor:
-    """Read teacher vectors that 03 left, if they were made from the events that `key` stands for.
-
-    Raises:
-        UserError: they are missing or damaged, or were made from other events.
-    """
-    if not path.exists():
-        raise UserError(f"{display_path(path)}: no such file; run the notebook that writes it first.")
-    try:
-        with safe_open(path, "pt") as tensors:
-            events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
-    except SafetensorError as error:
-        raise unusable(path, f"damaged ({str(error)[:80]})") from None
+    """Read teacher vectors that 03 left, if they were made from the events that `key` stands for; see `io.readable`."""
+    with io.readable(path), safe_open(path, "pt") as tensors:
+        events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
     if events != key:
         message = "stale, made from other events; run 02-profiles and 03-embeddings again."
         raise UserError(f"{display_path(path)}: {message}")
@@ -101,13 +79,9 @@ def load_teacher(path: Path, key: str) -> Tensor:
 
 
 def load_training_data(artifacts: Path) -> TrainingData:
-    """Read what 01 and 03 left: events.parquet, items.parquet, teacher.safetensors.
-
-    Raises:
-        UserError: one is missing, or the teacher was made from other events.
-    """
-    key = table_key(artifacts / "events.parquet")
-    events, items = (load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
+    """Read what 01 and 03 left: events.parquet, items.parquet, teacher.safetensors."""
+    key = io.table_key(artifacts / "events.parquet")
+    events, items = (io.load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
     return training_data(events, len(items), load_teacher(artifacts / "teacher.safetensors", key))
 
 
@@ -123,14 +97,8 @@ def train(
 ) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
-    Args:
-        config: what to train.
-        data: sequences and teacher.
-        runs: parent of the run's folder, which `run_key` names.
-        progress: takes a line now and then: loss, validation metric, speed, time left.
-
-    Returns:
-        The run's metrics.json (per-epoch history, chosen epoch, validation and test metrics), and its `folder`.
+    It lives in a folder of `runs` that `run_key` names. Returns its metrics.json (per-epoch history, chosen epoch,
+    validation and test metrics), and its `folder`; `progress` takes a line now and then.
     """
     folder = Path(runs) / run_key(config, data)
     folder.mkdir(parents=True, exist_ok=True)
@@ -140,15 +108,11 @@ def train(
         if not (folder / "metrics.json").exists():
             fit(config, data, folder, progress)
         machine.wait_for_everyone()
-    return load_json(folder / "metrics.json") | {"folder": folder}
+    return io.load_json(folder / "metrics.json") | {"folder": folder}
 
 
 def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommender, Teacher | None, AdamW, PartialState]:
-    """Initialise what a run trains, on the device that there is: student, teacher, optimizer, and the machine.
-
-    Raises:
-        UserError: the config asks for a teacher or texts that the data lack.
-    """
+    """Initialise what a run trains, on the device that there is: student, teacher, optimizer, and the machine."""
     if (config.distillation and data.teacher is None) or (config.item_text and data.texts is None):
         raise UserError("train: the config asks for a teacher or item texts, and the data have none.")
     torch.manual_seed(config.seed)
@@ -170,11 +134,12 @@ def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommende
 def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callable[[str], None]) -> None:
     """Train one run in its folder, from its last checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, data)
-    history, seconds, state, best = checkpoint.load(folder / "checkpoint")
-    if history:
-        checkpoint.restore(state, model, teacher, optimizer)
+    trained = nn.ModuleList([model, teacher] if teacher else [model])
+    saved, best = checkpoint.load(folder / "checkpoint", trained, optimizer)
+    history = saved.get("history", [])
     rows, size = training_rows(data.train, config), block_size(data.items)
-    cpu, began, reported, first = time.process_time() - seconds, time.monotonic(), time.monotonic(), len(history)
+    cpu, began, resumed = time.process_time() - saved.get("seconds", 0), time.monotonic(), len(history)
+    reported = began
     while not finished(history, config):
         distils = in_phase_1(history, config)
         log = epoch(rows, model, teacher if distils else None, optimizer, config, len(history), machine)
@@ -186,33 +151,42 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
         if epochs_since_best(history) == 0:
             best = model.export_state_dict()
         if machine.is_main_process:
-            state = checkpoint.state_of(model, teacher, optimizer)
-            checkpoint.save(folder / "checkpoint", history, time.process_time() - cpu, state, best)
+            saved = {"history": history, "seconds": time.process_time() - cpu}
+            checkpoint.save(folder / "checkpoint", saved, trained, optimizer, best)
         if time.monotonic() - reported > QUIET:
             reported = time.monotonic()
-            per_epoch = (reported - began) / (len(history) - first)
-            progress(f"run {folder.name}: {progress_line(history, config, len(rows), per_epoch)}")
+            seconds = (reported - began) / (len(history) - resumed)  # of an epoch
+            progress(
+                f"run {folder.name}: epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation "
+                f"NDCG@10 {history[-1]['valid_ndcg@10']:.4f}, {len(rows) / seconds:.0f} sequences/s, at most "
+                f"{(config.epochs - len(history)) * seconds / 60:.0f} min left"
+            )
     if not machine.is_main_process:
         return
     model = plain_model(config, best).to(machine.device)
-    ranks, curve = rank(data.test, model_score(model), size), [log["valid_ndcg@10"] for log in history]
+    curve = [log["valid_ndcg@10"] for log in history]
     recommended = recommend(data.test.histories, model_score(model), size=size)  # [cases, 10]
-    seconds = time.process_time() - cpu
     result = {
-        "config": to_dict(config),
         "history": history,
         "best_epoch": int(np.argmax(curve)) + 1,
         "valid_ndcg@10": max(curve),
-        "test": {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()},
         "coverage@10": len(np.unique(recommended)) / data.items,
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
-    save_table(ranks, folder / "ranks.parquet")
-    save_with(lambda path: save_file(best, path), folder / "model.safetensors")
-    save_json(to_dict(config), folder / "config.json")
-    save_json({"cpu_seconds": seconds}, folder / "cost.json")
-    save_json(result, folder / "metrics.json")
-    progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {seconds:.0f} CPU s")
+    finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)
+    progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
+
+
+def finish(
+    folder: Path, config: object, ranks: pd.DataFrame, weights: dict[str, Tensor], seconds: float, result: dict
+) -> None:
+    """Write a finished run, metrics.json last, and remove its checkpoint."""
+    test = {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()}
+    io.save_table(ranks, folder / "ranks.parquet")
+    io.save_with(lambda path: save_file(weights, path), folder / "model.safetensors")
+    io.save_json(to_dict(config), folder / "config.json")
+    io.save_json({"cpu_seconds": seconds}, folder / "cost.json")
+    io.save_json(result | {"config": to_dict(config), "test": test}, folder / "metrics.json")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
@@ -224,13 +198,9 @@ def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRe
 
 
 def load_model(folder: Path | str) -> SequentialRecommender:
-    """Load the student of a finished run's folder.
-
-    Raises:
-        UserError: the run has not finished.
-    """
+    """Load the student of a finished run's folder."""
     folder = Path(folder)
-    config = parse(TrainConfig, load_json(folder / "config.json"), display_path(folder))
+    config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
     return plain_model(config, load_file(folder / "model.safetensors"))
 
 

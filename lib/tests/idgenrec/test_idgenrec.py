@@ -8,17 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
-from seqdistill.idgenrec.model import (
-    IDGenRec,
-    batch,
-    events_of,
-    generator_loss,
-    recommender_loss,
-    rewrite,
-    scratch,
-    source,
-    write_users,
-)
+from seqdistill.idgenrec.model import IDGenRec, events_of, scratch
 from seqdistill.idgenrec.train import decode, epoch, start
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.training.loop import AdamW
@@ -116,7 +106,7 @@ def test_a_written_id_has_only_words_of_its_text_and_groups_differ():
 
 
 def test_a_rewritten_catalogue_has_a_name_for_every_item(system):
-    rewrite(system)
+    system.rewrite()
     assert len({tuple(row) for row in system.ids}) == len(TEXTS) and all(system.ids)
 
 
@@ -138,8 +128,8 @@ def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, us
         data = training_data(table, 30)
         system.events, system.trained = events_of(data.train, data.test)
         system.user_ids.clear()
-        write_users(system, [(user, before)])
-        prompts[name] = batch(system, [(user, before)], [3])
+        system.write_users([(user, before)])
+        prompts[name] = system.batch([(user, before)], [3])
     assert prompts["one"].prompts.tolist() == prompts["other"].prompts.tolist()
     assert prompts["one"].texts.tolist() == prompts["other"].texts.tolist()
     assert prompts["one"].labels.tolist() != prompts["other"].labels.tolist()
@@ -148,24 +138,24 @@ def test_neither_the_target_nor_what_follows_is_in_the_prompt(events, system, us
 def test_the_leaking_variant_reads_the_target(given, events):
     leaking = start(replace(TINY, user_ids="leaking", tag_epochs=0), given, TEXTS)
     user, before = 0, 3
-    assert source(leaking, (user, before)) == (user, (events["user"] == user).sum())
+    assert leaking.source((user, before)) == (user, (events["user"] == user).sum())
     assert leaking.events[user].tolist() == events.loc[events["user"] == user, "item"].tolist()
 
 
 def test_a_prompt_says_what_its_template_says(system, given):
     tokenizer, sample = system.tokenizer, (2, 3)
-    write_users(system, [sample])
-    made = batch(system, [sample], [9])
-    user = tokenizer.decode(system.user_ids[source(system, sample)])
+    system.write_users([sample])
+    made = system.batch([sample], [9])
+    user = tokenizer.decode(system.user_ids[system.source(sample)])
     history = " ; ".join(tokenizer.decode(system.ids[item - 1]) for item in system.events[2][:3])
     assert tokenizer.decode(made.prompts[0]) == f"find the item that follows {history} for user {user} . </s>"
     target = system.events[2][3]
     assert made.labels[0].tolist() == [*system.ids[target - 1], END]
     several = [(user, 3) for user in range(20)]
-    write_users(system, several)
-    labels = batch(system, several, [0] * 20).labels
+    system.write_users(several)
+    labels = system.batch(several, [0] * 20).labels
     assert ((labels == -100).cumsum(1).diff(dim=1) >= 0).all() and (labels != 0).all(), "padding does not count"
-    assert len(templates()) == len(pieces(tokenizer)) == 11 and source(system, sample)[1] == 2
+    assert len(templates()) == len(pieces(tokenizer)) == 11 and system.source(sample)[1] == 2
 
 
 def test_the_generator_step_moves_the_generator_alone(system, given):
@@ -180,8 +170,8 @@ def test_the_generator_step_moves_the_generator_alone(system, given):
 
 def test_a_certain_generator_is_the_plain_prompt(system):
     samples = [(user, 3) for user in range(4)]
-    write_users(system, samples)
-    made = batch(system, samples, [0] * 4)
+    system.write_users(samples)
+    made = system.batch(samples, [0] * 4)
     system.recommender.eval()
 
     class Certain(torch.nn.Module):
@@ -189,8 +179,8 @@ def test_a_certain_generator_is_the_plain_prompt(system):
             labels = labels.masked_fill(labels < 0, END)
             return type("Out", (), {"logits": torch.nn.functional.one_hot(labels, len(system.tokenizer)) * 1e4})
 
-    system.generator, truth = Certain(), recommender_loss(system, made)
-    torch.testing.assert_close(generator_loss(system, made), truth, atol=1e-5, rtol=1e-5)
+    system.generator, truth = Certain(), system.recommender_loss(made)
+    torch.testing.assert_close(system.generator_loss(made), truth, atol=1e-5, rtol=1e-5)
 
 
 def test_training_lowers_the_loss(system):

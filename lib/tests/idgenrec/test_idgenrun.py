@@ -98,16 +98,13 @@ def test_cases_are_each_users_last(given):
     assert some.tolist() == rivals.last_cases(given.test, 7, 0).tolist()
 
 
-@pytest.mark.parametrize("preset", ["default", "smoke", "beauty", "amazon-beauty-5core"])
-def test_presets_name_settings_that_there_are(preset):
-    values = presets.values_of(preset, "07-efficiency")["idgenrec"]
-    jobs = rivals.variants(values, [0, 1], preset)
+def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
+    jobs = rivals.variants(presets.values_of("beauty", "07-efficiency")["idgenrec"], [0, 1], "beauty")
     assert [run.user_ids for run in jobs.values()] == ["prefix"] * 2 + ["none"] * 2 + ["leaking"] * 2
     assert all(run.seed == seed for (_, seed), run in jobs.items()) and len({name for name, _ in jobs}) == 3
     run = jobs["IDGenRec", 0]
-    if preset == "beauty":
-        assert (run.recommender, run.rounds, run.recommender_epochs, run.samples) == ("google-t5/t5-small", 3, 10, 0)
-        assert (run.generator_lr, run.history, run.generator_epochs) == (1e-8, 20, 1)
+    assert (run.recommender, run.rounds, run.recommender_epochs, run.samples) == ("google-t5/t5-small", 3, 10, 0)
+    assert (run.generator_lr, run.history, run.generator_epochs) == (1e-8, 20, 1)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from seqdistill.training.ablation import (
     varied,
 )
 from seqdistill.training.sweep import Job
-from seqdistill.training.train import run_key
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 
@@ -63,15 +62,6 @@ def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):
     taught = taught_with(data, space, np.array([2, 0])).teacher
     assert taught[2].tolist() == [-1, 0] and taught[0].tolist() == [1, 0]
     assert taught[1].isnan().all() and len(taught) == len(data.teacher)
-
-
-def test_other_teachers_and_starts_are_other_runs(data):
-    run = TrainConfig(distillation=Distillation())
-    keys = [run_key(run, it) for it in (data, replace(data, teacher=data.teacher * 2))]
-    start = torch.zeros(data.items, SMALL.model.dim)
-    keys += [run_key(SMALL, it) for it in (data, replace(data, start=start))]
-    keys.append(run_key(SMALL, replace(data, start=start + 1)))
-    assert len(set(keys)) == 5
 
 
 def test_varied_tells_a_run_from_its_teacher(data):

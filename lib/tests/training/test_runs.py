@@ -1,3 +1,4 @@
+import json
 import os
 import signal
 import time
@@ -6,6 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig, settings, to_dict
 from seqdistill.io import UserError, save_table
@@ -15,26 +17,34 @@ from seqdistill.training.train import load_model, load_training_data, probe, run
 from test_train import SMALL, outcome
 
 
-@pytest.mark.parametrize(("after", "causal"), [(1, True), (3, False)])
-def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path, monkeypatch, after, causal):
-    shape = replace(SMALL.model, causal=causal)
-    taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=Distillation(phase1_fraction=0.5))
-    whole = outcome(taught, data, tmp_path / "whole")
+def same(one, other):
+    return all(torch.equal(one[0][name], other[0][name]) for name in one[0]) and one[1].equals(other[1])
+
+
+def interrupt(config, data, runs, epochs):
+    """Train so many epochs of a run; return its checkpoint."""
     keep, calls = checkpoint.save, []
 
     def killed(*arguments):
         keep(*arguments)
         calls.append(1)
-        if len(calls) == after:
+        if len(calls) == epochs:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint, "save", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(taught, data, tmp_path / "broken")
-    monkeypatch.setattr(checkpoint, "save", keep)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint, "save", killed)
+        train(config, data, runs)
+    return runs / run_key(config, data) / "checkpoint" / checkpoint.FILE
+
+
+@pytest.mark.parametrize(("after", "causal"), [(1, True), (3, False)])
+def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path, after, causal):
+    shape = replace(SMALL.model, causal=causal)
+    taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=Distillation(phase1_fraction=0.5))
+    whole = outcome(taught, data, tmp_path / "whole")
+    interrupt(taught, data, tmp_path / "broken", after)
     resumed = outcome(taught, data, tmp_path / "broken")
-    assert all(torch.equal(whole[0][name], resumed[0][name]) for name in whole[0])
-    assert whole[1].equals(resumed[1]) and whole[2] == resumed[2]
+    assert same(whole, resumed) and whole[2] == resumed[2]
 
 
 DEFAULTS = (
@@ -62,23 +72,9 @@ def test_a_run_is_named_by_what_differs_from_the_defaults():
     assert settings(TrainConfig()) == {}
 
 
-def same(one, other):
-    return all(torch.equal(one[0][name], other[0][name]) for name in one[0]) and one[1].equals(other[1])
-
-
 @pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
 def test_a_damaged_checkpoint_is_not_used(data, tmp_path, monkeypatch, damage, capsys):
-    save = checkpoint.save
-
-    def killed(*arguments):
-        save(*arguments)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint, "save", killed)
-    with pytest.raises(KeyboardInterrupt):
-        train(SMALL, data, tmp_path / "broken")
-    monkeypatch.setattr(checkpoint, "save", save)
-    path = tmp_path / "broken" / run_key(SMALL, data) / "checkpoint" / "checkpoint.safetensors"
+    path = interrupt(SMALL, data, tmp_path / "broken", 1)
     path.write_bytes({"cut": path.read_bytes()[:-9], "garbage": b"{" * 99, "empty": b""}[damage])
     monkeypatch.setenv("SEQDISTILL_HEADLESS", "1")
     assert same(outcome(SMALL, data, tmp_path / "broken"), outcome(SMALL, data, tmp_path / "whole"))
@@ -97,7 +93,8 @@ def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(data, tmp
     os.kill(child.pid, signal.SIGKILL)
     child.join()
     assert path.exists() and not (path.parents[1] / "metrics.json").exists()
-    done = len(checkpoint.load(path.parent)[0])
+    with safe_open(path, "pt") as file:
+        done = len(json.loads(file.metadata()["progress"])["history"])
     epoch, trained = engine.epoch, []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "epoch", lambda *parts: trained.append(1) or epoch(*parts))
@@ -112,14 +109,8 @@ def test_two_processes_train_a_run_once(data, tmp_path):
     for run in runs:
         run.join()
     assert [run.exitcode for run in runs] == [0, 0]
-    home = tmp_path / run_key(SMALL, data)
-    assert sorted(path.name for path in home.iterdir() if path.name != "lock") == [
-        "config.json",
-        "cost.json",
-        "metrics.json",
-        "model.safetensors",
-        "ranks.parquet",
-    ]
+    names = {path.name for path in (tmp_path / run_key(SMALL, data)).iterdir()} - {"lock"}
+    assert names == {"config.json", "cost.json", "metrics.json", "model.safetensors", "ranks.parquet"}
 
 
 def test_the_saved_student_ranks_as_its_run_did(data, tmp_path):
@@ -147,15 +138,11 @@ def test_a_finished_run_is_not_trained_again(data, tmp_path, monkeypatch):
 
 def test_keys_tell_runs_apart(data):
     other = replace(data, teacher=data.teacher + 1)
+    begun = [replace(data, start=torch.full((data.items, 16), value)) for value in (0.0, 1.0)]
     taught = replace(SMALL, distillation=Distillation())
     assert run_key(SMALL, data) == run_key(SMALL, other)
-    keys = [
-        run_key(SMALL, data),
-        run_key(replace(SMALL, seed=1), data),
-        run_key(taught, data),
-        run_key(taught, other),
-    ]
-    assert len(set(keys)) == 4
+    keys = [run_key(run, data) for run in (SMALL, replace(SMALL, seed=1), taught)] + [run_key(taught, other)]
+    assert len({*keys, *(run_key(SMALL, start) for start in begun)}) == 6
 
 
 def test_keys_follow_the_content(data, events):

@@ -126,11 +126,8 @@ def ray_nodes(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
     try:
-        yield (
-            "ray",
-            lambda: raylet.children(recursive=True),
-            lambda _: cluster.remove_node(second, allow_graceful=False),
-        )
+        leave = lambda _: cluster.remove_node(second, allow_graceful=False)  # noqa: E731
+        yield "ray", lambda: raylet.children(recursive=True), leave
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -142,11 +139,8 @@ def dask_workers(monkeypatch):
 
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
         nannies = list(cluster.workers.values())
-        yield (
-            cluster.scheduler_address,
-            lambda: [psutil.Process(it.pid) for it in nannies],
-            lambda worker: worker.kill(),
-        )
+        workers = lambda: [psutil.Process(nanny.pid) for nanny in nannies]  # noqa: E731
+        yield cluster.scheduler_address, workers, lambda worker: worker.kill()
 
 
 def resumable(process):
@@ -182,9 +176,7 @@ def test_a_lost_worker_loses_no_run(data, tmp_path, monkeypatch, told, workers):
 
 
 def test_runs_that_never_end_are_named(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        "seqdistill.training.sweep.train", lambda *_: None
-    )  # as on nodes that write to a folder of their own
+    monkeypatch.setattr("seqdistill.training.sweep.train", lambda *_: None)  # as on nodes with folders of their own
     with pytest.raises(UserError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) not finished after 4 tries"):
         sweep(plan({"plain": SMALL}, [0, 1], data), tmp_path, workers=1)
 
@@ -200,9 +192,8 @@ def test_dask_workers_of_several_threads_are_refused():
 @pytest.mark.parametrize(("cluster", "module"), [("ray", "ray"), ("tcp://localhost:8786", "distributed")])
 def test_a_cluster_that_is_not_installed_names_its_command(data, tmp_path, monkeypatch, cluster, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(
-        UserError, match=rf'{module} is not installed; `pip install "./lib\[{kind_of(cluster)}\]"` installs it'
-    ):
+    message = rf'{module} is not installed; `pip install "./lib\[{kind_of(cluster)}\]"` installs it'
+    with pytest.raises(UserError, match=message):
         sweep(plan({"plain": SMALL}, [0], data), tmp_path, cluster)
 
 
