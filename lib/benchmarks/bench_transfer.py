@@ -72,9 +72,9 @@ def main() -> None:
     seeds = chapter["seeds"]
     setup = setups(HOME, data, "SASRec", seeds, "loky", {})[0]
     alone, taught = setup.alone, replace(setup.alone, distillation=setup.taught)
-    vectors = {arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in chapter["arms"]}
+    vectors = {source: load_teacher(artifacts / f"teacher-{source}.safetensors", key) for source in chapter["sources"]}
     jobs = {"plain": Job(alone, data), "profile": Job(taught, data)}
-    jobs |= {arm: Job(taught, replace(data, teacher=teacher)) for arm, teacher in vectors.items()}
+    jobs |= {source: Job(taught, replace(data, teacher=teacher)) for source, teacher in vectors.items()}
     untaught = dict.fromkeys(["profile", *vectors], "plain")
     teacher = best(searched(jobs, untaught, seeds))
     whole = f"{teacher}, to the end"

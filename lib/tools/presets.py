@@ -106,8 +106,8 @@ def check_preset(preset: str) -> None:
     sampling_of(profiles["style"])
     require('"reducer"', texts["reducer"], REDUCERS)
     require('"teacher"', texts["teacher"], TEACHERS)
-    for arm in [*texts["everyone"], *run["arms"]]:
-        require("a teacher without an LLM", arm, NO_LLM)
+    for source in [*texts["everyone"], *run["sources"]]:
+        require("a teacher without an LLM", source, NO_LLM)
     trained, seeds = [name for name in ("SASRec", "BERT4Rec") if run[name.lower()]], run["seeds"]
     for form in run["forms"]:
         require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in trained for form in FORMS)])

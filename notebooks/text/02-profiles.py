@@ -126,22 +126,22 @@ Markdown(f"> {report.escaped(texts['text'].iloc[0])}")
 vocabulary = sorted({name for history in read.values() for names in history["categories"] for name in names})
 checked = audit.audit(texts, read, vocabulary)
 totals = checked.drop(columns=["user", "words"]).sum()
-found = audit.summary(checked)
+shares = audit.summary(checked)
 
 # %%
 genres, trends, titles = (int(totals[name]) for name in ("categories_named", "trends_claimed", "titles_named"))
 lines = {
     "named genres among the user's most frequent or best rated": (totals["categories_liked"] / max(genres, 1), genres),
-    "named genres that the history holds": (1 - found["unseen_category_share"], genres),
-    "named genres that a fact supports": (1 - found["unsupported_share"], genres),
-    "named genres presented as the contrary of a fact": (found["inverted_category_share"], genres),
-    "trends the right way round": (1 - found["wrong_trend_share"], trends),
-    "named titles really rated": (1 - found["unseen_title_share"], titles),
-    "named titles presented as the contrary": (found["inverted_title_share"], titles),
-    "answers cut off": (found["cut_share"], len(texts)),
+    "named genres that the history holds": (1 - shares["unseen_category_share"], genres),
+    "named genres that a fact supports": (1 - shares["unsupported_share"], genres),
+    "named genres presented as the contrary of a fact": (shares["inverted_category_share"], genres),
+    "trends the right way round": (1 - shares["wrong_trend_share"], trends),
+    "named titles really rated": (1 - shares["unseen_title_share"], titles),
+    "named titles presented as the contrary": (shares["inverted_title_share"], titles),
+    "answers cut off": (shares["cut_share"], len(texts)),
 }
-told = {name: f"**{share:.2%}** of {of:,}" if of else "none claimed" for name, (share, of) in lines.items()}
-Markdown("\n".join(f"* {name}: {words}" for name, words in told.items()))
+claims = {name: f"**{share:.2%}** of {of:,}" if of else "none claimed" for name, (share, of) in lines.items()}
+Markdown("\n".join(f"* {name}: {words}" for name, words in claims.items()))
 
 # %% [markdown]
 # The same per user. A user in the left bars has a profile that is wrong about genres, trends or titles; it is kept,

@@ -15,7 +15,7 @@ components = 64
 neighbors = 15
 metric = "cosine"
 seed = 0
-arms_encoder = "minilm"
+source_encoder = "minilm"
 latest = 20
 
 # %%
@@ -55,8 +55,8 @@ users = np.array(texts.index.unique())
 
 
 # %%
-def encode(given, name=encoder):
-    vectors, split = encoders.encode(given, name)
+def encode(lines, name=encoder):
+    vectors, split = encoders.encode(lines, name)
     print(f"{name}: {vectors.shape[0]} texts, {vectors.shape[1]} dimensions, {split:.1%} of them split")
     return vectors
 
@@ -177,14 +177,20 @@ Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after reduction **{aft
 # nothing about one of them.
 
 # %%
-catalogue = encode(teachers.item_texts(items), arms_encoder)
+catalogue = encode(teachers.item_texts(items), source_encoder)
 genres = sorted(
     {name for user in users for history in [read[user]] for names in history["categories"] for name in names}
 )
-genre_vectors = encode(genres or ["none"], arms_encoder)
+genre_vectors = encode(genres or ["none"], source_encoder)
+
+
+def encode_source(lines):
+    return encode(lines, source_encoder)
+
+
 rivals = {
-    arm: teachers.source_vectors(arm, texts, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed)
-    for arm in teachers.TEACHERS
+    source: teachers.source_vectors(source, texts, read, catalogue, encode_source, latest, seed)
+    for source in teachers.TEACHERS
 }
 
 # %%
@@ -196,14 +202,14 @@ relevant = np.array([[name in str(value).split("|") for name in genres or ["none
 
 # %%
 seen = [read[user]["item"].to_numpy() for user in users[rows]]
-some = {arm: found[rows] for arm, found in rivals.items()}
-columns = ["arm", "category_auc", "item_percentile", "recall@10", "ndcg@10", "delta", "ci_low", "ci_high", "p_holm"]
+some = {source: source_rows[rows] for source, source_rows in rivals.items()}
+columns = ["source", "category_auc", "item_percentile", "recall@10", "ndcg@10", "delta", "ci_low", "ci_high", "p_holm"]
 carried = pd.DataFrame(columns=columns)
 if len(rows):
     carried = compare_sources(some, catalogue, genre_vectors, relevant, targets, seen)
 else:
     print("Under this protocol the users with a validation item have no profile, so that this test cannot be made.")
-save_csv(carried, home / "tables" / "arms.csv")
+save_csv(carried, home / "tables" / "zero-shot.csv")
 report.format_table(carried, [*columns[:6], "p_holm"])
 
 # %% [markdown]
@@ -214,27 +220,28 @@ report.format_table(carried, [*columns[:6], "p_holm"])
 bars = carried.dropna(subset="delta").reset_index(drop=True)
 if len(bars):
     best = bars.loc[bars["delta"].idxmax()]
-    text = "Most is said by {arm}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile.".format(**best)
+    text = "Most is said by {source}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile."
+    text = text.format(**best)
     xlabel = "percentile of the item, gain over a random profile"
-    figure = forest(bars, "What the vectors say about the next choice", "arm", "delta", xlabel)
-    report.show_figure(figure, bars, home / "figures" / "arms.png", text)
+    figure = forest(bars, "What the vectors say about the next choice", "source", "delta", xlabel)
+    report.show_figure(figure, bars, home / "figures" / "zero-shot.png", text)
 
 # %% [markdown]
 # Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the
 # interval is not.)
 
 # %%
-report.format_table(bars, ["arm", "delta", "ci_low", "ci_high", "p_holm"])
+report.format_table(bars, ["source", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
 # And does a profile carry more than what it was written from? Each rival against the user's own profile:
 
 # %%
-told = {arm: some[arm] for arm in ("profile", "facts", "raw-history", "item-text")}
+readable = {source: some[source] for source in ("profile", "facts", "raw-history", "item-text")}
 rivalry = pd.DataFrame(columns=columns)
 if len(rows):
-    rivalry = compare_sources(told, catalogue, genre_vectors, relevant, targets, seen, against="profile")
-report.format_table(rivalry.dropna(subset="delta"), ["arm", "delta", "ci_low", "ci_high", "p_holm"])
+    rivalry = compare_sources(readable, catalogue, genre_vectors, relevant, targets, seen, against="profile")
+report.format_table(rivalry.dropna(subset="delta"), ["source", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
 # A difference counts where the interval leaves zero out and the corrected *p* is below .05. An interval above zero
@@ -248,18 +255,16 @@ report.format_table(rivalry.dropna(subset="delta"), ["arm", "delta", "ci_low", "
 
 # %%
 total = events["user"].max() + 1
-made = {"events": key, "profiles": content_digest(profiles), "reducer": digest(settings)}
-for arm, found in rivals.items():
-    owners = np.array(list(read)) if arm in everyone else users
-    if len(owners) > len(found):
+made_from = {"events": key, "profiles": content_digest(profiles), "reducer": digest(settings)}
+for source, source_rows in rivals.items():
+    owners = np.array(list(read)) if source in everyone else users
+    if len(owners) > len(source_rows):
         texts_of = pd.Series("", index=owners)
-        found = teachers.source_vectors(
-            arm, texts_of, read, catalogue, lambda given: encode(given, arms_encoder), latest, seed
-        )
-    space, _ = reducers.fit(found, reducer, components, neighbors, seed, metric)
+        source_rows = teachers.source_vectors(source, texts_of, read, catalogue, encode_source, latest, seed)
+    space, _ = reducers.fit(source_rows, reducer, components, neighbors, seed, metric)
     made_teacher = reducers.teacher_rows(space, owners, total)
-    about = {**made, "arm": arm, "encoder": arms_encoder}
-    reducers.save_teacher(artifacts / f"teacher-{arm}.safetensors", made_teacher, about)
+    about = {**made_from, "source": source, "encoder": source_encoder}
+    reducers.save_teacher(artifacts / f"teacher-{source}.safetensors", made_teacher, about)
 
 # %% [markdown]
 # ## Hand over
@@ -268,14 +273,14 @@ for arm, found in rivals.items():
 # loss. Of several profiles of a user (strategy `several`) the mean is handed over.
 
 # %%
-about = {**made, "arm": teacher, "encoder": encoder}
+about = {**made_from, "source": teacher, "encoder": encoder}
 handed, owners = reduced, users
 if teacher == "profile" and texts.index.has_duplicates:
     handed, owners = transform(encode(texts.tolist())), texts.index
 reducers.save_teacher(artifacts / "teacher.safetensors", reducers.teacher_rows(handed, owners, total), about)
 numbers = {f"{row['space']} {name}": row[name] for row in kept.to_dict("records") for name in list(kept.columns)[1:3]}
 ranked = carried.dropna(subset="item_percentile")
-numbers |= {f"{row['arm']} item_percentile": row["item_percentile"] for row in ranked.to_dict("records")}
+numbers |= {f"{row['source']} item_percentile": row["item_percentile"] for row in ranked.to_dict("records")}
 report.record_metrics(
     home, "03-embeddings", {**numbers, "same_genre": agree, "same_genre_umap": after, "same_genre_chance": chance}
 )

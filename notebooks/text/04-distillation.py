@@ -27,7 +27,7 @@ bert4rec = {
 bert4rec_teacher = {"alpha": 0.4, "phase1_fraction": 0.25}
 own = {"projection": "student"}
 forms = ["distilled", "distilled-student"]
-arms = []
+sources = []
 recent_days = 90.0
 cluster = "loky"
 
@@ -64,7 +64,7 @@ report.style()
 # them without the teacher.
 
 # %%
-problem = load_training_data(home / "artifacts")
+data = load_training_data(home / "artifacts")
 config = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
 config = {
     name: (parse_recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
@@ -93,25 +93,25 @@ for name, (run, taught) in config.items():
         controls[f"{name} {form}"] = f"{name} {control}"
 
 # %% [markdown]
-# `arms` names further teachers of chapter 3 that need no LLM, each in the form `distilled-student`, with a shuffled
+# `sources` names further teachers of chapter 3 that need no LLM, each in the form `distilled-student`, with a shuffled
 # control of its own.
 
 # %%
 key = table_key(home / "artifacts" / "events.parquet")
-for arm in arms:
-    given = replace(problem, teacher=load_teacher(home / "artifacts" / f"teacher-{arm}.safetensors", key))
+for source in sources:
+    source_data = replace(data, teacher=load_teacher(home / "artifacts" / f"teacher-{source}.safetensors", key))
     for name, (run, _) in config.items():
         other = replace(ours[name], shuffled=True)
-        variants[f"{name} {arm}"] = Job(replace(run, distillation=ours[name]), given)
-        variants[f"{name} {arm}-shuffled"] = Job(replace(run, distillation=other), given)
-        controls[f"{name} {arm}"] = f"{name} {arm}-shuffled"
+        variants[f"{name} {source}"] = Job(replace(run, distillation=ours[name]), source_data)
+        variants[f"{name} {source}-shuffled"] = Job(replace(run, distillation=other), source_data)
+        controls[f"{name} {source}"] = f"{name} {source}-shuffled"
 
 # %% [markdown]
 # Each is trained with several seeds. A finished run is never trained again; a killed one goes on from its last
 # epoch. `cluster` says where they run: on the cores of this machine, or on a Ray or Dask cluster.
 
 # %%
-jobs = plan(variants, seeds, problem)
+jobs = plan(variants, seeds, data)
 sweep(jobs, home / "runs", cluster)
 print(f"{len(jobs)} runs, one thread each")
 
@@ -122,10 +122,10 @@ print(f"{len(jobs)} runs, one thread each")
 # target; the curve alone would not show it, so the table after it gives the target's variance.
 
 # %%
-found = results(jobs, home / "runs")
+runs = results(jobs, home / "runs")
 curves = pd.DataFrame(
     {"model": variant.split()[0], "variant": variant.split()[1], "seed": seed, "epoch": epoch, **log}
-    for (variant, seed), run in found.items()
+    for (variant, seed), run in runs.items()
     for epoch, log in enumerate(run["history"], 1)
 )
 
@@ -155,7 +155,7 @@ inside = pd.DataFrame(
         "probe_r2": probe(load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data),
         "best_epoch": float(run["best_epoch"]),
     }
-    for (variant, seed), run in found.items()
+    for (variant, seed), run in runs.items()
 )
 inside = inside.groupby("variant", sort=False).mean().reset_index()
 report.format_table(save_csv(inside, home / "tables" / "inside.csv"))
@@ -186,12 +186,12 @@ train = events[events["split"] == "train"]
 dataset, protocol = load_table(home / "artifacts" / "users.parquet")[["dataset", "protocol"]].iloc[0]
 dated = load_table(home / "artifacts" / "users.parquet")["dated"].iloc[0]
 ranked = {
-    "baseline popularity": [rank(problem.test, baselines.popularity(train, problem.items))],
-    "baseline item-kNN": [rank(problem.test, baselines.item_knn(train, problem.items))],
+    "baseline popularity": [rank(data.test, baselines.popularity(train, data.items))],
+    "baseline item-kNN": [rank(data.test, baselines.item_knn(train, data.items))],
 }
 if dated:
-    recent = baselines.recent_popularity(train, problem.items, problem.test, recent_days)
-    ranked["baseline recent-popularity"] = [rank(problem.test, recent)]
+    recent = baselines.recent_popularity(train, data.items, data.test, recent_days)
+    ranked["baseline recent-popularity"] = [rank(data.test, recent)]
 ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
@@ -211,7 +211,7 @@ against |= dict.fromkeys(fixed, f"{strongest} plain")
 readings = [("all", "included"), ("all", "excluded"), ("last", "included"), ("last", "excluded")]
 
 # %%
-tables, single = {}, problem.test.position.max() == 0
+tables, single = {}, data.test.position.max() == 0
 for which, seen in readings:
     if single and which == "last":  # one target a user: the last is all, and the tests take minutes
         tables[which, seen] = tables["all", seen].assign(protocol=f"{protocol}/last")

@@ -18,7 +18,7 @@ shares = [0.1, 1.0]
 coverage = [0.2]
 components = [16]
 neighbors = 15
-arms_encoder = "minilm"
+source_encoder = "minilm"
 context = 2048
 cluster = "loky"
 retrain = False
@@ -55,15 +55,15 @@ report.style()
 # intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
 
 # %%
-problem = load_training_data(artifacts)
+data = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
-given, *_ = setups(home, problem, student, minor_seeds, cluster, label)
+setup, *_ = setups(home, data, student, minor_seeds, cluster, label)
 recorded = ROOT / "outputs" / preset if preset == "default" and not retrain else None
-given = replace(given, recorded=recorded)
+setup = replace(setup, recorded=recorded)
 columns = ["variant", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
 columns.append("control_verdict")
-print(given.label["model"])
+print(setup.label["model"])
 
 # %% [markdown]
 # ## 1. How much weight for the teacher?
@@ -72,7 +72,7 @@ print(given.label["model"])
 # the best of six settings on Beauty. The same grid here, for the paper's form of the method.
 
 # %%
-weights = ablate(given, "alpha-beta", grid(given.literal, alpha=alphas, beta=[False, True]))
+weights = ablate(setup, "alpha-beta", grid(setup.literal, alpha=alphas, beta=[False, True]))
 report.format_table(weights, columns)
 
 # %%
@@ -97,7 +97,7 @@ report.format_table(theirs, ["setting", "ndcg@10"])
 
 # %%
 ways = ["mean", "exponential", "attention", "last"]
-pooled = ablate(given, "aggregation", grid(given.taught, aggregation=ways))
+pooled = ablate(setup, "aggregation", grid(setup.taught, aggregation=ways))
 report.format_table(pooled, columns)
 
 # %%
@@ -109,8 +109,8 @@ report.show_figure(forest(pooled, "Aggregation of the states"), pooled, figures 
 # $k = K$ is the last block, `final_norm` the normalised states.
 
 # %%
-blocks = [*range(1, given.alone.model.blocks + 1), "final_norm"]
-deep = ablate(given, "block", grid(given.taught, block=blocks))
+blocks = [*range(1, setup.alone.model.blocks + 1), "final_norm"]
+deep = ablate(setup, "block", grid(setup.taught, block=blocks))
 report.format_table(deep, columns)
 
 # %%
@@ -124,10 +124,10 @@ report.show_figure(forest(deep, "Block whose states are compared"), deep, figure
 # of its block in section 3. Where `patience` ends phase 1 at the same epoch, two rows rank alike.
 
 # %%
-cells = grid(given.taught, phase1_fraction=shares) | {
-    "patience 2": replace(given.taught, phase1_fraction=0.8, patience=2)
+cells = grid(setup.taught, phase1_fraction=shares) | {
+    "patience 2": replace(setup.taught, phase1_fraction=0.8, patience=2)
 }
-timed = ablate(given, "schedule", cells)
+timed = ablate(setup, "schedule", cells)
 report.format_table(timed, columns)
 
 # %%
@@ -142,11 +142,11 @@ report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablatio
 
 # %%
 sides = grid(
-    replace(given.taught, probe=True),
+    replace(setup.taught, probe=True),
     loss=["mse", "rmse", "cosine", "infonce"],
     projection=["teacher", "teacher_frozen", "student"],
 )
-compared = ablate(given, "side-loss", sides)
+compared = ablate(setup, "side-loss", sides)
 report.format_table(compared, columns)
 
 # %%
@@ -160,8 +160,8 @@ report.show_figure(forest(compared, "Side of the projection and loss"), compared
 if recorded:
     inside = report.read_table("inside", recorded / "figures")
 else:
-    cells = {name: replace(given.alone, distillation=cell) for name, cell in sides.items()}
-    jobs = plan(cells, minor_seeds[:1], problem)
+    cells = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
+    jobs = plan(cells, minor_seeds[:1], data)
     inside = pd.DataFrame(
         {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
         for name, run in results(jobs, home / "runs").items()
@@ -186,7 +186,7 @@ report.show_figure(over_epochs(inside, titles, "loss", "projection"), inside, fi
 # %%
 both = report.read_table("main", home / "tables")
 both = both[both["protocol"].str.endswith("/all") & (both["seen"] == "included")]
-both = both[(both["model"] == given.label["model"]) & both["variant"].isin(["distilled", "distilled-student"])]
+both = both[(both["model"] == setup.label["model"]) & both["variant"].isin(["distilled", "distilled-student"])]
 report.format_table(both, columns)
 
 # %% [markdown]
@@ -196,8 +196,8 @@ report.format_table(both, columns)
 # last row has the same profiles from the other encoder of chapter 3.
 
 # %%
-vectors, made = reducers.load_reducer(artifacts / "reducer.safetensors")
-own = problem.teacher
+vectors, reducer_settings = reducers.load_reducer(artifacts / "reducer.safetensors")
+own = data.teacher
 owners = np.flatnonzero(~own.isnan().any(1).numpy())
 width = own.shape[1]
 
@@ -206,24 +206,24 @@ width = own.shape[1]
 # for the last one.
 
 # %%
-student_side = replace(given.alone, distillation=given.taught)
+student_side = replace(setup.alone, distillation=setup.taught)
 choices = {f"pca to {width}": ("pca", width), "none": ("none", width)}
 choices |= {f"umap to {size}": ("umap", size) for size in components}
-spaces = {f"{made['kind']} to {width}": Job(student_side, problem)}
+spaces = {f"{reducer_settings['kind']} to {width}": Job(student_side, data)}
 for name, (kind, size) in choices.items():
     if name not in spaces:
         space, _ = reducers.fit(vectors, kind, size, neighbors, 0)
-        spaces[name] = Job(student_side, taught_with(problem, space, owners))
+        spaces[name] = Job(student_side, taught_with(data, space, owners))
 
 # %%
 key = table_key(artifacts / "events.parquet")
 texts = load_table(artifacts / "profiles.parquet", key).groupby("user")["text"].agg("\n".join)
-other, _ = encoders.encode(texts.tolist(), arms_encoder)
+other, _ = encoders.encode(texts.tolist(), source_encoder)
 space, _ = reducers.fit(other, "pca", width)
-spaces[f"{arms_encoder}, pca to {width}"] = Job(student_side, taught_with(problem, space, texts.index.to_numpy()))
+spaces[f"{source_encoder}, pca to {width}"] = Job(student_side, taught_with(data, space, texts.index.to_numpy()))
 
 # %%
-small = ablate(given, "reducer", spaces)
+small = ablate(setup, "reducer", spaces)
 report.format_table(small, columns)
 
 # %%
@@ -240,33 +240,34 @@ report.show_figure(forest(small, "Reduction of the teacher"), small, figures / "
 # strategy `plain`, as far as there are such profiles.
 
 # %% tags=["nbval-ignore-output"]
-told = {}
+profile_texts = {}
 for path in [] if recorded else sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
     try:
         fit = profiles.fitting(path, artifacts, context, load_json(artifacts / "llm.json")["llm"])
-        told[path.stem] = fit[fit["user"].isin(owners)]
+        profile_texts[path.stem] = fit[fit["user"].isin(owners)]
     except UserError as error:
         print(f"{path.stem} is left out: {error}")
-for name, texts in list(told.items()):
+for name, texts in list(profile_texts.items()):
     model, style, strategy = profiles.named(name)
     whole, part = (f"{model}-grounded", style) if strategy == "plain" else (f"{model}-{style}", strategy)
-    if whole in told and texts["user"].nunique() < told[whole]["user"].nunique():
-        told[f"{whole}, users of {part}"] = told[whole][told[whole]["user"].isin(texts["user"])]
-print(", ".join(f"{name}: {texts['user'].nunique()} users whose answers fit" for name, texts in told.items()))
+    everybody = profile_texts.get(whole, texts)
+    if texts["user"].nunique() < everybody["user"].nunique():
+        profile_texts[f"{whole}, users of {part}"] = everybody[everybody["user"].isin(texts["user"])]
+print(", ".join(f"{name}: {texts['user'].nunique()} users whose answers fit" for name, texts in profile_texts.items()))
 
 # %% tags=["nbval-ignore-output"]
 written = {}
-for name, texts in told.items():
+for name, texts in profile_texts.items():
     if (users := texts["user"].nunique()) <= width:
         print(f"{name}: {users} users are too few for a teacher of {width} components.")
     else:
-        found, _ = encoders.encode(texts["text"].tolist(), arms_encoder)
-        means = pd.DataFrame(found).groupby(texts["user"].to_numpy(int)).mean()  # of the parts of a user
+        encoded, _ = encoders.encode(texts["text"].tolist(), source_encoder)
+        means = pd.DataFrame(encoded).groupby(texts["user"].to_numpy(int)).mean()  # of the parts of a user
         space, _ = reducers.fit(means.to_numpy(), "pca", width)
-        written[name] = Job(student_side, taught_with(problem, space, means.index.to_numpy()))
+        written[name] = Job(student_side, taught_with(data, space, means.index.to_numpy()))
 
 # %%
-worded = ablate(given, "profiles", written)
+worded = ablate(setup, "profiles", written)
 report.format_table(worded, columns)
 
 # %%
@@ -282,24 +283,23 @@ report.show_figure(forest(worded, "Model and style of the profiles"), worded, fi
 
 # %%
 items = load_table(artifacts / "items.parquet", key)
-rivals = {
-    arm: load_teacher(artifacts / f"teacher-{arm}.safetensors", key) for arm in ("facts", "raw-history", "item-text")
-}
-taught = {"profile": problem.teacher, "noise": noise_like(own, 0), **rivals}
-controls = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in taught.items()}
+sources = ("facts", "raw-history", "item-text")
+rivals = {source: load_teacher(artifacts / f"teacher-{source}.safetensors", key) for source in sources}
+taught = {"profile": data.teacher, "noise": noise_like(own, 0), **rivals}
+controls = {name: Job(student_side, replace(data, teacher=teacher)) for name, teacher in taught.items()}
 
 # %%
-texts, _ = encoders.encode(teachers.item_texts(items), arms_encoder)
-dim = given.alone.model.dim
+texts, _ = encoders.encode(teachers.item_texts(items), source_encoder)
+dim = setup.alone.model.dim
 start = torch.zeros(len(items), dim)
 narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
 start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
-controls["text start"] = Job(given.alone, replace(problem, start=start))
-heard = round(given.alone.epochs * given.taught.phase1_fraction)
-controls["plain, longer"] = replace(given.alone, epochs=given.alone.epochs + heard)
+controls["text start"] = Job(setup.alone, replace(data, start=start))
+phase1_epochs = round(setup.alone.epochs * setup.taught.phase1_fraction)
+controls["plain, longer"] = replace(setup.alone, epochs=setup.alone.epochs + phase1_epochs)
 
 # %%
-known = ablate(replace(given, seeds=seeds), "controls", controls, own=list(rivals))
+known = ablate(replace(setup, seeds=seeds), "controls", controls, own=list(rivals))
 report.format_table(known, columns)
 
 # %%
@@ -324,8 +324,8 @@ report.format_table(table, ["variant", "seeds", "ndcg@10", "baseline", "delta_nd
 
 # %%
 cells = {f"{share:.0%} of the users": only_some(own, share, 0) for share in coverage}
-cells = {name: Job(student_side, replace(problem, teacher=teacher)) for name, teacher in cells.items()}
-covered = ablate(given, "coverage", cells | {"all users": student_side})
+cells = {name: Job(student_side, replace(data, teacher=teacher)) for name, teacher in cells.items()}
+covered = ablate(setup, "coverage", cells | {"all users": student_side})
 report.format_table(covered, columns)
 
 # %%
@@ -340,7 +340,7 @@ report.show_figure(forest(covered, "Share of users with a profile"), covered, fi
 # %%
 events = load_table(artifacts / "events.parquet")
 main_seeds = load_json(artifacts / "student.json")["seeds"]
-main = ranks(plan({"plain": given.alone, "taught": student_side}, main_seeds, problem), home / "runs")
+main = ranks(plan({"plain": setup.alone, "taught": student_side}, main_seeds, data), home / "runs")
 train = events[events["split"] == "train"]
 length = train.groupby("user").size()
 count = train.groupby("item").size().reindex(range(len(items) + 1), fill_value=0)
@@ -358,7 +358,7 @@ if category is not None:
     groups["category"] = lambda cases: cases["item"].map(usual).astype("category")
 
 # %%
-who = gains_by(main["taught"], main["plain"], groups).assign(model=given.label["model"])
+who = gains_by(main["taught"], main["plain"], groups).assign(model=setup.label["model"])
 save_csv(who, home / "tables" / "ablation-who.csv")
 report.format_table(who, ["variant", "cases", "users", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 

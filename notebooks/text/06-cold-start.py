@@ -106,8 +106,8 @@ whole = cold.encode_facts(careless, encoder)
 # %%
 ways = {"the full history": [careless] * len(draws), "what is left": written}
 leaks = {
-    way: sum(cold.titles_named(events, text, items, draw[1]) for text, draw in zip(told, draws, strict=True))
-    for way, told in ways.items()
+    way: sum(cold.titles_named(events, facts, items, draw[1]) for facts, draw in zip(texts_of, draws, strict=True))
+    for way, texts_of in ways.items()
 }
 Markdown(
     "Training events of removed items whose title the user's facts name: "
@@ -129,13 +129,13 @@ Markdown(
 # %%
 texts, _ = encoders.encode(teachers.item_texts(items), encoder)
 catalogue, squeeze = cold.item_vectors(texts, text_components)
-given = [replace(training_data(left, len(items)), texts=catalogue) for left, _, _ in draws]
+training = [replace(training_data(left, len(items)), texts=catalogue) for left, _, _ in draws]
 total = int(events["user"].max()) + 1
-own = [cold.taught_from(it, told, width, total) for it, told in zip(given, profiles, strict=True)]
-leaked = [cold.taught_from(it, whole, width, total) for it in given]
+own = [cold.taught_from(data, encoded, width, total) for data, encoded in zip(training, profiles, strict=True)]
+leaked = [cold.taught_from(data, whole, width, total) for data in training]
 
 # %%
-leading, *others = setups(home, given[0], lead, seeds, cluster, {})
+leading, *others = setups(home, training[0], lead, seeds, cluster, {})
 variants, controls = cold.variants(leading, budget, ours=True)
 for other in others:
     more, checks = cold.variants(other, budget, ours=False)
@@ -159,12 +159,12 @@ print(f"{len(everything)} runs, one thread each")
 # left, and *text-kNN*: the cosine between an item's text and the mean text of the history, without any training.
 
 # %%
-found = {f"baseline {name}": [] for name in ("popularity", "item-kNN", "text-kNN")} | ranks(jobs, runs)
-for it, (left, _, _) in zip(given, draws, strict=True):
+ranked = {f"baseline {name}": [] for name in ("popularity", "item-kNN", "text-kNN")} | ranks(jobs, runs)
+for data, (left, _, _) in zip(training, draws, strict=True):
     train = left[left["split"] == "train"]
-    found["baseline popularity"].append(rank(it.test, baselines.popularity(train, it.items)))
-    found["baseline item-kNN"].append(rank(it.test, baselines.item_knn(train, it.items)))
-    found["baseline text-kNN"].append(rank(it.test, baselines.text_knn(texts)))
+    ranked["baseline popularity"].append(rank(data.test, baselines.popularity(train, data.items)))
+    ranked["baseline item-kNN"].append(rank(data.test, baselines.item_knn(train, data.items)))
+    ranked["baseline text-kNN"].append(rank(data.test, baselines.text_knn(texts)))
 
 # %% [markdown]
 # The groups: targets that were *removed*, *reduced*, either (*affected*), and the rest. Each seed has cold items of its
@@ -173,10 +173,10 @@ for it, (left, _, _) in zip(given, draws, strict=True):
 # those of all seeds together, ± is the spread of the seeds' means. Each table is corrected for its own tests.
 
 # %%
-base = [name for name in found if name.startswith("baseline")]
+base = [name for name in ranked if name.startswith("baseline")]
 plain = {name: f"{name.split()[0]} plain" for name in variants if not name.endswith("plain")}
 plain |= dict.fromkeys(base, f"{lead} plain")
-compared = {name: found[name] for name in [*base, *variants]}
+compared = {name: ranked[name] for name in [*base, *variants]}
 main = cold_tables.compare_groups(compared, draws, plain, "included", controls)
 columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm"]
 columns += ["verdict", "control_verdict"]
@@ -231,7 +231,7 @@ report.format_table(taught, ["group", "variant", "control_delta_ndcg@10", "contr
 # careless protocol would have reported.
 
 # %%
-pair = {name: found[name] for name in (f"{lead} distilled-student", f"{lead} leaked")}
+pair = {name: ranked[name] for name in (f"{lead} distilled-student", f"{lead} leaked")}
 leak = cold_tables.compare_groups(pair, draws, {f"{lead} leaked": f"{lead} distilled-student"})
 save_csv(leak, home / "tables" / "cold-leak.csv")
 report.format_table(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
@@ -245,8 +245,8 @@ report.format_table(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@1
 
 # %%
 names = [name for name in variants if name.split()[1] in ("plain", "distilled")]
-systems = {name: found[name] for name in [*names, "baseline text-kNN", f"{lead} item-side-text"]}
-marks = cold_tables.target_groups(found[f"{lead} plain"], draws)["removed"]
+systems = {name: ranked[name] for name in [*names, "baseline text-kNN", f"{lead} item-side-text"]}
+marks = cold_tables.target_groups(ranked[f"{lead} plain"], draws)["removed"]
 places = cold_tables.distribution(systems, marks, len(items))
 medians = places.groupby("variant", sort=False)["median"].first()
 text = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
@@ -265,8 +265,8 @@ report.show_figure(figure, places, figures / "cold-ranks.png", text)
 
 # %%
 parts = []
-for frame, problem, (left, _, _), mark in zip(found[f"{lead} plain"], given, draws, marks, strict=True):
-    last = problem.test.histories.items[problem.test.histories.ends - 1]
+for frame, data, (left, _, _), mark in zip(ranked[f"{lead} plain"], training, draws, marks, strict=True):
+    last = data.test.histories.items[data.test.histories.ends - 1]
     trained = counts(left, len(items))[last - 1] > 0
     parts.append(pd.DataFrame({"trained": trained, "upper": frame["rank_all"] <= len(items) / 2})[mark])
 shares = pd.concat(parts).groupby("trained")["upper"].mean().reindex([True, False])
@@ -293,7 +293,7 @@ Markdown(
 # Where weight and lift 0 are chosen for it, it *is* the plain student.
 
 # %%
-centred, vectors = teachers.centred(texts), [teachers.centred(told) for _, told in profiles]
+centred, vectors = teachers.centred(texts), [teachers.centred(encoded) for _, encoded in profiles]
 readers = [f"{lead} {name}" for name in ("item-side-text", "item-side-text-distilled", "plain")]
 mine = {name: [jobs[name, seed] for seed in seeds] for name in readers}
 grids = {
@@ -317,7 +317,7 @@ unchosen = next(name for name in readers[:2] if name != reader)
 scored, other, control = (f"{lead} {name}-scored" for name in ("item-side-text", "other-reader", "plain"))
 for name, label in ((reader, scored), (unchosen, other), (f"{lead} plain", control)):
     sizes_of = (picked[name]["weight"], picked[name]["lift"])
-    found[label] = text_score.rescored(mine[name], runs, draws, vectors, centred, *sizes_of)
+    ranked[label] = text_score.rescored(mine[name], runs, draws, vectors, centred, *sizes_of)
 Markdown(
     f"Chosen on validation, and called `item-side-text-scored` from here on: **{reader}** with weight "
     f"{picked[reader]['weight']:g} and lift {picked[reader]['lift']:g}; `other-reader-scored` is {unchosen}."
@@ -330,7 +330,7 @@ Markdown(
 # %%
 extra = [*readers[:2], scored, other, control]
 texted = cold_tables.compare_groups(
-    {name: found[name] for name in ["baseline popularity", "baseline text-kNN", f"{lead} plain", *extra]},
+    {name: ranked[name] for name in ["baseline popularity", "baseline text-kNN", f"{lead} plain", *extra]},
     draws,
     dict.fromkeys(["baseline popularity", "baseline text-kNN", *extra], f"{lead} plain"),
     "included",
@@ -360,7 +360,7 @@ report.show_figure(figure, drawn, figures / "cold-text.png", report.caption(draw
 
 # %% tags=["nbval-ignore-output"]
 taught, untaught = (scored, other) if reader == readers[1] else (other, scored)
-part = cold_tables.compare_groups({name: found[name] for name in (untaught, taught)}, draws, {taught: untaught})
+part = cold_tables.compare_groups({name: ranked[name] for name in (untaught, taught)}, draws, {taught: untaught})
 save_csv(part, home / "tables" / "cold-teacher.csv")
 report.format_table(
     part.dropna(subset="delta_ndcg@10"), ["variant", "group", "cases", "delta_ndcg@10", "p_holm", "verdict"]
@@ -373,7 +373,7 @@ report.format_table(
 
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
-over = cold_tables.compare_groups({name: found[name] for name in [scored, *rivals]}, draws, rivals)
+over = cold_tables.compare_groups({name: ranked[name] for name in [scored, *rivals]}, draws, rivals)
 under = over[(over["group"] == "removed") & (over["verdict"] == "significant loss")]["variant"].tolist()
 at, words, low, high = (
     texted.set_index(["group", "variant"])[name] for name in ("ndcg@10", "verdict", "ci_low", "ci_high")
@@ -402,9 +402,9 @@ Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in
 
 # %%
 names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side-text-scored"]
-several = {f"{lead} {name}": found[f"{lead} {name}"] for name in names}
+several = {f"{lead} {name}": ranked[f"{lead} {name}"] for name in names}
 versus = dict.fromkeys(list(several)[1:], f"{lead} plain")
-pairs = zip(draws, found[f"{lead} plain"], strict=True)
+pairs = zip(draws, ranked[f"{lead} plain"], strict=True)
 trained = [counts(left, len(items))[frame["item"].to_numpy() - 1] for (left, _, _), frame in pairs]
 by_count = cold_tables.within(several, cold_tables.bins(trained, [-1, 0, 2, 5, 9, 20]), versus)
 by_count = save_csv(by_count.rename(columns={"group": "events"}), home / "tables" / "cold-events.csv")
@@ -439,11 +439,11 @@ vector = torch.from_numpy(squeeze(encoders.encode([text], encoder)[0]) @ adapter
 model.item.weight.data = torch.cat([model.item.weight.data[:new], vector, model.item.weight.data[new:]])
 model.items, model.mask_id = new, new + 1
 lift = torch.eye(new)[new - 1] * picked[f"{lead} item-side-text"]["lift"]
-top = recommend(given[0].test.histories, lambda rows, ids: model_score(model)(rows, ids) + lift, 10)
+top = recommend(training[0].test.histories, lambda rows, ids: model_score(model)(rows, ids) + lift, 10)
 
 # %%
 hits = (top == new).any(1)
-people = len(np.unique(given[0].test.histories.users[hits]))
+people = len(np.unique(training[0].test.histories.users[hits]))
 Markdown(
     f"{report.escaped(text)}: the vector made now differs from that of training by at most "
     f"{float((vector[0] - before).abs().max()):.4f}; the item is among the ten best of {hits.sum():,} of {len(top):,} "

@@ -11,7 +11,7 @@ preset = "default"
 model = "SASRec"
 form = "distilled"
 seed = 0
-arms = []
+sources = []
 cases = 0
 draw = 0
 idgenrec_seeds = [0]
@@ -59,11 +59,11 @@ report.style()
 # target. `cases` above 0 draws so many users. Every system is compared on these cases alone.
 
 # %%
-problem, events = load_training_data(artifacts), table_key(artifacts / "events.parquet")
+data, events = load_training_data(artifacts), table_key(artifacts / "events.parquet")
 items, users = (load_table(artifacts / f"{name}.parquet", events) for name in ("items", "users"))
 texts = teachers.item_texts(items)
-chosen = rivals.last_cases(problem.test, cases, draw)
-print(f"{len(chosen):,} of {len(problem.test):,} cases, {len(items):,} items")
+chosen = rivals.last_cases(data.test, cases, draw)
+print(f"{len(chosen):,} of {len(data.test):,} cases, {len(items):,} items")
 
 # %% [markdown]
 # ## How it names and learns
@@ -84,9 +84,9 @@ print(f"{len(chosen):,} of {len(problem.test):,} cases, {len(items):,} items")
 
 # %%
 jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency")
-runs = idgenrun.sweep(jobs, problem, texts, chosen, home / "runs")
-found = runs["IDGenRec", idgenrec_seeds[0]]
-print(f"{len(runs)} runs, {found['parameters']:,} parameters each")
+runs = idgenrun.sweep(jobs, data, texts, chosen, home / "runs")
+main_run = runs["IDGenRec", idgenrec_seeds[0]]
+print(f"{len(runs)} runs, {main_run['parameters']:,} parameters each")
 
 # %% [markdown]
 # ## What items are called
@@ -94,8 +94,8 @@ print(f"{len(runs)} runs, {found['parameters']:,} parameters each")
 # The names after the last round, for the items chosen most often in training.
 
 # %% tags=["nbval-ignore-output"]
-names = load_json(found["folder"] / "ids.json")["ids"]
-often = pd.Series(problem.train.items).value_counts().sort_index().sort_values(ascending=False, kind="stable")
+names = load_json(main_run["folder"] / "ids.json")["ids"]
+often = pd.Series(data.train.items).value_counts().sort_index().sort_values(ascending=False, kind="stable")
 common = often.index[:10].to_numpy()
 pd.DataFrame({"text": [texts[item - 1] for item in common], "id": [names[item - 1] for item in common]})
 
@@ -140,7 +140,7 @@ report.format_table(spending, ["variant", *counts, "train_cpu_s_per_epoch", "inf
 
 # %%
 seeds = load_json(artifacts / "student.json")["seeds"]
-ranked = rivals.students(home, problem, seeds, arms, events)
+ranked = rivals.students(home, data, seeds, sources, events)
 ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] for name, frames in ranked.items()}
 for (name, _), run in runs.items():
     ranked.setdefault(name, []).append(load_table(run["folder"] / "ranks.parquet"))
@@ -257,7 +257,7 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 
 # %%
 rounds = report.read_table("serving", bench)
-here = (rounds["cases"] == len(problem.test)).all()
+here = (rounds["cases"] == len(data.test)).all()
 first = {name: run for (name, one), run in runs.items() if one == idgenrec_seeds[0] and here}
 decoded = report.read_table("rival", bench).set_index("system").drop(columns=["load", "date"]).to_dict("index")
 systems = efficiency.table(pairs, rounds, {name: rivals.cost(first[name]) | decoded[name] for name in first})
@@ -326,7 +326,7 @@ run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"
 # It must say what PyTorch says. On every test history:
 
 # %%
-worst, same = serving.agreement(net, run, problem.test.histories)
+worst, same = serving.agreement(net, run, data.test.histories)
 print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {same:.0%} of the cases")
 
 # %% [markdown]
@@ -335,7 +335,7 @@ print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {
 
 # %%
 shop = serving.served(run, net.max_history, items)
-history = shop.items.set_index("item").loc[problem.test.histories.row(0)]
+history = shop.items.set_index("item").loc[data.test.histories.row(0)]
 print(", ".join(history["title"].tail(5)))
 
 # %% tags=["nbval-ignore-output"]

@@ -87,8 +87,8 @@ left = {
     name: len(set(items) & set(explore.recommended(world, user, (first,))[name]))
     for name, items in explore.recommended(world, user).items()
 }
-told = ", ".join(f"{name} keeps **{count}** of {explore.K}" for name, count in left.items())
-Markdown(f"After {report.escaped(world.titles[first])}: {told}.")
+kept_items = ", ".join(f"{name} keeps **{count}** of {explore.K}" for name, count in left.items())
+Markdown(f"After {report.escaped(world.titles[first])}: {kept_items}.")
 
 # %% [markdown]
 # ## Pick a user

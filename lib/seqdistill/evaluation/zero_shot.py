@@ -65,6 +65,6 @@ def compare_sources(
     for source, values in users.items():
         both = ([table["item_percentile"]] for table in (values, users[against]))
         test = paired(*both) if source != against else {}
-        rows.append({"arm": source, "users": len(values), **values.mean().to_dict(), **test})
+        rows.append({"source": source, "users": len(values), **values.mean().to_dict(), **test})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"]))

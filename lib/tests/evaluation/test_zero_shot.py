@@ -51,7 +51,7 @@ def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(eve
     vectors = {name: source_vectors(name, texts, read, items, encode, 5, 0)[rows] for name in names}
     seen = [read[user]["item"].to_numpy() for user in users]
     categories, relevant = np.eye(2), np.tile([True, False], (len(users), 1))
-    table = compare_sources(vectors, items, categories, relevant, valid.to_numpy(), seen).set_index("arm")
+    table = compare_sources(vectors, items, categories, relevant, valid.to_numpy(), seen).set_index("source")
     assert table.loc["profile", "item_percentile"] == table.loc["item-text", "item_percentile"] > 0.9
     assert table.loc[["shuffled", "noise"], "item_percentile"].between(0.3, 0.7).all()
     shown = table.loc[["profile", "item-text", "noise"]]

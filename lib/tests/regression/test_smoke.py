@@ -81,7 +81,7 @@ def test_the_inside_of_the_students_is_close():
 
 
 def test_teachers_are_close():
-    fresh, stored = (table.set_index("arm")["item_percentile"] for table in both("arms.csv"))
+    fresh, stored = (table.set_index("source")["item_percentile"] for table in both("zero-shot.csv"))
     assert fresh.to_dict() == pytest.approx(stored.to_dict(), abs=0.03)
     assert abs(stored["raw-history"] - stored["profile"]) > 2 * 0.03, "a swap of the two would be seen"
     fresh, stored = numbers(FRESH), numbers(STORED)

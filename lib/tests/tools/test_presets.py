@@ -99,7 +99,7 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
         ("03-embeddings: {everyone: [profile]}", "a teacher without an LLM is 'profile'"),
-        ("04-distillation: {arms: [shuffled]}", "a teacher without an LLM is 'shuffled'"),
+        ("04-distillation: {sources: [shuffled]}", "a teacher without an LLM is 'shuffled'"),
         ("04-distillation: {sasrec: {}}", "\"student\" of 05 is 'SASRec'; choose one of BERT4Rec"),
         ("06-cold-start: {lead: GRU}", "\"lead\" of 06 is 'GRU'; choose one of SASRec, BERT4Rec"),
         ("04-distillation: {sasrec: {model: 3}}", 'SASRec: "model" = 3: input should be a dictionary'),

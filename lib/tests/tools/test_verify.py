@@ -62,7 +62,7 @@ def test_a_count_a_name_a_baseline_a_row_and_a_file_must_be_equal(fresh):
         table.loc[table["model"] == "baseline", "recall@10"] += 0.001
 
     edit(fresh, "main.csv", change)
-    edit(fresh, "arms.csv", lambda table: table.pop("arm"))
+    edit(fresh, "zero-shot.csv", lambda table: table.pop("source"))
     (fresh / "tables" / "data.csv").unlink()
     metrics = json.loads((fresh / "metrics.json").read_text())
     metrics["01-data"]["users"] += 1
@@ -70,7 +70,7 @@ def test_a_count_a_name_a_baseline_a_row_and_a_file_must_be_equal(fresh):
     text = "\n".join(verify.compare(STORED, fresh))
     for part in (
         "data.csv: not written",
-        "arms.csv: the columns",
+        "zero-shot.csv: the columns",
         "row 0, cases",
         "item-kMM",
         "recall@10",

@@ -112,7 +112,7 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
         pd.read_csv(ROOT / "outputs" / "bench" / f"{name}.csv") for name in ("transfer-search", "transfer")
     )
     taught, chapter = search.dropna(subset="untaught"), values_of("amazon-beauty-5core", "04-distillation")
-    assert {"plain", "profile", *chapter["arms"], "reads", *taught["untaught"]} <= set(search["variant"])
+    assert {"plain", "profile", *chapter["sources"], "reads", *taught["untaught"]} <= set(search["variant"])
     assert search["variant"].str.endswith(", to the end").any() and set(search["seeds"]) == {len(chapter["seeds"])}
     winner = taught.loc[taught["valid_ndcg@10"].idxmax()]
     untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
