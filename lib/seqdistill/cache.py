@@ -18,6 +18,11 @@ class Cache:
         with self.opened() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, value NOT NULL)")
+            columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
+            if columns != ["key", "value"]:
+                error = sqlite3.DatabaseError(f"columns {', '.join(columns)}")
+                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+                raise error
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:

@@ -3,8 +3,11 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,8 +18,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
+LINE_EVERY = 20  # seconds between two lines of progress
 DENIED = ("Read-only file system", "readonly database", "unable to open")  # of errors that carry no errno
 
 
@@ -43,6 +48,32 @@ def announce(line: str) -> None:
     """Report progress of long work on stderr where the run is headless; in JupyterLab tqdm shows it."""
     if os.environ.get("SEQDISTILL_HEADLESS"):
         print(line, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress of long work: yields what counts steps done; a line every `LINE_EVERY` s, even while none is."""
+    done, begun, ended = [0], time.monotonic(), threading.Event()
+
+    def report() -> None:
+        while not ended.wait(LINE_EVERY):
+            seconds = time.monotonic() - begun
+            rate, left = done[0] / seconds, (total - done[0]) * seconds / (done[0] or math.nan)
+            announce(f"{what}: {done[0]:,} of {total:,} in {seconds:.0f} s, {rate:.2g} a second, {left:.0f} s left")
+
+    thread = threading.Thread(target=report, daemon=True)
+    with tqdm(total=total, desc=what) as bar:
+
+        def count(steps: int) -> None:
+            done[0] += steps
+            bar.update(steps)
+
+        thread.start()
+        try:
+            yield count
+        finally:
+            ended.set()
+            thread.join()
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -1,7 +1,9 @@
 """Artifacts are written whole or not at all, and nothing damaged or stale is half used."""
 
 import json
+import re
 import subprocess
+import time
 from functools import partial
 
 import numpy as np
@@ -13,6 +15,21 @@ from seqdistill.cache import Cache
 from seqdistill.embeddings.reducers import load_reducer, save_reducer
 from seqdistill.io import UserError
 from seqdistill.training.train import load_teacher
+
+
+def test_progress_says_done_rate_and_time_left_even_before_anything_is_done(monkeypatch, capsys):
+    monkeypatch.setattr(io, "LINE_EVERY", 0.05)
+    monkeypatch.setenv("SEQDISTILL_HEADLESS", "1")
+    with io.progress("texts", 2000) as done:
+        time.sleep(0.12)
+        first = capsys.readouterr().err
+        done(500)
+        time.sleep(0.12)
+    said = capsys.readouterr().err
+    assert "texts: 0 of 2,000" in first and "texts: 500 of 2,000" in said
+    assert re.search(r"[\d.e+]+ a second, \d+ s left", said)
+    time.sleep(0.12)
+    assert "texts" not in capsys.readouterr().err, "the lines end with the work"
 
 
 def test_tables_come_back_with_their_key_and_stale_ones_are_named(tmp_path, events):

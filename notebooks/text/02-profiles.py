@@ -200,7 +200,7 @@ for path in sorted(own.parent.glob("*.parquet")):
     except UserError as error:
         print(f"left out: {error}")
         continue
-    shipped = store.latest(load_table(path), way[1])
+    shipped = store.latest(store.load_shipped(path), way[1])
     shipped = shipped.assign(user=shipped["user_id"].map(ids)).dropna(subset="user")
     others[llm if path == own else model, profiles.worded(*way)] = shipped[shipped["user"].isin(read)]
 others[llm, profiles.worded(style, strategy)] = texts

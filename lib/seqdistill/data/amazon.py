@@ -1,7 +1,9 @@
 """Amazon's public data whose files need a parser of their own: Beauty (2014, records) and M2 (2023, sessions)."""
 
 import ast
+import html
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,8 +21,21 @@ REVIEW = {
     "reviewerID": (str, "a text"), "asin": (str, "a text"),
     "overall": (int | float, "a number"), "unixReviewTime": (int, "a whole number"),
 }  # fmt: skip
+TAG = re.compile(
+    r" *(?:<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-z][a-z0-9]*(\s+[\w-]+\s*=[^<>]*)?\s*/?>) *", re.S | re.I
+)
+EMPTY = ("none", "nan", "null")
 TEXTS = ["title", "categories", "description", "brand", "price"]
 SESSION = r"\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]"  # as numpy prints it: spaces, and line breaks in long ones
+
+
+def plain_text(value: object) -> str:
+    """Text of a field as people read it: None is empty, entities are characters, tags are blanks."""
+    text = "" if value is None else " ".join(map(plain_text, value)) if isinstance(value, list) else str(value)
+    text, marked = html.unescape(text), None
+    while text != marked:  # some are escaped twice
+        text, marked = html.unescape(TAG.sub(" ", text)).strip(), text
+    return "" if text.lower() in EMPTY else text
 
 
 def records(path: Path, parse: Callable[[str], object]) -> Iterator[tuple[str, dict]]:
@@ -57,7 +72,7 @@ def read_meta(path: Path) -> pd.DataFrame:
         except TypeError:
             raise UserError(f'{where}, field "categories": {paths!r:.80}: lists of names are expected.') from None
         texts = record | {"categories": categories}
-        items[asin] = [str(texts.get(name, "")) for name in TEXTS]
+        items[asin] = [plain_text(texts.get(name)) for name in TEXTS]
     return pd.DataFrame.from_dict(items, "index", "str", TEXTS).rename_axis("item_id").reset_index().astype("str")
 
 
@@ -75,6 +90,8 @@ def read_products(path: Path) -> pd.DataFrame:
     table = read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, others=True, multiline=True).astype("str")
     names = table["locale"] + "/" + table["id"]
     stop_at(display_path(path), table["id"], names.duplicated(), "the id stands here twice")
+    for name in table.columns.difference(["id", "locale"]):
+        table[name] = table[name].map(plain_text)
     table.insert(0, "item_id", names)
     return table.drop(columns="id")
 

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 from sklearn.preprocessing import normalize
-from tqdm import tqdm
 
 from seqdistill.cache import Cache
-from seqdistill.io import UserError, announce, data_dir, digest, require
+from seqdistill.io import UserError, data_dir, digest, progress, require
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
 CHUNK = 32  # texts encoded between two writes to the cache
@@ -66,26 +65,35 @@ def open_encoder(name: str) -> TextEncoder:
 
 
 def windows(text: str, room: int, count_tokens: Callable[[list[str]], list[int]]) -> list[str]:
-    """Cut a text at spaces into as few windows as hold at most `room` tokens each, longer words aside."""
+    """Cut a text into as few windows as hold at most `room` tokens each: at spaces, and within longer words."""
     words, parts, used = re.findall(r"\s*\S+", text), [""], 0
+    while any(
+        long := [tokens > room and len(word) > 1 for word, tokens in zip(words, count_tokens(words), strict=True)]
+    ):
+        halves = [
+            (word[: len(word) // 2], word[len(word) // 2 :]) if cut else (word,)
+            for word, cut in zip(words, long, strict=True)
+        ]
+        words = [half for pair in halves for half in pair]
     for word, tokens in zip(words, count_tokens(words), strict=True):
         if used and used + tokens > room:
             parts.append("")
             used = 0
         parts[-1] += word
         used += tokens
-    return [part.strip() for part in parts]
+    return [part.strip() for part in parts if part.strip()]
 
 
 def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
     """Encode texts, [n, e + 1]; one beyond the window is split and averaged, and has 1 in the last column, else 0."""
     room = encoder.window - MARGIN
-    sizes = zip(texts, encoder.count_tokens(texts), strict=True)
-    parts = [[text] if tokens <= room else windows(text, room, encoder.count_tokens) for text, tokens in sizes]
+    sizes = np.array(encoder.count_tokens(texts))
+    cut = zip(texts, sizes > room, strict=True)
+    parts = [windows(text, room, encoder.count_tokens) if long else [text] for text, long in cut]
     lengths = np.array([len(cuts) for cuts in parts])
     vectors = encoder.encode([part for cuts in parts for part in cuts])
     sums = np.add.reduceat(vectors, lengths.cumsum() - lengths)  # of the unit vectors of a text's windows
-    return np.column_stack([normalize(sums), lengths > 1]).astype(np.float32)
+    return np.column_stack([normalize(sums), sizes > room]).astype(np.float32)
 
 
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
@@ -102,11 +110,11 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
     encoder = open_encoder(name) if todo else None
-    for start in tqdm(range(0, len(todo), CHUNK), desc=name):
-        if start % (20 * CHUNK) == 0:
-            announce(f"{name}: {start} of {len(todo)} texts")
-        chunk = dict(todo[start : start + CHUNK])
-        vectors |= zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True)
-        cache.put({key: vectors[key].tobytes() for key in chunk})
+    with progress(f"{name}, texts", len(todo)) as done:
+        for start in range(0, len(todo), CHUNK):
+            chunk = dict(todo[start : start + CHUNK])
+            vectors |= zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True)
+            cache.put({key: vectors[key].tobytes() for key in chunk})
+            done(len(chunk))
     stacked = np.stack([vectors[key] for key in keys])
     return stacked[:, :-1], float(stacked[:, -1].mean())

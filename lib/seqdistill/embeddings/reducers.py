@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,12 @@ REDUCERS = ("umap", "pca", "none")
 SAMPLE = 2000  # rows that quadratic diagnostics look at
 
 
+def distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows [n, e] -> those that differ, in order, [m, e], and the place of each row among them, [n]."""
+    copies, _ = pd.factorize(pd.Series([row.tobytes() for row in vectors]))
+    return vectors[pd.Series(copies).drop_duplicates().index], copies
+
+
 def fit(
     vectors: np.ndarray, kind: str, components: int, neighbors: int = 15, seed: int = 0, metric: str = "cosine"
 ) -> tuple[np.ndarray, Transform]:
@@ -33,26 +40,35 @@ def fit(
     (2018), with its own neighbors, seed and metric; a seed makes it single-threaded and repeatable. `none` keeps the
     vectors.
     """
+    if np.ptp(vectors, axis=0).max() < 1e-6:
+        raise UserError(f"reducers: all {len(vectors)} vectors are equal: a teacher must tell users apart.")
     if kind not in REDUCERS:
         raise UserError(f'reducers: "{kind}" is not a reducer; choose one of {", ".join(REDUCERS)}.')
     if kind == "none":
         return vectors.astype(np.float32), lambda more: more.astype(np.float32)
-    if min(vectors.shape) < components if kind == "pca" else len(vectors) <= max(components + 1, neighbors):
+    rows, _ = distinct(vectors)
+    if min(len(rows), vectors.shape[1]) < components if kind == "pca" else len(rows) <= max(components + 1, neighbors):
         raise UserError(
-            f"{kind}: {len(vectors)} vectors of {vectors.shape[1]} dimensions are too few for {components} components "
-            f"(umap: and {neighbors} neighbours); set `components` and `neighbors` of 03-embeddings lower."
+            f"{kind}: {len(rows)} distinct vectors of {vectors.shape[1]} dimensions are too few for {components} "
+            f"components (umap: and {neighbors} neighbours); set `components` and `neighbors` of 03-embeddings lower."
         )
     if kind == "pca":
         vectors = vectors.astype(np.float64)  # float32 would leave the last components to the processor's rounding
         reducer = PCA(components, svd_solver="full")
-    else:
-        UMAP = require("umap", "text").UMAP  # compiles for seconds
+        return reducer.fit_transform(vectors).astype(np.float32), lambda more: reducer.transform(more).astype(
+            np.float32
+        )
+    UMAP = require("umap", "text").UMAP  # compiles for seconds
 
-        reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
+    def of_distinct(reduce: Transform, vectors: np.ndarray) -> np.ndarray:
+        rows, copies = distinct(vectors)  # UMAP puts equal rows apart, and elsewhere in every process
+        return reduce(rows)[copies].astype(np.float32)
+
+    reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
-        reduced = reducer.fit_transform(vectors).astype(np.float32)
-    return reduced, lambda more: reducer.transform(more).astype(np.float32)
+        reduced = of_distinct(reducer.fit_transform, vectors)
+    return reduced, partial(of_distinct, reducer.transform)
 
 
 def save_reducer(path: Path, vectors: np.ndarray, settings: dict[str, str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from seqdistill.cache import Cache
-from seqdistill.io import digest, load_table, save_table
+from seqdistill.io import UserError, digest, display_path, load_table, save_table
 from seqdistill.profiles.chat import Answer, Messages, Sampling
 
 KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]  # of a shipped answer
@@ -44,8 +44,14 @@ class Store:
         self.cache = Cache(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
-        """Return the stored answers among `keys`."""
-        return {key: Answer(**json.loads(answer)) for key, answer in self.cache.get(keys).items()}
+        """Return the stored answers among `keys`; a damaged one is named, and will be asked for again."""
+        answers = {}
+        for key, value in self.cache.get(keys).items():
+            try:
+                answers[key] = Answer(**json.loads(value))
+            except (ValueError, TypeError):
+                print(f"{self.cache.path.name}: the answer {key[:12]} is damaged; it is asked for again.")
+        return answers
 
     def put(self, key: str, answer: Answer) -> None:
         """Store one answer."""
@@ -60,15 +66,25 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
     rows = [(*asked.shipped_key, *vars(answers[asked.key]).values()) for asked in questions if asked.key in answers]
     table = pd.DataFrame(rows, columns=[*KEYS, *Answer.__dataclass_fields__])[COLUMNS]
     if path.exists():
-        table = pd.concat([load_table(path), table], ignore_index=True)
+        table = pd.concat([load_shipped(path), table], ignore_index=True)
     table = table.drop_duplicates(KEYS, keep="last", ignore_index=True)
     save_table(table, path)
     return table
 
 
+def load_shipped(path: Path) -> pd.DataFrame:
+    """Read a shipped table; UserError if a column is missing."""
+    table = load_table(path)
+    if missing := [name for name in COLUMNS if name not in table]:
+        raise UserError(
+            f'{display_path(path)}: no column "{missing[0]}"; expected {", ".join(COLUMNS)}. Remove the file.'
+        )
+    return table[COLUMNS]
+
+
 def read_shipped(path: Path) -> Shipped:
     """Read the answers of a shipped table; none if there is no table."""
-    rows = load_table(path).to_dict("records") if path.exists() else []
+    rows = load_shipped(path).to_dict("records") if path.exists() else []
     return {tuple(row.pop(name) for name in KEYS): Answer(**row) for row in rows}
 
 

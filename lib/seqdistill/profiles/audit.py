@@ -5,6 +5,7 @@ from itertools import count
 
 import pandas as pd
 
+from seqdistill.profiles.chat import without_reasoning
 from seqdistill.profiles.facts import category_means, clean, facts, shares, trends
 
 REFUSALS = r"as an ai\b|i('m| am) sorry|i (can ?not|can't|am unable to|am not able to)|unable to (assist|help|provide)"
@@ -22,12 +23,14 @@ CUES = {
 CONTRARY = {"best": "worst", "worst": "best", "rising": "fading", "fading": "rising"}
 BREAKS = r"[.;!?\n]|:(?! \")|\brat(?:es|ed|ing)\b(?! best| worst)|\bwhile\b|\bbut\b|\blately\b|\bwho\b|\bwith(?= \")"
 SPLIT = re.compile("|".join([rf"(?P<stop>{BREAKS})", *(rf"(?P<{cue}>\b(?:{CUES[cue]})\b)" for cue in CUES)]), re.I)
+ARTICLES = "the|a|an|der|die|das|den|det|le|la|les|l'|el|los|las|il|i|lo|gli|un|une|una|o|os|as"  # moved behind a title
 TITLE = re.compile(r'"([^"\n]*)"')
 
 
 def normalised(title: str) -> str:
-    """Title in lower case, without marks at its ends."""
-    return title.strip(" .,;:!").lower()
+    """Title in lower case, without marks at its ends, its article in front: "Matrix, The" is "the matrix"."""
+    title = title.strip(" .,;:!").lower()
+    return re.sub(rf"^([^(]+), ({ARTICLES})(?=$| \()", r"\2 \1", title)
 
 
 def named_categories(text: str, vocabulary: list[str]) -> set[str]:
@@ -47,7 +50,11 @@ def fault(text: str) -> str:
     latin = sum(letter < "ɐ" for letter in letters) >= 0.9 * len(letters)
     foreign = sum(token in FOREIGN.split() for token in tokens) > sum(token in ENGLISH.split() for token in tokens)
     checks = {"empty answer": len(text.split()) < 5, "refusal": REFUSAL.search(clear[:300])}
-    checks |= {"repetition loop": repeated, "answer in another language": foreign or not latin}
+    checks |= {
+        "reasoning": without_reasoning(clear) != clear.strip(),
+        "repetition loop": repeated,
+        "answer in another language": foreign or not latin,
+    }
     return next((name for name, failed in checks.items() if failed), "")
 
 
@@ -55,7 +62,8 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
     """Read off a text which categories, and titles ("in quotes", normalised), it calls best, worst, rising and fading.
 
     "best" and "worst" take the names just before them in the same clause ("rates War worst"); every other cue, and
-    these where none stands before, takes those that follow ("more War"). Titles that hold a full stop are passed over.
+    these where none stands before, takes those that follow ("more War"). What stands between two titles because a
+    quotation mark is missing begins or ends with a blank or comma, and is passed over.
     """
     claimed: dict[str, set[str]] = {cue: set() for cue in CUES}
     titles, numbers = TITLE.findall(text), count()
@@ -64,7 +72,7 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
     for match in SPLIT.finditer(f"{clear}\n"):
         part, kind = clear[last : match.start()], match.lastgroup
         quoted = [titles[int(number)] for number in re.findall(r'"_(\d+)"', part)]
-        names = {f'"{normalised(title)}"' for title in quoted if not re.search(r"\w\.\s", title)}
+        names = {f'"{normalised(title)}"' for title in quoted if title == title.strip(" ,;")}
         names |= named_categories(part, near)
         (claimed[cue] if cue else pending).update(names)
         if kind in ("best", "worst") and pending and not cue:

@@ -1,12 +1,25 @@
 """Chat messages in, texts out: what every back end of an LLM takes and gives."""
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 Messages = list[dict[str, str]]
 Sampling = dict[str, float]
+LARGER = 4  # times the limit of tokens, for an answer that was cut
+HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, direction and format characters, line separators
+NAMES = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad)"
+CHANNEL = r"<\|channel\|?>"  # of harmony (gpt-oss), whose marks some servers drop, all but the names
+OPENING = rf"<{NAMES}>|\[THINK\]|<\|START_THINKING\|>|{CHANNEL}(?!\s*final)|\Aanalysis(?=[A-Z\"'])"
+CLOSING = rf"</{NAMES}>|\[/THINK\]|<\|END_THINKING\|>|{CHANNEL}\s*final[^<]*<\|message\|>|<channel\|>|assistantfinal"
+REASONING = re.compile(f"(?:{OPENING}).*?(?:{CLOSING})", re.S | re.I)
+BEFORE = re.compile(rf"\A.*(?:{CLOSING})", re.S | re.I)  # all that a template opened and the answer only closes
+OPENED = re.compile(OPENING, re.I)
+MARK = re.compile(r"<\|[\w ]*\|>|\x1b\[[\d;]*[A-Za-z]")  # of a chat template, of a terminal
+USED_UP = "reasoning used up max_tokens"
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,7 @@ class Failure:
     reason: str
     tries: int = 1
     final: bool = False
+    message: str = field(default="", compare=False)  # of the server, without secrets
 
 
 Answers = Iterator[tuple[int, Answer | Failure]]  # each with the index of its chat, as they finish
@@ -48,6 +62,41 @@ class LLM(Protocol):
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, without those of the chat template."""
+
+
+def without_reasoning(text: str) -> str:
+    """Take away what a model thought before it answered; "" where that is all, or where it never ends."""
+    text = BEFORE.sub("", REASONING.sub("", text))
+    return "" if OPENED.search(text) else MARK.sub("", text).strip()
+
+
+def read_answer(
+    text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
+) -> Answer | Failure:
+    """Make an answer of what a model wrote, without reasoning, chat marks and control characters.
+
+    `reasoned`: the back end has set reasoning aside.
+    """
+    answer = without_reasoning(text)
+    answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
+    if not answer:
+        return Failure(USED_UP if text.strip() or reasoned or finish == "length" else "empty answer")
+    return Answer(answer, prompt_tokens, output_tokens, seconds, finish)
+
+
+def was_cut(answer: Answer | Failure) -> bool:
+    """Say whether an answer ended at the limit of tokens."""
+    return answer.reason == USED_UP if isinstance(answer, Failure) else answer.finish == "length"
+
+
+def larger(sampling: Sampling) -> Sampling:
+    """Settings with which a cut answer is asked for once more."""
+    return sampling | {"max_tokens": LARGER * sampling["max_tokens"]}
+
+
+def better(cut: Answer | Failure, again: Answer | Failure) -> Answer | Failure:
+    """Choose between a cut answer and what came of asking again: a cut text is better than none."""
+    return cut if isinstance(again, Failure) and isinstance(cut, Answer) else again
 
 
 def fold_system(messages: Messages) -> Messages:

@@ -15,14 +15,39 @@ from pydantic_core import from_json
 
 from seqdistill.config import did_you_mean
 from seqdistill.io import UserError
-from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, fold_system, forget, in_flight
+from seqdistill.profiles.chat import (
+    Answer,
+    Answers,
+    Failure,
+    Messages,
+    Sampling,
+    Save,
+    better,
+    fold_system,
+    forget,
+    in_flight,
+    larger,
+    read_answer,
+    was_cut,
+)
+from seqdistill.profiles.transport import Client, masked
 
 TRIES = 3
-TIMEOUT = 120.0  # seconds without a byte
+TIMEOUT = 120.0  # seconds of a request, from asking to the last byte
 BYTES_PER_TOKEN = 3  # a cautious estimate where no tokenizer can be asked: English text has about four
 MAX_CHARACTERS = 40  # per token that was asked for
 SUFFIX = re.compile(r"(:[\w.-]+)?(-\d{4}(-\d\d-\d\d|\d{4})?)?")  # :latest, -0613, -20240806, -2024-08-06
-MALFORMED = (AttributeError, KeyError, OverflowError, TypeError, ValueError)  # what reading an unchecked field raises
+VARIANT = re.compile(
+    r"\b(\d+(\.\d+)?b|base|chat|coder|flash|instruct|it|large|lite|max|micro|mini|nano|pro|small|tiny|turbo)\b"
+)
+MALFORMED = (  # what reading unchecked fields and deeply nested JSON raises
+    AttributeError,
+    KeyError,
+    OverflowError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 class Unusable(Exception):
@@ -35,39 +60,54 @@ def connect(base_url: str | None = None) -> openai.OpenAI:
     `base_url` is a server of this process: it is reached past any proxy, without a key and without a time-out.
     """
     key, timeout = (os.environ.get("OPENAI_API_KEY") or "none", TIMEOUT) if base_url is None else ("none", None)
-    client = openai.DefaultHttpxClient(trust_env=base_url is None)
+    client = Client(trust_env=base_url is None)
     return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=TRIES - 1, http_client=client)
 
 
 def same_model(asked: str, answered: str) -> bool:
-    """Say whether a server's name of its model is the one asked for, folders before, a :tag or date after it aside."""
-    asked, answered = asked.rsplit("/", 1)[-1].lower(), answered.rsplit("/", 1)[-1].lower()
-    return not answered or (answered.startswith(asked) and bool(SUFFIX.fullmatch(answered[len(asked) :])))
+    """Say whether a server's name of its model is the one asked for, folders before it and a suffix behind it aside.
+
+    Either may be the longer one (a deployment's alias); a suffix that names a variant (`-mini`) is another model.
+    """
+    short, long = sorted((name.rsplit("/", 1)[-1].lower() for name in (asked, answered)), key=len)
+    rest = long[len(short) :]
+    alias = long.startswith(short) and rest[:1] in ("", "-", "_", ":", "@") and not VARIANT.search(rest)
+    return not answered or alias or (long.startswith(short) and bool(SUFFIX.fullmatch(rest)))
 
 
-def failure_of(error: openai.APIError) -> Failure:
-    """Name a failed request in two words, none of them the server's: it may repeat the key."""
-    status = getattr(error, "status_code", None)
+def failure_of(error: openai.APIError, key: str) -> Failure:
+    """Name a failed request in two words, none of them the server's: those stand, without the key, in `message`."""
+    status, message = getattr(error, "status_code", None), masked(str(error), key)[:300]
     if status is None:
-        return Failure("time-out" if isinstance(error, openai.APITimeoutError) else "cut connection", TRIES)
+        late = isinstance(error, openai.APITimeoutError)
+        large = str(error.__cause__) == "oversized answer"
+        return Failure("time-out" if late else "oversized answer" if large else "cut connection", TRIES)
+    if status < 400:
+        return Failure("redirect to another host", final=True, message=message)
     final = status < 500 and status not in (408, 409, 429)  # the others the client has tried again
-    return Failure(f"{status} {'refusal' if status < 500 else 'error'}", 1 if final else TRIES, final)
+    return Failure(f"{status} {'refusal' if status < 500 else 'error'}", 1 if final else TRIES, final, message)
 
 
-def parse(body: bytes, model: str, max_tokens: float, seconds: float) -> Answer:
-    """Take the answer out of a response, whose fields nobody has checked."""
+def parse(body: bytes, model: str, max_tokens: float, seconds: float, key: str) -> tuple[Answer | Failure, str]:
+    """Take the answer out of a response, whose fields nobody has checked, and the name of the model that gave it."""
     try:
         data = from_json(body)
         choice, usage = (data.get("choices") or [{"message": {}}])[0], data.get("usage") or {}
-        text = (choice["message"].get("content") or "").strip()
+        message = choice["message"]
+        text = (message.get("content") or "").strip()
         tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
         finish = (choice.get("finish_reason") or "stop").strip()
-        other = not same_model(model, data.get("model") or "")
+        reasoned = bool(message.get("reasoning_content") or message.get("reasoning"))
+        answered = masked(data.get("model") or "", key)
+        other = not same_model(model, answered)
     except MALFORMED:
         raise Unusable("invalid-JSON answer") from None
-    if other or not text or len(text) > MAX_CHARACTERS * max_tokens:
-        raise Unusable("other-model answer" if other else "oversized answer" if text else "empty answer")
-    return Answer(text, *tokens, seconds, finish)
+    if other or len(text) > MAX_CHARACTERS * max_tokens:
+        raise Unusable(f'answer of "{answered[:60]}", not "{model}"' if other else "oversized answer")
+    answer = read_answer(masked(text, key), *tokens, seconds, finish, reasoned)
+    if isinstance(answer, Failure) and not was_cut(answer):
+        raise Unusable(answer.reason)
+    return answer, answered
 
 
 @dataclass
@@ -82,6 +122,8 @@ class Endpoint:
     server: object = None  # of this process: it listens as long as it is held
     has_tokenizer: bool | None = None  # unknown until a text is counted
     has_system_role: bool = True  # until the server refuses a chat with one and takes the same chat without
+    limit: str = "max_tokens"  # what the server calls it
+    alias: str = ""  # another name that the server has for the model
 
     def error(self, why: str) -> UserError:
         """Make the error of what no other chat or try can mend."""
@@ -92,7 +134,9 @@ class Endpoint:
         try:
             names = [getattr(model, "id", None) for model in self.client.models.list().data or []]
         except openai.APIConnectionError as error:
-            raise self.error(f"in OPENAI_BASE_URL cannot be reached ({failure_of(error).reason})") from None
+            raise self.error(
+                f"in OPENAI_BASE_URL cannot be reached ({failure_of(error, self.client.api_key).reason})"
+            ) from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self.error(f"refuses the key ({error.status_code})") from None
         except (openai.APIError, *MALFORMED):
@@ -111,26 +155,41 @@ class Endpoint:
         """Answer one chat."""
         if not self.has_system_role:
             messages = fold_system(messages)
-        create = self.client.chat.completions.with_raw_response.create
+        create, key = self.client.chat.completions.with_raw_response.create, self.client.api_key
+        max_tokens = sampling["max_tokens"]
+        settings = {name: value for name, value in sampling.items() if name != "max_tokens"} | {self.limit: max_tokens}
         try:
-            response = create(model=self.model, messages=messages, **sampling)
+            response = create(model=self.model, messages=messages, **settings)
         except openai.APIError as error:
             status = getattr(error, "status_code", None)
             if status == 404:
                 raise self.error(f'has no model "{self.model}" (404)') from None
             if status in (401, 403):
                 raise self.error(f"refuses the key ({status})") from None
+            if status == 400 and self.limit == "max_tokens" and "max_completion_tokens" in str(error):
+                self.limit = "max_completion_tokens"
+                return self.answer(messages, sampling)
             if status == 400 and messages[0]["role"] == "system":
                 answer = self.answer(fold_system(messages), sampling)
                 self.has_system_role &= isinstance(answer, Failure)
                 return answer
-            return failure_of(error)
-        return parse(response.content, self.model, sampling["max_tokens"], round(response.elapsed.total_seconds(), 3))
+            return failure_of(error, key)
+        seconds = round(response.elapsed.total_seconds(), 3)
+        answer, answered = parse(response.content, self.model, max_tokens, seconds, key)
+        if not self.alias and answered.rsplit("/", 1)[-1].lower() not in ("", self.model.rsplit("/", 1)[-1].lower()):
+            self.alias = answered
+            print(f'{self.name}: the server calls the model "{answered[:60]}".')
+        return answer
+
+    def whole_answer(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
+        """Answer one chat; what is cut at the limit of tokens is asked for once more with a larger one."""
+        answer = self.answer(messages, sampling)
+        return better(answer, self.answer(messages, larger(sampling))) if was_cut(answer) else answer
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
         """Answer chats, `parallel` at a time; see `LLM`."""
         self.check()
-        return in_flight(lambda chat: self.answer(chat, sampling), chats, self.parallel, save)
+        return in_flight(lambda chat: self.whole_answer(chat, sampling), chats, self.parallel, save)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.
@@ -140,21 +199,21 @@ class Endpoint:
         if self.has_tokenizer is None and texts:
             self.has_tokenizer = self.tokens_of(texts[0]) is not None
             if not self.has_tokenizer:
-                print(f"{self.name}: no /tokenize; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
+                print(f"{self.name}: no /tokenize that works; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
         if not self.has_tokenizer:
             return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]
         return [count for _, count in sorted(in_flight(self.tokens_of, texts, self.parallel))]
 
     def tokens_of(self, text: str) -> int | None:
-        """Ask /tokenize; None if the server turns out to have none."""
+        """Ask /tokenize; None if the first text shows that the server has none that works."""
         url = str(self.client.base_url).rstrip("/").removesuffix("/v1") + "/tokenize"
         body = {"model": self.model, "content": text, "prompt": text, "add_special_tokens": False}
         try:
             return len([int(token) for token in self.client.post(url, cast_to=object, body=body)["tokens"]])
         except openai.APIError as error:
-            if getattr(error, "status_code", None) in (404, 405) and not self.has_tokenizer:
-                return None
-            reason = failure_of(error).reason
+            reason = failure_of(error, self.client.api_key).reason
         except MALFORMED:
             reason = "invalid-JSON answer"
+        if not self.has_tokenizer:
+            return None
         raise self.error(f"has a /tokenize that failed ({reason})")

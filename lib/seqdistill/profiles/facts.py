@@ -10,12 +10,12 @@ from statistics import fmean, multimode
 import pandas as pd
 
 from seqdistill.io import UserError
+from seqdistill.profiles.chat import HIDDEN
 
 FEW = 4  # ratings below which a category's mean says little
 TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
 MARKUP = re.compile(r"\[/?INST\]|[<>\"]")  # quotation marks, and what chat templates take for a change of speaker
 BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")  # a line break, with what is blank around it
-HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, direction and format characters, line separators
 
 LABELS = {"rater": "Rater", "frequent": "Most frequent", "best": "Rated best", "worst": "Rated worst", "loved": "Loved"}
 LABELS |= {"disliked": "Disliked", "latest": "Latest", "decade": "Decade"}

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from seqdistill.io import UserError, announce, data_dir, load_table
+from seqdistill.io import UserError, data_dir, load_table, progress
 from seqdistill.profiles.answers import Question, Shipped, Store, read_shipped, shipped
 from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import LLM, Answer, Failure, Messages, Sampling
@@ -71,38 +70,47 @@ def task_of(
     return dataset, Task(users["user_id"].to_dict(), of_users, prompts, strategy, model_sha256(llm))
 
 
-def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
+def generate(llm: LLM, questions: list[Question], store: Store, first: bool = True) -> dict[str, Answer | Failure]:
     """Ask questions of equal sampling settings: answers by key, each stored the moment it is there; failures never are.
 
-    UserError after many failures in a row; chats that are refused for what they say do not count.
+    UserError after many failures in a row; chats that are refused for what they say do not count, unless the `first`
+    ones that this model was ever asked are all refused alike.
     """
     todo, outcomes, failures = {question.key: question.messages for question in questions}, {}, 0
+    reasons: Counter[str] = Counter()
     keys = list(todo)
 
     def save(index: int, answer: Answer | Failure) -> None:
         if isinstance(answer, Answer):
             store.put(keys[index], answer)
 
-    with closing(llm.answers([*todo.values()], questions[0].sampling, save)) as answers:
-        for index, answer in tqdm(answers, total=len(todo), desc="profiles"):
+    chats = [*todo.values()]
+    with closing(llm.answers(chats, questions[0].sampling, save)) as answers, progress("profiles", len(chats)) as done:
+        for index, answer in answers:
+            done(1)
             outcomes[keys[index]] = answer
             failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
-            if failures == HOPELESS:
-                why = f"{failures} requests in a row failed ({answer.reason})"
+            reasons[getattr(answer, "reason", "")] += 1
+            alike = first and len(outcomes) == HOPELESS == reasons[getattr(answer, "reason", "")] and not reasons[""]
+            if failures == HOPELESS or alike:
+                why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
-            if len(outcomes) % 20 == 0:
-                announce(f"answer {len(outcomes)} of {len(todo)}")
     return outcomes
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
     """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
+    answered: set[str] = set()
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
         missing = [question for question in questions if question.key not in answers]
-        return answers | (generate(llm(), missing, store) if missing else {})
+        if missing:
+            first = not answers and not answered
+            answers |= generate(llm(), missing, store, first)
+        answered.update(key for key, answer in answers.items() if isinstance(answer, Answer))
+        return answers
 
     return ask
 
@@ -121,7 +129,9 @@ def steps(plan: Plan) -> Generator[list[Messages], list[Answer | Failure], Answe
         return TOO_LONG
     except StopIteration as end:
         _, prompt, output, seconds, finish = zip(*map(astuple, answers), strict=True)
-        return Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), finish[-1])
+        return Answer(
+            end.value, sum(prompt), sum(output), round(sum(seconds), 3), "length" if "length" in finish else finish[-1]
+        )
 
 
 def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None = None) -> Outcomes:
@@ -171,10 +181,12 @@ def failures_sentence(outcomes: Outcomes, again: str) -> str:
         sum(outcome.final for outcome in failures.values()),
     )
     tries = max(outcome.tries for outcome in failures.values())
+    message = next((outcome.message for outcome in failures.values() if outcome.message), "")
     reasons = Counter(outcome.reason for outcome in failures.values()).most_common()
     return (
         f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
         f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."
+        + f" The server's first message: {message}" * bool(message)
         + f" {final:,} would fail again in the same way with this model and these settings." * bool(final)
         + f" To ask for {lost - final:,} again: {again}." * (lost > final)
     )

@@ -6,7 +6,21 @@ from functools import partial
 from pathlib import Path
 
 from seqdistill.io import UserError, digest, file_digest, require
-from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, fold_system, forget
+from seqdistill.profiles.chat import (
+    Answer,
+    Answers,
+    Failure,
+    Messages,
+    Sampling,
+    Save,
+    better,
+    fold_system,
+    forget,
+    larger,
+    read_answer,
+    was_cut,
+    without_reasoning,
+)
 
 SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
 
@@ -58,41 +72,56 @@ class Transformers:
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
         """Answer chats batch by batch, chats of like length together; see `LLM`."""
-        import torch
         from jinja2 import TemplateError
 
-        settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
-        settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
-        ends = self.pipeline.model.generation_config.eos_token_id
-        ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id}
         render = partial(self.tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=False)
         try:
             prompts = render(chats)
         except TemplateError:
             chats = [fold_system(chat) for chat in chats]
             prompts = render(chats)
-        limit = getattr(self.pipeline.model.config, "max_position_embeddings", None) or float("inf")
-        order = sorted(range(len(chats)), key=lambda row: len(prompts[row]))
-        while order and len(prompts[order[-1]]) + sampling["max_tokens"] > limit:
-            yield order.pop(), Failure("overlong prompt", final=True)
+        limit, lengths = getattr(self.pipeline.model.config, "max_position_embeddings", None), [*map(len, prompts)]
+        room = [(limit or float("inf")) - length for length in lengths]
+        order = sorted(
+            (row for row in range(len(chats)) if room[row] >= sampling["max_tokens"]), key=lengths.__getitem__
+        )
+        more = larger(sampling)
         for start in range(0, len(order), self.batch):
-            rows, begun, answers = order[start : start + self.batch], time.perf_counter(), {}
-            with torch.random.fork_rng():
-                torch.manual_seed(int(sampling["seed"]))
-                records = self.pipeline(
-                    [chats[row] for row in rows], batch_size=len(rows), return_tensors=True, **settings
-                )
-            seconds = round(time.perf_counter() - begun, 3)
-            for row, (record,) in zip(rows, records, strict=True):
-                tokens = record["generated_token_ids"][len(prompts[rows[-1]]) :]  # prompts are padded to the longest
-                length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
-                text = self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip()
-                finish = "stop" if length < len(tokens) else "length"
-                answers[row] = (
-                    Answer(text, len(prompts[row]), length, seconds, finish) if text else Failure("empty answer")
-                )
-                save(row, answers[row])
+            rows = order[start : start + self.batch]
+            answers = self.batch_answers({row: chats[row] for row in rows}, lengths, sampling)
+            cut = {row: chats[row] for row in rows if was_cut(answers[row]) and room[row] >= more["max_tokens"]}
+            again = self.batch_answers(cut, lengths, more) if cut else {}
+            answers |= {row: better(answers[row], answer) for row, answer in again.items()}
+            for row, answer in answers.items():
+                save(row, answer)
             yield from answers.items()
+        yield from ((row, Failure("overlong prompt", final=True)) for row in sorted({*range(len(chats))} - {*order}))
+
+    def batch_answers(
+        self, chats: dict[int, Messages], lengths: Sequence[int], sampling: Sampling
+    ) -> dict[int, Answer | Failure]:
+        """Answer chats (by row, with the tokens of each row's prompt) as one batch, the longest prompt last."""
+        import torch
+
+        settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
+        settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
+        ends = self.pipeline.model.generation_config.eos_token_id
+        ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id}
+        answers, longest, begun = {}, lengths[[*chats][-1]], time.perf_counter()
+        with torch.random.fork_rng():
+            torch.manual_seed(int(sampling["seed"]))
+            records = self.pipeline([*chats.values()], batch_size=len(chats), return_tensors=True, **settings)
+        seconds = round(time.perf_counter() - begun, 3)
+        for row, (record,) in zip(chats, records, strict=True):
+            tokens = record["generated_token_ids"][longest:]  # prompts are padded to the longest
+            length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+            finish = "stop" if length < len(tokens) else "length"
+            text = without_reasoning(self.tokenizer.decode(tokens[:length]))  # which special tokens may mark
+            for mark in self.tokenizer.all_special_tokens:
+                text = text.replace(mark, "")
+            reasoned = bool(self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip())
+            answers[row] = read_answer(text, lengths[row], length, seconds, finish, reasoned)
+        return answers
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens with the model's own tokenizer."""

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import synthetic
 from seqdistill import data as datasets
+from seqdistill.data import amazon
 from seqdistill.io import UserError
 from test_datasets import decoded
 
@@ -124,6 +125,27 @@ PRODUCTS = (
     'B09W9FND7K,UK,"Case, black",9.99,Acme,Black,,,,,"Fits\nall"\nB09JSPLN1M,UK,Glass,1.0,,,,,,,\n'
     "B09JSPLN1M,DE,Glas,1.2,,,,,,,\nB09M7GY217,UK,Cable,3.5,,,,,,,\nB09M7GY217,JP,ケーブル,350,,,,,,,\n"
 )
+
+
+@pytest.mark.parametrize(
+    ("raw", "plain"),
+    [
+        ("Shampoo &amp; Conditioner", "Shampoo & Conditioner"),
+        ("L&#39;Or&eacute;al &amp;amp; Co", "L'Oréal & Co"),
+        ("<p>Soft<br/>skin</p> <a href='x'>here</a>", "Soft skin here"),
+        ("<script>run()</script>&lt;b&gt;Bold&lt;/b&gt;", "Bold"),
+        ("for hair < 5 cm and > 2 cm, <3", "for hair < 5 cm and > 2 cm, <3"),
+        ("None", ""),
+        (None, ""),
+        (["<i>one</i>", "two"], "one two"),
+        (9.99, "9.99"),
+    ],
+)
+def test_amazons_markup_is_read_as_people_read_it(home, raw, plain):
+    meta = f"{{'asin': '0558925278', 'title': {raw!r}, 'brand': 'A &amp; B'}}\n"
+    write(home, "beauty", ratings_Beauty__csv=BEAUTY, meta_Beauty__json__gz=meta)
+    read = amazon.read_meta(home / "beauty" / "raw" / "meta_Beauty.json.gz").iloc[0]
+    assert (read["title"], read["brand"]) == (plain, "A & B")
 
 
 def test_amazon_m2(home):

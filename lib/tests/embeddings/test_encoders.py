@@ -68,6 +68,15 @@ def test_windows_lose_nothing_and_fit(parts, room):
     assert len(cut) == -(-len(parts) // room)
 
 
+@pytest.mark.parametrize("text", ["ab" * 50, "a," * 40 + " b", "b " + "a" * 95, "a" + " " * 50 + "b" * 50])
+def test_a_text_without_blanks_is_split_by_tokens_and_counted(letters, monkeypatch, text):
+    encoder = encoders.open_encoder("letters")._replace(count_tokens=lambda texts: [*map(len, texts)])
+    monkeypatch.setattr(encoders, "open_encoder", lambda name: encoder)
+    _, split = encoders.encode([text, "ab"], "letters")
+    assert split == 0.5 and max(map(len, letters)) <= 10 and min(map(len, letters)) > 0
+    assert "".join(letters[:-1]).replace(" ", "") == text.replace(" ", "")
+
+
 def test_an_unknown_encoder_is_named(monkeypatch):
     from huggingface_hub import constants
 

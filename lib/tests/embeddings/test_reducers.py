@@ -52,6 +52,26 @@ def test_umap_with_a_seed_is_repeatable_and_keeps_neighbours():
     assert mixed["trustworthiness"] < 0.6 and mixed["explained_variance"] < 0.2
 
 
+@pytest.mark.parametrize("equal", [slice(0, 10), slice(20, 80)])
+def test_umap_gives_equal_rows_one_place(equal, tmp_path):
+    vectors = cloud(140)
+    vectors[equal] = vectors[equal.start]
+    reduced, transform = reducers.fit(vectors, "umap", 2, 10)
+    assert len(np.unique(reduced[equal], axis=0)) == 1 and len(np.unique(reduced, axis=0)) > 60
+    alone, _ = reducers.fit(vectors[~np.isin(np.arange(140), np.arange(140)[equal][1:])], "umap", 2, 10)
+    np.testing.assert_array_equal(np.delete(reduced, np.arange(140)[equal][1:], 0), alone)
+    assert len(np.unique(transform(np.repeat(vectors[30:31], 5, 0)), axis=0)) == 1
+
+
+@pytest.mark.parametrize("kind", reducers.REDUCERS)
+def test_a_constant_teacher_and_too_few_distinct_rows_are_refused(kind):
+    with pytest.raises(UserError, match="all 200 vectors are equal"):
+        reducers.fit(np.repeat(cloud(1), 200, 0), kind, 2)
+    if kind != "none":
+        with pytest.raises(UserError, match=f"{kind}: 4 distinct vectors"):
+            reducers.fit(np.repeat(cloud(4), 50, 0), kind, 5)
+
+
 def test_effective_rank_and_explained_variance_by_hand():
     before = np.array([[2.0, 0, 1], [-2, 0, 1], [0, 2, 1], [0, -2, 1]])
     values = reducers.diagnostics(before, before[:, :2], 1)
@@ -63,7 +83,7 @@ def test_effective_rank_and_explained_variance_by_hand():
     ("kind", "message"),
     [
         ("tsne", '"tsne" is not a reducer'),
-        ("umap", "umap: 80 vectors of 20 dimensions are too few"),
+        ("umap", "umap: 80 distinct vectors of 20 dimensions are too few"),
         ("pca", "are too few"),
     ],
 )

@@ -1,5 +1,6 @@
 """An OpenAI-compatible server on the loopback that does to each user what the user's prompt says, and counts."""
 
+import gzip
 import json
 import threading
 import time
@@ -37,6 +38,9 @@ STATUS = {"broken": 500, "busy": 409, "refused": 400, "unknown": 404, "forbidden
 ONCE = {"limited": 429, "mended": 503}  # the first time only
 
 
+NESTED = b"[" * 100_000 + b"]" * 100_000
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
@@ -55,10 +59,13 @@ class Handler(BaseHTTPRequestHandler):
         self.close_connection = length is not None
 
     def do_GET(self):
+        if self.server.models == "nested":
+            return self.reply(200, NESTED)
         self.reply(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.server.models]})
 
     def do_POST(self):
         server, sent = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.sent = sent
         server.keys.add(self.headers["Authorization"])
         text = sent["prompt"] if self.path == "/tokenize" else sent["messages"][-1]["content"]
         with server.lock:
@@ -73,10 +80,53 @@ class Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.now -= 1
 
+    def redirect(self, address):
+        self.send_response(307)
+        self.send_header("Location", address)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def drip(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        for _ in range(40):
+            self.wfile.write(b" ")
+            time.sleep(0.2)
+
+    def bomb(self):
+        packed, zipped = gzip.compress(bytes(1 << 20)), 400
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(zipped * len(packed)))
+        self.end_headers()
+        for _ in range(zipped):
+            self.wfile.write(packed)
+            self.server.sent += 1
+
     def behave(self, text, count, has_system):
         word = text.split()[0]
         time.sleep({"hang": 4, "slow": 0.1}.get(word, 0))
         status = 400 if self.server.gemma and has_system else STATUS.get(word) or (count == 1 and ONCE.get(word))
+        if word == "refuses" and "max_tokens" in self.sent:
+            return self.reply(400, {"error": {"message": "use 'max_completion_tokens' instead of 'max_tokens'"}})
+        if word == "deep":
+            return self.reply(400, NESTED)
+        if word == "moved":
+            return self.redirect(self.server.elsewhere)
+        if word == "drip":
+            return self.drip()
+        if word == "bomb":
+            return self.bomb()
+        if word == "long" or word == "reasons":
+            cut = self.sent["max_tokens"] < 200
+            choice = {"finish_reason": "length" if cut else "stop", "message": {"content": "<think>on and on"}}
+            if word == "long" or not cut:
+                choice["message"]["content"] = f"a viewer of this and that, {self.sent['max_tokens']} words"
+            return self.reply(200, completion("", choices=[choice]))
+        if word == "echo":
+            key = self.headers["Authorization"].removeprefix("Bearer ")
+            return self.reply(200, completion(f"a viewer of this and that, who has {key}"))
         if status:
             return self.reply(status, {"error": {"message": "wrong key: secret-key"}})
         if word == "cut":
@@ -90,6 +140,7 @@ def serving(models=("tiny",)):
     server.daemon_threads = True
     server.models, server.asked, server.keys, server.gemma = models, Counter(), set(), False
     server.tokenize = lambda text, count: (404, {"error": "no such path"})
+    server.sent, server.elsewhere = 0, ""
     server.lock, server.now, server.most = threading.Lock(), 0, 0
     server.url = f"http://127.0.0.1:{server.server_port}/v1"
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

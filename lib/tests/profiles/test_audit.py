@@ -35,6 +35,25 @@ def test_claims_by_hand(text, best, worst, rising, fading):
     assert audit.claims(text, WORDS) == {cue: set(words.split()) for cue, words in expected.items()}
 
 
+@pytest.mark.parametrize(
+    ("listed", "written"),
+    [
+        ("Matrix, The", "The Matrix"),
+        ("Matrix, The", "Matrix, The"),
+        ("Beautiful Mind, A", "a beautiful mind"),
+        ("Postino, Il (Postman, The)", "Il Postino (Postman, The)"),
+        ("Misérables, Les", "Les Misérables"),
+        ("Kill Bill: Vol. 1", "Kill Bill: Vol. 1"),
+        ("Mr. & Mrs. Smith", "Mr. & Mrs. Smith"),
+    ],
+)
+def test_a_title_is_known_as_people_write_it(listed, written):
+    history = HISTORY.assign(title=[listed, *HISTORY["title"][1:]], value=[5.0, 1, 1, 1, 1, 1, 1, 1])
+    counts = audit.fidelity(f'The viewer dislikes "{written}" and likes "Alien".', history, WORDS)
+    assert (counts["titles_named"], counts["titles_seen"], counts["titles_inverted"]) == (2, 2, 2)
+    assert audit.fidelity(f'The viewer likes "{written}".', history, WORDS)["titles_inverted"] == 0
+
+
 def test_every_category_name_is_found_whole_only():
     text = "Dramas, film-noir and Sci-Fi, no melodrama, no War-like scenes"
     assert audit.named_categories(text, WORDS) == {"Drama", "Film-Noir", "Sci-Fi"}

@@ -59,7 +59,7 @@ HOSTILE = {
     "hang": "time-out",
     "cut": "cut connection",
     "huge": "oversized answer",
-    "stranger": "other-model answer",
+    "stranger": 'answer of "somebody-else", not "tiny"',
 }
 
 
@@ -143,7 +143,77 @@ def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
     assert server.keys == {"Bearer secret-key"} and tiny().sha256 == model_sha256("openai:tiny")
 
 
-SAME = "gpt-4o gpt-4o-2024-08-06, google/gemma-2-9b-it gemma-2-9b-it, gpt-4 gpt-4-0613, claude claude-20241022, llama3 llama3:8b-it"
+@pytest.mark.parametrize(
+    ("word", "failure"),
+    [
+        ("drip", Failure("time-out", 3)),
+        ("bomb", Failure("oversized answer", 3)),
+        ("moved", Failure("redirect to another host", 1, final=True)),
+        ("deep", Failure("400 refusal", 1, final=True)),
+    ],
+)
+def test_an_attack_is_one_failure_within_time_and_size(server, word, failure):
+    start = time.perf_counter()
+    with serving() as other:
+        server.elsewhere = other.url.replace("127.0.0.1", "localhost") + "/chat/completions"
+        answers = ask([word, "good"])
+        assert answers[word] == failure and isinstance(answers["good"], Answer)
+        assert not other.asked and not other.keys
+    assert time.perf_counter() - start < 30 and server.sent < 300, "reading ends at the limit"
+
+
+def test_a_list_of_models_or_a_tokenizer_that_nests_deeply_is_passed_over(server, capsys):
+    server.models = "nested"
+    server.tokenize = lambda text, count: (200, b"[" * 100_000)
+    assert isinstance(ask(["good"])["good"], Answer)
+    assert tiny().count_tokens(["abcdef"]) == [2] and "no /tokenize" in capsys.readouterr().out
+
+
+def test_a_cut_answer_is_asked_once_more_with_a_larger_limit(server):
+    answers = ask(["long", "reasons", "good"])
+    assert {word: (answer.text, answer.finish) for word, answer in answers.items()} == {
+        **dict.fromkeys(["long", "reasons"], ("a viewer of this and that, 240 words", "stop")),
+        "good": ("a viewer of this and that, number good", "stop"),
+    }
+    assert server.asked == {"long": 2, "reasons": 2, "good": 1}
+    few = dict(tiny().answers([chat("long"), chat("reasons")], SAMPLING | {"max_tokens": 10}))
+    assert few[0].finish == "length" and few[0].text.endswith("40 words"), "marked"
+    assert few[1] == Failure("reasoning used up max_tokens")
+
+
+def test_a_server_that_wants_max_completion_tokens_gets_them(server):
+    assert [answer.finish for answer in ask(["refuses 1", "refuses 2"], 1).values()] == ["stop", "stop"]
+    assert server.asked == {"refuses 1": 2, "refuses 2": 1}
+
+
+def test_a_key_that_the_server_echoes_reaches_no_store_and_no_message(server, tmp_path):
+    assert ask(["echo"])["echo"].text == "a viewer of this and that, who has ***"
+    refused = ask(["refused"])["refused"]
+    assert "wrong key: ***" in refused.message and "secret" not in refused.message
+    said = profiles.failures_sentence({(0, 0): refused}, "again")
+    assert "wrong key: ***" in said and "400 refusal: 1" in said
+
+
+def test_when_the_first_users_all_fail_alike_the_run_ends_and_says_what_the_server_said(server, tmp_path):
+    words = [f"refused {number}" for number in range(200)]
+    error, stored = ask_and_store(tiny(4), words, tmp_path / "a.sqlite")
+    assert "50 requests" in error and "400 refusal" in error and "wrong key: ***" in error and not stored
+    assert server.asked.total() < 70
+    ask = profiles.asker(lambda: tiny(4), Store(tmp_path / "b.sqlite"), {})
+    made = [Question("u", chat(word), "m", SAMPLING) for word in ["good", *words[:60]]]
+    ask(made[:1])
+    assert len(ask(made)) == 61, "a model that has answered before may refuse what is left"
+
+
+def test_an_alias_is_noted_once_and_another_model_named(server, capsys, monkeypatch):
+    monkeypatch.setattr(endpoint, "TRIES", 1)
+    assert len(dict(open_llm("openai:tiny-eastus").answers([chat(f"good {n}") for n in range(5)], SAMPLING))) == 5
+    assert capsys.readouterr().out.count('"tiny"') == 1
+    reason = ask(["stranger"])["stranger"].reason
+    assert '"somebody-else"' in reason and '"tiny"' in reason
+
+
+SAME = "gpt-4o gpt-4o-2024-08-06, google/gemma-2-9b-it gemma-2-9b-it, gpt-4 gpt-4-0613, claude claude-20241022, llama3 llama3:8b-it, gpt-4o-prod openai/gpt-4o, gpt-4o gpt-4o-2024-08-06-eu, gpt-4o models/gpt-4o@001"
 OTHER = "tiny large, gpt-4 gpt-4o-mini, gpt-4o gpt-4o-mini-2024-07-18, gemma-2-9b gemma-2-9b-it"
 
 
@@ -155,7 +225,7 @@ def test_names_of_one_model():
 def test_tokens_are_estimated_only_where_there_is_no_tokenizer_and_it_is_said_once(server, capsys):
     model = tiny()
     assert model.count_tokens(["abc", "abcd", "ü" * 3]) == [1, 2, 2] == model.count_tokens(["abc", "abcd", "ü" * 3])
-    assert capsys.readouterr().out == "openai:tiny: no /tokenize; one token is assumed for every 3 bytes.\n"
+    assert capsys.readouterr().out == "openai:tiny: no /tokenize that works; one token is assumed for every 3 bytes.\n"
     assert server.asked == {"abc": 1}
     texts, model = ["word " * n for n in range(1, 30)], tiny()
     server.tokenize = lambda text, count: (500, {}) if count == 1 else (200, {"tokens": [0] * len(text.split())})
@@ -214,7 +284,7 @@ def test_the_server_of_this_process_is_one_like_any_other(monkeypatch):
     assert answers[0][2] == answers[1][2] == Failure("400 refusal", final=True)
     for index in (0, 1):
         one, other = (given[index] for given in answers)
-        assert one.text and one.prompt_tokens == other.prompt_tokens > 5 and 0 < one.output_tokens <= 12
+        assert one.text and one.prompt_tokens == other.prompt_tokens > 5 and 0 < one.output_tokens <= 48
     texts = ["Name a colour.", "", "word " * 50]
     counts = inside.count_tokens(texts)
     assert counts == outside.count_tokens(texts) and counts[1] == 0 and counts[2] in range(50, 53)
