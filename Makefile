@@ -70,6 +70,7 @@ weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: loc
 
 reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.done)) ## execute every notebook (PRESET=, NOTEBOOK=) into outputs/
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
+	@$(if $(NOTEBOOK),,$(book) summary --preset $(PRESET))
 
 # What each notebook reads.
 $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
