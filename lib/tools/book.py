@@ -27,6 +27,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values, values_of
 from seqdistill.config import did_you_mean
+from seqdistill.embeddings import encoders
 from seqdistill.io import ROOT, UserError, atomic_write, data_dir, digest, display_path, outputs_dir
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
@@ -168,6 +169,9 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
+    if (encoder := values_of(preset, "03-embeddings")["encoder"]) in encoders.PACKAGED:
+        texts = store.latest(table, values["strategy"])["text"].tolist()
+        encoders.ship(texts, encoder, target.parent / f"vectors-{encoder}.safetensors")
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
