@@ -269,8 +269,8 @@ _ = axes[0].set_title("dotted: end of phase 1", fontsize=9, loc="left")
 
 # %% [markdown]
 # In phase 1 `L_distil` falls for the distilled student, and it stays low in phase 2, although nothing asks for it any
-# more. (The plain student's $T$ is not trained.) Whether new films are ranked better cannot be seen on 60 users; chapter
-# 4 asks that question.
+# more. (The plain student's $T$ is not trained.) Whether new films are ranked better cannot be seen on 60 users;
+# chapter 4 asks that question.
 
 # %% [markdown]
 # ## 7. A target that can shrink
