@@ -4,7 +4,6 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pandas as pd
-import psutil
 import pytest
 import torch
 from hypothesis import given as drawn
