@@ -133,7 +133,7 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
     """Recommend to one user the k best items that the history, the data set's own ids, the latest last, does not hold.
 
     Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more. UserError names
-    unknown ids, an empty history, scores that are not finite, and a catalogue that is not the one that the student was trained on.
+    unknown ids, an empty history, scores that are not finite, and a catalogue that the student was not trained on.
     """
     if isinstance(history, str):
         raise UserError(f'top: the history is the text "{history}"; a list of item ids is expected, ["{history}"].')

@@ -66,7 +66,8 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend to each user the k best items after their whole history, without the items in it.
 
-    Returns columns user_id, item_id, rank (from 1), fewer than k rows where fewer items are unseen; all users where `user_ids` names none.
+    Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are unseen);
+    all users where `user_ids` names none.
     """
     rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = rows.index if user_ids is None else list(user_ids)

@@ -71,8 +71,8 @@ class TrainingData:
         size = float(teacher.square().nanmean().sqrt())
         if not MILD < size < 1 / MILD and not math.isnan(size):
             raise UserError(
-                f"teacher: values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every "
-                "column are expected: use `embeddings.reducers.standardised`."
+                f"teacher: values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in "
+                "every column are expected: use `embeddings.reducers.standardised`."
             )
         object.__setattr__(self, "teacher", teacher)
 
