@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-transfer bench-sweep bench bench-serving weights reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-transfer bench-sweep bench bench-serving weights tour reproduce publish profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -70,6 +70,7 @@ weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: loc
 
 reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.done)) ## execute every notebook (PRESET=, NOTEBOOK=) into outputs/
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
+	@$(if $(NOTEBOOK),,$(book) summary --preset $(PRESET))
 
 # What each notebook reads.
 $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
@@ -134,6 +135,10 @@ bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) int
 
 bench-llm: $(stamps)/01-data.done ## measure tokens per second of the LLM path (LLM=) into outputs/bench/llm.csv
 	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm "$${LLM:-qwen2.5-coder-0.5b}" --preset $(PRESET)
+
+tour: .venv/ready ## execute 00-method, the whole method in one notebook (PRESET=), in about a minute
+	@$(MAKE) --no-print-directory reproduce NOTEBOOK=00-method
+	@echo "To read: outputs/$(PRESET)/00-method.html"
 
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
 	.venv/bin/jupyter lab --notebook-dir=notebooks $$LAB

@@ -141,8 +141,10 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 def unusable(path: Path, why: str) -> UserError:
     """Error of an artifact that cannot be used; where `make` left stamps, these and it are removed and made anew."""
     stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
-    for file in [*stamps, path] if stamps else []:
+    for file in stamps:
         file.unlink(missing_ok=True)
+    if stamps and path.parent.name == "artifacts":  # what lies elsewhere may be tracked by git; it is replaced as it is
+        path.unlink(missing_ok=True)
     again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
     return UserError(f"{display_path(path)}: {why}; {again}.")
 
@@ -174,7 +176,8 @@ def load_json(path: Path) -> dict:
 
 def load_csv(path: Path) -> pd.DataFrame:
     """Read a results table; texts that are missing are empty."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    with readable(path):
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))
 
 

@@ -18,6 +18,7 @@ import nbformat
 import pages
 import papermill
 import presets
+import summary
 from command import one_line
 from filelock import FileLock, Timeout
 from nbclient.exceptions import DeadKernelError
@@ -26,6 +27,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values, values_of
 from seqdistill.config import did_you_mean
+from seqdistill.embeddings import encoders
 from seqdistill.io import ROOT, UserError, atomic_write, data_dir, digest, display_path, outputs_dir
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
@@ -167,6 +169,9 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
+    if (encoder := values_of(preset, "03-embeddings")["encoder"]) in encoders.PACKAGED:
+        texts = store.latest(table, values["strategy"])["text"].tolist()
+        encoders.ship(texts, encoder, target.parent / f"vectors-{encoder}.safetensors")
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
@@ -196,7 +201,7 @@ def alone(preset: str) -> Iterator[None]:
 def main() -> None:
     """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
-    parser.add_argument("action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval"])
+    parser.add_argument("action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary"])
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--fresh", action="store_true")
@@ -209,8 +214,9 @@ def main() -> None:
                 case "execute":
                     (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
                     start = time.monotonic()
-                    print(f"{chapter} ({preset})", flush=True)
+                    print(f"{chapter} ({preset}): {summary.expected(preset, chapter)}", flush=True)
                     execute(chapter, preset)
+                    summary.record(preset, chapter, time.monotonic() - start)
                     print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
                 case "publish":
                     pages.publish(preset)
@@ -221,6 +227,8 @@ def main() -> None:
                     weights(preset)
                 case "profiles":
                     write_profiles(preset, options.fresh)
+                case "summary":
+                    summary.print_summary(preset)
                 case "nbval":
                     sys.exit(nbval(preset))
 

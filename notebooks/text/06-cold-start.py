@@ -8,7 +8,7 @@
 # %% tags=["parameters"]
 preset = "default"
 lead = "SASRec"
-seeds = [0, 1, 2, 3, 4]
+seeds = [0, 1, 2]
 share = 0.4
 removed = 0.5
 kept = [6, 9]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from seqdistill.data.splits import places
+from seqdistill.io import UserError
 
 
 @dataclass(frozen=True)
@@ -62,11 +63,21 @@ def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
     """Stack rows, none of them empty, into [B, T], padded with 0 on the right; T is the longest or `width` if more."""
     lengths = rows.lengths[chosen]
     if not lengths.all():
-        raise ValueError(f"batch: row {int(np.flatnonzero(lengths == 0)[0])} has no item")
+        empty = int(chosen[np.flatnonzero(lengths == 0)[0]])
+        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
     steps = np.arange(max(width, lengths.max()))
     inside = steps < lengths[:, None]  # [B, T]
     at = np.where(inside, rows.starts[chosen][:, None] + steps, 0)
     return np.where(inside, rows.items[at], 0)
+
+
+def lengths_of(ids: Tensor) -> Tensor:
+    """Items per row of histories [B, T], 0 at padding on the right; UserError where a row has none."""
+    lengths = (ids > 0).sum(1)
+    if not lengths.all():
+        empty = int((lengths == 0).nonzero()[0])
+        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
+    return lengths
 
 
 def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:

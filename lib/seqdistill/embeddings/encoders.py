@@ -1,5 +1,6 @@
 """Texts -> unit vectors, cached by text and model so that nothing is encoded twice."""
 
+import json
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
 from sklearn.preprocessing import normalize
 
 from seqdistill.cache import Cache
-from seqdistill.io import UserError, data_dir, digest, progress, require
+from seqdistill.io import UserError, data_dir, digest, progress, readable, require, save_with
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
 CHUNK = 32  # texts encoded between two writes to the cache
@@ -96,6 +99,28 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
     return np.column_stack([normalize(sums), sizes > room]).astype(np.float32)
 
 
+def shipped(name: str) -> dict[str, np.ndarray]:
+    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>.safetensors."""
+    vectors = {}
+    for path in (data_dir() / "profiles").glob(f"*/vectors-{name}.safetensors") if name in PACKAGED else ():
+        with readable(path), safe_open(path, "np") as file:
+            vectors |= zip(json.loads(file.metadata()["keys"]), file.get_tensor("vectors"), strict=True)
+    return vectors
+
+
+def ship(texts: Sequence[str], name: str, path: Path) -> None:
+    """Write the vectors of texts, in their order, to where `shipped` finds them."""
+    keys, vectors = keys_of(texts, name), np.column_stack([encode(texts, name)[0], np.zeros(len(texts))])
+    tensors = {"vectors": vectors.astype(np.float32)}
+    save_with(lambda temporary: save_file(tensors, temporary, {"keys": json.dumps(keys)}), path)
+
+
+def keys_of(texts: Sequence[str], name: str) -> list[str]:
+    """What names the vector of each text: a digest of encoder, its version and text."""
+    model_key = encoder_key(name)
+    return [digest([model_key, "passage", text]) for text in texts]
+
+
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
 
@@ -105,9 +130,8 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     for row, text in enumerate(texts):
         if not text.strip():
             raise UserError(f"encoders: text {row} is empty.")
-    cache, model_key = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), encoder_key(name)
-    keys = [digest([model_key, "passage", text]) for text in texts]
-    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
+    cache, keys = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), keys_of(texts, name)
+    vectors = shipped(name) | {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
     encoder = open_encoder(name) if todo else None
     with progress(f"{name}, texts", len(todo)) as done:

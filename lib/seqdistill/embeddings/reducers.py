@@ -95,12 +95,13 @@ def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Ten
     Where a user stands in `owners` several times, for as many profiles, their vectors are averaged.
     """
     means = pd.DataFrame(standardised(space).numpy()).groupby(np.asarray(owners)).mean()
-    return torch.from_numpy(means.reindex(range(users)).to_numpy(np.float32, copy=True))
+    return torch.from_numpy(np.array(means.reindex(range(users)), np.float32, order="C"))
 
 
 def save_teacher(path: Path, teacher: torch.Tensor, made_from: dict[str, str]) -> None:
     """Write a teacher with what it was made from."""
-    save_with(lambda temporary: save_file({"teacher": teacher.numpy()}, temporary, metadata=made_from), path)
+    rows = np.ascontiguousarray(teacher.numpy())  # safetensors writes bytes as they lie in memory
+    save_with(lambda temporary: save_file({"teacher": rows}, temporary, metadata=made_from), path)
 
 
 def neighbours(vectors: np.ndarray, k: int, metric: str) -> np.ndarray:

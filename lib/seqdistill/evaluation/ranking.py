@@ -8,11 +8,23 @@ import torch
 from torch import Tensor
 
 from seqdistill.data.sequences import Cases, Ragged, padded
+from seqdistill.io import UserError
 
 CUTOFFS = (5, 10, 20)
 RANK_COLUMN = {"included": "rank_all", "excluded": "rank_unseen"}  # by whether seen items are candidates
 HELD = 2**24  # scores held at a time
 GROUP = 16  # columns that one maximum stands for
+
+
+def finite(scores: Tensor) -> Tensor:
+    """Return scores [B, V] as they are; UserError where one is NaN or infinite, as those of a diverged model are."""
+    if not scores.sum().isfinite() and not scores.isfinite().all():  # a sum may overflow, and is ten times as fast
+        row, column = (~scores.isfinite()).nonzero()[0].tolist()
+        raise UserError(
+            f"scores: row {row}, item {column + 1} is {scores[row, column].item()}, a finite number is expected; the "
+            "model has diverged or its file is damaged: train it again, with a lower lr."
+        )
+    return scores
 
 
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
@@ -21,10 +33,9 @@ def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Ten
     Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with those other than the target
     excluded; [B] each.
     """
-    if scores.sum().isnan():
-        raise ValueError("ranks_of: a score is NaN")
-    own = scores.gather(1, targets[:, None] - 1)  # [B, 1]
-    rank_all = torch.ge(scores, own, out=torch.empty_like(scores)).sum(1).long()  # a sum of bool takes 3 times as long
+    own = finite(scores).gather(1, targets[:, None] - 1)  # [B, 1]
+    ahead = torch.ge(scores, own, out=torch.empty_like(scores, dtype=torch.float32))  # bool sums take 3 times as long
+    rank_all = ahead.sum(1).long()
     ids = seen.sort(1).values
     rivals = (ids > 0) & (ids != targets[:, None])
     rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
@@ -79,14 +90,18 @@ def topk(scores: Tensor, k: int) -> Tensor:
 
 @torch.inference_mode()
 def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
-    """Item ids of the k (or V) best items of every history, best first, [U, k]; without the history's unless `seen`."""
+    """Item ids of the k (or V) best items of every history, best first, [U, k]; without the history's unless `seen`.
+
+    Where fewer than k items are unseen, the rest of the row is 0.
+    """
     parts = []
     for chosen, ids in blocks(histories, size):
-        scores = score(chosen, ids)
+        scores = finite(score(chosen, ids))
         if not seen:
             row, column = (ids > 0).nonzero(as_tuple=True)
             scores = scores.index_put((row, ids[row, column] - 1), scores.new_tensor(-torch.inf))
-        parts.append((chosen, topk(scores, k).cpu() + 1))
+        columns = topk(scores, k)
+        parts.append((chosen, torch.where(scores.gather(1, columns).isneginf(), 0, columns + 1).cpu()))
     order, items = map(np.concatenate, zip(*parts, strict=True))
     return items[np.argsort(order)]
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqdistill.config import ModelConfig
+from seqdistill.data.sequences import lengths_of
 
 TOGETHER = 2048  # positions scored together on a CPU: their widest activation, 4 d numbers each, stays in cache
 
@@ -123,7 +124,8 @@ class SequentialRecommender(nn.Module):
     def score(self, ids: Tensor) -> Tensor:
         """Score the catalogue for the event after each history: [B, T] -> [B, V], T at most `max_history`."""
         rows = len(ids) if ids.is_cuda else max(1, TOGETHER // ids.shape[1])
-        parts = [part[:, : (part > 0).any(0).sum()] for part in ids.split(rows)]  # trimmed to their longest row
+        parts = zip(ids.split(rows), lengths_of(ids).split(rows), strict=True)
+        parts = [part[:, : lengths.max()] for part, lengths in parts]  # trimmed to their longest row
         return torch.cat([self.encode_last(part) for part in parts]) @ self.catalogue().T
 
     def encode_last(self, ids: Tensor) -> Tensor:

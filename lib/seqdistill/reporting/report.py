@@ -116,9 +116,13 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 
 
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
-    """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay."""
-    path = home / "metrics.json"
-    save_json({**(load_json(path) if path.exists() else {}), chapter: values}, path)
+    """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay, unless the file is damaged."""
+    path, known = home / "metrics.json", {}
+    try:
+        known = load_json(path) if path.exists() else {}
+    except UserError as error:
+        print(error)
+    save_json({**known, chapter: values}, path)
 
 
 def cost() -> str:

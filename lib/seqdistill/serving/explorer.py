@@ -102,18 +102,19 @@ def placed(world: World, user: int) -> pd.DataFrame:
 
 
 def recommended(world: World, user: int, added: tuple[int, ...] = ()) -> dict[str, list[int]]:
-    """The K items that each student recommends after the history and `added` events, none of them among these."""
+    """The K (or all) items that each student recommends after the history and `added`, none of them among these."""
     items = np.append(events_of(world, user, test=False), np.array(added, dtype=np.int64))
     row = Ragged(items, np.array([0]), np.array([len(items)]), np.array([0]))
-    return {name: recommend(row, model_score(model), K)[0].tolist() for name, model in world.students.items()}
+    lists = {name: recommend(row, model_score(model), K)[0] for name, model in world.students.items()}
+    return {name: items[items > 0].tolist() for name, items in lists.items()}
 
 
 def side_by_side(world: World, user: int) -> pd.DataFrame:
     """What each student recommends, the best first; a tick marks what the user really chose later."""
     ticked = world.titles.copy()
     ticked[np.unique(events_of(world, user, test=True))] += " ✓"
-    lists = {name: ticked[items].to_numpy() for name, items in recommended(world, user).items()}
-    return pd.DataFrame(lists, index=range(1, K + 1))
+    lists = pd.DataFrame({name: ticked[items].to_numpy() for name, items in recommended(world, user).items()})
+    return lists.set_axis(range(1, len(lists) + 1))
 
 
 def changed(world: World, user: int, item: int) -> pd.DataFrame:
@@ -123,7 +124,7 @@ def changed(world: World, user: int, item: int) -> pd.DataFrame:
         ranks = {item: rank for rank, item in enumerate(before[name], 1)}
         columns[name] = world.titles[items].tolist()
         columns[f"{name}: before"] = [ranks.get(item, "new") for item in items]
-    return pd.DataFrame(columns, index=range(1, K + 1))
+    return pd.DataFrame(columns, index=range(1, len(items) + 1))
 
 
 def panel(world: World, user: int, draw: Callable) -> object:

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from seqdistill.data.sequences import Ragged
-from seqdistill.evaluation.ranking import Score, blocks, model_score, topk
+from seqdistill.data.sequences import Ragged, lengths_of
+from seqdistill.evaluation.ranking import Score, blocks, finite, model_score, topk
 from seqdistill.io import UserError, require, save_with
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -78,7 +78,7 @@ def run_score(run: Run, max_history: int) -> Score:
     """Scoring function of an opened model, as `ranking.model_score` is that of a student."""
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
-        recent = [row[row > 0][-max_history:] for row in histories]
+        recent = [row[:length][-max_history:] for row, length in zip(histories, lengths_of(histories), strict=True)]
         return torch.from_numpy(run(nn.utils.rnn.pad_sequence(recent, batch_first=True).numpy()))
 
     return score
@@ -113,19 +113,32 @@ class Served(NamedTuple):
 
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
-    """Put a model and its catalogue, in any order, together; UserError if `item` does not hold 1, 2, ... once each."""
+    """Put a model and its catalogue, in any order, together.
+
+    UserError if `item` does not hold 1, 2, ... once each, or an `item_id` stands for two items.
+    """
     if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
         raise UserError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
-    items = items.sort_values("item", ignore_index=True)
-    return Served(run, max_history, items.assign(item_id=items["item_id"].astype(str), title=titles_of(items)))
+    items = items.astype({"item": np.int64}).sort_values("item", ignore_index=True)
+    items["item_id"] = items["item_id"].convert_dtypes().astype(str)  # 318.0, read beside gaps, is "318"
+    if (repeated := items["item_id"].duplicated()).any():
+        first = items.loc[repeated, "item_id"].iloc[0]
+        raise UserError(
+            f'served: item_id "{first}" stands for several items ({repeated.sum()} such rows); one is expected.'
+        )
+    return Served(run, max_history, items.assign(title=titles_of(items)))
 
 
 def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
     """Recommend to one user the k best items that the history, the data set's own ids, the latest last, does not hold.
 
     Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more. UserError names
-    unknown ids, an empty history, and a catalogue that is not the one that the student was trained on.
+    unknown ids, an empty history, scores that are not finite, and a catalogue that the student was not trained on.
     """
+    if isinstance(history, str):
+        raise UserError(f'top: the history is the text "{history}"; a list of item ids is expected, ["{history}"].')
+    if not isinstance(k, int | np.integer) or k < 1:
+        raise UserError(f"top: k = {k}; a whole number from 1 is expected.")
     codes = pd.Series(model.items["item"].to_numpy(), model.items["item_id"])
     history = [str(item_id) for item_id in history]
     if not history:
@@ -133,7 +146,7 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
     if unknown := sorted(set(history) - set(codes.index)):
         raise UserError(f"top: not in the catalogue: {', '.join(unknown)}.")
     seen = codes[history].to_numpy()
-    scores = torch.from_numpy(model.run(seen[None, -model.max_history :])).clone()  # [1, V]
+    scores = finite(torch.from_numpy(model.run(seen[None, -model.max_history :])).clone())  # [1, V]
     if scores.shape[1] != len(codes):
         raise UserError(f"top: the student scores {scores.shape[1]:,} items, the catalogue holds {len(codes):,}.")
     scores[0, seen - 1] = -torch.inf

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from seqdistill.config import Distillation, TrainConfig, parse, to_dict
+from seqdistill.config import Distillation, TrainConfig, parse, settings, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
@@ -105,14 +105,14 @@ def ablate(
     the settings that vary as columns, and writes it to tables/ablation-<name>.csv.
     """
     path, settings_path = (setup.home / "tables" / f"ablation-{part}" for part in (f"{name}.csv", "settings.json"))
-    settings = {part: to_dict(getattr(setup, part)) for part in ("alone", "literal", "taught")}
+    chosen = {part: settings(getattr(setup, part)) for part in ("alone", "literal", "taught")}
     if setup.recorded:
         table = load_csv(setup.recorded / "tables" / path.name)
         recorded = load_json(setup.recorded / "tables" / settings_path.name)
-        if recorded != settings or set(cells) - set(table["variant"]):
+        if recorded != chosen or set(cells) - set(table["variant"]):
             raise UserError(f"{path.name} was recorded with other settings of 04 or 05; set retrain: true.")
         return table
-    save_json(settings, settings_path)
+    save_json(chosen, settings_path)
     jobs, controls = planned(setup, cells, own)
     sweep(jobs, setup.home / "runs", setup.cluster)
     frames = ranks(jobs, setup.home / "runs")

@@ -35,6 +35,12 @@ def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict
             for key in file.keys():  # noqa: SIM118, no mapping
                 part, name = key.split(".", 1)
                 parts[part][name] = file.get_tensor(key)
+        progress["history"]  # a checkpoint without it is of another kind
+        slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
+        for part, now in (("weights", trained.state_dict()), ("optimizer", slots)):
+            shapes, expected = ({name: one.shape for name, one in values.items()} for values in (parts[part], now))
+            if shapes != expected:
+                raise ValueError(part)
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         announce(f"run {folder.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
         return {}, {}

@@ -66,7 +66,8 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend to each user the k best items after their whole history, without the items in it.
 
-    Returns columns user_id, item_id, rank (from 1); all users where `user_ids` names none.
+    Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are unseen);
+    all users where `user_ids` names none.
     """
     rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = rows.index if user_ids is None else list(user_ids)
@@ -78,5 +79,5 @@ def recommend(
     histories = latest(data.histories, chosen.to_numpy(), data.histories.lengths.max())
     columns = ranking.recommend(histories, ranking.model_score(model), k)  # [U, k]
     ids = data.catalogue.sort_values("item")["item_id"].to_numpy()
-    table = {"user_id": np.repeat(chosen.index, columns.shape[1]), "item_id": ids[columns.ravel() - 1]}
-    return pd.DataFrame({**table, "rank": np.tile(np.arange(columns.shape[1]) + 1, len(chosen))})
+    row, place = columns.nonzero()  # fewer than k where fewer are unseen
+    return pd.DataFrame({"user_id": chosen.index[row], "item_id": ids[columns[row, place] - 1], "rank": place + 1})

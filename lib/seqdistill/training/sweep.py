@@ -70,11 +70,12 @@ def missing(jobs: Jobs, runs: Path) -> Jobs:
 
 def drop_damaged(folder: Path) -> None:
     """Report a finished run whose files cannot be read, and have it count as not trained."""
-    files = {"metrics.json": load_json, "cost.json": load_json, "ranks.parquet": load_table}
-    for name, read in {**files, "model.safetensors": load_file}.items():
+    files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
+    files |= {"ranks.parquet": (load_table, "rank_unseen"), "model.safetensors": (load_file, "item.weight")}
+    for name, (read, part) in files.items():
         try:
-            read(folder / name)
-        except (UserError, OSError, SafetensorError):
+            read(folder / name)[part]
+        except (UserError, OSError, SafetensorError, KeyError, TypeError, IndexError):
             announce(f"run {folder.name}: {name} is damaged or gone; the run is trained anew")
             (folder / "metrics.json").unlink(missing_ok=True)
             return

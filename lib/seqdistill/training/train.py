@@ -1,6 +1,7 @@
 """One run: two phases, the best weights by validation NDCG@10, the test split scored once at the end."""
 
 import hashlib
+import math
 import shutil
 import time
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, training_rows
 
 ENGINE_VERSION = 1  # part of every run's key: raised by hand when the same config and data give other numbers
+MILD = 0.1  # root mean square of a teacher's values, or 1 over it, that cannot come from standardised ones
 QUIET = 20.0  # seconds between lines of progress
 
 
@@ -49,6 +51,30 @@ class TrainingData:
     teacher: Tensor | None = None
     start: Tensor | None = None
     texts: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Take the teacher from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
+        if self.teacher is None:
+            return
+        values = self.teacher if isinstance(self.teacher, Tensor) else torch.from_numpy(np.array(self.teacher))
+        teacher, users = values.detach().cpu().float().contiguous(), int(self.train.users.max(initial=-1)) + 1
+        if teacher.ndim != 2 or len(teacher) < users:
+            shape = " x ".join(map(str, teacher.shape))
+            raise UserError(
+                f"teacher: {shape} values; a row for each of {users} users is expected, NaN for those without."
+            )
+        if (infinite := teacher.isinf()).any():
+            row, column = infinite.nonzero()[0].tolist()
+            raise UserError(
+                f"teacher: row {row}, column {column} is {teacher[row, column]}; a finite number is expected."
+            )
+        size = float(teacher.square().nanmean().sqrt())
+        if not MILD < size < 1 / MILD and not math.isnan(size):
+            raise UserError(
+                f"teacher: values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in "
+                "every column are expected: use `embeddings.reducers.standardised`."
+            )
+        object.__setattr__(self, "teacher", teacher)
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -143,6 +169,11 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     while not finished(history, config):
         distils = in_phase_1(history, config)
         log = epoch(rows, model, teacher if distils else None, optimizer, config, len(history), machine)
+        if not math.isfinite(log["loss_model"]) or not all(weight.isfinite().all() for weight in trained.parameters()):
+            raise UserError(
+                f"run {folder.name}: diverged in epoch {len(history) + 1} of {config.epochs}, the loss is "
+                f"{log['loss_model']:.3g}; set a lower lr than {config.lr:g}."
+            )
         model.eval()
         if config.distillation and config.distillation.probe:
             log["probe_r2"] = probe(model, data, config.distillation.block)
@@ -170,7 +201,7 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
         "history": history,
         "best_epoch": int(np.argmax(curve)) + 1,
         "valid_ndcg@10": max(curve),
-        "coverage@10": len(np.unique(recommended)) / data.items,
+        "coverage@10": np.count_nonzero(np.unique(recommended)) / data.items,  # 0: no item is left
         "parameters": sum(weight.numel() for weight in model.parameters()),
     }
     finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)

@@ -103,3 +103,18 @@ def test_the_packaged_e5_hears_meaning_and_splits_long_texts():
     assert split == 0 and vectors.shape == (3, 384)
     assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.05
     assert encoders.encode(["war " * 600], "e5-small")[1] == 1
+
+
+def test_shipped_vectors_are_used_where_encoder_and_text_are_the_same(letters, tmp_path, monkeypatch):
+    monkeypatch.setitem(encoders.PACKAGED, "letters", ("letters", "letters"))
+    path = tmp_path / "profiles" / "mine" / "vectors-letters.safetensors"
+    encoders.ship(["a", "b"], "letters", path)
+    first = encoders.encode(["b", "a"], "letters")[0]
+    (tmp_path / "cache" / "vectors.sqlite").unlink()
+    assert np.array_equal(encoders.encode(["b", "a"], "letters")[0], first) and letters == ["a", "b"]
+    monkeypatch.setattr(encoders, "encoder_key", lambda name: "another version")
+    encoders.encode(["a", "ab"], "letters")
+    assert letters[2:] == ["a", "ab"]
+    path.write_bytes(b"cut")
+    with pytest.raises(UserError, match=r"vectors-letters\.safetensors: damaged"):
+        encoders.encode(["a"], "letters")

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 from seqdistill.embeddings import reducers
 from seqdistill.io import UserError
+from seqdistill.training.train import load_teacher
 from sklearn.preprocessing import scale
 
 
@@ -102,6 +104,7 @@ def test_a_teacher_has_a_row_for_every_user_the_mean_of_several_profiles():
     alone = reducers.teacher_rows(space, np.array([3, 0, 2]), 4)
     z = 1.5**0.5
     np.testing.assert_allclose(alone, [[0, 0], [np.nan, np.nan], [z, 0], [-z, 0]], rtol=1e-6)
+    assert alone.is_contiguous()
     several = reducers.teacher_rows(space, np.array([0, 0, 2]), 3)
     np.testing.assert_allclose(several, [[-z / 2, 0], [np.nan, np.nan], [z, 0]], rtol=1e-6)
 
@@ -112,3 +115,9 @@ def test_a_nearly_constant_dimension_is_not_blown_up():
     rows = reducers.standardised(vectors).numpy()
     np.testing.assert_allclose(rows[:, [0, 2]], scale(vectors[:, [0, 2]]), atol=1e-6)
     assert not rows[:, 1].any()
+
+
+def test_a_teacher_is_read_as_it_was_written_whatever_its_layout(tmp_path):
+    teacher = torch.arange(6.0).view(2, 3).T
+    reducers.save_teacher(tmp_path / "teacher.safetensors", teacher, {"events": "key"})
+    assert torch.equal(load_teacher(tmp_path / "teacher.safetensors", "key"), teacher)

@@ -6,9 +6,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
-from seqdistill.data.sequences import cases
+from seqdistill.data.sequences import Ragged, cases
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
 from seqdistill.evaluation.ranking import metrics, model_score, rank, ranks_of, recommend, topk
+from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 
 
@@ -24,11 +25,6 @@ def test_ranks_equal_brute_force(seed):
         rivals = [item for item in range(1, 13) if item != target and scores[row, item - 1] >= own]
         assert kept[row] == 1 + len(rivals)
         assert filtered[row] == 1 + len([item for item in rivals if item not in seen[row]])
-
-
-def test_nan_scores_are_an_error():
-    with pytest.raises(ValueError, match="NaN"):
-        ranks_of(torch.full((1, 3), torch.nan), torch.tensor([1]), torch.zeros(1, 1, dtype=torch.long))
 
 
 def test_a_long_history_is_scored_by_its_last_events():
@@ -123,3 +119,42 @@ def test_metrics_equal_ir_measures():
     ours = metrics(ranks)
     for name, measure in names.items():
         assert ours[name] == pytest.approx(theirs[ir_measures.parse_measure(measure)], abs=1e-9)
+
+
+def rows_of(*histories):
+    ends = np.cumsum([len(history) for history in histories])
+    items = np.array([item for history in histories for item in history])
+    return Ragged(items, ends - [len(history) for history in histories], ends, np.arange(len(histories)))
+
+
+def test_where_fewer_than_k_items_are_unseen_the_rest_is_zero():
+    scores = torch.arange(5.0).expand(2, 5)
+    items = recommend(rows_of([1, 3, 4, 5], [5]), lambda rows, _: scores[rows], k=3)
+    assert items.tolist() == [[2, 0, 0], [4, 3, 2]]
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf, -torch.inf])
+def test_scores_that_are_not_finite_are_refused(bad):
+    scores = torch.zeros(2, 40)
+    scores[1, 7] = bad
+    for use in (
+        lambda: recommend(rows_of([1], [2]), lambda rows, _: scores[rows], k=2),
+        lambda: ranks_of(scores, torch.tensor([1, 2]), torch.tensor([[3], [4]])),
+    ):
+        with pytest.raises(UserError, match=rf"row 1.*item 8.*{bad}"):
+            use()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_ranks_of_any_precision_are_counts(dtype):
+    scores = torch.ones(1, 100_001, dtype=dtype)
+    both = ranks_of(scores, torch.tensor([1]), torch.tensor([[2, 3, 3, 0]]))
+    assert [rank.tolist() for rank in both] == [[100_001], [99_999]] and both[0].dtype == torch.int64
+
+
+def test_an_empty_history_among_others_is_refused():
+    model = SequentialRecommender(30, ModelConfig(dim=8, blocks=1, heads=1, length=5)).eval()
+    with pytest.raises(UserError, match="row 1 has no item"):
+        model.score(torch.tensor([[1, 2], [0, 0]]))
+    with pytest.raises(UserError, match="row 1 has no item"):
+        recommend(rows_of([1, 2], []), model_score(model))

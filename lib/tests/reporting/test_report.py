@@ -1,5 +1,7 @@
 """Tables and figures: what a comparison within groups means, what a caption claims, what a figure holds."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -95,3 +97,11 @@ def test_a_forest_shows_each_interval_and_its_table_lies_beside_it(tmp_path, com
     report.save_figure(figure, comparison, tmp_path / "f.png")
     assert len(PIL.Image.open(tmp_path / "f.png").convert("RGB").getcolors(1 << 24)) <= 64
     assert pd.read_csv(tmp_path / "f.csv")["ci_low"].tolist()[1:] == pytest.approx([0.05, -0.15])
+
+
+def test_a_damaged_metrics_file_is_reported_and_written_anew(tmp_path, capsys):
+    (tmp_path / "metrics.json").write_text("{")
+    report.record_metrics(tmp_path, "01-data", {"users": 3})
+    report.record_metrics(tmp_path, "02-profiles", {"words": 4})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {"01-data": {"users": 3}, "02-profiles": {"words": 4}}
+    assert "damaged" in capsys.readouterr().out

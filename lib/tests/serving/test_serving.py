@@ -137,3 +137,38 @@ def test_the_catalogue_may_come_in_any_order_but_must_be_the_students(shop):
     short = serving.served(model.run, model.max_history, model.items[:-1])
     with pytest.raises(UserError, match=f"scores {ITEMS} items, the catalogue holds {ITEMS - 1}"):
         serving.top(short, ["B5"])
+
+
+@pytest.mark.parametrize(
+    ("history", "k", "named"),
+    [("318", 10, '"318"'), (["B5"], -1, "k = -1"), (["B5"], 0, "k = 0"), (["B5"], 1.5, "1.5")],
+)
+def test_requests_that_would_be_misread_are_refused(shop, history, k, named):
+    with pytest.raises(UserError, match=named):
+        serving.top(shop[1], history, k)
+
+
+@pytest.mark.parametrize("kind", ["int32", "float64", "Int64"])
+def test_a_catalogue_may_hold_any_kind_of_whole_numbers(shop, kind):
+    items = shop[1].items.astype({"item": kind}).assign(item_id=shop[1].items["item"].astype(kind))
+    model = serving.served(shop[1].run, shop[1].max_history, items)
+    expected = serving.top(shop[1], ["B5", "B9"])["item_id"].str.removeprefix("B")
+    assert serving.top(model, ["5", "9"])["item_id"].tolist() == serving.top(model, [5, 9])["item_id"].tolist()
+    assert serving.top(model, ["5", "9"])["item_id"].tolist() == expected.tolist()
+
+
+def test_a_repeated_item_id_is_refused(shop):
+    items = shop[1].items.assign(item_id=lambda table: table["item_id"].replace("B9", "B5"))
+    with pytest.raises(UserError, match="B5"):
+        serving.served(shop[1].run, shop[1].max_history, items)
+
+
+def test_a_model_of_nan_serves_nothing(shop):
+    scores = np.full((1, ITEMS), np.nan, np.float32)
+    with pytest.raises(UserError, match="nan"):
+        serving.top(shop[1]._replace(run=lambda ids: scores), ["B5"])
+
+
+def test_an_opened_model_refuses_an_empty_history_among_others(shop):
+    with pytest.raises(UserError, match="row 1 has no item"):
+        serving.run_score(shop[1].run, shop[1].max_history)(np.arange(2), torch.tensor([[3, 4], [0, 0]]))

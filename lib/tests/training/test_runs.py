@@ -72,10 +72,20 @@ def test_a_run_is_named_by_what_differs_from_the_defaults():
     assert settings(TrainConfig()) == {}
 
 
-@pytest.mark.parametrize("damage", ["cut", "garbage", "empty"])
+def other_shapes(path):
+    with safe_open(path, "pt") as file:
+        tensors, progress = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(
+        {name: value[..., :1].contiguous() if value.ndim else value for name, value in tensors.items()}, path, progress
+    )
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("damage", ["cut", "garbage", "empty", "shapes"])
 def test_a_damaged_checkpoint_is_not_used(data, tmp_path, monkeypatch, damage, capsys):
     path = interrupt(SMALL, data, tmp_path / "broken", 1)
-    path.write_bytes({"cut": path.read_bytes()[:-9], "garbage": b"{" * 99, "empty": b""}[damage])
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-9], "garbage": b"{" * 99, "empty": b"", "shapes": other_shapes(path)}[damage])
     monkeypatch.setenv("SEQDISTILL_HEADLESS", "1")
     assert same(outcome(SMALL, data, tmp_path / "broken"), outcome(SMALL, data, tmp_path / "whole"))
     assert "its checkpoint is damaged" in capsys.readouterr().err

@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -233,3 +234,35 @@ def test_reads_are_counted():
     with Reads() as reads:
         assert torch.ones(3).sum().item() == 3 and len(torch.ones(3)[torch.ones(3) > 0]) == 3
     assert reads.found == ["_local_scalar_dense", "index"]
+
+
+def teacher_like(data, users=None):
+    torch.manual_seed(0)
+    return torch.randn(users or 1 + int(data.train.users.max()), 6)
+
+
+def test_a_run_that_diverges_ends_with_its_epoch_and_a_lower_lr(data, tmp_path):
+    config = replace(SMALL, lr=1e30)
+    with pytest.raises(UserError, match=rf"{run_key(config, data)}.*epoch 1 of 4.*lower lr.*1e\+30"):
+        train(config, data, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [torch.Tensor.double, torch.Tensor.numpy, lambda t: pd.DataFrame(t.numpy()), lambda t: t.T.contiguous().T],
+    ids=["float64", "numpy", "pandas", "transposed"],
+)
+def test_a_teacher_of_any_kind_is_the_same_run(data, form):
+    teacher = teacher_like(data)
+    ours, theirs = replace(data, teacher=teacher), replace(data, teacher=form(teacher))
+    assert ours.digests == theirs.digests and torch.equal(ours.teacher, theirs.teacher)
+
+
+def test_a_teacher_that_fits_no_run_is_refused(data):
+    teacher = teacher_like(data)
+    infinite = teacher.clone()
+    infinite[3, 2] = torch.inf
+    bad = [(teacher[:-1], str(len(teacher))), (infinite, "row 3, column 2"), (1000 * teacher, "not standardised")]
+    for values, named in [*bad, (0 * teacher, "not standardised"), (teacher[0], "6 values")]:
+        with pytest.raises(UserError, match=named):
+            replace(data, teacher=values)
