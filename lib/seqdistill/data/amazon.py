@@ -34,7 +34,7 @@ def plain_text(value: object) -> str:
     text = "" if value is None else " ".join(map(plain_text, value)) if isinstance(value, list) else str(value)
     text, marked = html.unescape(text), None
     while text != marked:  # some are escaped twice
-        text, marked = html.unescape(TAG.sub(" ", text)).strip(), text
+        text, marked = re.sub(" {2,}", " ", html.unescape(TAG.sub(" ", text))).strip(), text
     return "" if text.lower() in EMPTY else text
 
 

@@ -95,14 +95,12 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(0.2)
 
     def bomb(self):
-        packed, zipped = gzip.compress(bytes(1 << 20)), 400
+        packed = gzip.compress(bytes(64 << 20))
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(zipped * len(packed)))
+        self.send_header("Content-Length", str(len(packed)))
         self.end_headers()
-        for _ in range(zipped):
-            self.wfile.write(packed)
-            self.server.sent += 1
+        self.wfile.write(packed)
 
     def behave(self, text, count, has_system):
         word = text.split()[0]
