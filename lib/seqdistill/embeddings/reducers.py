@@ -55,9 +55,8 @@ def fit(
     if kind == "pca":
         vectors = vectors.astype(np.float64)  # float32 would leave the last components to the processor's rounding
         reducer = PCA(components, svd_solver="full")
-        return reducer.fit_transform(vectors).astype(np.float32), lambda more: reducer.transform(more).astype(
-            np.float32
-        )
+        reduced = reducer.fit_transform(vectors).astype(np.float32)
+        return reduced, lambda more: reducer.transform(more).astype(np.float32)
     UMAP = require("umap", "text").UMAP  # compiles for seconds
 
     def of_distinct(reduce: Transform, vectors: np.ndarray) -> np.ndarray:
