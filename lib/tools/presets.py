@@ -9,6 +9,7 @@ import nbformat
 import yaml
 from seqdistill.config import Distillation, did_you_mean, parse, parse_recommender
 from seqdistill.data import splits
+from seqdistill.data.store import home_of
 from seqdistill.embeddings.reducers import REDUCERS
 from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
 from seqdistill.io import ROOT, UserError
@@ -102,6 +103,11 @@ def check_preset(preset: str) -> None:
     require('"protocol"', data["protocol"], get_args(splits.Protocol.__annotations__["name"]))
     protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
     parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
+    home_of(data["dataset"])
+    least = 1 + max(20, texts["neighbors"], texts["components"] + 1)  # that 03 needs; 20: it compares ten neighbours
+    if profiles["sample"] and profiles["sample"] < least:
+        what = f'"sample" is {profiles["sample"]}; 03-embeddings needs {least} users or more'
+        raise UserError(f"{where}: {what} for these components and neighbors.")
     parts_of(profiles["llm"])
     sampling_of(profiles["style"])
     require('"reducer"', texts["reducer"], REDUCERS)

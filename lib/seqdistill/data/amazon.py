@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, opened, read_csv, stop_at
+from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, opened, read_csv, stop_at
 from seqdistill.data.tables import Dataset, canonical, raw_events
 from seqdistill.io import UserError, display_path
 
@@ -81,6 +81,7 @@ def read_beauty(ratings: Path, meta: Path) -> Dataset:
     table = read_reviews(ratings) if ".json" in ratings.name else read_csv(ratings, RATING, names=[*RATING])
     bad = ~table["rating"].between(1, 5)
     stop_at(display_path(ratings), table["rating"], bad, "a number from 1 to 5 is expected", 1)
+    check_dates(display_path(ratings), table["time"], table["time"], 1, 1)
     events = raw_events(table["user"], table["asin"], table["time"], table["rating"])
     return canonical(events, read_meta(meta), True, "beauty")
 

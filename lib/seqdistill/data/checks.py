@@ -18,7 +18,7 @@ from pyarrow import csv as pacsv
 from seqdistill.io import UserError, display_path
 
 ID, TEXT, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.float64()
-MOMENT = pa.timestamp("s")
+MOMENT = pa.timestamp("ms")
 EXPECTED = {
     ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number", NUMBER: "a number",
     MOMENT: "a time in the format that is declared, or else like 2021-05-11",
@@ -49,12 +49,21 @@ def rows(handle: io.BufferedIOBase) -> Iterator[list[str]]:
     return csv.reader(io.TextIOWrapper(handle, "utf-8-sig", "replace", newline=""), strict=True)
 
 
+def check_dates(where: str, times: pd.Series, moments: pd.Series, unit: int, first: int = 2) -> None:
+    """Refuse times beyond our days, as where milliseconds are taken for seconds; `unit`: moments a second."""
+    expected = "a time between 1900 and 2100 is expected; is the unit right?"
+    stop_at(where, times, ~(moments // unit).between(EARLIEST, LATEST), expected, first)
+
+
 def header(path: Path, wanted: list[str]) -> list[str]:
     """Read the names of a CSV's columns, all of `wanted` among them and none twice."""
     with opened(path) as handle:
         names = next(rows(handle), [])
+    if not names:
+        raise UserError(f"{display_path(path)}: the file is empty; expected the columns {', '.join(wanted)}.")
     if missing := [name for name in wanted if name not in names]:
-        expected = f"expected {', '.join(wanted)} in UTF-8, separated by commas"
+        other = next((repr(mark) for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by commas" + f", not by {other}" * bool(other)
         raise UserError(f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}).')
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f'{display_path(path)}, row 1: the column "{twice[0]}" stands here twice.')

@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
-from seqdistill.data.checks import EARLIEST, ID, LATEST, MOMENT, NUMBER, TEXT, WHOLE, header, read_csv, stop_at
+from seqdistill.data.checks import ID, MOMENT, NUMBER, TEXT, WHOLE, check_dates, header, read_csv, stop_at
 from seqdistill.data.tables import DOMAINS, Dataset, canonical, raw_events
 from seqdistill.io import UserError, display_path
 
@@ -131,9 +131,8 @@ def read(
     for column, ids, file in ((columns.user, user_ids, users), (columns.item, item_ids, items)):
         if ids is not None:
             stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}")
-    moments = table[time].astype("int64") // UNITS.get(form, 1)
+    moments, unit = table[time].astype("int64"), UNITS.get(form, 1000)
     if form != "position":
-        expected = "a time between 1900 and 2100 is expected; does `format` name the right unit?"
-        stop_at(where, table[time], ~moments.between(EARLIEST, LATEST), expected)
+        check_dates(where, table[time], moments, unit)
     events = raw_events(table[columns.user], table[columns.item], moments, value)
-    return canonical(events, catalogue, form != "position", settings.domain, user_ids)
+    return canonical(events, catalogue, form != "position", settings.domain, user_ids, unit)

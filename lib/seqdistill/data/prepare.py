@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from seqdistill.data.checks import EARLIEST, LATEST, stop_at
+from seqdistill.data.checks import check_dates, stop_at
 from seqdistill.data.tables import Dataset, canonical, filtered, raw_events
 from seqdistill.io import UserError, content_digest
 
@@ -18,9 +18,9 @@ def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
 
 
 def numbers(values: pd.Series, whole: bool) -> pd.Series:
-    """Return a column as int64 (datetimes as unix seconds, UTC), or as float64; rows are counted from 0."""
+    """Return a column as int64 (datetimes as unix microseconds, UTC), or as float64; rows are counted from 0."""
     if pd.api.types.is_datetime64_any_dtype(values) and values.notna().all():
-        return pd.to_datetime(values, utc=True).astype("datetime64[s, UTC]").astype("int64")
+        return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]").astype("int64")
     cells = pd.to_numeric(values, errors="coerce").astype("float64")
     bad = ~np.isfinite(cells) | ((cells % 1 != 0) & whole)
     stop_at("interactions", values, bad, f"a {'whole ' * whole}number is expected", 0)
@@ -40,13 +40,12 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
     check_columns("items", items, ["item_id", "title"])
     stop_at("items", items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 0)
     moments = numbers(interactions[time], whole=True)
+    unit = 1_000_000 if pd.api.types.is_datetime64_any_dtype(interactions[time]) else 1
     if time == "timestamp":
-        expected = "unix seconds between 1900 and 2100 are expected"
-        stop_at("interactions", interactions[time], ~moments.between(EARLIEST, LATEST), expected, 0)
+        check_dates("interactions", interactions[time], moments, unit, 0)
     value = numbers(interactions["rating"], whole=False) if "rating" in interactions else np.nan
     texts = items.assign(**{name: items[name].astype("str").fillna("") for name in items.columns.drop("item_id")})
     user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
     events = raw_events(user, item, moments, value)
-    order = np.argsort(interactions[time].to_numpy(), kind="stable")  # a second may hold several datetimes
-    data = canonical(events.iloc[order], texts, time == "timestamp", "generic")
+    data = canonical(events, texts, time == "timestamp", "generic", unit=unit)
     return filtered(data, "interactions", key=content_digest(interactions))

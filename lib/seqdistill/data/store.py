@@ -1,5 +1,6 @@
 """Where data sets stand: raw files by layout, processed tables by digest."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,14 @@ from seqdistill.io import UserError, data_dir, digest, display_path
 
 READER_VERSION = 2  # part of every data set's key: raised by hand when the same files give other tables
 TABLES = ("events", "users", "items")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def home_of(name: str) -> Path:
+    """Folder of a data set; UserError where its name might lead out of data/."""
+    if not NAME.fullmatch(name):
+        raise UserError(f'"{name}" cannot name a data set: letters, digits, ".", "_" and "-" are expected.')
+    return data_dir() / name
 
 
 def candidates(folder: Path, names: tuple[str, ...]) -> list[Path]:
@@ -36,7 +45,7 @@ def located(folder: Path, layout: Layout) -> list[Path | None]:
 
 def raw_files(name: str) -> tuple[Layout, list[Path | None]]:
     """Layout and raw files of a data set (three CSV files if it is not a public one); write those from a package."""
-    raw = data_dir() / name / "raw"
+    raw = home_of(name) / "raw"
     if name not in LAYOUTS and not raw.parent.is_dir():
         hint = did_you_mean(name, list(LAYOUTS))
         raise UserError(f'"{name}" is not a data set{hint}: no folder data/{name}, and none of {", ".join(LAYOUTS)}.')
@@ -72,7 +81,7 @@ def copy_files(files: list[Path], raw: Path, layout: Layout) -> None:
 
 def convert(name: str, source: Path | None = None) -> Dataset:
     """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet."""
-    home = data_dir() / name
+    home = home_of(name)
     try:
         layout = LAYOUTS.get(name, GENERIC)
         layout, files = (layout, located(source, layout)) if source else raw_files(name)

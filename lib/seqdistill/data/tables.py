@@ -43,12 +43,13 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def canonical(
-    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None
+    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1
 ) -> Dataset:
     """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
     Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
-    events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list.
+    events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list. unit: parts
+    of a second in which times are given; the order within a second counts.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
@@ -80,7 +81,8 @@ def canonical(
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",
         f"{untitled.sum():,} items without a title are named by their id",
     )[0 if len(unlisted) else 1 :]
-    return Dataset(events[~repeated].reset_index(drop=True), users, items, dated, domain, notes)
+    events = events[~repeated].reset_index(drop=True)
+    return Dataset(events.assign(time=events["time"] // unit), users, items, dated, domain, notes)
 
 
 def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core") -> np.ndarray:

@@ -128,6 +128,8 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
         ("books", 50, None, "core", "books: no user and item are left with at least 50 events"),
         ("books", 1, 0, "core", '"first_users" is 0'),
         ("books", 1, None, "cores", '"cores" is not a filter; choose one of core, single'),
+        ("../books", 1, None, "core", '"../books" cannot name a data set'),
+        ("/tmp", 1, None, "core", '"/tmp" cannot name a data set'),
         ("beuty", 1, None, "core", '"beuty" is not a data set \\(did you mean "beauty"\\?\\)'),
     ],
 )

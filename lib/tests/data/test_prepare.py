@@ -38,6 +38,7 @@ def test_ids_are_mapped_and_events_sorted():
 def test_one_second_holds_several_events_in_order_and_positions_need_no_times():
     near = pd.DataFrame({"user_id": 1, "item_id": [1, 2], "timestamp": pd.to_datetime([1.5e9, 1.1e9])})
     assert coded(near).events["item"].tolist() == [2, 1]
+    assert len(coded(near.assign(item_id=1)).events) == 2, "not the same event twice"
     placed = coded(near.drop(columns="timestamp").assign(position=[1.0, 0.0]))
     assert placed.events["item"].tolist() == [2, 1] and not placed.dated
     assert placed.events["time"].dtype == "int64" and placed.events["value"].isna().all()
@@ -55,7 +56,7 @@ def test_one_second_holds_several_events_in_order_and_positions_need_no_times():
         (PLAYS.assign(timestamp=[1, 2, 3.5, 4]), None, 'row 2, column "timestamp"'),
         (PLAYS.assign(timestamp=[1, 2, 3, np.nan]), None, 'row 3, column "timestamp"'),
         (PLAYS.assign(timestamp=[1, 2, 3, pd.NaT]), None, 'row 3, column "timestamp"'),
-        (PLAYS.assign(timestamp=1_700_000_000_000), None, "unix seconds between 1900 and 2100"),
+        (PLAYS.assign(timestamp=1_700_000_000_000), None, "a time between 1900 and 2100"),
         (PLAYS, SONGS.drop(columns="title"), 'items: no column "title"'),
         (PLAYS, pd.concat([SONGS, SONGS]), "items, row 2, column \"item_id\": '9': the id stands here twice"),
     ],

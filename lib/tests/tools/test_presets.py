@@ -95,6 +95,8 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
         ),
         ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting (did you mean "epochs"?)'),
         ("01-data: {protocol: leave_one}", "leave_one"),
+        ("01-data: {dataset: ../mine}", "cannot name a data set"),
+        ("02-profiles: {sample: 30}", '"sample" is 30; 03-embeddings needs 66'),
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
