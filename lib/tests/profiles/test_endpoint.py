@@ -148,6 +148,7 @@ def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
     [
         ("drip", Failure("time-out", 3)),
         ("bomb", Failure("oversized answer", 3)),
+        ("flood", Failure("oversized answer", 3)),
         ("moved", Failure("redirect to another host", 1, final=True)),
         ("deep", Failure("400 refusal", 1, final=True)),
     ],
