@@ -22,7 +22,7 @@ REVIEW = {
     "overall": (int | float, "a number"), "unixReviewTime": (int, "a whole number"),
 }  # fmt: skip
 TAG = re.compile(
-    r" *(?:(?:<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-z][a-z0-9]*(\s+[\w-]+\s*=[^<>]*)?\s*/?>) *)+", re.S | re.I
+    r" *(?:<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-z][a-z0-9]*(\s+[\w-]+\s*=[^<>]*)?\s*/?>) *", re.S | re.I
 )
 EMPTY = ("none", "nan", "null")
 TEXTS = ["title", "categories", "description", "brand", "price"]
