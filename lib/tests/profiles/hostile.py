@@ -38,6 +38,7 @@ STATUS = {"broken": 500, "busy": 409, "refused": 400, "unknown": 404, "forbidden
 ONCE = {"limited": 429, "mended": 503}  # the first time only
 
 
+BOMB = gzip.compress(bytes(100 << 20), 1)
 NESTED = b"[" * 100_000 + b"]" * 100_000
 
 
@@ -94,13 +95,20 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b" ")
             time.sleep(0.2)
 
+    def flood(self):
+        self.send_response(200)
+        self.send_header("Content-Length", str(400 << 20))
+        self.end_headers()
+        for _ in range(400):
+            self.wfile.write(bytes(1 << 20))
+            self.server.sent += 1
+
     def bomb(self):
-        packed = gzip.compress(bytes(64 << 20))
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
-        self.send_header("Content-Length", str(len(packed)))
+        self.send_header("Content-Length", str(len(BOMB)))
         self.end_headers()
-        self.wfile.write(packed)
+        self.wfile.write(BOMB)
 
     def behave(self, text, count, has_system):
         word = text.split()[0]
@@ -112,10 +120,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(400, NESTED)
         if word == "moved":
             return self.redirect(self.server.elsewhere)
-        if word == "drip":
-            return self.drip()
-        if word == "bomb":
-            return self.bomb()
+        if word in ("drip", "bomb", "flood"):
+            return getattr(self, word)()
         if word == "long" or word == "reasons":
             cut = self.sent["max_tokens"] < 200
             choice = {"finish_reason": "length" if cut else "stop", "message": {"content": "<think>on and on"}}

@@ -165,7 +165,9 @@ def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkey
     path = tmp_path / profiles.shipped_path("d", "openai:a-b/c", style, strategy).name
     assert profiles.named(path.stem) == ("openai-a-b-c", style, strategy)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
-    monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
+    monkeypatch.setattr(
+        book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
+    )
     monkeypatch.setattr(book, "profile_task", lambda *_: (path, given))
     monkeypatch.setattr(book, "open_llm", lambda *_: model)
     book.write_profiles("mine", fresh=False)

@@ -49,7 +49,9 @@ def test_a_fresh_store_lives_until_nobody_failed(events, tmp_path, monkeypatch, 
     given, sick = task(events, style="short"), [True]
     model = Parrot(says=lambda chat: Failure("time-out", 3) if sick and '"Film 3"' in chat[-1]["content"] else GOOD)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
-    monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
+    monkeypatch.setattr(
+        book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
+    )
     monkeypatch.setattr(book, "profile_task", lambda *_: (tmp_path / "shipped.parquet", given))
     monkeypatch.setattr(book, "open_llm", lambda *_: model)
     book.write_profiles("mine", fresh=True)
