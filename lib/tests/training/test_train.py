@@ -3,7 +3,6 @@ import subprocess
 import sys
 from copy import deepcopy
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +15,6 @@ from seqdistill.training import loop
 from seqdistill.training import train as engine
 from seqdistill.training.loop import AdamW, rate, training_rows
 from seqdistill.training.train import run_key, train, training_data
-from torch.utils._python_dispatch import TorchDispatchMode
 
 SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 
@@ -190,50 +188,6 @@ def test_a_wrong_setting_is_named(values, message):
         parse(TrainConfig, values, "test")
     taught = replace(SMALL, distillation=Distillation(projection="teacher_frozen"))
     assert parse(TrainConfig, to_dict(taught), "test") == taught
-
-
-class Reads(TorchDispatchMode):
-    """Counts the operations that make a host wait for its device."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
-        name = operation.name().split(".")[0].removeprefix("aten::")
-        indices = args[1] if "index" in name and isinstance(args[1], list | tuple) else []
-        masks = [part for part in indices if part is not None and part.dtype == torch.bool]
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2") or masks:
-            self.found.append(name)
-        return operation(*args, **(kwargs or {}))
-
-
-SETTINGS = [
-    *product(("mse", "rmse", "cosine", "infonce"), ("teacher", "teacher_frozen", "student"), ("mean",)),
-    *product(("mse",), ("student",), ("exponential", "attention", "last")),
-]
-
-
-@pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("loss", ["full", "sampled", *SETTINGS], ids=str)
-def test_a_step_never_waits_for_its_device(data, loss, causal):
-    run = replace(SMALL, negatives=5, model=replace(SMALL.model, causal=causal, item_dropout=0.1))
-    if isinstance(loss, str):
-        run = replace(run, loss=loss)
-    else:
-        kind, projection, aggregation = loss
-        run = replace(run, distillation=Distillation(loss=kind, projection=projection, aggregation=aggregation))
-    model, teacher, optimizer, machine = engine.fresh(run, data)
-    batch = next(loop.examples(training_rows(data.train, run), run, 0, model.mask_id))
-    with Reads() as reads:
-        log = loop.step(batch, model.train(), teacher, optimizer, run, machine)
-    assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
-
-
-def test_reads_are_counted():
-    with Reads() as reads:
-        assert torch.ones(3).sum().item() == 3 and len(torch.ones(3)[torch.ones(3) > 0]) == 3
-    assert reads.found == ["_local_scalar_dense", "index"]
 
 
 def teacher_like(data, users=None):
