@@ -74,7 +74,6 @@ def publish(preset: str) -> None:
     for chapter, notebook in notebooks.items():
         with atomic_write(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
-    shutil.copy(executed(preset, "artifacts/seconds.json"), outputs_dir(preset) / "seconds.json")
     block = f"<!-- results -->\n{results_table()}\n<!-- end of results -->"
     with atomic_write(README) as temporary:
         pattern = re.compile("<!-- results -->.*<!-- end of results -->", re.S)

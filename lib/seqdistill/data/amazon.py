@@ -40,6 +40,7 @@ def plain_text(value: object) -> str:
 
 def records(path: Path, parse: Callable[[str], object]) -> Iterator[tuple[str, dict]]:
     """Yield the place (file and line) and the record of every line of a file with one record a line."""
+    number = 0
     with opened(path) as handle:
         for number, line in enumerate(handle, 1):
             where = f"{display_path(path)}, line {number}"
@@ -47,6 +48,8 @@ def records(path: Path, parse: Callable[[str], object]) -> Iterator[tuple[str, d
                 yield where, dict(parse(line.decode()))
             except (ValueError, SyntaxError, TypeError) as error:
                 raise UserError(f"{where}: no record of names and values ({str(error)[:80]}).") from None
+    if not number:
+        raise UserError(f"{display_path(path)}: the file is empty.")
 
 
 def read_reviews(path: Path) -> pd.DataFrame:
@@ -68,6 +71,8 @@ def read_meta(path: Path) -> pd.DataFrame:
         if not isinstance(asin, str) or not asin or asin in items:
             raise UserError(f'{where}, field "asin": {asin!r:.80}: an id is expected that no other line has.')
         try:
+            if not isinstance(paths, list) or not all(isinstance(path, list) for path in paths):
+                raise TypeError
             categories = "|".join(dict.fromkeys(name for path in paths for name in path[1:]))
         except TypeError:
             raise UserError(f'{where}, field "categories": {paths!r:.80}: lists of names are expected.') from None

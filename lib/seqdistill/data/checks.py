@@ -65,6 +65,8 @@ def header(path: Path, wanted: list[str]) -> list[str]:
         other = next((repr(mark) for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
         expected = f"expected {', '.join(wanted)} in UTF-8, separated by commas" + f", not by {other}" * bool(other)
         raise UserError(f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}).')
+    if any("\ufffd" in name for name in names):
+        raise UserError(f"{display_path(path)}, row 1: a name is not UTF-8; save the file as UTF-8.")
     if twice := [name for name in names if names.count(name) > 1]:
         raise UserError(f'{display_path(path)}, row 1: the column "{twice[0]}" stands here twice.')
     return names
@@ -76,7 +78,10 @@ def check_quotes(path: Path) -> None:
         quotes = sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b""))
     if quotes % 2:
         with opened(path) as handle:
-            deque(rows(handle), maxlen=0)
+            try:
+                deque(rows(handle), maxlen=0)
+            except csv.Error:
+                raise UserError(f"{display_path(path)}: a quotation mark is not closed.") from None
 
 
 def explained(error: Exception, where: str, names: list[str], kinds: dict[str, pa.DataType]) -> UserError:

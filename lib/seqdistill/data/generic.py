@@ -74,6 +74,8 @@ def settings_of(path: Path) -> Settings:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
+    if isinstance(values, dict):  # a section whose lines were all taken out is None
+        values = {name: value for name, value in values.items() if value is not None}
     settings = parse(Settings, values, where)
     if settings.domain not in DOMAINS:
         raise UserError(f'{where}: "domain" is {settings.domain!r}; there are prompts for {", ".join(DOMAINS)}.')
@@ -108,7 +110,7 @@ def read(
 ) -> Dataset:  # fmt: skip
     """Read users.csv (None: all who occur), items.csv and interactions.csv.
 
-    unlisted: items may lack in items.csv. tidy: what is done to the texts of the items that is no setting.
+    unlisted: items may be missing from items.csv. tidy: a function applied to the table of items.
     """
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()

@@ -47,10 +47,11 @@ def fit(
     if kind == "none":
         return vectors.astype(np.float32), lambda more: more.astype(np.float32)
     rows, _ = distinct(vectors)
-    if min(len(rows), vectors.shape[1]) < components if kind == "pca" else len(rows) <= max(components + 1, neighbors):
+    needed = components if kind == "pca" else 1 + max(components + 1, neighbors)
+    if len(rows) < needed or (kind == "pca" and vectors.shape[1] < components):
         raise UserError(
             f"{kind}: {len(rows)} distinct vectors of {vectors.shape[1]} dimensions are too few for {components} "
-            f"components (umap: and {neighbors} neighbours); set `components` and `neighbors` of 03-embeddings lower."
+            f"components: {needed} are needed; set `components` and `neighbors` of 03-embeddings lower."
         )
     if kind == "pca":
         vectors = vectors.astype(np.float64)  # float32 would leave the last components to the processor's rounding

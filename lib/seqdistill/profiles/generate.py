@@ -172,17 +172,14 @@ def write(task: Task, ask: Ask) -> Outcomes:
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
-    failures = {user: outcome for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    failures = [(user, outcome) for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)]
     if not failures:
         return ""
-    users, lost, final = (
-        len({user for user, _ in outcomes}),
-        len(failures),
-        sum(outcome.final for outcome in failures.values()),
-    )
-    tries = max(outcome.tries for outcome in failures.values())
-    message = next((outcome.message for outcome in failures.values() if outcome.message), "")
-    reasons = Counter(outcome.reason for outcome in failures.values()).most_common()
+    users, lost = len({user for user, _ in outcomes}), len({user for user, _ in failures})
+    final = len({user for user, outcome in failures if outcome.final})
+    tries = max(outcome.tries for _, outcome in failures)
+    message = next((outcome.message for _, outcome in failures if outcome.message), "")
+    reasons = Counter(outcome.reason for _, outcome in failures).most_common()
     return (
         f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
         f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."

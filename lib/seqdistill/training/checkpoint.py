@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, bes
     slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
     parts = {"weights": trained.state_dict(), "optimizer": slots, "best": best}
     tensors = {f"{part}.{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
-    save_with(lambda path: save_file(tensors, path, {"progress": json.dumps(progress)}), folder / FILE)
+    tensors["progress"] = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
+    save_with(lambda path: save_file(tensors, path), folder / FILE)
 
 
 def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict[str, Tensor]]:
@@ -31,8 +33,8 @@ def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict
     parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "best": {}}
     try:
         with safe_open(folder / FILE, "pt") as file:
-            progress = json.loads(file.metadata()["progress"])
-            for key in file.keys():  # noqa: SIM118, no mapping
+            progress = json.loads(file.get_tensor("progress").numpy().tobytes())
+            for key in sorted({*file.keys()} - {"progress"}):
                 part, name = key.split(".", 1)
                 parts[part][name] = file.get_tensor(key)
         progress["history"]  # a checkpoint without it is of another kind

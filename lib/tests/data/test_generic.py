@@ -37,11 +37,12 @@ HOSTILE = {
     "users.csv, header only": ("user_id\n", "no rows"),
     "users.csv, one twice": ("user_id\n1\n1\n", "stands here twice"),
     "items.csv, one twice": ("item_id,title\n5,A\n5,B\n", 'row 3, column "item_id"'),
-    "items.csv, open quote": ('item_id,title\n5,"A\n6,B\n', "unexpected end of data"),
+    "items.csv, open quote": ('item_id,title\n5,"A\n6,B\n', "a quotation mark is not closed"),
     "items.csv, Latin-1": (
         b"item_id,title\n5,Am\xe9lie\n",
         'row 2, column "title": invalid UTF8 data: text in UTF-8 is expected',
     ),
+    "items.csv, Latin-1 header": (b"item_id,title,Pr\xe9is\n5,A,1\n", "row 1: a name is not UTF-8"),
     "items.csv, UTF-16": ("item_id,title\n5,A\n".encode("utf-16"), "in UTF-8, separated by commas; found"),
 }
 

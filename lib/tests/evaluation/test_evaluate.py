@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import Ragged, cases
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
-from seqdistill.evaluation.ranking import metrics, model_score, rank, ranks_of, recommend, topk
+from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, ranks_of, recommend, topk
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -34,6 +34,10 @@ def test_a_long_history_is_scored_by_its_last_events():
     found = model_score(model)(None, histories)
     for row, recent in enumerate([[4, 5, 6, 7, 8], [9, 8, 7], [4, 3, 2, 1, 6]]):
         torch.testing.assert_close(found[row], model.score(torch.tensor([recent]))[0])
+
+
+def test_memory_bounds_the_block():
+    assert block_size(2_792) == 256 and 4 * 334_060 * block_size(334_060) <= 2**26
 
 
 def test_metrics_by_hand():

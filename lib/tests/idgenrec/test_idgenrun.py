@@ -11,6 +11,7 @@ from seqdistill.idgenrec.ids import templates, word_tokenizer
 from seqdistill.idgenrec.model import IDGenRec, scratch
 from seqdistill.io import UserError, load_json, load_table, save_json
 from seqdistill.training.sweep import cost, plan, run_folder, sweep
+from seqdistill.training.train import ENGINE_VERSION
 from test_idgenrec import SMALL, TEXTS, TINY
 
 
@@ -118,3 +119,10 @@ def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
 def test_settings_are_checked(values, says):
     with pytest.raises(UserError, match=says):
         rivals.variants(values, [0], "here")
+
+
+def test_a_default_that_changes_needs_another_engine_version():
+    known = {"recommender": "", "generator": "", "layers": 2, "width": 64, "heads": 2, "tag_epochs": 10, "rounds": 3}
+    known |= {"recommender_epochs": 10, "generator_epochs": 1, "samples": 0, "generator_samples": 0, "batch": 64}
+    known |= {"recommender_lr": 1e-3, "generator_lr": 1e-8, "beams": 10, "history": 20, "id_tokens": 10, "seed": 0}
+    assert ENGINE_VERSION == 1 and to_dict(IDGenRec()).items() >= (known | {"user_ids": "prefix"}).items()

@@ -60,11 +60,13 @@ def test_a_name_is_checked_before_a_shell_sees_it(home, name, value):
 
 @pytest.mark.parametrize(("name", "value"), [*product(TARGETS, HOSTILE)])
 def test_other_settings_reach_the_tools_as_they_are(home, name, value):
-    (home / ".venv" / "ready").touch()
-    for result in (
-        make(home, TARGETS[name], "DATASET=mine", f"{name}={value}"),
-        make(home, TARGETS[name], **{name: value}),
-    ):
+    for arguments, variables in (([f"{name}={value}"], {}), ([], {name: value})):
+        (home / ".venv" / "ready").touch()
+        if name in ("PYTHON", "PEERS"):  # else make has nothing to run
+            (home / {"PYTHON": ".venv/ready", "PEERS": "build/peers/ready"}[name]).unlink(missing_ok=True)
+        result = make(home, TARGETS[name], "DATASET=mine", *arguments, **variables)
+        if name in ("LLM", "SIZES"):
+            assert "<" + (value if name == "LLM" else value.split()[0]) + ">" in result.stdout
         if name == "RAW":
             assert f"<--raw>\n<{value}>" in result.stdout
 

@@ -50,7 +50,7 @@ def test_two_images_in_a_cell_are_refused():
 def test_what_was_not_executed_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
     for act in (pages.publish, lambda preset: pages.build(preset, tmp_path / "book")):
-        with pytest.raises(UserError, match=r"01-data\.ipynb: no such file; run `make reproduce PRESET=smoke` first"):
+        with pytest.raises(UserError, match=r"00-method\.ipynb: no such file; run `make reproduce PRESET=smoke` first"):
             act("smoke")
     with pytest.raises(UserError, match=r"main\.csv: no such file"):
         pages.main_table("smoke", "included")
