@@ -225,12 +225,16 @@ written = compared.set_index(["llm", "style"]).drop(columns="dataset").T
 written.map(lambda value: f"{value:,.0f}" if value > 1 and value % 1 == 0 else f"{value:,.3g}")
 
 # %%
-best = compared.loc[compared["unsupported_share"].idxmin()]
-least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
-Markdown(
-    f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never saw "
-    "the facts by which it is judged here: a hint, not a test."
-)
+named = compared.dropna(subset="unsupported_share")
+text = "No profile names a category, so that none can lack a fact."
+if len(named):
+    best = named.loc[named["unsupported_share"].idxmin()]
+    least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
+    text = (
+        f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never "
+        "saw the facts by which it is judged here: a hint, not a test."
+    )
+Markdown(text)
 
 # %% [markdown]
 # `seconds` adds up what each answer took while several were written at a time, so the wall time is a fraction of it.
