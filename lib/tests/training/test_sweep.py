@@ -88,8 +88,8 @@ def test_a_grid_names_its_cells():
 def measured(folder, job, seconds, epochs):
     save_json({"config": to_dict(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
     save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
-    save_table(pd.DataFrame({"rank_all": [1]}), run_folder(job, folder) / "ranks.parquet")
-    save_file({"weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
+    save_table(pd.DataFrame({"rank_all": [1], "rank_unseen": [1]}), run_folder(job, folder) / "ranks.parquet")
+    save_file({"item.weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
 
 
 def test_a_sweep_says_what_it_costs(data, tmp_path, told):
