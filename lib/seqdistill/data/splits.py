@@ -55,6 +55,16 @@ def places(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     return before, np.repeat(sizes, sizes) - 1 - before
 
 
+def check_order(events: pd.DataFrame) -> None:
+    """Refuse events that are not sorted by user, then time, or of which one has no time, which would hide that."""
+    user, time = events["user"].to_numpy(), events["time"].to_numpy()
+    if (missing := pd.isna(time)).any():
+        raise UserError(f"split: row {missing.argmax()} has no time ({missing.sum()} such rows).")
+    late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
+    if late.any():
+        raise UserError(f"split: row {late.argmax() + 1} comes too late; sort the events by user, then time.")
+
+
 def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     """Split every user's events: the last k test, the one before them validates, the rest trains.
 
@@ -65,10 +75,7 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     for name, first in (("user", 0), ("item", 1)):
         if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
             raise UserError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
-    user, time = events["user"].to_numpy(), events["time"].to_numpy()
-    late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
-    if late.any():
-        raise UserError(f"leave_last_k: row {late.argmax() + 1} comes too late; sort the events by user, then time.")
+    check_order(events)
     before, after = places(events)
     short = before + after + 1 < k + 3
     if short.all():
@@ -88,6 +95,7 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
     the training users, drawn with the seed, is taken out of training (and has no profile): the last event of each
     before the boundary validates. An event without any history before it is no target but `input` or `unused`.
     """
+    check_order(events)
     user = events["user"].to_numpy()
     before, after = places(events)
     early = events["time"].to_numpy() <= boundary(events, protocol.quantile)

@@ -23,8 +23,14 @@ def home_of(name: str) -> Path:
 
 
 def candidates(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Files in a folder that have one of these names, plain or packed (.gz)."""
-    return [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").exists()]
+    """Files in a folder that have one of these names, plain or packed (.gz); never a pipe or a link out."""
+    paths = [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").exists()]
+    for path in paths:
+        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                f"{display_path(path)}: a regular file is expected, no pipe, device or link out of its folder."
+            )
+    return paths
 
 
 def located(folder: Path, layout: Layout) -> list[Path | None]:
@@ -39,7 +45,7 @@ def located(folder: Path, layout: Layout) -> list[Path | None]:
             raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
         files.append(paths[0])
     if layout.optional:
-        files.append(extra if (extra := folder / layout.optional).exists() else None)
+        files.append(next(iter(candidates(folder, (layout.optional,))), None))
     return files
 
 

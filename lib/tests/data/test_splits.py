@@ -192,3 +192,12 @@ def test_arrays_in_another_order_or_with_other_ids_are_refused():
     for wrong in (events[::-1], events.sort_values("time")):
         with pytest.raises(UserError, match="comes too late; sort the events by user, then time"):
             leave_last_k(wrong, 1)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize(
+    "time", [[3.0, np.nan, 1.0, 4, 5, 6, 7, 8], pd.to_datetime([3, None, 1, 4, 5, 6, 7, 8], unit="s")]
+)
+def test_a_time_that_is_missing_hides_no_wrong_order(protocol, time):
+    with pytest.raises(UserError, match="row 1 has no time"):
+        split(pd.DataFrame({"user": 0, "item": range(1, 9), "time": time}), protocol)

@@ -220,3 +220,8 @@ def test_a_teacher_that_fits_no_run_is_refused(data):
     for values, named in [*bad, (0 * teacher, "not standardised"), (teacher[0], "6 values")]:
         with pytest.raises(UserError, match=named):
             replace(data, teacher=values)
+
+
+def test_an_item_beyond_the_catalogue_is_named(events):
+    with pytest.raises(UserError, match="beyond the catalogue of 4"):
+        training_data(events, 4)
