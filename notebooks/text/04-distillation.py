@@ -40,6 +40,7 @@ from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
+from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
 from seqdistill.evaluation.significance import compare
@@ -73,6 +74,15 @@ config = {
 }
 chosen = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run, taught) in config.items()}
 save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" / "student.json")
+
+# %% [markdown]
+# Only a user with training events and a profile can be taught; the others train a distilled student with
+# $\mathcal{L}_{\text{model}}$ alone.
+
+# %%
+learners = data.train.users
+owners = int((~data.teacher.isnan().any(1))[learners].sum())
+print(f"{owners:,} of {len(learners):,} users in training have a teacher ({owners / len(learners):.0%}).")
 
 # %% [markdown]
 # Two students learn from the profiles. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
@@ -195,6 +205,12 @@ if dated:
 ranked |= ranks(jobs, home / "runs")
 
 # %% [markdown]
+# How many targets are repeats or ties (chapter 1 says what that means):
+
+# %%
+report.format_table(hard_targets(events))
+
+# %% [markdown]
 # Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
 # leave-one-out, and all of them; and each with seen items included (as in the paper) and excluded.
 # Every user weighs the same: metrics are means over users. Each student is tested against its own `plain`, the
@@ -208,14 +224,12 @@ ranked |= ranks(jobs, home / "runs")
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
 strongest, fixed = next(iter(config)), [system for system in ranked if system.startswith("baseline")]
 against |= dict.fromkeys(fixed, f"{strongest} plain")
-readings = [("all", "included"), ("all", "excluded"), ("last", "included"), ("last", "excluded")]
+single = data.test.position.max() == 0  # one target a user: the last is all
+readings = [(which, seen) for which in ("all", "last")[: 2 - single] for seen in ("included", "excluded")]
 
 # %%
-tables, single = {}, data.test.position.max() == 0
+tables = {}
 for which, seen in readings:
-    if single and which == "last":  # one target a user: the last is all, and the tests take minutes
-        tables[which, seen] = tables["all", seen].assign(protocol=f"{protocol}/last")
-        continue
     table = compare(ranked, against, seen, which == "last", controls, fixed)
     table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
     tables[which, seen] = table.assign(dataset=dataset, protocol=f"{protocol}/{which}")
@@ -236,13 +250,12 @@ report.format_table(tables["all", "included"], columns)
 report.format_table(tables["all", "excluded"], columns)
 
 # %% [markdown]
-# The same two readings for each user's last target alone. One case a user: the intervals are wide.
+# The same two readings for each user's last target alone: seen items included, then excluded. One case a user: the
+# intervals are wide. Where the protocol has one target a user, the tables above are these.
 
 # %%
-report.format_table(tables["last", "included"], columns)
-
-# %%
-report.format_table(tables["last", "excluded"], columns)
+last = pd.concat([table for (which, _), table in tables.items() if which == "last"] or [main[:0]])
+report.format_table(last, ["seen", *columns])
 
 # %% [markdown]
 # ## Reading

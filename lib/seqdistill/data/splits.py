@@ -163,3 +163,20 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
             raise UserError(f"split: user {user[bad][0]}: {what} ({int(bad.sum()):,} events).")
     rows = [(what, int(looked_at.sum()), 0) for what, _, looked_at in checks]
     return pd.DataFrame(rows, columns=["must not be", "looked at", "found"])
+
+
+def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
+    """Count the targets that no recommender can rank fairly: repeats of the user's own history, and ties in time.
+
+    events: columns user, item, time, split; sorted by user, then time. Returns a row per kind: targets, such, share.
+    """
+    targets = events["split"].isin(["valid", "test"])
+    kinds = {
+        "already in the user's history (a miss where seen items are excluded)": events.duplicated(["user", "item"]),
+        "at the same time as another event of the user (their order is the file's)": events.duplicated(
+            ["user", "time"], keep=False
+        ),
+    }
+    rows = [(kind, int(targets.sum()), int((bad & targets).sum())) for kind, bad in kinds.items()]
+    table = pd.DataFrame(rows, columns=["targets that are", "targets", "such"])
+    return table.assign(share=table["such"] / table["targets"])

@@ -12,6 +12,7 @@ from seqdistill.io import UserError
 
 CUTOFFS = (5, 10, 20)
 RANK_COLUMN = {"included": "rank_all", "excluded": "rank_unseen"}  # by whether seen items are candidates
+MISS = 2**31 - 1  # rank of a target that is not recommended at any place
 HELD = 2**24  # scores held at a time
 GROUP = 16  # columns that one maximum stands for
 
@@ -30,16 +31,18 @@ def finite(scores: Tensor) -> Tensor:
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """Rank each target [B] in the catalogue by scores [B, V], column i being item i + 1; a tie counts against it.
 
-    Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with those other than the target
-    excluded; [B] each.
+    Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with them excluded; [B] each. A
+    target that is itself a seen item cannot be recommended then: its rank is `MISS`.
     """
     own = finite(scores).gather(1, targets[:, None] - 1)  # [B, 1]
     ahead = torch.ge(scores, own, out=torch.empty_like(scores, dtype=torch.float32))  # bool sums take 3 times as long
     rank_all = ahead.sum(1).long()
     ids = seen.sort(1).values
-    rivals = (ids > 0) & (ids != targets[:, None])
+    rivals = ids > 0
     rivals[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-    return rank_all, rank_all - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
+    rank_unseen = rank_all - (rivals & (scores.gather(1, (ids - 1).clamp_min(0)) >= own)).sum(1)
+    repeated = (ids == targets[:, None]).any(1)
+    return rank_all, torch.where(repeated, MISS, rank_unseen)
 
 
 def block_size(items: int) -> int:

@@ -15,6 +15,8 @@ from seqdistill.io import UserError
 def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
     """Rank of each user's target by text similarity among all items that the user has not seen in training, [n].
 
+    A target that the user has seen is a miss.
+
     users: [n, e]. items: [V, e], item i in row i - 1. seen: items of each user's training history.
     """
     scores = torch.from_numpy(centred(users) @ centred(items).T)
@@ -58,7 +60,7 @@ def compare_sources(
     for source, rows in vectors.items():
         ranks = similarity_ranks(rows, items, targets, seen)
         values = {"category_auc": category_auc(rows, categories, relevant)}
-        values |= {"item_percentile": 1 - (ranks - 1) / (rivals - 1)}
+        values |= {"item_percentile": (1 - (ranks - 1) / (rivals - 1)).clip(0)}
         values |= {"recall@10": ranks <= 10, "ndcg@10": (ranks <= 10) / np.log2(ranks + 1)}
         users[source] = pd.DataFrame(values)
     rows = []

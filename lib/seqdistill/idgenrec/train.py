@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
+from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec.ids import cut, keywords, stacked, templates, unique
 from seqdistill.idgenrec.model import IDGenRec, System
 from seqdistill.idgenrec.trie import constrained_beam_search
@@ -174,11 +175,11 @@ def requested(system: System, cases: Cases, place: int) -> float:
 
 
 def ranked(data: TrainingData, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFrame:
-    """Rank each target in its list, for rank_unseen without the history's items; one that is not in it has rank V."""
+    """Rank each target in its list, for rank_unseen without the history's items; one that is not in it is a miss."""
     cases, rows = data.test, []
     for place, items in zip(chosen, lists, strict=True):
         target = cases.targets[place]
-        unseen = items[~np.isin(items, cases.histories.row(place)) | (items == target)]
-        ranks = [np.argmax(row == target) + 1 if target in row else data.items for row in (items, unseen)]
+        unseen = items[~np.isin(items, cases.histories.row(place))]
+        ranks = [np.argmax(row == target) + 1 if target in row else MISS for row in (items, unseen)]
         rows.append((cases.histories.users[place], target, cases.position[place], *ranks))
     return pd.DataFrame(rows, columns=["user", "item", "position", "rank_all", "rank_unseen"])

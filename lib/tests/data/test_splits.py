@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill import data as datasets
 from seqdistill.data.sequences import batches, cases, padded, ragged, windows
-from seqdistill.data.splits import LABELS, Protocol, audit, boundary, global_time, leave_last_k, split
+from seqdistill.data.splits import LABELS, Protocol, audit, boundary, global_time, hard_targets, leave_last_k, split
 from seqdistill.io import UserError
 from seqdistill.profiles import generate as profiles
 
@@ -201,3 +201,16 @@ def test_arrays_in_another_order_or_with_other_ids_are_refused():
 def test_a_time_that_is_missing_hides_no_wrong_order(protocol, time):
     with pytest.raises(UserError, match="row 1 has no time"):
         split(pd.DataFrame({"user": 0, "item": range(1, 9), "time": time}), protocol)
+
+
+def test_targets_that_repeat_the_history_or_share_their_time_are_counted():
+    rows = [
+        (0, 1, 5, "train"),
+        (0, 2, 6, "train"),
+        (0, 1, 7, "valid"),
+        (0, 3, 7, "test"),
+        (1, 1, 1, "train"),
+        (1, 2, 2, "test"),
+    ]
+    counted = hard_targets(pd.DataFrame(rows, columns=["user", "item", "time", "split"]))
+    assert counted["targets"].tolist() == [3, 3] and counted["such"].tolist() == [1, 2]

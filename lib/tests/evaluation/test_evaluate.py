@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import Ragged, cases
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity
-from seqdistill.evaluation.ranking import block_size, metrics, model_score, rank, ranks_of, recommend, topk
+from seqdistill.evaluation.ranking import MISS, block_size, metrics, model_score, rank, ranks_of, recommend, topk
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -24,7 +24,20 @@ def test_ranks_equal_brute_force(seed):
         own = scores[row, target - 1]
         rivals = [item for item in range(1, 13) if item != target and scores[row, item - 1] >= own]
         assert kept[row] == 1 + len(rivals)
-        assert filtered[row] == 1 + len([item for item in rivals if item not in seen[row]])
+        ahead = 1 + len([item for item in rivals if item not in seen[row]])
+        assert filtered[row] == (MISS if target in seen[row] else ahead)
+
+
+def test_a_target_in_its_history_is_a_miss_as_in_what_is_recommended():
+    scores, seen = torch.tensor([[3.0, 2.0, 1.0, 0.0]] * 2), torch.tensor([[1, 2], [1, 0]])
+    targets, histories = (
+        torch.tensor([1, 2]),
+        Ragged(np.array([1, 2, 1]), np.array([0, 2]), np.array([2, 3]), np.arange(2)),
+    )
+    recommended = recommend(histories, lambda chosen, _: scores[chosen], k=2)
+    excluded = ranks_of(scores, targets, seen)[1]
+    assert [target in row for target, row in zip([1, 2], recommended, strict=True)] == (excluded <= 2).tolist()
+    assert metrics(pd.Series(excluded))["recall@10"] == 0.5
 
 
 def test_a_long_history_is_scored_by_its_last_events():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqdistill.embeddings.teachers import centred, source_vectors
+from seqdistill.evaluation.ranking import MISS
 from seqdistill.evaluation.zero_shot import category_auc, compare_sources, similarity_ranks
 from seqdistill.io import UserError
 from sklearn.metrics import roc_auc_score
@@ -17,8 +18,9 @@ def test_rank_by_similarity_is_a_count_among_the_unseen(seed):
     targets, seen = rng.integers(1, 31, 4), [rng.choice(np.arange(1, 31), 8, replace=False) for _ in range(4)]
     scores = centred(users) @ centred(items).T
     for row, rank in enumerate(similarity_ranks(users, items, targets, seen)):
-        rivals = [item for item in range(1, 31) if item == targets[row] or item not in seen[row]]
-        assert rank == 1 + sum(scores[row, item - 1] > scores[row, targets[row] - 1] for item in rivals)
+        rivals = [item for item in range(1, 31) if item not in seen[row]]
+        ahead = 1 + sum(scores[row, item - 1] > scores[row, targets[row] - 1] for item in rivals)
+        assert rank == (MISS if targets[row] in seen[row] else ahead)
 
 
 @given(st.integers(0, 1000))

@@ -5,7 +5,9 @@ import pandas as pd
 import presets
 import pytest
 from seqdistill.config import Distillation, to_dict
+from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec import rivals
+from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates, word_tokenizer
 from seqdistill.idgenrec.model import IDGenRec, scratch
@@ -15,14 +17,14 @@ from seqdistill.training.train import ENGINE_VERSION
 from test_idgenrec import SMALL, TEXTS, TINY
 
 
-def test_the_rank_is_the_place_in_the_list_and_beyond_it_the_last(given):
+def test_the_rank_is_the_place_in_the_list_and_beyond_it_a_miss(given):
     chosen = rivals.last_cases(given.test, 3, 0)
     target = given.test.targets[chosen]
     seen = int(given.test.histories.row(chosen[1])[0])
     other = next(item for item in range(1, 31) if item not in {seen, *target})
     lists = np.array([[target[0], other], [seen, target[1]], [other, 0]])
     ranks = idgenrun.ranked(given, chosen, lists)
-    assert ranks["rank_all"].tolist() == [1, 2, 30] and ranks["rank_unseen"].tolist() == [1, 1, 30]
+    assert ranks["rank_all"].tolist() == [1, 2, MISS] and ranks["rank_unseen"].tolist() == [1, 1, MISS]
     assert ranks["item"].tolist() == target.tolist() and ranks["position"].tolist() == [1, 1, 1]
 
 
@@ -125,4 +127,4 @@ def test_a_default_that_changes_needs_another_engine_version():
     known = {"recommender": "", "generator": "", "layers": 2, "width": 64, "heads": 2, "tag_epochs": 10, "rounds": 3}
     known |= {"recommender_epochs": 10, "generator_epochs": 1, "samples": 0, "generator_samples": 0, "batch": 64}
     known |= {"recommender_lr": 1e-3, "generator_lr": 1e-8, "beams": 10, "history": 20, "id_tokens": 10, "seed": 0}
-    assert ENGINE_VERSION == 1 and to_dict(IDGenRec()).items() >= (known | {"user_ids": "prefix"}).items()
+    assert ENGINE_VERSION == 2 and to_dict(IDGenRec()).items() >= (known | {"user_ids": "prefix"}).items()

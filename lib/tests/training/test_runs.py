@@ -62,7 +62,7 @@ DEFAULTS = (
 
 @pytest.mark.parametrize(("config", "known"), DEFAULTS)
 def test_a_default_that_changes_needs_another_engine_version(config, known):
-    assert engine.ENGINE_VERSION == 1 and to_dict(config).items() >= known.items()
+    assert engine.ENGINE_VERSION == 2 and to_dict(config).items() >= known.items()
 
 
 def test_a_run_is_named_by_what_differs_from_the_defaults():
