@@ -4,7 +4,7 @@ PYTHON := $(or $(shell command -v python3.11),python3)
 endif
 # What a user may set is text that make expands nowhere: names are checked here, the rest reaches the recipes through the
 # environment, so that no shell reads it as a command.
-settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FRESH PEERS LAB PYTHON
+settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FORCE FRESH PEERS LAB PYTHON
 $(foreach name,$(settings),$(eval override $(name) := $$(value $(name))))
 export $(settings)
 letters := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
@@ -56,8 +56,8 @@ env: .venv/ready ## build .venv from the lock file
 .venv/ready: lib/requirements.lock lib/requirements.hashes lib/pyproject.toml
 	"$$PYTHON" lib/tools/env.py
 
-data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files)
-	@$(python) lib/tools/check_data.py convert "$$DATASET" $${RAW:+--raw "$$RAW"}
+data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files, FORCE=1: replace others)
+	@$(python) lib/tools/check_data.py convert "$$DATASET" $${RAW:+--raw "$$RAW"} $${FORCE:+--force}
 
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
 	@$(python) lib/tools/check_data.py check "$$DATASET"
@@ -88,10 +88,16 @@ $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb
 
 # The stamp is as old as the start of the execution: what is edited meanwhile counts as newer. Only 01 may write what
 # it reads (the first use of a data set that comes in a package), so its stamp is set at its end.
-$(stamps)/%.done: notebooks/text/%.py notebooks/presets/$(PRESET).yaml $(code) .venv/ready
+$(stamps)/%.done: notebooks/text/%.py $(stamps)/%.section $(code) .venv/ready
 	@$(if $(filter 02-%,$*),$(book) weights --preset $(PRESET) || echo "The book goes on without them.")
 	@$(book) execute $* --preset $(PRESET)
 	@touch $(if $(filter-out 01-%,$*),-r $(stamps)/started) $@
+
+# A chapter's own section of the preset; the others' changes leave its time as it was.
+$(stamps)/%.section: notebooks/presets/$(PRESET).yaml
+	@mkdir -p $(@D)
+	@awk '/^[^ #]/ {inside = index($$0, "$*:") == 1 || /^\{/} inside' $< > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 	@$(book) publish --preset $(PRESET)

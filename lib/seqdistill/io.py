@@ -132,6 +132,17 @@ def atomic_write(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def writable_folder(path: Path) -> Path:
+    """Make a folder, or name one that cannot be made or written to."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, "")
+    except OSError as error:
+        raise UserError(f"{display_path(path)}: {unwritable(error) or error.strerror}.") from None
+    return path
+
+
 def save_with(write: Callable[[Path], object], path: Path) -> None:
     """Write `path` through a function that takes the path to write to."""
     with atomic_write(path) as temporary:

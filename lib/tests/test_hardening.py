@@ -13,6 +13,7 @@ from filelock import FileLock
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.io import ROOT, UserError
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
+from seqdistill.training.train import train
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
@@ -93,6 +94,12 @@ def test_read_only_outputs_stop_a_chapter_with_one_sentence(volume):
     subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
     done = command(volume, "execute", "01-data", "--preset", "smoke")
     assert done.returncode and "it may not be written to" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_run_on_a_read_only_disk_stops_with_one_sentence(volume, data):
+    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
+    with pytest.raises(UserError, match="may not be written to"):
+        train(TrainConfig(), data, volume)
 
 
 def test_of_two_makes_at_once_one_gives_way(tmp_path):

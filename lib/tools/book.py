@@ -94,7 +94,7 @@ def execute(chapter: str, preset: str) -> None:
             shutil.copy(after, failed)
             what = error.evalue if error.ename == "UserError" else f"{error.ename}: {error.evalue}"
             raise UserError(f"{chapter}: {what} (the failed notebook is {display_path(failed)})") from None
-        except DeadKernelError:
+        except (DeadKernelError, RuntimeError):  # the latter where it dies before its first answer
             raise UserError(f"{chapter}: its kernel died, most often for want of memory; run it again.") from None
         notebook = normalised(nbformat.read(after, as_version=4), chapter)
     with atomic_write(target) as temporary:

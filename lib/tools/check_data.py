@@ -38,12 +38,13 @@ def main() -> None:
     parser.add_argument("action", choices=["check", "convert"])
     parser.add_argument("name")
     parser.add_argument("--raw", type=Path)
+    parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     with one_line("data"):
         if not options.name:
             raise UserError(f"DATASET= names a data set: {', '.join(LAYOUTS)}, or a folder in data/.")
         if options.action == "convert":
-            data.convert(options.name, options.raw)
+            data.convert(options.name, options.raw, options.force)
             print(f"written: {display_path(data_dir() / options.name / 'processed')}")
         every = data.load(options.name, 1)
         print(f"{every.name}: order by {'time' if every.dated else 'position, no times'}")

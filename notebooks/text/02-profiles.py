@@ -97,7 +97,7 @@ ahead = estimate.dry_run(
     parallel,
     prices or None,
 )
-print("still to be asked:", f"\n{ahead}" if ahead["requests"] else "nothing: every answer is there")
+print("still to be asked:", f"\n{ahead.dropna()}" if ahead["requests"] else "nothing: every answer is there")
 
 # %% [markdown]
 # A user whose request fails in spite of further tries, or whose profile fails a hard check twice (empty, a refusal,
@@ -155,7 +155,7 @@ per_user = pd.DataFrame(
         "titles": checked["titles_seen"] / checked["titles_named"],
     }
 )
-means = ", ".join(f"{name} {share:.0%}" for name, share in per_user.mean().items())
+means = ", ".join(f"{name} {share:.0%}" for name, share in per_user.mean().dropna().items()) or "none does"
 long = per_user.melt(var_name="what", value_name="share that is true")
 grid = sns.displot(long, x="share that is true", col="what", bins=10, binrange=(0, 1), height=2.8, aspect=0.8)
 table, text = per_user.assign(user=checked["user"]), f"Means over the profiles that claim any: {means}."

@@ -3,10 +3,11 @@
 import csv
 import gzip
 import io
+import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,19 +19,34 @@ from pyarrow import csv as pacsv
 from seqdistill.io import UserError, display_path
 
 ID, TEXT, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.float64()
-MOMENT = pa.timestamp("ms")
-EXPECTED = {
-    ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number", NUMBER: "a number",
-    MOMENT: "a time in the format that is declared, or else like 2021-05-11",
-}  # fmt: skip
+EXPECTED = {ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number", NUMBER: "a number"}
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
+
+
+class Unpacked(gzip.GzipFile):
+    """A .gz file that ends with an error where it unpacks to more than SEQDISTILL_UNPACKED_GB (20)."""
+
+    def counted(self, block: bytes) -> bytes:
+        """Return what was read, unless it is too much."""
+        most = float(os.environ.get("SEQDISTILL_UNPACKED_GB", "20"))
+        if self.tell() > most * 1e9:
+            raise OSError(f"it unpacks to more than {most:g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
+        return block
+
+    def read(self, size: int = -1) -> bytes:
+        """Read bytes."""
+        return self.counted(super().read(size))
+
+    def readline(self, size: int = -1) -> bytes:
+        """Read a line."""
+        return self.counted(super().readline(size))
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading bytes, unpacked if its name ends in .gz; what cannot be read or parsed is named."""
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+        with Unpacked(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
             yield handle
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise UserError(f"{display_path(path)}: cannot be read ({error}).") from None
@@ -44,9 +60,10 @@ def stop_at(where: str, values: pd.Series, bad: np.ndarray | pd.Series, expected
         raise UserError(f'{where}, row {row + first}, column "{values.name}": {cell!r}: {expected} {such}.')
 
 
-def rows(handle: io.BufferedIOBase) -> Iterator[list[str]]:
+def rows(handle: io.BufferedIOBase, delimiter: str) -> Iterator[list[str]]:
     """Yield the rows of a CSV; a quotation mark that is left open is an error."""
-    return csv.reader(io.TextIOWrapper(handle, "utf-8-sig", "replace", newline=""), strict=True)
+    text = io.TextIOWrapper(handle, "utf-8-sig", "replace", newline="")
+    return csv.reader(text, delimiter=delimiter, strict=True)
 
 
 def check_dates(where: str, times: pd.Series, moments: pd.Series, unit: int, first: int = 2) -> None:
@@ -55,16 +72,21 @@ def check_dates(where: str, times: pd.Series, moments: pd.Series, unit: int, fir
     stop_at(where, times, ~(moments // unit).between(EARLIEST, LATEST), expected, first)
 
 
-def header(path: Path, wanted: list[str]) -> list[str]:
+def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
     """Read the names of a CSV's columns, all of `wanted` among them and none twice."""
     with opened(path) as handle:
-        names = next(rows(handle), [])
+        names = next(rows(handle, delimiter), [])
     if not names:
         raise UserError(f"{display_path(path)}: the file is empty; expected the columns {', '.join(wanted)}.")
     if missing := [name for name in wanted if name not in names]:
-        other = next((repr(mark) for mark in ";\t|" if len(names) == 1 and mark in names[0]), "")
-        expected = f"expected {', '.join(wanted)} in UTF-8, separated by commas" + f", not by {other}" * bool(other)
-        raise UserError(f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}).')
+        other = next((repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}" + f", not by {other}" * bool(
+            other
+        )
+        raise UserError(
+            f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}). For your own '
+            "data, dataset.yaml names other columns and another delimiter."
+        )
     if any("\ufffd" in name for name in names):
         raise UserError(f"{display_path(path)}, row 1: a name is not UTF-8; save the file as UTF-8.")
     if twice := [name for name in names if names.count(name) > 1]:
@@ -72,14 +94,14 @@ def header(path: Path, wanted: list[str]) -> list[str]:
     return names
 
 
-def check_quotes(path: Path) -> None:
+def check_quotes(path: Path, delimiter: str) -> None:
     """Find a quotation mark that is left open: Arrow takes all that follows it for one cell."""
     with opened(path) as handle:
         quotes = sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b""))
     if quotes % 2:
         with opened(path) as handle:
             try:
-                deque(rows(handle), maxlen=0)
+                deque(rows(handle, delimiter), maxlen=0)
             except csv.Error:
                 raise UserError(f"{display_path(path)}: a quotation mark is not closed.") from None
 
@@ -95,38 +117,47 @@ def explained(error: Exception, where: str, names: list[str], kinds: dict[str, p
 
 def read_csv(
     path: Path, columns: dict[str, pa.DataType], names: list[str] | None = None, others: bool = False,
-    multiline: bool = False, time_format: str | None = None,
+    multiline: bool = False, optional: Collection[str] = (), delimiter: str = ",",
 ) -> pd.DataFrame:  # fmt: skip
     """Read a CSV (or .csv.gz) and check that it is whole and that every cell is of its column's kind.
 
-    columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE, NUMBER or MOMENT; `others`: all the rest as
-    TEXT, too. names: all column names, of a file without a header. multiline: quoted fields may hold line breaks.
-    time_format: of MOMENT, as in strptime; ISO 8601 without.
+    columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE or NUMBER; `others`: all the rest as TEXT, too.
+    names: all column names, of a file without a header. multiline: quoted fields may hold line breaks. optional:
+    columns of numbers whose cells may be empty, then NaN.
     """
     where, first = display_path(path), 1 if names else 2
-    found = names or header(path, list(columns))
+    found = names or header(path, list(columns), delimiter)
     kinds = columns | {name: TEXT for name in found if others and name not in columns}
-    parse = pacsv.ParseOptions(newlines_in_values=multiline, ignore_empty_lines=False)
-    formats = [time_format or pacsv.ISO8601]
-    convert = pacsv.ConvertOptions(
-        column_types=kinds, include_columns=[*kinds], null_values=[], timestamp_parsers=formats
-    )
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=multiline, ignore_empty_lines=False)
+
+    def table(kinds: dict[str, pa.DataType], threads: bool) -> pa.Table:
+        convert = pacsv.ConvertOptions(column_types=kinds, include_columns=[*kinds], null_values=[""])
+        with Unpacked(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+            return pacsv.read_csv(handle, pacsv.ReadOptions(column_names=names, use_threads=threads), parse, convert)
+
     try:
-        table = pacsv.read_csv(path, pacsv.ReadOptions(column_names=names), parse, convert)
-    except (pa.ArrowInvalid, OSError):
+        cells = table(kinds, threads=True)
+    except (pa.ArrowInvalid, OSError, EOFError, zlib.error):
+        softer = {name: NUMBER if kind == WHOLE else kind for name, kind in kinds.items()}  # 1600000000.0 is whole, too
         try:  # one thread alone can number the row of what is wrong
-            table = pacsv.read_csv(path, pacsv.ReadOptions(column_names=names, use_threads=False), parse, convert)
-        except (pa.ArrowInvalid, OSError) as error:
+            cells = table(softer, threads=False)
+        except (pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:
             raise explained(error, where, found, kinds) from None
-    frame = table.to_pandas(split_blocks=True, self_destruct=True)
+    frame = cells.to_pandas(split_blocks=True, self_destruct=True)
     if multiline:
-        check_quotes(path)
+        check_quotes(path, delimiter)
     for name, kind in columns.items():
+        expected = f"{EXPECTED[kind]} is expected"
         if kind == ID:
             blank = np.asarray(frame[name].cat.categories.str.strip() == "", dtype=bool)
-            stop_at(where, frame[name], blank[frame[name].cat.codes], f"{EXPECTED[kind]} is expected", first)
+            stop_at(where, frame[name], blank[frame[name].cat.codes], expected, first)
+        elif kind == WHOLE and frame[name].dtype != np.int64:
+            bad = frame[name].isna() | (frame[name] % 1 != 0) | (frame[name].abs() >= 2**53)
+            stop_at(where, frame[name], bad, expected, first)
+            frame[name] = frame[name].astype("int64")
         elif kind == NUMBER:
-            stop_at(where, frame[name], ~np.isfinite(frame[name]), f"{EXPECTED[kind]} is expected", first)
+            bad = np.isinf(frame[name]) if name in optional else ~np.isfinite(frame[name])
+            stop_at(where, frame[name], bad, expected, first)
     if frame.empty:
         raise UserError(f"{where}: no rows.")
     return frame

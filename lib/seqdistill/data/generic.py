@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
-from seqdistill.data.checks import ID, MOMENT, NUMBER, TEXT, WHOLE, check_dates, header, read_csv, stop_at
-from seqdistill.data.tables import DOMAINS, Dataset, canonical, raw_events
+from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, header, read_csv, stop_at
+from seqdistill.data.tables import DOMAINS, UNLISTED, Dataset, canonical, likely_cause, raw_events
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -57,9 +58,15 @@ class Interactions:
 
 @dataclass(frozen=True, config=STRICT)
 class Settings:
-    """What dataset.yaml may say; `domain` chooses the wording of the prompts."""
+    """What dataset.yaml may say.
+
+    domain: chooses the wording of the prompts. delimiter: of all three files. unlisted: share of the events whose items
+    may be missing from items.csv.
+    """
 
     domain: str = "generic"
+    delimiter: str = Field(",", min_length=1, max_length=1)
+    unlisted: float = Field(0.0, ge=0, le=1)
     users: Users = field(default_factory=Users)
     items: Items = field(default_factory=Items)
     interactions: Interactions = field(default_factory=Interactions)
@@ -72,7 +79,7 @@ def settings_of(path: Path) -> Settings:
     where = display_path(path)
     try:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
     if isinstance(values, dict):  # a section whose lines were all taken out is None
         values = {name: value for name, value in values.items() if value is not None}
@@ -82,19 +89,19 @@ def settings_of(path: Path) -> Settings:
     return settings
 
 
-def read_ids(path: Path, column: str, texts: list[str] | None = None) -> pd.DataFrame:
+def read_ids(path: Path, column: str, delimiter: str, texts: list[str] | None = None) -> pd.DataFrame:
     """Read a column of distinct ids and, with the names of some texts, all other columns as text."""
     columns = {name: TEXT for name in texts or []} | {column: ID}
-    table = read_csv(path, columns, others=texts is not None, multiline=texts is not None)
+    table = read_csv(path, columns, others=texts is not None, multiline=texts is not None, delimiter=delimiter)
     stop_at(display_path(path), table[column], table[column].duplicated(), "the id stands here twice")
     return table.astype("str")
 
 
-def read_items(path: Path, columns: Items) -> pd.DataFrame:
+def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame:
     """Read items.csv: item_id, title and the other texts."""
     roles = {"item_id": columns.id, "title": columns.title, "categories": columns.categories, "year": columns.year}
     names = {name: role for role, name in roles.items() if name}
-    items = read_ids(path, columns.id, list(names)).rename(columns=names)
+    items = read_ids(path, columns.id, delimiter, list(names)).rename(columns=names)
     if "item" in items or not items.columns.is_unique or len(names) < sum(map(bool, roles.values())):
         what = f'every column needs a name of its own, other than "item"; there are {", ".join(items)}'
         raise UserError(f"{display_path(path)}: {what}; rename one there, or in dataset.yaml.")
@@ -104,37 +111,52 @@ def read_items(path: Path, columns: Items) -> pd.DataFrame:
     return items
 
 
+def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
+    """Parse times written as "iso" says (with or without fractions and offset, UTC without) or a pattern of strptime.
+
+    texts: categorical. Returns unix microseconds; UserError names the first that does not fit.
+    """
+    pattern, written = "ISO8601" if form == "iso" else form, texts.cat.categories
+    try:
+        times = pd.to_datetime(pd.Series(written, dtype="str"), format=pattern, utc=True, errors="coerce")
+    except ValueError as error:
+        raise UserError(f'{where}: "format" of dataset.yaml is {form!r}, no pattern of times ({error}).') from None
+    like = "like 2021-05-11 or 2021-05-11T10:00:00Z" if form == "iso" else f"as {form}"
+    stop_at(where, texts, times.isna().to_numpy()[texts.cat.codes], f"a time {like} is expected")
+    micros = times.astype("datetime64[us, UTC]").astype("int64").to_numpy()
+    return pd.Series(micros[texts.cat.codes], texts.index)
+
+
 def read(
     users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None,
-    unlisted: bool = False, tidy: Callable[[pd.DataFrame], pd.DataFrame] = lambda catalogue: catalogue,
+    tidy: Callable[[pd.DataFrame], pd.DataFrame] = lambda catalogue: catalogue,
 ) -> Dataset:  # fmt: skip
-    """Read users.csv (None: all who occur), items.csv and interactions.csv.
-
-    unlisted: items may be missing from items.csv. tidy: a function applied to the table of items.
-    """
+    """Read users.csv (None: all who occur), items.csv and interactions.csv; tidy: applied to the table of items."""
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
-    columns, where = settings.interactions, display_path(interactions)
-    user_ids = None if users is None else read_ids(users, settings.users.id)[settings.users.id]
-    catalogue = tidy(read_items(items, settings.items))
-    present = header(interactions, [columns.user, columns.item])
+    columns, where, delimiter = settings.interactions, display_path(interactions), settings.delimiter
+    user_ids = None if users is None else read_ids(users, settings.users.id, delimiter)[settings.users.id]
+    catalogue = tidy(read_items(items, settings.items, delimiter))
+    present = header(interactions, [columns.user, columns.item], delimiter)
     time = columns.time or ("position" if "position" in present and "timestamp" not in present else "timestamp")
     form = "position" if not columns.time and time == "position" else columns.format
     rating = columns.rating or ("rating" if "rating" in present else None)
-    kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else MOMENT}
+    kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else ID}
     kinds |= {rating: NUMBER} if rating else {}
-    table = read_csv(interactions, kinds, time_format=None if form in (*UNITS, "iso") else form)
+    table = read_csv(interactions, kinds, optional=[rating], delimiter=delimiter)
     value = np.nan
     if rating:
-        expected = f"a number from {columns.least:g} to {columns.best:g} is expected"
-        stop_at(where, table[rating], ~table[rating].between(columns.least, columns.best), expected)
+        expected = f"a number from {columns.least:g} to {columns.best:g} is expected; dataset.yaml sets least and best"
+        beyond = ~table[rating].between(columns.least, columns.best) & table[rating].notna()
+        stop_at(where, table[rating], beyond, expected)
         value = table[rating] * 5 / columns.best
-    item_ids = None if unlisted else catalogue["item_id"]
-    for column, ids, file in ((columns.user, user_ids, users), (columns.item, item_ids, items)):
-        if ids is not None:
-            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}")
-    moments, unit = table[time].astype("int64"), UNITS.get(form, 1000)
+    for column, ids, file in ((columns.user, user_ids, users), (columns.item, catalogue["item_id"], items)):
+        if ids is not None and not (file == items and settings.unlisted):
+            cause = likely_cause(table[column].cat.categories, ids)
+            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}{cause}")
+    moments, unit = (table[time], UNITS[form]) if form in UNITS else (moments_of(where, table[time], form), 1_000_000)
     if form != "position":
         check_dates(where, table[time], moments, unit)
     events = raw_events(table[columns.user], table[columns.item], moments, value)
-    return canonical(events, catalogue, form != "position", settings.domain, user_ids, unit)
+    unlisted = settings.unlisted or UNLISTED
+    return canonical(events, catalogue, form != "position", settings.domain, user_ids, unit, unlisted)

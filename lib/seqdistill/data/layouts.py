@@ -9,7 +9,7 @@ import pandas as pd
 
 from seqdistill.data import amazon, generic
 from seqdistill.data.generic import Interactions, Items, Settings
-from seqdistill.data.tables import Dataset
+from seqdistill.data.tables import UNLISTED, Dataset
 from seqdistill.io import require, save_csv
 
 FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
@@ -20,6 +20,7 @@ MOVIELENS = Settings(
 )
 KION = Settings(
     domain="movies",
+    unlisted=UNLISTED,
     items=Items(categories="genres", separator=",", year="release_year"),
     interactions=Interactions(time="last_watch_dt", format="iso"),
 )
@@ -71,7 +72,7 @@ def read_ml_20m(ratings: Path, movies: Path) -> Dataset:
 def read_kion(interactions: Path, films: Path) -> Dataset:
     """Read interactions.csv (times are days, no ratings) and items_en.csv; users' demographics are not read."""
     return generic.read(
-        None, films, interactions, KION, unlisted=True,
+        None, films, interactions, KION,
         tidy=lambda items: items.assign(year=items["year"].str.removesuffix(".0")),
     )  # fmt: skip
 

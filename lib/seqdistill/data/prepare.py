@@ -9,7 +9,9 @@ from seqdistill.io import UserError, content_digest
 
 
 def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
-    """Raise a UserError if a column is missing, or an id in one of ids."""
+    """Raise a UserError if it is no table, or a column is missing, or an id in one of ids."""
+    if not isinstance(table, pd.DataFrame):
+        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}.")
     for name in columns:
         if name not in table:
             raise UserError(f'{where}: no column "{name}" (found {", ".join(map(repr, table.columns))}).')
@@ -33,8 +35,9 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
     interactions: user_id, item_id and timestamp (datetimes or unix seconds) or, where there are no times, position;
     rating is optional. items: item_id, title and any other texts; without it items are named by their ids.
     """
+    check_columns("interactions", interactions, ["user_id", "item_id"])
     time = "position" if "position" in interactions and "timestamp" not in interactions else "timestamp"
-    check_columns("interactions", interactions, ["user_id", "item_id", time])
+    check_columns("interactions", interactions, [time])
     if items is None:
         items = pd.DataFrame({"item_id": interactions["item_id"].unique(), "title": ""})
     check_columns("items", items, ["item_id", "title"])

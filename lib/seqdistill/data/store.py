@@ -1,5 +1,6 @@
 """Where data sets stand: raw files by layout, processed tables by digest."""
 
+import filecmp
 import re
 import shutil
 from pathlib import Path
@@ -75,19 +76,28 @@ def processed(name: str, key: str) -> Dataset | None:
     return Dataset(events, users, items, notes["dated"], notes["domain"], tuple(notes["notes"]))
 
 
-def copy_files(files: list[Path], raw: Path, layout: Layout) -> None:
-    """Copy files into the folder of raw files, unless it holds others that the layout would read, too."""
+def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
+    """Copy files into the folder of raw files, unless it holds others; with `force`, those of equal names go."""
     for path in candidates(raw, (*sum(layout.files, ()), layout.optional or "")):
         if path.is_file() and path.name not in {file.name for file in files}:
             raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
+    replaced = [path.name for path in files if (old := raw / path.name).exists() and not filecmp.cmp(path, old, False)]
+    if replaced and not force:
+        where = display_path(raw / replaced[0])
+        raise UserError(f"{where}: another file of this name is there; FORCE=1 replaces it. Nothing was written.")
     for path in files:
         with io.atomic_write(raw / path.name) as temporary:
             shutil.copyfile(path, temporary)
 
 
-def convert(name: str, source: Path | None = None) -> Dataset:
-    """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet."""
+def convert(name: str, source: Path | None = None, force: bool = False) -> Dataset:
+    """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet.
+
+    Other files of the same names are replaced with `force` alone.
+    """
     home = home_of(name)
+    if source and not source.is_dir():
+        raise UserError(f"RAW: {source} is no folder.")
     try:
         layout = LAYOUTS.get(name, GENERIC)
         layout, files = (layout, located(source, layout)) if source else raw_files(name)
@@ -95,7 +105,7 @@ def convert(name: str, source: Path | None = None) -> Dataset:
     except UserError as error:
         raise UserError(f"{error} Nothing was written.") from None
     if source and source.resolve() != (home / "raw").resolve():
-        copy_files([path for path in files if path], home / "raw", layout)
+        copy_files([path for path in files if path], home / "raw", layout, force)
     key = raw_key(files)
     for table in TABLES:
         io.save_table(getattr(whole, table), home / "processed" / f"{table}.parquet", key)

@@ -7,6 +7,13 @@ import pandas as pd
 
 from seqdistill.io import UserError
 
+UNLISTED = 0.2  # share of events whose items may be missing from the list
+CAUSES = {  # how two ids are made equal, by what tells them apart
+    "letter case": str.lower,
+    "blanks around them": str.strip,
+    "a decimal point, as in 10.0 for 10": lambda text: text.removesuffix(".0"),
+    "zeros in front": lambda text: text.lstrip("0"),
+}
 DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts are worded for
 
 
@@ -42,19 +49,42 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)
 
 
+def likely_cause(ids: pd.Index, listed: pd.Series) -> str:
+    """Say what most of the ids that are not listed differ from listed ones by; empty if nothing is known to."""
+    lacking = ids[~ids.isin(listed)].astype(str)
+    known = listed.astype(str)
+    if lacking.empty:
+        return ""
+    if lacking.isin(known).mean() > 0.5:
+        return "; the ids are equal but for their type (numbers against text)"
+    causes = (why for why, tidy in CAUSES.items() if lacking.map(tidy).isin(known.map(tidy)).mean() > 0.5)
+    return next((f"; most such ids would be equal but for {why}" for why in causes), "")
+
+
 def canonical(
-    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1
-) -> Dataset:
+    events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1,
+    unlisted_share: float = UNLISTED,
+) -> Dataset:  # fmt: skip
     """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
     Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
     events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list. unit: parts
-    of a second in which times are given; the order within a second counts.
+    of a second in which times are given; the order within a second counts. UserError where more than `unlisted_share`
+    of the events are of items that are not in the list.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
     user_ids, item_ids = events["user_id"], events["item_id"]
     unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(items["item_id"])]
+    lacking = item_ids.isin(unlisted).sum()
+    if lacking > unlisted_share * len(events):
+        cause = likely_cause(item_ids.cat.categories, items["item_id"])
+        if user_ids.cat.categories.isin(items["item_id"]).mean() > 0.5:
+            cause = "; those of the users are: are the two columns swapped?"
+        raise UserError(
+            f"interactions: {lacking / len(events):.0%} of the events are of items that are not in the list of items, "
+            f"the first '{unlisted[0]}'; at most {unlisted_share:.0%} may be{cause}."
+        )
     more = pd.DataFrame({"item_id": unlisted}, columns=items.columns).fillna("").astype(items.dtypes)
     items = in_order(pd.concat([items, more]), "item_id")
     users = in_order(pd.DataFrame({"user_id": user_ids.cat.categories if users is None else users}), "user_id")
@@ -74,9 +104,10 @@ def canonical(
     repeated[tied] = events.iloc[tied].duplicated(["user", "time", "item"])
     untitled = items["title"].str.strip() == ""
     items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
-    late, lacking = same.sum() - repeated.sum(), item_ids.isin(unlisted).sum()
+    late = same.sum() - repeated.sum()
+    share = lacking / len(item_ids)
     notes = (
-        f"{len(unlisted):,} items ({lacking:,} events) are not in the list of items: kept without texts",
+        f"{len(unlisted):,} items ({lacking:,} events, {share:.1%}) are not in the list of items: kept without texts",
         f"{repeated.sum():,} repeated events dropped",
         f"{late:,} events at the same time as an earlier one of the same user: kept in file order",
         f"{untitled.sum():,} items without a title are named by their id",

@@ -18,7 +18,7 @@ from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec.ids import cut, keywords, stacked, templates, unique
 from seqdistill.idgenrec.model import IDGenRec, System
 from seqdistill.idgenrec.trie import constrained_beam_search
-from seqdistill.io import announce, digest, load_json, save_json
+from seqdistill.io import announce, digest, load_json, save_json, writable_folder
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW
 from seqdistill.training.train import ENGINE_VERSION, TrainingData, finish
@@ -39,8 +39,7 @@ def train(
     progress: Callable[[str], None] = announce,
 ) -> dict:  # fmt: skip
     """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
-    home = runs / key(config, data, texts, chosen)
-    home.mkdir(parents=True, exist_ok=True)
+    home = writable_folder(runs / key(config, data, texts, chosen))
     with FileLock(home / "lock"):
         if not (home / "metrics.json").exists():
             fit(config, data, texts, chosen, home, progress)

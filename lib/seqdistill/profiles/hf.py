@@ -26,14 +26,22 @@ SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model
 
 
 def model_folder(name: str) -> Path:
-    """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet)."""
+    """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet).
+
+    `name@revision` pins a commit of the hub; without one it is the latest.
+    """
     if Path(name).is_dir():
         return Path(name)
     require("huggingface_hub", "llm")
     from huggingface_hub import constants, snapshot_download
 
     try:
-        return Path(snapshot_download(name, ignore_patterns=["*.gguf", "*.bin", "*.pth", "original/*"]))
+        hub_name, _, revision = name.partition("@")
+        return Path(
+            snapshot_download(
+                hub_name, revision=revision or None, ignore_patterns=["*.gguf", "*.bin", "*.pth", "original/*"]
+            )
+        )
     except (OSError, ValueError) as error:
         offline = "; HF_HUB_OFFLINE is set, as in every notebook: download it before" * constants.HF_HUB_OFFLINE
         why = f"is no local folder, and the hub did not give it ({type(error).__name__}{offline})"

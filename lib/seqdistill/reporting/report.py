@@ -85,7 +85,8 @@ def caption(table: pd.DataFrame, by: str = "") -> str:
 
 
 def style() -> None:
-    """Set the one look of all figures."""
+    """Set the one look of all figures and tables."""
+    pd.set_option("display.html.use_mathjax", False)  # dollars in titles and profiles are no formulas
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 100}
     plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise"})

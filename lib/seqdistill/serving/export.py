@@ -105,11 +105,12 @@ def titles_of(items: pd.DataFrame) -> pd.Series:
 
 
 class Served(NamedTuple):
-    """A model that answers requests: `items` has the columns item (1..V, in order), item_id and title."""
+    """A model that answers requests: `items` has the columns item (1..V, in order), item_id and title; item by id."""
 
     run: Run
     max_history: int
     items: pd.DataFrame
+    codes: dict[str, int]
 
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
@@ -126,7 +127,8 @@ def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
         raise UserError(
             f'served: item_id "{first}" stands for several items ({repeated.sum()} such rows); one is expected.'
         )
-    return Served(run, max_history, items.assign(title=titles_of(items)))
+    codes = dict(zip(items["item_id"], items["item"].tolist(), strict=True))
+    return Served(run, max_history, items.assign(title=titles_of(items)), codes)
 
 
 def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
@@ -139,13 +141,12 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
         raise UserError(f'top: the history is the text "{history}"; a list of item ids is expected, ["{history}"].')
     if not isinstance(k, int | np.integer) or k < 1:
         raise UserError(f"top: k = {k}; a whole number from 1 is expected.")
-    codes = pd.Series(model.items["item"].to_numpy(), model.items["item_id"])
-    history = [str(item_id) for item_id in history]
+    codes, history = model.codes, [str(item_id) for item_id in history]
     if not history:
         raise UserError("top: the history is empty; a sequential recommender needs at least one item.")
-    if unknown := sorted(set(history) - set(codes.index)):
-        raise UserError(f"top: not in the catalogue: {', '.join(unknown)}.")
-    seen = codes[history].to_numpy()
+    if unknown := sorted(set(history) - codes.keys()):
+        raise UserError(f"top: not in the catalogue: {', '.join(unknown[:5])} ({len(unknown)} such).")
+    seen = np.array([codes[item_id] for item_id in history])
     scores = finite(torch.from_numpy(model.run(seen[None, -model.max_history :])).clone())  # [1, V]
     if scores.shape[1] != len(codes):
         raise UserError(f"top: the student scores {scores.shape[1]:,} items, the catalogue holds {len(codes):,}.")

@@ -69,6 +69,11 @@ def recommend(
     Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are unseen);
     all users where `user_ids` names none.
     """
+    if model.items != len(data.catalogue):
+        raise UserError(
+            f"recommend: the student knows {model.items:,} items, the data {len(data.catalogue):,}; prepare the data "
+            "that it was trained on."
+        )
     rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = rows.index if user_ids is None else list(user_ids)
     if unknown := [user for user in wanted if user not in rows.index]:

@@ -129,10 +129,10 @@ def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = N
             except lost as raised:
                 error, reason = raised, f"a worker was lost ({type(raised).__name__}); going on; "
     if todo := missing(jobs, runs):
-        names = ", ".join(f"{variant} (seed {seed})" for variant, seed in todo)
+        names = ", ".join(f"{variant} (seed {seed})" for variant, seed in [*todo][:5])
         raise UserError(
-            f"sweep: {names} not finished after {TRIES} tries: workers were lost each time, or the nodes do not "
-            f"share {display_path(runs)} or this code. Run it again: what was finished is kept."
+            f"sweep: {names} ({len(todo)} such) not finished after {TRIES} tries: workers were lost each time, or the "
+            f"nodes do not share {display_path(runs)} or this code. Run it again: what was finished is kept."
         ) from error
 
 

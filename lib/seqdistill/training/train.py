@@ -61,13 +61,15 @@ class TrainingData:
         if teacher.ndim != 2 or len(teacher) < users:
             shape = " x ".join(map(str, teacher.shape))
             raise UserError(
-                f"teacher: {shape} values; a row for each of {users} users is expected, NaN for those without."
+                f"teacher: {shape} values; a row for each of {users} users is expected, NaN for no teacher."
             )
         if (infinite := teacher.isinf()).any():
             row, column = infinite.nonzero()[0].tolist()
             raise UserError(
                 f"teacher: row {row}, column {column} is {teacher[row, column]}; a finite number is expected."
             )
+        if len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
+            raise UserError(f"teacher: row {int(some[0])} is NaN in part; a user has a vector or none of it.")
         size = float(teacher.square().nanmean().sqrt())
         if not MILD < size < 1 / MILD and not math.isnan(size):
             raise UserError(
@@ -128,8 +130,7 @@ def train(
     It lives in a folder of `runs` that `run_key` names. Returns its metrics.json (per-epoch history, chosen epoch,
     validation and test metrics), and its `folder`; `progress` takes a line now and then.
     """
-    folder = Path(runs) / run_key(config, data)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = io.writable_folder(Path(runs) / run_key(config, data))
     machine = PartialState(cpu=not torch.cuda.is_available())
     with FileLock(folder / "lock") if machine.is_main_process else nullcontext():
         machine.wait_for_everyone()

@@ -7,7 +7,6 @@ import pytest
 from seqdistill.config import Distillation, to_dict
 from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec import rivals
-from seqdistill.evaluation.ranking import MISS
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates, word_tokenizer
 from seqdistill.idgenrec.model import IDGenRec, scratch

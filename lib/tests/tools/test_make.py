@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from itertools import product
 
 import pytest
@@ -19,7 +20,7 @@ HOSTILE = [
     "x' ; touch ran #",
 ]
 TARGETS = {"RAW": "data", "LAB": "lab", "PYTHON": "env", "PEERS": "bench-student", "FRESH": "profiles"}
-TARGETS |= {"LLM": "bench-llm", "SIZES": "bench-umap"}
+TARGETS |= {"LLM": "bench-llm", "SIZES": "bench-umap", "FORCE": "data"}
 
 
 @pytest.fixture(scope="module")
@@ -74,3 +75,29 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
 def test_a_path_with_blanks_is_one_argument(home):
     assert "<--raw>\n<my files>\n" in make(home, "data", "DATASET=mine", "RAW=my files").stdout
     assert "<--no-browser>\n<--port>\n<9000>\n" in make(home, "lab", "LAB=--no-browser --port 9000").stdout
+
+
+def test_a_chapter_is_executed_again_where_its_own_section_has_changed(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("lib/requirements.lock", "lib/requirements.hashes", "lib/pyproject.toml", ".venv/ready"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    preset = tmp_path / "notebooks" / "presets" / "mine.yaml"
+    preset.parent.mkdir(parents=True)
+    stamps = tmp_path / "outputs" / "mine" / "artifacts"
+
+    def changed(text):
+        preset.write_text(text)
+        os.utime(preset, ns=(changed.now, changed.now))
+        changed.now += 10**9
+        before = [path.stat().st_mtime_ns if path.exists() else 0 for path in sections]
+        make(tmp_path, "PRESET=mine", *(f"outputs/mine/artifacts/{path.name}" for path in sections))
+        return [path.stat().st_mtime_ns != old for path, old in zip(sections, before, strict=True)]
+
+    sections, changed.now = (
+        [stamps / f"{name}.section" for name in ("01-data", "04-distillation")],
+        time.time_ns() + 10**9,
+    )
+    assert changed("01-data:\n  minimum: 5\n04-distillation:\n  seeds: [0]\n") == [True, True]
+    assert changed("01-data:\n  minimum: 5\n04-distillation:\n  seeds: [1]\n") == [False, True]
+    assert changed("01-data:\n  minimum: 6\n04-distillation:\n  seeds: [1]\n") == [True, False]

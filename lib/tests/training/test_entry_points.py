@@ -41,6 +41,11 @@ def test_from_a_table_to_recommendations(interactions, tmp_path):
     everyone = recommend(model, data, k=5)
     assert len(everyone) == 150 and everyone["user_id"].nunique() == 30
     assert not everyone.merge(interactions, on=["user_id", "item_id"]).size
+    other = prepare(interactions[interactions["item_id"] != "i8"])
+    with pytest.raises(UserError, match="recommend: the student knows"):
+        recommend(model, other)
+    with pytest.raises(UserError, match="interactions: a pandas table is expected, not str"):
+        prepare("plays.csv")
     with pytest.raises(UserError, match="recommend: unknown user_id: u99"):
         recommend(model, data, ["u99"])
 
@@ -61,6 +66,7 @@ def test_teacher_vectors_go_by_user_id(interactions, tmp_path, form):
     ("vectors", "message"),
     [
         ({"nobody": [1.0]}, 'teacher: "nobody" is not a user_id of the interactions'),
+        ({"u1": [1.0, float("nan")]}, "NaN in part"),
         ({"u1": [1.0], "u2": [1.0, 2.0]}, "teacher: all vectors must have one length"),
     ],
 )
