@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-transfer bench-sweep bench bench-serving weights tour reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-transfer bench-sweep bench bench-serving weights tour reproduce publish profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -122,6 +122,9 @@ build/peers/ready: lib/benchmarks/peers/requirements.txt
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
 	@$(bench)/bench_quality.py
 
+bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
+	@$(bench)/bench_search.py
+
 bench-transfer: .venv/ready ## look for the best taught SASRec on Beauty 5-core (outputs/bench/transfer.csv), hours
 	@$(MAKE) --no-print-directory reproduce PRESET=amazon-beauty-5core NOTEBOOK=04-distillation
 	@$(bench)/bench_transfer.py
@@ -157,7 +160,7 @@ lint: .venv/ready ## ruff check and format
 
 unit: .venv/ready
 	@$(book) weights --preset smoke
-	$(python) -m pytest lib/tests
+	$(python) -m pytest -n auto --dist loadfile lib/tests
 
 nbval: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."

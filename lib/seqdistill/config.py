@@ -17,7 +17,8 @@ class ModelConfig:
     """Shape of the recommender: SASRec where attention is causal, else BERT4Rec.
 
     dim: d. length: most positions that are read. temperature: scores are cosines divided by it; 0 leaves them inner
-    products. item_dropout: chance of an item of the history to be zeroed in a training step; its position stays.
+    products. item_dropout: chance of an item of the history to be zeroed in a training step; its position stays. head:
+    BERT4Rec's output layer (linear, GELU, norm) and a bias for each item (Sun et al., 2019, section 3.5).
     """
 
     causal: bool = True
@@ -28,6 +29,7 @@ class ModelConfig:
     item_dropout: float = Field(0.0, ge=0, lt=1)
     length: int = Field(50, gt=2)
     temperature: float = Field(0.0, ge=0)
+    head: bool = False
 
     def __post_init__(self) -> None:
         """Refuse heads that do not divide the width."""

@@ -214,3 +214,17 @@ def test_targets_that_repeat_the_history_or_share_their_time_are_counted():
     ]
     counted = hard_targets(pd.DataFrame(rows, columns=["user", "item", "time", "split"]))
     assert counted["targets"].tolist() == [3, 3] and counted["such"].tolist() == [1, 2]
+
+
+def test_a_search_sees_no_event_that_the_book_tests_on(raw, monkeypatch):
+    import bench_search
+
+    monkeypatch.setattr(bench_search, "TEST", {"books": 2})
+    monkeypatch.setattr(bench_search, "TARGETS", {"books": 1})
+    rows = [f"{user},{item},{10 * user + place},3\n" for user in (1, 2) for place, item in enumerate([5, 6] * 5)]
+    (raw / "interactions.csv").write_text("user_id,item_id,timestamp,rating\n" + "".join(rows))
+    found, events = bench_search.without_test("books"), datasets.load("books", 5).events
+    last = events.groupby("user").tail(2)
+    assert len(found.test) == 2 and found.test.times.max() < last["time"].min() + 10
+    for user, ends in events[leave_last_k(events, 2) != "test"].groupby("user")["time"]:
+        assert found.test.times[found.test.histories.users == user].tolist() == [ends.max()]

@@ -133,3 +133,18 @@ def test_what_encodes_the_last_position_can_be_exported_for_any_batch_and_length
     program = torch.export.export(Last(model).eval(), (torch.ones(2, 3, dtype=torch.int64),), dynamic_shapes=shape)
     for part in (ids, ids[:1, :4]):
         torch.testing.assert_close(program.module()(part) @ model.catalogue().T, model.score(part))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.5])
+def test_the_head_is_a_layer_on_the_output_and_a_bias_of_every_item(temperature):
+    torch.manual_seed(0)
+    config = ModelConfig(
+        causal=False, dim=8, blocks=1, heads=2, dropout=0.0, length=12, head=True, temperature=temperature
+    )
+    model, ids = SequentialRecommender(30, config).eval(), torch.tensor([[4, 9, 2]])
+    torch.nn.init.normal_(model.bias)
+    h = model.head(model(torch.tensor([[4, 9, 2, 31]]))[1][-1][0, 3])
+    items = model.item.weight[1:31]
+    if temperature:
+        h, items = F.normalize(h, dim=0) / temperature, F.normalize(items, dim=1)
+    torch.testing.assert_close(model.score(ids)[0], items @ h + model.bias)

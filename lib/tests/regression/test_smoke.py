@@ -44,13 +44,13 @@ def test_tables_have_the_same_shape_and_labels(name):
 @pytest.mark.parametrize("metric", SCORES)
 @pytest.mark.parametrize("name", ["main.csv", "ablation-alpha-beta.csv"])
 def test_students_are_close(name, metric):
-    """Plain ones were equal to five digits on two makes of processor; taught ones depend on UMAP, up to 30 % on average."""
+    """They were equal to five digits on two makes of processor where the teacher is: smoke reduces by PCA."""
     tables = [table[table["protocol"].str.endswith("/all")] for table in both(name)]
     plain, taught = ([table.query(rows) for table in tables] for rows in ("variant == 'plain'", "variant != 'plain'"))
     close(*(table[metric] for table in plain), 0.1)
     taught = [table[table["model"] == "SASRec"] for table in taught]
     assert len(taught[1]) >= 4
-    close(*(table.groupby("seen")[metric].mean() for table in taught), 0.6)
+    close(*(table.groupby("seen")[metric].mean() for table in taught), 0.1)
     counted = [table.loc[table["model"] == "baseline", metric].tolist() for table in tables]
     assert counted[0] == pytest.approx(counted[1], rel=1e-12)
 
@@ -86,6 +86,6 @@ def test_teachers_are_close():
     assert abs(stored["raw-history"] - stored["profile"]) > 2 * 0.03, "a swap of the two would be seen"
     fresh, stored = numbers(FRESH), numbers(STORED)
     overlaps = {f"umap to {size} neighbour_overlap": 0.06 for size in (16, 2)}
-    for name, allowed in {"same_genre": 0.02, "same_genre_umap": 0.06, **overlaps}.items():
+    for name, allowed in {"same_genre": 0.02, "same_genre_reduced": 0.02, **overlaps}.items():
         key = ("03-embeddings", name)
         assert fresh[key] == pytest.approx(stored[key], abs=allowed) and stored[key] > 2 * allowed

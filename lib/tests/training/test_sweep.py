@@ -177,7 +177,9 @@ def test_a_lost_worker_loses_no_run(data, tmp_path, monkeypatch, told, workers):
 
 def test_runs_that_never_end_are_named(data, tmp_path, monkeypatch):
     monkeypatch.setattr("seqdistill.training.sweep.train", lambda *_: None)  # as on nodes with folders of their own
-    with pytest.raises(UserError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) \(2 such\) not finished after 4 tries"):
+    with pytest.raises(
+        UserError, match=r"sweep: plain \(seed 0\), plain \(seed 1\) \(2 such\) not finished after 4 tries"
+    ):
         sweep(plan({"plain": SMALL}, [0, 1], data), tmp_path, workers=1)
 
 
