@@ -4,7 +4,7 @@ PYTHON := $(or $(shell command -v python3.11),python3)
 endif
 # What a user may set is text that make expands nowhere: names are checked here, the rest reaches the recipes through the
 # environment, so that no shell reads it as a command.
-settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FORCE FRESH PEERS LAB PYTHON
+settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FORCE FRESH USERS RATE PEERS LAB PYTHON
 $(foreach name,$(settings),$(eval override $(name) := $$(value $(name))))
 export $(settings)
 letters := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-transfer bench-sweep bench bench-serving weights tour reproduce publish profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -107,6 +107,9 @@ book: .venv/ready ## render the executed notebooks as a site (PRESET=) into buil
 
 verify: .venv/ready ## execute a preset anew into build/verify, and say what moved from its committed numbers
 	@$(python) lib/tools/verify.py --preset $(PRESET)
+
+estimate: .venv/ready ## print what the profiles of USERS=n users would take (RATE= tokens a second of a server)
+	@$(python) lib/tools/estimate.py --preset $(PRESET) --users "$$USERS" --rate "$$RATE"
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)

@@ -1,8 +1,9 @@
 """Values on disk by key (SQLite): what is finished survives a kill, several processes may write, damage is named."""
 
 import sqlite3
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from seqdistill.io import UserError, display_path, unwritable
@@ -14,7 +15,7 @@ class Cache:
     """A table of values by key, in a file that is made when it is not there."""
 
     def __init__(self, path: Path, table: str):
-        self.path, self.table = path, table
+        self.path, self.table, self.lock, self.connection = path, table, threading.Lock(), None
         with self.opened() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, value NOT NULL)")
@@ -26,14 +27,21 @@ class Cache:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """Open a connection that waits for other writers; a damaged file is set aside and named."""
+        """Yield a connection that waits for other writers, in one transaction; a damaged file is set aside and named.
+
+        It stays open: closing the last one would write the whole journal back, which takes longer than an answer.
+        """
         name = display_path(self.path)
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=60)) as connection, connection:
-                connection.execute("PRAGMA synchronous = NORMAL")
-                yield connection
+            with self.lock:
+                if self.connection is None or not self.path.exists():
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    self.connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+                    self.connection.execute("PRAGMA synchronous = NORMAL")
+                with self.connection:
+                    yield self.connection
         except (OSError, sqlite3.DatabaseError) as error:
+            self.close()
             if why := unwritable(error):
                 raise UserError(f"{name}: {why}; what it holds is kept.") from None
             if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
@@ -42,6 +50,16 @@ class Cache:
             for journal in ("-wal", "-shm"):
                 self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
             raise UserError(f"{name}: damaged; set aside as {self.path.name}.damaged. Run again.") from None
+
+    def close(self) -> None:
+        """Close the connection; the next access opens another."""
+        if self.connection:
+            self.connection.close()
+        self.connection = None
+
+    def __del__(self):
+        """Close the connection with the object: the garbage collector would leave it open for long."""
+        self.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, str | bytes]:
         """Return the values that are there among those of `keys`."""
