@@ -29,6 +29,7 @@ own = {"projection": "student"}
 forms = ["distilled", "distilled-student"]
 sources = []
 recent_days = 90.0
+power_tables = 200
 cluster = "loky"
 
 # %%
@@ -38,12 +39,14 @@ import numpy as np
 import pandas as pd
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import curves as draw_curves
 from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
-from seqdistill.evaluation.significance import compare
+from seqdistill.evaluation.power import components, power
+from seqdistill.evaluation.significance import by_user, compare
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
 from seqdistill.training.train import load_training_data, load_teacher, probe, load_model
 
@@ -213,12 +216,13 @@ report.format_table(hard_targets(events))
 # %% [markdown]
 # Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
 # leave-one-out, and all of them; and each with seen items included (as in the paper) and excluded.
-# Every user weighs the same: metrics are means over users. Each student is tested against its own `plain`, the
-# baselines against that of the first student; `control_verdict` is the test against the shuffled teacher of the same
-# form. An interval is a bootstrap over users, to which the spread between seeds is added, widened for their small
-# number. p is the larger of a randomisation test over users and, with several seeds, a t-test that counts both
-# spreads. `effect` is the mean difference in standard deviations of the users' differences (Cohen's d, paired). Every
-# table is corrected for its own tests (Holm).
+# Every user weighs the same: metrics are means over users. The question is one: does a taught student rank better than
+# its own `plain` **and** than its control, the shuffled teacher of the same form? Both must hold, so a student's p is
+# the larger of the two, corrected for the number of taught students in the table (Holm); `verdict` answers the
+# question, `control_verdict` the half of it about the control. The other rows are described by an interval. Users and
+# seeds are both samples: the variance of a difference is that over users plus that over seeds, which is pooled over
+# the forms of a student (few seeds say little each), in a t-test. `effect` is the mean difference in standard
+# deviations of the users' differences (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -267,14 +271,15 @@ figure = forest(labelled, "Gain over the plain student, all targets, seen includ
 report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
-# A gain or loss is *significant* where the interval leaves zero out and the p-value, adjusted for the number of tests
-# in the table (Holm), is below .05; the interval itself is not adjusted. Both count the spread over users and over
-# seeds. `shuffled` carries no knowledge of its user, so a gain that `shuffled` shows as well is no transfer, but an
-# effect of the added loss. So each taught student is also set beside the shuffled one of its form:
+# A gain is *significant* where the intervals against `plain` and against the control both exclude zero; they are
+# adjusted for the number of taught students, as p is. `shuffled` carries no knowledge of its user, so a gain that it
+# shows as well is not evidence of transfer, but an effect of the added loss. `upper_share`: how large the gain over
+# plain may still be, as a share of plain; `control_upper_share` the same over the control.
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
-report.format_table(taught, ["variant", "control", "control_delta_ndcg@10", "control_p_holm", "control_verdict"])
+shares = ["upper_share", "control_delta_ndcg@10", "control_upper_share", "control_verdict"]
+report.format_table(taught, ["variant", "delta_ndcg@10", *shares])
 
 # %% [markdown]
 # How large must a gain be before this data can show it? With these users, this spread and as many tests as the table
@@ -291,6 +296,28 @@ report.format_table(least.reset_index())
 
 # %% [markdown]
 # A gain of the paper's size that could not be seen here is not contradicted by an *inconclusive* verdict.
+#
+# How many seeds would it take? Synthetic tables with the variances of these runs (over users, over seeds, and the
+# rest), tested in the same way: the share in which a taught student with a true gain, whose control has none, gets the
+# verdict *significant gain*. At a gain of 0 that share is the test's error.
+
+# %%
+first = next(name for name in controls if name.startswith(strongest))
+frames = [[by_user(frame, "included")["ndcg@10"] for frame in ranked[name]] for name in (first, f"{strongest} plain")]
+level = float(np.mean([frame.mean() for frame in frames[1]]))
+gains = [share * level for share in (0.0, 0.025, 0.05, 0.1, 0.15)]
+spread = components(*frames) if len(seeds) > 1 else {}
+
+# %%
+if spread:
+    found = power(spread, [len(frames[1][0])], [2, 3, 5, 10], gains, tables=power_tables)
+    found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
+    save_csv(found, home / "tables" / "power.csv")
+    labels = f"Power, {found['users'].iloc[0]:,} users", "true gain, % of plain", "share found"
+    figure = draw_curves(found, "gain", "power", "seeds", *labels)
+    five = found[(found["seeds"] == "5") & (found["gain"] > 9)]["power"].iloc[0]
+    text = f"With five seeds a true gain of 10 % is found in {five:.0%} of the tables."
+    report.show_figure(figure, found, home / "figures" / "power.png", text)
 
 # %%
 summary = {
