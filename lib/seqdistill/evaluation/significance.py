@@ -142,8 +142,11 @@ def assess(
 
     Returns a row per system, in their order, for `decide`; tables: how many such are adjusted together.
     """
-    outside = {*(controls or {}).values()} | {name for name in fixed if against.get(name) not in fixed}
-    family, spreads, rows = {*against} - outside, spreads_of(gains, against, fixed), []
+    family = (
+        {*controls} if controls else {name for name, rival in against.items() if name not in fixed or rival in fixed}
+    )
+    trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
+    spreads, rows = spreads_of(gains, {name: against[name] for name in against if name in trained}), []
     for name in gains:
         row: dict[str, object] = {"family": name in family}
         for prefix, chosen in (("", against), ("control_", controls)):
@@ -155,20 +158,18 @@ def assess(
                 spread = None if {name, rival} <= {*fixed} else spreads.get(against.get(name))
                 found |= paired(differences(gains[name], gains[rival]), spread, tables * max(1, len(family)))
                 found["upper_share"] = pd.concat(gains[rival]).groupby(level=0).mean().mean()
-            trained = [gains[one] for one in {name, rival} - {"", *fixed}]
-            found["once"] = any(sum(len(seed) > 0 for seed in seeds) == 1 for seeds in trained)
+            both = [gains[one] for one in {name, rival} - {"", *fixed}]
+            found["once"] = any(sum(len(seed) > 0 for seed in seeds) == 1 for seeds in both)
             row |= {f"{prefix}{part}": value for part, value in found.items()}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def spreads_of(
-    gains: dict[str, list[pd.Series]], against: dict[str, str], fixed: Collection[str]
-) -> dict[str, Spread | None]:
-    """Pool, for each baseline, the variance over seeds of what is trained and compared with it."""
+def spreads_of(gains: dict[str, list[pd.Series]], against: dict[str, str]) -> dict[str, Spread | None]:
+    """Pool, for each baseline, the variance over seeds of the systems that are compared with it."""
     arms: dict[str, list[list[pd.Series]]] = {}
     for name, rival in against.items():
-        if name not in fixed and len(gains[name]) == len(gains[rival]):
+        if len(gains[name]) == len(gains[rival]):
             arms.setdefault(rival, []).append(differences(gains[name], gains[rival]))
     return {rival: pooled(parts) for rival, parts in arms.items()}
 
@@ -178,8 +179,9 @@ def decide(table: pd.DataFrame) -> pd.DataFrame:
 
     The question is whether a system ranks better than its baseline and, where it has one, than its control: both must
     hold, so that its p is the larger of the two (intersection-union test; Berger, 1982). Its intervals are adjusted as
-    its p is, so that a gain is significant where both leave zero out. A loss is one to the baseline. Rows outside the
-    family (baselines, controls) are described by 95 % intervals without a verdict; what was trained once has none.
+    its p is, so that a gain is significant where both leave zero out. A loss is one to the baseline. Where there are
+    controls the family is the systems that have one; the others are described by 95 % intervals without a verdict, as
+    fixed ones are beside what is trained. What was trained once has none.
     """
     prefixes = ["", "control_"] if "control" in table else [""]
     larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
