@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -127,6 +127,9 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
 	@$(bench)/bench_search.py
+
+bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
+	@$(bench)/bench_gpu.py
 
 bench-transfer: .venv/ready ## look for the best taught SASRec on Beauty 5-core (outputs/bench/transfer.csv), hours
 	@$(MAKE) --no-print-directory reproduce PRESET=amazon-beauty-5core NOTEBOOK=04-distillation

@@ -58,7 +58,7 @@ SASREC: Questions = {
 BERT4REC: Questions = {
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.2, 0.4, 0.6)},
     "scores": {"inner product": {"temperature": 0.0}},
-    "head": {"head": {"head": True}},
+    "output layer": {"output layer": {"output_layer": True}},
     "dropout": {f"dropout {share:g}": {"dropout": share} for share in (0.2, 0.3, 0.4)},
     "blocks": {"1 block": {"blocks": 1}},
     "last masks": {"last masked 0": {"mask_last_prob": 0.0}, "last masked .6": {"mask_last_prob": 0.6}},
@@ -70,7 +70,7 @@ BERT4REC: Questions = {
 BEAUTY_QUESTIONS: Questions = {
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.3, 0.7)},
     "dropout": {f"dropout {share:g}": {"dropout": share} for share in (0.2,)},
-    "head": {"head": {"head": True}},
+    "output layer": {"output layer": {"output_layer": True}},
     "last masks": {"last masked .6": {"mask_last_prob": 0.6}},
     "blocks": {"2 blocks": {"blocks": 2}},
     "length": {"96 epochs": {"epochs": 96}},

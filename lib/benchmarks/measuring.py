@@ -64,6 +64,6 @@ def against_plain(spent: dict[str, np.ndarray], name: str) -> dict:
         row |= {f"{kind}_p{q}_ms": float(np.percentile(values, q)) for q in (50, 95, 99)}
     if name == "plain":
         return row
-    test = paired([pd.Series(np.log(cpu))], [pd.Series(np.log(1000 * spent["plain"][:, 0]))])
+    test = paired([pd.Series(np.log(cpu) - np.log(1000 * spent["plain"][:, 0]))])
     ratios = {"ratio": "delta", "ci_low": "ci_low", "ci_high": "ci_high"}
     return row | {key: float(np.exp(test[column])) for key, column in ratios.items()} | {"p": test["p"]}

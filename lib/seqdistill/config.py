@@ -17,8 +17,9 @@ class ModelConfig:
     """Shape of the recommender: SASRec where attention is causal, else BERT4Rec.
 
     dim: d. length: most positions that are read. temperature: scores are cosines divided by it; 0 leaves them inner
-    products. item_dropout: chance of an item of the history to be zeroed in a training step; its position stays. head:
-    BERT4Rec's output layer (linear, GELU, norm) and a bias for each item (Sun et al., 2019, section 3.5).
+    products. item_dropout: chance of an item of the history to be zeroed in a training step; its position stays.
+    output_layer: BERT4Rec's (linear, GELU, norm), and a bias for each item (Sun et al., 2019, section 3.5). recurrent:
+    GRU4Rec, `blocks` recurrent layers in place of attention.
     """
 
     causal: bool = True
@@ -29,10 +30,13 @@ class ModelConfig:
     item_dropout: float = Field(0.0, ge=0, lt=1)
     length: int = Field(50, gt=2)
     temperature: float = Field(0.0, ge=0)
-    head: bool = False
+    output_layer: bool = False
+    recurrent: bool = False
 
     def __post_init__(self) -> None:
         """Refuse heads that do not divide the width."""
+        if self.recurrent and not self.causal:
+            raise UserError("ModelConfig: a recurrent student is causal.")
         if self.dim % self.heads:
             raise UserError(f'ModelConfig: "heads" = {self.heads} does not divide "dim" = {self.dim}.')
 
@@ -140,9 +144,10 @@ def parse(kind: type, values: dict, where: str):
 
 
 def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
-    """Build the run of "SASRec" or "BERT4Rec" from plain values; the name decides what `causal` is."""
+    """Build the run of "SASRec", "BERT4Rec" or "GRU4Rec" from plain values; the name decides what the model is."""
     config = parse(TrainConfig, values, f"{where}, {name}")
-    return replace(config, model=replace(config.model, causal=name == "SASRec"))
+    model = replace(config.model, causal=name != "BERT4Rec", recurrent=name == "GRU4Rec")
+    return replace(config, model=model)
 
 
 def to_dict(config: object) -> dict:

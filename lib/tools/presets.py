@@ -12,6 +12,7 @@ from seqdistill.data import splits
 from seqdistill.data.store import home_of
 from seqdistill.embeddings.reducers import REDUCERS
 from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
+from seqdistill.evaluation.baselines import GRIDS
 from seqdistill.io import ROOT, UserError
 from seqdistill.profiles.llm import parts_of
 from seqdistill.profiles.prompts import sampling_of
@@ -125,6 +126,10 @@ def check_preset(preset: str) -> None:
     parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
+    if run["gru4rec"]:
+        parse_recommender(run["gru4rec"], "GRU4Rec", f"{where}, 04-distillation")
+    for rival in run["rivals"]:
+        require('one of "rivals" of 04', rival, [*GRIDS])
     for name in trained:
         config = parse_recommender(run[name.lower()], name, f"{where}, 04-distillation")
         teacher = run[f"{name.lower()}_teacher"]

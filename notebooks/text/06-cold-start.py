@@ -169,8 +169,9 @@ for data, (left, _, _) in zip(training, draws, strict=True):
 # %% [markdown]
 # The groups: targets that were *removed*, *reduced*, either (*affected*), and the rest. Each seed has cold items of its
 # own, so that a user counts in a seed only if a target of theirs is in the group there. Systems are compared within
-# (seed, user), values are averaged over a user's seeds, then over users; tests resample users and seeds. `cases` are
-# those of all seeds together, ± is the spread of the seeds' means. Each table is corrected for its own tests.
+# (seed, user), values are averaged over a user's seeds, then over users; tests count users and seeds. `cases` are
+# those of all seeds together, ± is the spread of the seeds' means. As in chapter 4 a taught student must gain over
+# plain and over its control; each table is corrected for its own students.
 
 # %%
 base = [name for name in ranked if name.startswith("baseline")]
@@ -222,7 +223,7 @@ report.show_figure(figure, drawn, figures / "cold.png", report.caption(drawn, "g
 
 # %%
 taught = drawn.dropna(subset="control_delta_ndcg@10")
-report.format_table(taught, ["group", "variant", "control_delta_ndcg@10", "control_p_holm", "control_verdict"])
+report.format_table(taught, ["group", "variant", "control_delta_ndcg@10", "control_upper_share", "control_verdict"])
 
 # %% [markdown]
 # ## The leak

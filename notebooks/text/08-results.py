@@ -48,8 +48,9 @@ report.format_table(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@1
 report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 
 # %% [markdown]
-# Ours: all test targets of a user, seen items included; the verdict is against the plain student with equal updates,
-# `control_verdict` against the same teacher shuffled among the users.
+# Ours: all test targets of a user, seen items included. `verdict`: does a taught student rank better than the plain one
+# with equal updates and than its control, the same teacher shuffled among the users? `control_verdict` is the second
+# half of that. Beauty's rows were tested before both were one question: their `verdict` is against plain alone.
 
 # %%
 main = report.read_table("main", *folders)

@@ -1,4 +1,4 @@
-"""Is a difference real? Ranks -> tables with paired tests over users, Holm's correction and a verdict."""
+"""Is a difference real? Ranks -> tables with tests over users and seeds, Holm's correction and a verdict."""
 
 from collections.abc import Collection
 
@@ -9,10 +9,10 @@ from scipy import stats
 from seqdistill.evaluation.ranking import RANK_COLUMN
 from seqdistill.io import UserError
 
-RESAMPLES = 9_999
 LEVEL, POWER = 0.05, 0.8
 SHOWN = ["recall@10", "ndcg@10"]
-TESTED = ["delta", "ci_low", "ci_high", "p", "effect", "detectable"]
+TESTED = ["delta", "error", "df", "ci_low", "ci_high", "p", "effect", "detectable"]
+Spread = tuple[float, float]  # variance of a difference over training seeds, and its degrees of freedom
 
 
 def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
@@ -22,47 +22,57 @@ def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
     return gains.groupby(ranks["user"]).mean()
 
 
-def paired(variant: list[pd.Series], baseline: list[pd.Series], tests: int = 1) -> dict[str, float]:
-    """Compare two systems on the same users, each given as one series of values per training seed.
+def differences(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.Series]:
+    """Differences of two systems' values by user, seed by seed: runs of one seed share initial weights and batches.
 
-    Users are resampled in pairs, each system's training seeds by themselves (the deviations of their means, widened by
-    n / (n - 1) in variance); the two add up, and are widened once more for the few seeds that the spread was read from
-    (Student's t with Welch-Satterthwaite degrees of freedom over the normal). A system of one seed adds nothing.
+    A system of one run is set beside every run of the other. Seeds without a user are left out.
+    """
+    runs = max(len(variant), len(baseline))
+    pairs = [values * runs if len(values) == 1 else values for values in (variant, baseline)]
+    if len(pairs[0]) != len(pairs[1]) or not all(a.index.equals(b.index) for a, b in zip(*pairs, strict=True)):
+        raise UserError("compare: two systems were scored on different users, or trained with different seeds.")
+    return [a - b for a, b in zip(*pairs, strict=True) if len(a)]
+
+
+def pooled(arms: list[list[pd.Series]]) -> Spread | None:
+    """Pool the variance over seeds of the mean differences of several arms to one baseline; None with a single seed.
+
+    The arms share the runs of the baseline, so their differences correlate by a half; the degrees of freedom are those
+    of a mean of so correlated variances.
+    """
+    means = [[one.mean() for one in arm] for arm in arms if len(arm) > 1]
+    if not means:
+        return None
+    freedom = sum(len(arm) - 1 for arm in means) / (1 + (len(means) - 1) / 4)
+    return float(np.mean([np.var(arm, ddof=1) for arm in means])), freedom
+
+
+def paired(parts: list[pd.Series], spread: Spread | None = None, tests: int = 1) -> dict[str, float]:
+    """Test the differences of two systems by user, one series a training seed, against zero.
+
+    Users and seeds are both samples: the variance of the mean is that over users (of their means over seeds) plus that
+    over seeds, `spread` or the parts' own; t-test with Welch-Satterthwaite degrees of freedom. One seed adds nothing.
 
     Returns:
-        delta (mean difference), ci_low and ci_high (95 % percentile bootstrap), p (two-sided: the larger of a sign-flip
-        randomisation test over users and, with several seeds, a t-test over users and seeds), effect (Cohen's d of the
-        users' differences) and detectable (the smallest true difference that a test at the 5 % level of all `tests`
-        together (Bonferroni) would show four times in five); all but delta are NaN where there is a single user.
+        delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided), effect (Cohen's d
+        of the users' differences) and detectable (the smallest true difference that a test at the 5 % level of all
+        `tests` together (Bonferroni) would show four times in five); all but delta are NaN where there is one user.
     """
-    a, b = (sum(values) / len(values) for values in (variant, baseline))
-    if not a.index.equals(b.index):
-        raise UserError("paired: the systems were scored on different users.")
-    difference = (a - b).to_numpy()
-    if len(difference) < 2:
-        return {"delta": float(difference.mean())} | dict.fromkeys(TESTED[1:], np.nan)
-    rng, resampling = np.random.default_rng(0), {"n_resamples": RESAMPLES, "batch": 500}
-    drawn = stats.bootstrap((difference,), np.mean, method="percentile", rng=rng, **resampling).bootstrap_distribution
-    test = stats.permutation_test(
-        (difference,), np.mean, permutation_type="samples", vectorized=True, rng=rng, **resampling
-    )
-    mean, spread = difference.mean(), difference.std(ddof=1)
-    variances, freedom, p = [spread**2 / len(difference)], [len(difference) - 1], test.pvalue
-    for sign, values in ((1, variant), (-1, baseline)):
-        if (n := len(values)) > 1:
-            means = np.array([one.mean() for one in values])
-            again = rng.choice(means, (RESAMPLES, n)).mean(1) - means.mean()
-            drawn = drawn + sign * again * np.sqrt(n / (n - 1))
-            variances.append(means.var(ddof=1) / n)
-            freedom.append(n - 1)
-    error, few = np.sqrt(sum(variances)), 1.0
-    if len(variances) > 1 and error:
+    users = pd.concat(parts).groupby(level=0).mean()
+    delta, deviation = float(users.mean()), users.std()
+    if len(users) < 2:
+        return dict.fromkeys(TESTED, np.nan) | {"delta": delta}
+    variances, freedom = [deviation**2 / len(users)], [len(users) - 1]
+    if spread := spread or pooled([parts]):
+        variances.append(spread[0] / len(parts))
+        freedom.append(spread[1])
+    error, df = np.sqrt(sum(variances)), float(freedom[0])
+    if error:
         df = sum(variances) ** 2 / sum(part**2 / one for part, one in zip(variances, freedom, strict=True))
-        few = stats.t.ppf(1 - LEVEL / 2, df) / stats.norm.ppf(1 - LEVEL / 2)
-        p = max(p, 2 * stats.t.sf(abs(mean) / error, df))
-    low, high = mean + few * (np.quantile(drawn, [LEVEL / 2, 1 - LEVEL / 2]) - mean)
-    normal = stats.norm.ppf(1 - LEVEL / tests / 2) + stats.norm.ppf(POWER)
-    values = (mean, low, high, p, mean / spread if spread else 0.0, few * normal * error)
+    t, family, power = stats.t.ppf([1 - LEVEL / 2, 1 - LEVEL / tests / 2, POWER], df)
+    p = 2 * stats.t.sf(abs(delta) / error, df) if error else float(delta == 0)
+    effect = delta / deviation if deviation else 0.0
+    values = (delta, error, df, delta - t * error, delta + t * error, p, effect, (family + power) * error)
     return dict(zip(TESTED, map(float, values), strict=True))
 
 
@@ -71,20 +81,6 @@ def holm(p: pd.Series) -> pd.Series:
     known = p.dropna().sort_values(kind="stable")
     factors = np.arange(len(known), 0, -1)
     return (known * factors).cummax().clip(upper=1.0).reindex(p.index)
-
-
-def by_seed(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.Series]:
-    """Differences of two systems whose users differ from seed to seed, as one series a seed of the same users.
-
-    Each is the user's mean over the seeds in which the user counts, moved to where the seed's own mean stands: so their
-    mean is the user's, and their spread that of the seeds.
-    """
-    if not all(a.index.equals(b.index) for a, b in zip(variant, baseline, strict=True)):
-        raise UserError("compare: two systems were scored on different cases.")
-    parts = [a - b for a, b in zip(variant, baseline, strict=True)]
-    difference = pd.concat(parts, keys=range(len(parts)), names=["seed", "user"])
-    users, seeds = (difference.groupby(level).mean() for level in ("user", "seed"))
-    return [users + gap for gap in seeds - seeds.mean()]
 
 
 def compare(
@@ -108,15 +104,15 @@ def compare(
 
     Returns:
         One row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
-        difference to `baseline` with its interval, p_holm (over all tests of the table), verdict, effect and detectable
-        (see `paired`); with controls the same as control_*; with groups, `cases` is the sum over seeds.
+        difference to `baseline` with its interval, effect and detectable (see `paired`), upper_share (the interval's
+        upper end over the baseline), p_holm and verdict (see `decide`); with controls the same as control_*; with
+        groups, `cases` is the sum over seeds.
     """
-    rivals = {"": against} | ({"control_": controls} if controls else {})
-    tests, rows = len(groups or [0]) * sum(map(len, rivals.values())), []
+    parts = []
     for group, masks in (groups or {"": None}).items():
         if masks and not any(mark.any() for mark in masks):
             raise UserError("cold: no test case of any seed falls into a group; take more seeds, or a larger share.")
-        users, cases = {}, {}
+        users, rows = {}, []
         for name, frames in ranks.items():
             if masks:
                 frames = [frame[mark] for frame, mark in zip(frames, masks, strict=True)]
@@ -124,53 +120,90 @@ def compare(
                 ends = [frame.groupby("user")["position"].transform("max") for frame in frames]
                 frames = [frame[frame["position"] == end] for frame, end in zip(frames, ends, strict=True)]
             users[name] = [by_user(frame, seen) for frame in frames]
-            cases[name] = sum(map(len, frames)) if masks else len(frames[0])
-        for name, seeds in users.items():
-            if masks:
-                pooled = pd.concat(seeds, keys=range(len(seeds)), names=["seed", "user"])
-                values, averaged = (pooled.groupby(level).mean() for level in ("seed", "user"))
-            else:
-                values = averaged = pd.DataFrame([seed.mean() for seed in seeds])
-            row = {"variant": name, "seen": seen, "seeds": len(values), "cases": cases[name]}
+            averaged = pd.concat(users[name]).groupby(level=0).mean()
+            values = pd.DataFrame([seed.mean() for seed in users[name]])
+            row = {"variant": name, "seen": seen, "seeds": len(values)}
+            row["cases"] = sum(map(len, frames)) if masks else len(frames[0])
             row |= {"group": group, "users": len(averaged)} if masks else {}
             for metric in SHOWN:
                 row |= {metric: averaged[metric].mean(), f"{metric}_std": values[metric].std(ddof=1)}
-            for prefix, chosen in rivals.items():
-                rival, test = chosen.get(name, ""), dict.fromkeys(TESTED, np.nan)
-                if rival:
-                    pair = [[seed["ndcg@10"] for seed in users[system]] for system in (name, rival)]
-                    if masks:
-                        differences = by_seed(*pair)
-                        pair = [differences, [0 * differences[0]]]
-                    test = paired(*pair, tests)
-                trained = {name, rival} - {"", *fixed}
-                once = any(sum(len(seed) > 0 for seed in users[system]) == 1 for system in trained)
-                row |= {prefix.rstrip("_") or "baseline": rival, f"{prefix}once": once}
-                row |= {f"{prefix}{name}": value for name, value in test.items()}
             rows.append(row)
-    table = pd.DataFrame(rows).rename(columns={f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in rivals})
-    return adjust_pvalues(table, list(rivals))
+        gains = {name: [seed["ndcg@10"] for seed in seeds] for name, seeds in users.items()}
+        tested = assess(gains, against, controls, fixed, len(groups or [0]))
+        parts.append(pd.concat([pd.DataFrame(rows), tested], axis=1))
+    return decide(pd.concat(parts, ignore_index=True))
 
 
-def adjust_pvalues(table: pd.DataFrame, prefixes: list[str]) -> pd.DataFrame:
-    """Replace the columns p and once by p_holm, corrected for all tests of the table, and a verdict."""
-    adjusted = holm(pd.concat({prefix: table[f"{prefix}p"] for prefix in prefixes}))
-    for prefix in prefixes:
-        at = table.columns.get_loc(f"{prefix}p")
-        table.insert(at, f"{prefix}p_holm", adjusted[prefix])
-        table.insert(at + 1, f"{prefix}verdict", [verdict(row, prefix) for row in table.to_dict("records")])
-    return table.drop(columns=[f"{prefix}{name}" for prefix in prefixes for name in ("p", "once")])
+def assess(
+    gains: dict[str, list[pd.Series]], against: dict[str, str], controls: dict[str, str] | None,
+    fixed: Collection[str] = (), tables: int = 1,
+) -> pd.DataFrame:  # fmt: skip
+    """Test systems, given as NDCG@10 by user, a series a seed, against their baselines and controls (see `compare`).
 
-
-def verdict(row: dict, prefix: str) -> str:
-    """Word of a comparison: the interval must leave zero out and the corrected p be below .05, else "inconclusive".
-
-    A system that was trained with one seed gets no verdict: another seed could tell another story.
+    Returns a row per system, in their order, for `decide`; tables: how many such are adjusted together.
     """
-    if np.isnan(row[f"{prefix}delta_ndcg@10"]):
-        return ""
-    if row[f"{prefix}once"]:
-        return "one seed"
-    if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_low"] > 0:
-        return "significant gain"
-    return "significant loss" if row[f"{prefix}p_holm"] < LEVEL and row[f"{prefix}ci_high"] < 0 else "inconclusive"
+    family = (
+        {*controls} if controls else {name for name, rival in against.items() if name not in fixed or rival in fixed}
+    )
+    trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
+    spreads, rows = spreads_of(gains, {name: against[name] for name in against if name in trained}), []
+    for name in gains:
+        row: dict[str, object] = {"family": name in family}
+        for prefix, chosen in (("", against), ("control_", controls)):
+            if chosen is None:
+                continue
+            rival, found = chosen.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
+            row[prefix.rstrip("_") or "baseline"] = rival
+            if rival:
+                spread = None if {name, rival} <= {*fixed} else spreads.get(against.get(name))
+                found |= paired(differences(gains[name], gains[rival]), spread, tables * max(1, len(family)))
+                found["upper_share"] = pd.concat(gains[rival]).groupby(level=0).mean().mean()
+            both = [gains[one] for one in {name, rival} - {"", *fixed}]
+            found["once"] = any(sum(len(seed) > 0 for seed in seeds) == 1 for seeds in both)
+            row |= {f"{prefix}{part}": value for part, value in found.items()}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def spreads_of(gains: dict[str, list[pd.Series]], against: dict[str, str]) -> dict[str, Spread | None]:
+    """Pool, for each baseline, the variance over seeds of the systems that are compared with it."""
+    arms: dict[str, list[list[pd.Series]]] = {}
+    for name, rival in against.items():
+        if len(gains[name]) == len(gains[rival]):
+            arms.setdefault(rival, []).append(differences(gains[name], gains[rival]))
+    return {rival: pooled(parts) for rival, parts in arms.items()}
+
+
+def decide(table: pd.DataFrame) -> pd.DataFrame:
+    """Give each system of the family one p-value, adjust them (Holm), and say what follows.
+
+    The question is whether a system ranks better than its baseline and, where it has one, than its control: both must
+    hold, so that its p is the larger of the two (intersection-union test; Berger, 1982). Its intervals are adjusted as
+    its p is, so that a gain is significant where both leave zero out. A loss is one to the baseline. Where there are
+    controls the family is the systems that have one; the others are described by 95 % intervals without a verdict, as
+    fixed ones are beside what is trained. What was trained once has none.
+    """
+    prefixes = ["", "control_"] if "control" in table else [""]
+    larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
+    p = table["p"].where(table["delta"] < 0, larger).where(table["family"])
+    table["p_holm"] = holm(p)
+    level = (LEVEL / (p.count() - p.rank(method="first") + 1)).fillna(LEVEL)  # of Holm's step
+    once = table[[f"{prefix}once" for prefix in prefixes]].any(axis=1)
+    decided, above, below = table["p_holm"] < LEVEL, {}, {}
+    for prefix in prefixes:
+        margin = stats.t.ppf(1 - level / 2, table[f"{prefix}df"]) * table[f"{prefix}error"]
+        low, high = table[f"{prefix}delta"] - margin, table[f"{prefix}delta"] + margin
+        above[prefix], below[prefix] = (low > 0) | low.isna(), high < 0
+        table[f"{prefix}ci_low"], table[f"{prefix}ci_high"] = low, high
+        table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"]
+    for prefix in prefixes:
+        gains = pd.DataFrame(above).all(axis=1) & decided if prefix == "" else above[prefix]
+        losses = below[prefix] & decided if prefix == "" else below[prefix]
+        words = np.select([gains, losses], ["significant gain", "significant loss"], "inconclusive")
+        words = np.where(once, "one seed", words)
+        place = table.columns.get_loc(f"{prefix}upper_share") + 1
+        table.insert(place, f"{prefix}verdict", np.where(p.notna() & table[f"{prefix}delta"].notna(), words, ""))
+    table.insert(table.columns.get_loc("verdict"), "p_holm", table.pop("p_holm"))
+    dropped = [f"{prefix}{name}" for prefix in prefixes for name in ("p", "once", "error", "df")]
+    names = {f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in prefixes}
+    return table.drop(columns=[*dropped, "family"]).rename(columns=names)

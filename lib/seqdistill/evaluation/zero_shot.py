@@ -65,8 +65,7 @@ def compare_sources(
         users[source] = pd.DataFrame(values)
     rows = []
     for source, values in users.items():
-        both = ([table["item_percentile"]] for table in (values, users[against]))
-        test = paired(*both) if source != against else {}
+        test = {} if source == against else paired([values["item_percentile"] - users[against]["item_percentile"]])
         rows.append({"source": source, "users": len(values), **values.mean().to_dict(), **test})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p"]))

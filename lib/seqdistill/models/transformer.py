@@ -68,8 +68,8 @@ class SequentialRecommender(nn.Module):
         self.position = nn.Embedding(config.length, config.dim)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
-        if config.head:
-            self.head = nn.Sequential(nn.Linear(config.dim, config.dim), nn.GELU(), nn.LayerNorm(config.dim))
+        if config.output_layer:
+            self.output = nn.Sequential(nn.Linear(config.dim, config.dim), nn.GELU(), nn.LayerNorm(config.dim))
             self.bias = nn.Parameter(torch.zeros(items))
         self.apply(self.initialise)
 
@@ -91,8 +91,8 @@ class SequentialRecommender(nn.Module):
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Encode item ids [B, T], T at most `config.length`.
 
-        Returns the output [B, T, d] (d + 1 with a head), whose inner products with the catalogue are scores, and the
-        hidden states after each of the K blocks and after the final norm, K + 1 times [B, T, d].
+        Returns the output [B, T, d] (d + 1 with an output layer), whose inner products with the catalogue are scores,
+        and the hidden states after each of the K blocks and after the final norm, K + 1 times [B, T, d].
         """
         mask = None if self.config.causal else (ids > 0)[:, None, None]
         h, states = self.embed(ids), []
@@ -111,15 +111,15 @@ class SequentialRecommender(nn.Module):
 
     def scaled(self, h: Tensor) -> Tensor:
         """Normalise the output so that scores are cosines over the temperature, if there is one; 1 for the bias."""
-        h = self.head(h) if self.config.head else h
+        h = self.output(h) if self.config.output_layer else h
         h = F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
-        return F.pad(h, (0, 1), value=1.0) if self.config.head else h
+        return F.pad(h, (0, 1), value=1.0) if self.config.output_layer else h
 
     def catalogue(self) -> Tensor:
-        """Item vectors that scores are taken against, [V, d], with a head their biases behind them; row 0 is item 1."""
+        """Item vectors that scores are taken against, [V, d], row 0 is item 1; biases come behind them."""
         vectors = self.item.weight[1 : self.items + 1]
         vectors = F.normalize(vectors, dim=-1) if self.config.temperature else vectors
-        return torch.cat([vectors, self.bias[:, None]], 1) if self.config.head else vectors
+        return torch.cat([vectors, self.bias[:, None]], 1) if self.config.output_layer else vectors
 
     def export_state_dict(self) -> dict[str, Tensor]:
         """Weights of the student that is saved and served, as they are now: plain, whatever makes item vectors."""

@@ -25,6 +25,7 @@ from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragg
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
+from seqdistill.models.gru4rec import student
 from seqdistill.models.item_text import with_text
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training import checkpoint
@@ -146,7 +147,7 @@ def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommende
         raise UserError("train: the config asks for a teacher or item texts, and the data have none.")
     torch.manual_seed(config.seed)
     machine = PartialState(cpu=not torch.cuda.is_available())
-    model, setting = SequentialRecommender(data.items, config.model), config.distillation
+    model, setting = student(data.items, config.model), config.distillation
     if data.start is not None:
         model.item.weight.data[1 : data.items + 1] = data.start
     if config.item_text:
@@ -226,16 +227,15 @@ def finish(
 
 def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRecommender:
     """Build the plain student from saved weights, ready to score; the number of items follows from them."""
-    model = SequentialRecommender(len(weights["item.weight"]) - 1 - (not config.model.causal), config.model)
+    model = student(len(weights["item.weight"]) - 1 - (not config.model.causal), config.model).eval()
     model.load_state_dict(weights)
-    return model.eval()
+    return model
 
 
 def load_model(folder: Path | str) -> SequentialRecommender:
     """Load the student of a finished run's folder."""
-    folder = Path(folder)
-    config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
-    return plain_model(config, load_file(folder / "model.safetensors"))
+    config = parse(TrainConfig, io.load_json(Path(folder) / "config.json"), display_path(Path(folder)))
+    return plain_model(config, load_file(Path(folder) / "model.safetensors"))
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig, parse
 from seqdistill.data.sequences import Ragged, cloze
 from seqdistill.io import UserError
+from seqdistill.models import gru4rec
 from seqdistill.models.losses import full_softmax
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -139,12 +140,25 @@ def test_what_encodes_the_last_position_can_be_exported_for_any_batch_and_length
 def test_the_head_is_a_layer_on_the_output_and_a_bias_of_every_item(temperature):
     torch.manual_seed(0)
     config = ModelConfig(
-        causal=False, dim=8, blocks=1, heads=2, dropout=0.0, length=12, head=True, temperature=temperature
+        causal=False, dim=8, blocks=1, heads=2, dropout=0.0, length=12, output_layer=True, temperature=temperature
     )
     model, ids = SequentialRecommender(30, config).eval(), torch.tensor([[4, 9, 2]])
     torch.nn.init.normal_(model.bias)
-    h = model.head(model(torch.tensor([[4, 9, 2, 31]]))[1][-1][0, 3])
+    h = model.output(model(torch.tensor([[4, 9, 2, 31]]))[1][-1][0, 3])
     items = model.item.weight[1:31]
     if temperature:
         h, items = F.normalize(h, dim=0) / temperature, F.normalize(items, dim=1)
     torch.testing.assert_close(model.score(ids)[0], items @ h + model.bias)
+
+
+@given(st.integers(0, 8), st.integers(1, 2), st.integers(1, 7))
+def test_a_recurrent_student_sees_no_later_event_and_no_padding(pad, blocks, position):
+    torch.manual_seed(0)
+    config = ModelConfig(dim=8, blocks=blocks, dropout=0.0, length=12, recurrent=True)
+    model, ids = gru4rec.student(30, config).eval(), torch.arange(1, 9)[None]
+    changed, wide = ids.clone(), F.pad(ids[:, :3], (0, pad))
+    changed[0, position] = 30
+    torch.testing.assert_close(model(ids)[0][:, :position], model(changed)[0][:, :position])
+    torch.testing.assert_close(model.score(wide), model.score(ids[:, :3]))
+    torch.testing.assert_close(model.score(ids)[0], model(ids)[0][0, -1] @ model.catalogue().T)
+    assert not model.position.weight.any()

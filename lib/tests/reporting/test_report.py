@@ -25,7 +25,7 @@ def test_a_comparison_within_groups_by_hand():
     assert table["cases"].tolist() == [3, 3] and table["users"].tolist() == [2, 2]
     assert table.loc["a", "ndcg@10_std"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
     other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
-    with pytest.raises(UserError, match="different cases"):
+    with pytest.raises(UserError, match="different users"):
         cold_tables.within({"x a": [ranked([1, 1, 1])], "x b": [other]}, {"g": [np.ones(3, bool)]}, {"x b": "x a"})
 
 

@@ -1,0 +1,56 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from seqdistill.data.sequences import cases
+from seqdistill.evaluation import baselines
+from seqdistill.evaluation.ranking import metrics, rank
+
+
+@pytest.fixture
+def train():
+    rows = [(0, 1), (0, 2), (0, 3), (1, 1), (1, 2), (2, 2), (2, 3)]
+    return pd.DataFrame(rows, columns=["user", "item"])
+
+
+def scores(score, *history):
+    return score(np.array([0]), torch.tensor([[*history, 0]]))[0]
+
+
+def test_ease_is_the_ridge_regression_of_every_item_on_the_others(train):
+    met = baselines.matrix(train, 4).toarray().astype(float)
+    found = torch.stack([scores(baselines.ease(train, 4, l2=0.5), item) for item in range(1, 5)]).numpy()
+    for item in range(4):
+        others = [other for other in range(4) if other != item]
+        x = met[:, others]
+        weights = np.linalg.solve(x.T @ x + 0.5 * np.eye(3), x.T @ met[:, item])
+        np.testing.assert_allclose(found[others, item], weights, atol=1e-5)
+        assert found[item, item] == 0
+
+
+def test_markov_counts_what_followed_the_last_item(train):
+    share = torch.tensor([2, 3, 2, 0]) / 7
+    torch.testing.assert_close(scores(baselines.markov(train, 4, 0.1), 3, 1), torch.tensor([0, 2, 0, 0]) + 0.1 * share)
+    torch.testing.assert_close(scores(baselines.markov(train, 4, 0.1), 1, 3), 0.1 * share)
+
+
+def test_recent_items_may_count_more_in_item_knn(train):
+    alike = torch.stack([scores(baselines.item_knn(train, 4, 1.0), item) for item in (1, 2)])
+    both = scores(baselines.item_knn(train, 4, 1.0, decay=0.5), 1, 2)
+    torch.testing.assert_close(both, 0.5 * alike[0] + alike[1])
+
+
+@pytest.mark.parametrize("name", baselines.GRIDS)
+def test_a_rival_is_chosen_on_validation_and_finds_what_follows(name):
+    rng = np.random.default_rng(0)
+    rows = [
+        (user, 1 + (start + step) % 12, step) for user, start in enumerate(rng.integers(0, 12, 60)) for step in range(7)
+    ]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=(["train"] * 5 + ["valid", "test"]) * 60)
+    train, valid, test = events[events["split"] == "train"], cases(events, "valid"), cases(events, "test")
+    score, settings = baselines.chosen(name, train, 12, valid)
+    found, base = (
+        metrics(rank(test, one)["rank_unseen"])["ndcg@10"] for one in (score, baselines.popularity(train, 12))
+    )
+    grid = [metrics(rank(valid, make(train, 12))["rank_unseen"])["ndcg@10"] for make in baselines.GRIDS[name]]
+    assert found > base + 0.1 and settings["valid_ndcg@10"] == pytest.approx(max(grid), abs=1e-6)
