@@ -5,7 +5,7 @@ import torch
 from huggingface_hub import constants
 from seqdistill.io import UserError
 from seqdistill.profiles.chat import Failure
-from seqdistill.profiles.hf import transformers_sha256
+from seqdistill.profiles.hf import model_folder, transformers_sha256
 from seqdistill.profiles.llm import model_sha256, open_llm
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -90,3 +90,12 @@ def test_wrong_folders_and_names_are_named(folder, tmp_path, monkeypatch):
         model_sha256("transformers:no/such")
     with pytest.raises(UserError, match='expected a known name, "openai:<model>" or'):
         model_sha256("ollama:llama")
+
+
+def test_a_hub_name_may_pin_a_commit(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **how: asked.append((name, how["revision"])) or tmp_path
+    )
+    assert model_folder("google-t5/t5-small@df1b051") == tmp_path and model_folder("google-t5/t5-small") == tmp_path
+    assert asked == [("google-t5/t5-small", "df1b051"), ("google-t5/t5-small", None)]

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sqlite3
 from contextlib import closing
 
@@ -125,3 +126,16 @@ def test_two_processes_write_the_store_at_once(tmp_path):
         worker.join()
     expected = {str(n): Answer(f'"text" {n} ü\n', 1, 2, 0.5, "length") for n in range(90)}
     assert Store(tmp_path / "a").get(map(str, range(1200))) == expected
+
+
+def test_storing_an_answer_takes_no_time_from_the_next_request(tmp_path):
+    """Closing the connection wrote the journal back: 7 ms an answer here, where an open one takes less than .1."""
+    store, answer = Store(tmp_path / "answers.sqlite"), Answer("text", 1, 1, 0.1, "stop")
+    store.put("first", answer)
+    before = os.stat(tmp_path / "answers.sqlite").st_mtime_ns
+    for number in range(50):
+        store.put(str(number), answer)
+    assert os.stat(tmp_path / "answers.sqlite").st_mtime_ns == before, (
+        "the journal holds them, the file was not touched"
+    )
+    assert len(Store(tmp_path / "answers.sqlite").get(map(str, range(50)))) == 50

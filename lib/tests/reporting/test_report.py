@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import PIL.Image
 import pytest
+from markdown_it import MarkdownIt
 from seqdistill.data.cold import GROUPS
 from seqdistill.io import UserError
 from seqdistill.reporting import cold_tables, figures, report
@@ -105,3 +106,11 @@ def test_a_damaged_metrics_file_is_reported_and_written_anew(tmp_path, capsys):
     report.record_metrics(tmp_path, "02-profiles", {"words": 4})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"01-data": {"users": 3}, "02-profiles": {"words": 4}}
     assert "damaged" in capsys.readouterr().out
+
+
+def test_dollars_and_links_in_titles_stay_text():
+    report.style()
+    page = report.format_table(pd.DataFrame({"title": ["$x$ <script>"], "n": [1]})).reset_index()._repr_html_()
+    assert "mathjax_ignore" in page and "&lt;script&gt;" in page
+    tokens = MarkdownIt().parseInline(report.escaped("[a](javascript:alert(1)) <javascript:b> $x$ ![c](http://d)"))
+    assert {token.type for token in tokens[0].children} <= {"text", "text_special"}
