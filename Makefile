@@ -57,7 +57,7 @@ env: .venv/ready ## build .venv from the lock file
 	"$$PYTHON" lib/tools/env.py
 
 data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of its files, FORCE=1: replace others)
-	@$(python) lib/tools/check_data.py convert "$$DATASET" $${RAW:+--raw "$$RAW"} $${FORCE:+--force}
+	@$(python) lib/tools/check_data.py convert "$$DATASET" $${RAW:+--raw "$$RAW"} $(if $(filter 1,$(FORCE)),--force)
 
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
 	@$(python) lib/tools/check_data.py check "$$DATASET"
@@ -94,10 +94,9 @@ $(stamps)/%.done: notebooks/text/%.py $(stamps)/%.section $(code) .venv/ready
 	@touch $(if $(filter-out 01-%,$*),-r $(stamps)/started) $@
 
 # A chapter's own section of the preset; the others' changes leave its time as it was.
-$(stamps)/%.section: notebooks/presets/$(PRESET).yaml
-	@mkdir -p $(@D)
-	@awk '/^[^ #]/ {inside = index($$0, "$*:") == 1 || /^\{/} inside' $< > $@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(chapters:%=$(stamps)/%.section): $(stamps)/sections ;
+$(stamps)/sections: notebooks/presets/$(PRESET).yaml .venv/ready
+	@$(book) sections --preset $(PRESET)
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 	@$(book) publish --preset $(PRESET)

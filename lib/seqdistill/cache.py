@@ -1,5 +1,6 @@
 """Values on disk by key (SQLite): what is finished survives a kill, several processes may write, damage is named."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator
@@ -15,15 +16,31 @@ class Cache:
     """A table of values by key, in a file that is made when it is not there."""
 
     def __init__(self, path: Path, table: str):
-        self.path, self.table, self.lock, self.connection = path, table, threading.Lock(), None
-        with self.opened() as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute(f"CREATE TABLE IF NOT EXISTS {table} (key TEXT PRIMARY KEY, value NOT NULL)")
-            columns = [name for _, name, *_ in connection.execute(f"PRAGMA table_info({table})")]
-            if columns != ["key", "value"]:
-                error = sqlite3.DatabaseError(f"columns {', '.join(columns)}")
-                error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
-                raise error
+        self.path, self.table, self.connection, self.opens = path, table, None, None
+        self.lock = threading.RLock()
+        with self.opened():
+            pass
+
+    def current(self) -> sqlite3.Connection:
+        """Connection of this process to the file that is there now; another one where it was replaced or removed."""
+        here = (os.getpid(), self.path.stat().st_ino if self.path.exists() else None)
+        if self.connection and self.opens == here:
+            return self.connection
+        if self.opens and self.opens[0] == os.getpid():
+            self.close()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
+        self.connection.execute("PRAGMA journal_mode = WAL")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
+        with self.connection:
+            self.connection.execute(f"CREATE TABLE IF NOT EXISTS {self.table} (key TEXT PRIMARY KEY, value NOT NULL)")
+        columns = [name for _, name, *_ in self.connection.execute(f"PRAGMA table_info({self.table})")]
+        if columns != ["key", "value"]:
+            error = sqlite3.DatabaseError(f"columns {', '.join(columns)}")
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+        self.opens = (os.getpid(), self.path.stat().st_ino)
+        return self.connection
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
@@ -32,30 +49,27 @@ class Cache:
         It stays open: closing the last one would write the whole journal back, which takes longer than an answer.
         """
         name = display_path(self.path)
-        try:
-            with self.lock:
-                if self.connection is None or not self.path.exists():
-                    self.path.parent.mkdir(parents=True, exist_ok=True)
-                    self.connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
-                    self.connection.execute("PRAGMA synchronous = NORMAL")
-                with self.connection:
-                    yield self.connection
-        except (OSError, sqlite3.DatabaseError) as error:
-            self.close()
-            if why := unwritable(error):
-                raise UserError(f"{name}: {why}; what it holds is kept.") from None
-            if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
-                raise
-            self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
-            for journal in ("-wal", "-shm"):
-                self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
-            raise UserError(f"{name}: damaged; set aside as {self.path.name}.damaged. Run again.") from None
+        with self.lock:
+            try:
+                connection = self.current()
+                with connection:
+                    yield connection
+            except (OSError, sqlite3.DatabaseError) as error:
+                self.close()
+                if why := unwritable(error):
+                    raise UserError(f"{name}: {why}; what it holds is kept.") from None
+                if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
+                    raise
+                self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))
+                for journal in ("-wal", "-shm"):
+                    self.path.with_name(self.path.name + journal).unlink(missing_ok=True)
+                raise UserError(f"{name}: damaged; set aside as {self.path.name}.damaged. Run again.") from None
 
     def close(self) -> None:
-        """Close the connection; the next access opens another."""
-        if self.connection:
+        """Close the connection, unless a parent process opened it; the next access opens another."""
+        if self.connection and (self.opens is None or self.opens[0] == os.getpid()):
             self.connection.close()
-        self.connection = None
+        self.connection = self.opens = None
 
     def __del__(self):
         """Close the connection with the object: the garbage collector would leave it open for long."""

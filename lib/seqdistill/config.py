@@ -114,6 +114,8 @@ class TrainConfig:
         """Refuse a block that the model does not have, and a phase 1 without an epoch; write block "last" as K."""
         if not self.distillation:
             return
+        if self.model.recurrent:
+            raise UserError("TrainConfig: a recurrent student has no blocks, after which it could be taught.")
         block, fraction = self.distillation.block, self.distillation.phase1_fraction
         if isinstance(block, int) and not 1 <= block <= self.model.blocks:
             raise UserError(f"block = {block}: the model has {self.model.blocks} blocks, counted from 1.")

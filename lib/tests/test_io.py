@@ -1,9 +1,12 @@
 """Artifacts are written whole or not at all, and nothing damaged or stale is half used."""
 
 import json
+import multiprocessing
 import re
+import sqlite3
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -105,6 +108,48 @@ def test_a_damaged_cache_is_named_set_aside_and_made_anew(tmp_path, harm):
     again = Cache(path, "answers")
     again.put({"key": "new"})
     assert again.get(["key", "key 1"]) == {"key": "new"}
+
+
+def test_a_cache_that_another_process_replaced_or_removed_takes_what_comes(tmp_path):
+    path = tmp_path / "answers.sqlite"
+    held = Cache(path, "answers")
+    held.put({"old": "1"})
+    path.replace(tmp_path / "answers.sqlite.damaged")
+    for journal in ("-wal", "-shm"):
+        (tmp_path / f"answers.sqlite{journal}").unlink(missing_ok=True)
+    Cache(path, "answers").put({"other": "2"})
+    held.put({"paid": "3"})
+    assert Cache(path, "answers").get(["other", "paid"]) == {"other": "2", "paid": "3"}
+    path.unlink()
+    held.put({"again": "4"})
+    assert Cache(path, "answers").get(["again"]) == {"again": "4"}
+
+
+def test_threads_write_while_one_of_them_fails(tmp_path):
+    cache, failed = Cache(tmp_path / "answers.sqlite", "answers"), []
+
+    def fail():
+        for _ in range(50):
+            try:
+                cache.put({"key": None})
+            except sqlite3.IntegrityError:
+                failed.append(1)
+
+    with ThreadPoolExecutor(3) as pool:
+        pool.submit(fail)
+        done = [pool.submit(cache.put, {str(number): "x"}) for number in range(300)]
+    assert len(failed) == 50 and all(future.exception() is None for future in done)
+    assert len(cache.get(map(str, range(300)))) == 300
+
+
+def test_a_forked_child_opens_a_connection_of_its_own(tmp_path):
+    cache = Cache(tmp_path / "answers.sqlite", "answers")
+    cache.put({"parent": "1"})
+    child = multiprocessing.get_context("fork").Process(target=lambda: cache.put({"child": "2"}))
+    child.start()
+    child.join(30)
+    cache.put({"later": "3"})
+    assert child.exitcode == 0 and len(cache.get(["parent", "child", "later"])) == 3
 
 
 WRITERS = {

@@ -201,7 +201,9 @@ def alone(preset: str) -> Iterator[None]:
 def main() -> None:
     """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
-    parser.add_argument("action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary"])
+    parser.add_argument(
+        "action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary", "sections"]
+    )
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--fresh", action="store_true")
@@ -227,6 +229,8 @@ def main() -> None:
                     weights(preset)
                 case "profiles":
                     write_profiles(preset, options.fresh)
+                case "sections":
+                    presets.write_sections(preset, outputs_dir(preset) / "artifacts")
                 case "summary":
                     summary.print_summary(preset)
                 case "nbval":

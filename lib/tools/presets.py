@@ -1,7 +1,9 @@
 """What a preset changes in the notebooks' parameters, checked as a whole before anything runs."""
 
 import ast
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import get_args
 
 import jupytext
@@ -83,6 +85,15 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
+def write_sections(preset: str, folder: Path) -> None:
+    """Write what a preset says of each chapter, for `make`: a file is touched only where that has changed."""
+    for chapter in chapters():
+        path, text = folder / f"{chapter}.section", json.dumps(read_preset(preset).get(chapter, {}), sort_keys=True)
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+    (folder / "sections").touch()
+
+
 def values_of(preset: str, chapter: str) -> dict:
     """Parameters of a chapter in a preset."""
     defaults = parameters(jupytext.read(TEXT / f"{chapter}.py"))
@@ -126,8 +137,6 @@ def check_preset(preset: str) -> None:
     parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
-    if run["gru4rec"]:
-        parse_recommender(run["gru4rec"], "GRU4Rec", f"{where}, 04-distillation")
     for rival in run["rivals"]:
         require('one of "rivals" of 04', rival, [*GRIDS])
     for name in trained:

@@ -100,8 +100,9 @@ splits.audit(events, how).set_index("must not be")
 
 # %% [markdown]
 # Two kinds of target say little about a recommender. One is already in the user's history: where seen items are
-# excluded it cannot be recommended, and counts as a miss. The other shares its time with another event of its user, so
-# that which of the two came first is the file's order and no fact. Where `share` is large, read the results with care.
+# excluded it cannot be recommended, and counts as a miss. The other shares its second with another event of its user:
+# if the file's times are no finer, which of the two came first is the file's order and no fact. Where `share` is
+# large, read the results with care.
 
 # %%
 report.format_table(splits.hard_targets(events))

@@ -134,8 +134,8 @@ report.format_table(spending, ["variant", *counts, "train_cpu_s_per_epoch", "inf
 # %% [markdown]
 # ## Beside the students
 #
-# The rank of the target is its place in the list; a target that the list leaves out has the last rank of the catalogue,
-# which counts nothing for Recall@10 and NDCG@10. Where seen items are excluded, they are struck from the list, which is
+# The rank of the target is its place in the list; a target that the list leaves out is a miss, which counts nothing
+# for Recall@10 and NDCG@10. Where seen items are excluded, they are struck from the list, which is
 # not refilled. Every system is tested against `IDGenRec` on the same cases.
 
 # %%

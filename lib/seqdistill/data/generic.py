@@ -1,5 +1,6 @@
 """Any data set as three CSV files, and a short dataset.yaml where its columns have other names."""
 
+import re
 from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
@@ -65,7 +66,7 @@ class Settings:
     """
 
     domain: str = "generic"
-    delimiter: str = Field(",", min_length=1, max_length=1)
+    delimiter: str = Field(",", pattern=r"^[\t !#-/:-@\[-`{-~]$")
     unlisted: float = Field(0.0, ge=0, le=1)
     users: Users = field(default_factory=Users)
     items: Items = field(default_factory=Items)
@@ -114,12 +115,17 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
 def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
     """Parse times written as "iso" says (with or without fractions and offset, UTC without) or a pattern of strptime.
 
-    texts: categorical. Returns unix microseconds; UserError names the first that does not fit.
+    Returns unix microseconds; UserError names the first that does not fit.
     """
+    texts = texts.astype("category")
     pattern, written = "ISO8601" if form == "iso" else form, texts.cat.categories
+    if form != "iso" and not re.search("%[Yy]", form):
+        raise UserError(f'{where}: "format" of dataset.yaml is {form!r}: {", ".join(UNITS)}, iso or a pattern with %Y.')
+    cells = pd.Series(written, dtype="str")
+    cells = cells.where(cells.str.contains(r"\d"))  # pandas knows words like "now"
     try:
-        times = pd.to_datetime(pd.Series(written, dtype="str"), format=pattern, utc=True, errors="coerce")
-    except ValueError as error:
+        times = pd.to_datetime(cells, format=pattern, utc=True, errors="coerce")
+    except (ValueError, re.error) as error:
         raise UserError(f'{where}: "format" of dataset.yaml is {form!r}, no pattern of times ({error}).') from None
     like = "like 2021-05-11 or 2021-05-11T10:00:00Z" if form == "iso" else f"as {form}"
     stop_at(where, texts, times.isna().to_numpy()[texts.cat.codes], f"a time {like} is expected")
@@ -141,7 +147,10 @@ def read(
     time = columns.time or ("position" if "position" in present and "timestamp" not in present else "timestamp")
     form = "position" if not columns.time and time == "position" else columns.format
     rating = columns.rating or ("rating" if "rating" in present else None)
-    kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else ID}
+    roles = [columns.user, columns.item, time, *([rating] if rating else [])]
+    if twice := next((name for name in roles if roles.count(name) > 1), ""):
+        raise UserError(f'{where}: the column "{twice}" stands for two things in dataset.yaml.')
+    kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else TEXT}
     kinds |= {rating: NUMBER} if rating else {}
     table = read_csv(interactions, kinds, optional=[rating], delimiter=delimiter)
     value = np.nan

@@ -173,7 +173,7 @@ def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
     targets = events["split"].isin(["valid", "test"])
     kinds = {
         "already in the user's history (a miss where seen items are excluded)": events.duplicated(["user", "item"]),
-        "at the same time as another event of the user (their order is the file's)": events.duplicated(
+        "in the same second as another event of the user (their order may be the file's)": events.duplicated(
             ["user", "time"], keep=False
         ),
     }

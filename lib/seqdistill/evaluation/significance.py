@@ -47,32 +47,35 @@ def pooled(arms: list[list[pd.Series]]) -> Spread | None:
     return float(np.mean([np.var(arm, ddof=1) for arm in means])), freedom
 
 
-def paired(parts: list[pd.Series], spread: Spread | None = None, tests: int = 1) -> dict[str, float]:
+def paired(
+    parts: list[pd.Series], spread: Spread | None = None, tests: int = 1, power: float = POWER
+) -> dict[str, float]:
     """Test the differences of two systems by user, one series a training seed, against zero.
 
     Users and seeds are both samples: the variance of the mean is that over users (of their means over seeds) plus that
-    over seeds, `spread` or the parts' own; t-test with Welch-Satterthwaite degrees of freedom. One seed adds nothing.
+    over seeds, the larger of `spread` (pooled) and the parts' own, since arms may vary more than others; t-test with
+    Welch-Satterthwaite degrees of freedom. One seed adds nothing.
 
     Returns:
         delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided), effect (Cohen's d
         of the users' differences) and detectable (the smallest true difference that a test at the 5 % level of all
-        `tests` together (Bonferroni) would show four times in five); all but delta are NaN where there is one user.
+        `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN where there is one user.
     """
     users = pd.concat(parts).groupby(level=0).mean()
     delta, deviation = float(users.mean()), users.std()
     if len(users) < 2:
         return dict.fromkeys(TESTED, np.nan) | {"delta": delta}
     variances, freedom = [deviation**2 / len(users)], [len(users) - 1]
-    if spread := spread or pooled([parts]):
+    if spread := max(filter(None, (spread, pooled([parts]))), default=None):
         variances.append(spread[0] / len(parts))
         freedom.append(spread[1])
     error, df = np.sqrt(sum(variances)), float(freedom[0])
     if error:
         df = sum(variances) ** 2 / sum(part**2 / one for part, one in zip(variances, freedom, strict=True))
-    t, family, power = stats.t.ppf([1 - LEVEL / 2, 1 - LEVEL / tests / 2, POWER], df)
+    t, family, chance = stats.t.ppf([1 - LEVEL / 2, 1 - LEVEL / tests / 2, power], df)
     p = 2 * stats.t.sf(abs(delta) / error, df) if error else float(delta == 0)
     effect = delta / deviation if deviation else 0.0
-    values = (delta, error, df, delta - t * error, delta + t * error, p, effect, (family + power) * error)
+    values = (delta, error, df, delta - t * error, delta + t * error, p, effect, (family + chance) * error)
     return dict(zip(TESTED, map(float, values), strict=True))
 
 
@@ -146,7 +149,9 @@ def assess(
         {*controls} if controls else {name for name, rival in against.items() if name not in fixed or rival in fixed}
     )
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
-    spreads, rows = spreads_of(gains, {name: against[name] for name in against if name in trained}), []
+    arms = {name: rival for name, rival in against.items() if name in trained}
+    spreads = {"": spreads_of(gains, arms, arms), "control_": spreads_of(gains, controls or {}, arms)}
+    rows = []
     for name in gains:
         row: dict[str, object] = {"family": name in family}
         for prefix, chosen in (("", against), ("control_", controls)):
@@ -155,8 +160,10 @@ def assess(
             rival, found = chosen.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
             row[prefix.rstrip("_") or "baseline"] = rival
             if rival:
-                spread = None if {name, rival} <= {*fixed} else spreads.get(against.get(name))
-                found |= paired(differences(gains[name], gains[rival]), spread, tables * max(1, len(family)))
+                spread = spreads[prefix].get(arms.get(name))
+                power = POWER ** (1 / 2 if controls and name in controls else 1)  # both of two tests must succeed
+                count = tables * max(1, len(family))
+                found |= paired(differences(gains[name], gains[rival]), spread, count, power)
                 found["upper_share"] = pd.concat(gains[rival]).groupby(level=0).mean().mean()
             both = [gains[one] for one in {name, rival} - {"", *fixed}]
             found["once"] = any(sum(len(seed) > 0 for seed in seeds) == 1 for seeds in both)
@@ -165,29 +172,35 @@ def assess(
     return pd.DataFrame(rows)
 
 
-def spreads_of(gains: dict[str, list[pd.Series]], against: dict[str, str]) -> dict[str, Spread | None]:
-    """Pool, for each baseline, the variance over seeds of the systems that are compared with it."""
-    arms: dict[str, list[list[pd.Series]]] = {}
-    for name, rival in against.items():
-        if len(gains[name]) == len(gains[rival]):
-            arms.setdefault(rival, []).append(differences(gains[name], gains[rival]))
-    return {rival: pooled(parts) for rival, parts in arms.items()}
+def spreads_of(
+    gains: dict[str, list[pd.Series]], rivals: dict[str, str], student: dict[str, str]
+) -> dict[str, Spread | None]:
+    """Pool the variance over seeds of differences to `rivals`, for each `student` (the baseline of a system)."""
+    parts: dict[str, list[list[pd.Series]]] = {}
+    for name, rival in rivals.items():
+        if name in student and len(gains[name]) == len(gains[rival]):
+            parts.setdefault(student[name], []).append(differences(gains[name], gains[rival]))
+    return {name: pooled(arms) for name, arms in parts.items()}
 
 
 def decide(table: pd.DataFrame) -> pd.DataFrame:
     """Give each system of the family one p-value, adjust them (Holm), and say what follows.
 
     The question is whether a system ranks better than its baseline and, where it has one, than its control: both must
-    hold, so that its p is the larger of the two (intersection-union test; Berger, 1982). Its intervals are adjusted as
-    its p is, so that a gain is significant where both leave zero out. A loss is one to the baseline. Where there are
+    hold, so that its p is the larger of the two (intersection-union test; Berger, 1982), and 1 where it is above the
+    one and below the other. Its intervals are adjusted as its p is (once Holm stops, by the step at which it
+    does), so that a gain is significant where both exclude zero. A loss is one to the baseline. Where there are
     controls the family is the systems that have one; the others are described by 95 % intervals without a verdict, as
     fixed ones are beside what is trained. What was trained once has none.
     """
     prefixes = ["", "control_"] if "control" in table else [""]
     larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
+    if len(prefixes) > 1:
+        larger = larger.mask(table["control_delta"] <= 0, 1.0)
     p = table["p"].where(table["delta"] < 0, larger).where(table["family"])
     table["p_holm"] = holm(p)
-    level = (LEVEL / (p.count() - p.rank(method="first") + 1)).fillna(LEVEL)  # of Holm's step
+    steps = LEVEL / (p.count() - p.rank(method="first") + 1)
+    level = steps.clip(upper=steps[p > steps].min()).fillna(LEVEL)
     once = table[[f"{prefix}once" for prefix in prefixes]].any(axis=1)
     decided, above, below = table["p_holm"] < LEVEL, {}, {}
     for prefix in prefixes:
@@ -195,7 +208,7 @@ def decide(table: pd.DataFrame) -> pd.DataFrame:
         low, high = table[f"{prefix}delta"] - margin, table[f"{prefix}delta"] + margin
         above[prefix], below[prefix] = (low > 0) | low.isna(), high < 0
         table[f"{prefix}ci_low"], table[f"{prefix}ci_high"] = low, high
-        table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"]
+        table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"].replace(0, np.nan)
     for prefix in prefixes:
         gains = pd.DataFrame(above).all(axis=1) & decided if prefix == "" else above[prefix]
         losses = below[prefix] & decided if prefix == "" else below[prefix]

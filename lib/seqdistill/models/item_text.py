@@ -44,7 +44,7 @@ class ItemTable(nn.Module):
 
 def with_text(model: SequentialRecommender, config: ItemText, texts: Tensor, known: object) -> SequentialRecommender:
     """Give a copy of a fresh student an `ItemTable`; `known` is an array of the ids of items with a training event."""
-    reader = SequentialRecommender(model.items, model.config)
+    reader = type(model)(model.items, model.config)
     reader.load_state_dict(model.state_dict())
     reader.item = ItemTable(reader.item, config, texts, torch.as_tensor(known))
     return reader

@@ -69,7 +69,8 @@ def facts(history: pd.DataFrame) -> dict[str, str]:
     """Compute what a small model cannot count itself: fact -> statement, empty where the history does not say."""
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
     statements = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
-    if history["value"].notna().all():
+    if (rated := history["value"].notna()).any():
+        titles, values = history["title"][rated].tolist(), history["value"][rated].tolist()
         mean, means = fmean(values), category_means(history)
         statements["rater"] = "generous" if mean >= 3.9 else "strict" if mean <= 3.2 else "balanced"
         best_first = sorted(zip(values[::-1], titles[::-1], strict=True), key=lambda event: -event[0])  # ties: latest

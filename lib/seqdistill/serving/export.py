@@ -48,6 +48,8 @@ def quiet() -> Iterator[None]:
 def save_onnx(student: SequentialRecommender, path: Path) -> Path:
     """Write a student as ONNX, input `ids` [B, T] of any B and T up to `max_history`, output `scores` [B, V]."""
     require("onnxscript", "serve")
+    if student.config.recurrent:
+        raise UserError("save_onnx: a recurrent student (GRU4Rec) is a rival in the tables; it is not exported.")
     shape = {"ids": {0: Dim("histories", min=1), 1: Dim("length", min=1, max=student.max_history)}}
     example = torch.ones(2, min(3, student.max_history), dtype=torch.int64)
     with quiet():

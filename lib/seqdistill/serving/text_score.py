@@ -24,7 +24,7 @@ from seqdistill.training.train import load_model
 def states(model: SequentialRecommender, histories: Ragged) -> Tensor:
     """State of a student after each history, from which it scores: [N, d]."""
     recent = latest(histories, np.arange(len(histories)), model.max_history)
-    h = torch.empty(len(recent), model.config.dim)
+    h = torch.empty(len(recent), model.catalogue().shape[1])
     for rows, ids in blocks(recent, 64):
         h[torch.from_numpy(rows)] = model.encode_last(ids)
     return h

@@ -219,7 +219,7 @@ def finish(
     test = {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()}
     io.save_table(ranks, folder / "ranks.parquet")
     io.save_with(lambda path: save_file(weights, path), folder / "model.safetensors")
-    io.save_json(to_dict(config), folder / "config.json")
+    io.save_json(settings(config), folder / "config.json")  # an option that goes later is not in it
     io.save_json({"cpu_seconds": seconds}, folder / "cost.json")
     io.save_json(result | {"config": to_dict(config), "test": test}, folder / "metrics.json")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)

@@ -197,12 +197,38 @@ def test_semicolons_and_empty_ratings_are_read(raw):
     assert datasets.load("books", 1).events["value"].fillna(-1).tolist() == [4, -1]
 
 
-@pytest.mark.parametrize(("text", "fact"), [("[" * 5000, "not valid YAML"), ("interactions: {format: '%Q'}", "'%Q'")])
+@pytest.mark.parametrize(
+    ("text", "fact"),
+    [
+        ("[" * 5000, "not valid YAML"), ("interactions: {format: '%Q'}", "'%Q'"), ("interactions: {format: mixed}", "'mixed'"),
+        ("interactions: {format: '%H:%M'}", "%H:%M"), ("interactions: {format: '%Y %Y'}", "%Y %Y"),
+        ("delimiter: 'é'", '"delimiter"'), ("delimiter: '\"'", '"delimiter"'), ("interactions: {time: user_id}", '"user_id"'),
+    ],
+)  # fmt: skip
 def test_a_dataset_yaml_that_breaks_a_parser_is_named(raw, text, fact):
     (raw / "dataset.yaml").write_text(text)
     with pytest.raises(UserError, match=fact) as caught:
         datasets.load("books", 1)
     assert "dataset.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", ["now", "today", "", "2021"])
+def test_a_word_is_no_time(raw, cell):
+    (raw / "dataset.yaml").write_text("interactions: {time: at, format: '%Y-%m-%d'}")
+    (raw / "interactions.csv").write_text(f"user_id,item_id,at\n1,5,2021-01-01\n1,6,{cell}\n")
+    with pytest.raises(UserError, match=r'row 3, column "at".*a time as %Y-%m-%d'):
+        datasets.load("books", 1)
+
+
+def test_a_packed_line_has_the_limit_too(raw, monkeypatch):
+    (raw / "interactions.csv").unlink()
+    (raw / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id" * 2_000_000))
+    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "0.001")
+    with pytest.raises(UserError, match=r"more than 0\.001 GB"):
+        datasets.load("books", 1)
+    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "many")
+    with pytest.raises(UserError, match="SEQDISTILL_UNPACKED_GB=many"):
+        datasets.load("books", 1)
 
 
 def test_a_packed_file_has_a_limit(raw, monkeypatch):

@@ -40,6 +40,15 @@ def test_recent_items_may_count_more_in_item_knn(train):
     torch.testing.assert_close(both, 0.5 * alike[0] + alike[1])
 
 
+def test_ials_folds_a_user_in_by_the_weights_of_its_events(train):
+    score = baselines.ials(train, 4, factors=3, regularization=0.5, alpha=4.0)
+    model = next(cell.cell_contents for cell in score.__closure__ if hasattr(cell.cell_contents, "item_factors"))
+    y = np.asarray(model.item_factors, float)
+    weight = np.diag([5.0, 5.0, 1.0, 1.0])
+    user = np.linalg.solve(y.T @ weight @ y + 0.5 * np.eye(3), y.T @ (weight @ [1, 1, 0, 0]))
+    np.testing.assert_allclose(scores(score, 1, 2), y @ user, atol=1e-3)
+
+
 @pytest.mark.parametrize("name", baselines.GRIDS)
 def test_a_rival_is_chosen_on_validation_and_finds_what_follows(name):
     rng = np.random.default_rng(0)

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from seqdistill.evaluation.significance import by_user, compare, differences, holm, paired
+from seqdistill.evaluation.significance import assess, by_user, compare, decide, differences, holm, paired
 from seqdistill.io import UserError
 
 
@@ -154,3 +154,31 @@ def test_groups_count_a_user_in_the_seeds_that_have_them():
         compare(systems, {"taught": "plain"}, "included", False, groups=none)
     with pytest.raises(UserError, match="on different users"):
         differences([pd.Series([1.0])], [pd.Series([1.0], [7])])
+
+
+def test_from_the_first_failed_step_on_no_interval_excludes_zero():
+    errors = {"a": 2.15, "b": 2.05}  # in standard errors: the first fails its step of 2.5 %, the second would pass 5 %
+    rows = [
+        {"variant": name, "family": True, "delta": t, "error": 1.0, "df": 1e6, "ci_low": 0.0, "ci_high": 0.0,
+         "p": 2 * stats.norm.sf(t), "effect": 0.0, "detectable": 0.0, "upper_share": 1.0, "once": False}
+        for name, t in errors.items()
+    ]  # fmt: skip
+    table = decide(pd.DataFrame(rows))
+    assert (table["ci_low"] < 0).all() and set(table["verdict"]) == {"inconclusive"}
+
+
+def test_a_gain_over_plain_that_loses_to_its_control_has_a_p_of_one():
+    systems = {name: ranked_at(*ranks) * 2 for name, ranks in {"plain": (9, 20), "taught": (3, 9), "c": (1, 2)}.items()}
+    table = compare(systems, {"taught": "plain", "c": "plain"}, "included", False, {"taught": "c"}).set_index("variant")
+    assert table.loc["taught", "p_holm"] == 1 and table.loc["taught", "verdict"] == "inconclusive"
+    assert table.loc["taught", "control_verdict"] == "significant loss"
+
+
+def test_what_is_outside_the_family_keeps_its_own_spread():
+    rng = np.random.default_rng(0)
+    series = lambda sd: [pd.Series(rng.normal(0.1, 0.01, 200) + sd * rng.standard_normal()) for _ in range(3)]  # noqa: E731
+    gains = {"plain": series(0.001), "taught": series(0.001), "control": series(0.001), "other": series(0.05)}
+    against = dict.fromkeys(["taught", "control", "other"], "plain")
+    table = assess(gains, against, {"taught": "control"})
+    own = paired(differences(gains["other"], gains["plain"]))
+    assert table["error"].iloc[3] == own["error"] > 5 * table["error"].iloc[1]

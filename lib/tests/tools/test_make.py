@@ -6,6 +6,7 @@ import subprocess
 import time
 from itertools import product
 
+import presets
 import pytest
 from seqdistill.io import ROOT
 
@@ -77,27 +78,40 @@ def test_a_path_with_blanks_is_one_argument(home):
     assert "<--no-browser>\n<--port>\n<9000>\n" in make(home, "lab", "LAB=--no-browser --port 9000").stdout
 
 
-def test_a_chapter_is_executed_again_where_its_own_section_has_changed(tmp_path):
-    shutil.copy(ROOT / "Makefile", tmp_path)
-    for name in ("lib/requirements.lock", "lib/requirements.hashes", "lib/pyproject.toml", ".venv/ready"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    preset = tmp_path / "notebooks" / "presets" / "mine.yaml"
-    preset.parent.mkdir(parents=True)
-    stamps = tmp_path / "outputs" / "mine" / "artifacts"
+def test_a_chapter_is_executed_again_where_its_own_section_has_changed(home):
+    stamps, now = home / "outputs" / "default" / "artifacts", time.time_ns()
+    texts = home / "notebooks" / "text"
+    for folder in (stamps, texts):
+        folder.mkdir(parents=True, exist_ok=True)
+    chapters = ["01-data", "02-profiles", "03-embeddings", "04-distillation"]
+    for chapter in chapters:
+        for path in (texts / f"{chapter}.py", stamps.parent / f"{chapter}.ipynb"):
+            path.touch()
+            os.utime(path, ns=(now, now))
+    (home / ".venv" / "ready").touch()
+    os.utime(home / ".venv" / "ready", ns=(now, now))
 
-    def changed(text):
+    def planned(section_of=None):
+        for name in ["sections", *(f"{chapter}.{kind}" for chapter in chapters for kind in ("section", "done"))]:
+            later = 2 * (name.endswith(".done")) + 4 * (name == f"{section_of}.section") + 1
+            (stamps / name).touch()
+            os.utime(stamps / name, ns=(now + later * 10**9,) * 2)
+        said = make(home, "-n", "reproduce").stdout
+        return [chapter for chapter in chapters if f"execute {chapter}" in said]
+
+    assert planned() == []
+    assert planned("03-embeddings") == ["03-embeddings", "04-distillation"]
+    assert planned("04-distillation") == ["04-distillation"]
+
+
+def test_a_section_is_touched_where_the_preset_says_something_else_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    preset, folder = tmp_path / "mine.yaml", tmp_path / "artifacts"
+    folder.mkdir()
+    times = []
+    for text in ('"01-data": {minimum: 5}\n', "01-data:\n  minimum: 5\n04-distillation: {seeds: [1]}\n"):
         preset.write_text(text)
-        os.utime(preset, ns=(changed.now, changed.now))
-        changed.now += 10**9
-        before = [path.stat().st_mtime_ns if path.exists() else 0 for path in sections]
-        make(tmp_path, "PRESET=mine", *(f"outputs/mine/artifacts/{path.name}" for path in sections))
-        return [path.stat().st_mtime_ns != old for path, old in zip(sections, before, strict=True)]
-
-    sections, changed.now = (
-        [stamps / f"{name}.section" for name in ("01-data", "04-distillation")],
-        time.time_ns() + 10**9,
-    )
-    assert changed("01-data:\n  minimum: 5\n04-distillation:\n  seeds: [0]\n") == [True, True]
-    assert changed("01-data:\n  minimum: 5\n04-distillation:\n  seeds: [1]\n") == [False, True]
-    assert changed("01-data:\n  minimum: 6\n04-distillation:\n  seeds: [1]\n") == [True, False]
+        presets.write_sections("mine", folder)
+        times.append([(folder / f"{name}.section").stat().st_mtime_ns for name in ("01-data", "04-distillation")])
+        time.sleep(0.02)
+    assert times[0][0] == times[1][0] and times[0][1] < times[1][1]
