@@ -111,8 +111,8 @@ def recommend(
     """Recommend to each user the k best items after their whole history, without the items in it.
 
     data: that of the training, or later interactions, prepared: items go by their ids, and those that the student does
-    not know are passed over. Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are unseen);
-    all users where `user_ids` names none.
+    not know are passed over. Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are
+    unseen); all users where `user_ids` names none.
     """
     users = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = users.index if user_ids is None else list(user_ids)
