@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+import pandas as pd
 from command import one_line
 from seqdistill import data
 from seqdistill.data.store import LAYOUTS
@@ -18,6 +19,16 @@ def line(source: str, values: dict[str, float]) -> str:
     """Write one row of the statistics; density follows from the counts."""
     values = values | {"density": values["interactions"] / (values["users"] * values["items"])}
     return f"{source:28}" + "".join(f"{values[name]:>{14}{form}}" for name, form in COLUMNS.items())
+
+
+def about(every: data.Dataset) -> list[str]:
+    """Say from when to when events are, and how many of them are rated."""
+    rated = every.events["value"].notna().mean()
+    lines = [f"  {rated:.0%} of the events are rated"]
+    if every.dated:
+        first, last = (pd.to_datetime(moment, unit="s") for moment in every.events["time"].agg(["min", "max"]))
+        lines.append(f"  times from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}; is the unit right?")
+    return lines
 
 
 def summary(every: data.Dataset) -> list[str]:
@@ -48,7 +59,7 @@ def main() -> None:
             print(f"written: {display_path(data_dir() / options.name / 'processed')}")
         every = data.load(options.name, 1)
         print(f"{every.name}: order by {'time' if every.dated else 'position, no times'}")
-        print(*(f"  {note}" for note in every.notes[:-1]), *summary(every), sep="\n")
+        print(*(f"  {note}" for note in every.notes[:-1]), *about(every), *summary(every), sep="\n")
 
 
 if __name__ == "__main__":

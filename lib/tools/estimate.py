@@ -28,7 +28,7 @@ def estimate(preset: str, users: int, rate: float | None) -> dict[str, str]:
     row = rows.iloc[-1]
     prompt, output = (users * row[name] / row["covered"] for name in ("prompt_tokens", "output_tokens"))
     own = (row["prompt_tokens"] + row["output_tokens"]) * values["parallel"] / row["seconds"]
-    how, rate = ("RATE" if rate else f"as here, {values['parallel']} at a time"), rate or own
+    how, rate = ("RATE" if rate else f"as when they were written, {values['parallel']} at a time"), rate or own
     found = {
         "measured": f"{row['llm']}, {row['style']}: {row['covered']:,} users",
         "users": f"{users:,}",

@@ -54,8 +54,10 @@ def results_table() -> str:
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
     rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item text, reading item texts too"))
-    columns = ["data", "model", "teacher", "verdict", "delta_ndcg@10", "control_verdict", "control_delta_ndcg@10"]
-    table = report.format_table(pd.concat(rows, ignore_index=True), columns)
+    joined = pd.concat(rows, ignore_index=True)
+    joined["plain"] = (joined["ndcg@10"] - joined["delta_ndcg@10"]).map("{:.4f}".format)
+    columns = ["data", "model", "teacher", "seeds", "verdict", "plain", "delta_ndcg@10"]
+    table = report.format_table(joined, [*columns, "control_verdict", "control_delta_ndcg@10"])
     table["over its control"] = table.pop("control_verdict") + ", " + table.pop("control_delta_ndcg@10")
     return report.markdown(table.rename(columns={"model": "student", "delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
 

@@ -152,7 +152,14 @@ def read(
         raise UserError(f'{where}: the column "{twice}" stands for two things in dataset.yaml.')
     kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else TEXT}
     kinds |= {rating: NUMBER} if rating else {}
-    table = read_csv(interactions, kinds, optional=[rating], delimiter=delimiter)
+    try:
+        table = read_csv(interactions, kinds, optional=[rating], delimiter=delimiter)
+    except UserError as error:
+        if f'column "{time}"' not in str(error):
+            raise
+        raise UserError(
+            f"{error} `format` in dataset.yaml names iso, milliseconds or a pattern like %d.%m.%Y."
+        ) from None
     value = np.nan
     if rating:
         expected = f"a number from {columns.least:g} to {columns.best:g} is expected; dataset.yaml sets least and best"
@@ -161,8 +168,12 @@ def read(
         value = table[rating] * 5 / columns.best
     for column, ids, file in ((columns.user, user_ids, users), (columns.item, catalogue["item_id"], items)):
         if ids is not None and not (file == items and settings.unlisted):
-            cause = likely_cause(table[column].cat.categories, ids)
-            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}{cause}")
+            other = catalogue["item_id"] if file == users else user_ids
+            swapped = other is not None and table[column].isin(other).mean() > 0.5
+            cause = "; are the columns of users and items swapped?" if swapped else ""
+            cause = cause or likely_cause(table[column].cat.categories, ids)
+            hint = "; `unlisted` in dataset.yaml lets some be missing" if file == items and not cause else ""
+            stop_at(where, table[column], ~table[column].isin(ids), f"not in {file.name}{cause}{hint}")
     moments, unit = (table[time], UNITS[form]) if form in UNITS else (moments_of(where, table[time], form), 1_000_000)
     if form != "position":
         check_dates(where, table[time], moments, unit)

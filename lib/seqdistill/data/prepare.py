@@ -1,5 +1,7 @@
 """A plain table of interactions -> the coded data set that splits and training read."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -11,7 +13,8 @@ from seqdistill.io import UserError, content_digest
 def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
     """Raise a UserError if it is no table, or a column is missing, or an id in one of ids."""
     if not isinstance(table, pd.DataFrame):
-        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}.")
+        read = "; pd.read_csv reads a file" if isinstance(table, str | Path) else ""
+        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}{read}.")
     for name in columns:
         if name not in table:
             raise UserError(f'{where}: no column "{name}" (found {", ".join(map(repr, table.columns))}).')
@@ -25,7 +28,8 @@ def numbers(values: pd.Series, whole: bool) -> pd.Series:
         return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]").astype("int64")
     cells = pd.to_numeric(values, errors="coerce").astype("float64")
     bad = ~np.isfinite(cells) | ((cells % 1 != 0) & whole)
-    stop_at("interactions", values, bad, f"a {'whole ' * whole}number is expected", 0)
+    expected = "a whole number or a datetime (pd.to_datetime) is expected" if whole else "a number is expected"
+    stop_at("interactions", values, bad, expected, 0)
     return pd.to_numeric(values).astype("int64") if whole else cells
 
 

@@ -2,17 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
+from seqdistill.config import TrainConfig
 from seqdistill.data.prepare import coded
 from seqdistill.data.sequences import Ragged, latest, ragged
 from seqdistill.data.splits import Protocol, split
 from seqdistill.evaluation import ranking
-from seqdistill.io import UserError
+from seqdistill.io import UserError, load_json, save_json
 from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.training import train as engine
 from seqdistill.training.train import TrainingData, training_data
 
 
@@ -49,16 +52,57 @@ def prepare(
     )
 
 
+def train(config: TrainConfig, data: TrainingData, runs: Path | str) -> dict:
+    """Train, resume or read one run (`training.train.train`); of prepared data it keeps the ids of the items, too."""
+    run = engine.train(config, data, runs)
+    if isinstance(data, PreparedData) and not (path := run["folder"] / "items.json").exists():
+        save_json(data.catalogue.sort_values("item")["item_id"].tolist(), path)
+    return run
+
+
+def load_model(folder: Path | str) -> SequentialRecommender:
+    """Load the student of a run's folder, with `item_ids` where it was trained on prepared data."""
+    path = Path(folder) / "items.json"
+    if not (Path(folder) / "metrics.json").exists():
+        raise UserError(f"load_model: {folder} holds no finished run; `train` returns its folder.")
+    model = engine.load_model(folder)
+    model.item_ids = load_json(path) if path.exists() else None
+    return model
+
+
 def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], users: pd.DataFrame) -> torch.Tensor:
     """Teacher vectors [U, r], NaN where a user has none."""
-    lengths = {len(vector) for vector in teacher.values()} if isinstance(teacher, Mapping) else {teacher.shape[1]}
-    if len(lengths) != 1:
-        raise UserError(f"teacher: all vectors must have one length; there are {sorted(lengths)}.")
-    table = pd.DataFrame.from_dict(teacher, orient="index") if isinstance(teacher, Mapping) else teacher
+    if isinstance(teacher, Mapping):
+        lengths = {len(vector) for vector in teacher.values()}
+        if len(lengths) != 1:
+            raise UserError(f"teacher: all vectors must have one length; there are {sorted(lengths)}.")
+        teacher = pd.DataFrame.from_dict(teacher, orient="index")
+    if not isinstance(teacher, pd.DataFrame):
+        raise UserError(f"teacher: a dict or a table by user_id is expected, not {type(teacher).__name__}.")
+    table = teacher.set_index("user_id") if "user_id" in teacher else teacher
     table = table.set_axis(table.index.astype(str))
     if unknown := sorted(set(table.index) - set(users["user_id"].astype(str))):
         raise UserError(f'teacher: "{unknown[0]}" is not a user_id of the interactions ({len(unknown)} such vectors).')
+    if (holes := table.isna().any(axis=1)).any():
+        raise UserError(
+            f'teacher: the vector of "{holes.idxmax()}" holds NaN ({holes.sum()} such); leave such users out.'
+        )
     return torch.from_numpy(table.reindex(users["user_id"].astype(str)).to_numpy(np.float32, copy=True))
+
+
+def known_histories(model: SequentialRecommender, data: PreparedData) -> tuple[Ragged, np.ndarray]:
+    """Histories in the student's own codes, without items that came after its training; and its items' ids, [V]."""
+    own = data.catalogue.sort_values("item")["item_id"]
+    ids = pd.Index(own if getattr(model, "item_ids", None) is None else model.item_ids)
+    if len(ids) != model.items:
+        raise UserError(
+            f"recommend: the student knows {model.items:,} items, the data {len(ids):,}; prepare the data that it was "
+            "trained on, or load it by `seqdistill.load_model`, which knows the items' ids."
+        )
+    codes = ids.get_indexer(own) + 1  # 0: an item that the student does not know
+    histories = data.histories
+    events = {"user": np.repeat(histories.users, histories.lengths), "item": codes[histories.items - 1]}
+    return ragged(pd.DataFrame(events).query("item > 0")), ids.to_numpy()
 
 
 def recommend(
@@ -66,23 +110,23 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend to each user the k best items after their whole history, without the items in it.
 
-    Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are unseen);
-    all users where `user_ids` names none.
+    data: that of the training, or later interactions, prepared: items go by their ids, and those that the student does
+    not know are passed over. Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are
+    unseen); all users where `user_ids` names none.
     """
-    if model.items != len(data.catalogue):
-        raise UserError(
-            f"recommend: the student knows {model.items:,} items, the data {len(data.catalogue):,}; prepare the data "
-            "that it was trained on."
-        )
-    rows = pd.Series(np.arange(len(data.users)), data.users["user_id"])
-    wanted = rows.index if user_ids is None else list(user_ids)
-    if unknown := [user for user in wanted if user not in rows.index]:
+    users = pd.Series(np.arange(len(data.users)), data.users["user_id"])
+    wanted = users.index if user_ids is None else list(user_ids)
+    if unknown := [user for user in wanted if user not in users.index]:
         raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown[:5]))} ({len(unknown)} such).")
     if not len(wanted):
         return pd.DataFrame(columns=["user_id", "item_id", "rank"])
-    chosen = rows.loc[wanted]
-    histories = latest(data.histories, chosen.to_numpy(), data.histories.lengths.max())
-    columns = ranking.recommend(histories, ranking.model_score(model), k)  # [U, k]
-    ids = data.catalogue.sort_values("item")["item_id"].to_numpy()
+    histories, ids = known_histories(model, data)
+    places = pd.Series(np.arange(len(histories)), histories.users).reindex(users.loc[wanted])
+    if (empty := places.isna()).any():
+        first = users.loc[wanted].index[int(np.argmax(empty))]
+        raise UserError(f"recommend: the student knows no item of user {first} ({empty.sum()} such); leave them out.")
+    chosen = latest(histories, places.to_numpy(np.int64), histories.lengths.max())
+    columns = ranking.recommend(chosen, ranking.model_score(model), k)  # [U, k]
     row, place = columns.nonzero()  # fewer than k where fewer are unseen
-    return pd.DataFrame({"user_id": chosen.index[row], "item_id": ids[columns[row, place] - 1], "rank": place + 1})
+    named = users.loc[wanted].index[row]
+    return pd.DataFrame({"user_id": named, "item_id": ids[columns[row, place] - 1], "rank": place + 1})

@@ -9,6 +9,7 @@ import pytest
 import torch
 from seqdistill import Distillation, ModelConfig, TrainConfig, load_model, prepare, recommend, train
 from seqdistill.io import UserError
+from seqdistill.training import train as engine
 
 CONFIG = TrainConfig(model=ModelConfig(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
 
@@ -41,9 +42,6 @@ def test_from_a_table_to_recommendations(interactions, tmp_path):
     everyone = recommend(model, data, k=5)
     assert len(everyone) == 150 and everyone["user_id"].nunique() == 30
     assert not everyone.merge(interactions, on=["user_id", "item_id"]).size
-    other = prepare(interactions[interactions["item_id"] != "i8"])
-    with pytest.raises(UserError, match="recommend: the student knows"):
-        recommend(model, other)
     with pytest.raises(UserError, match="interactions: a pandas table is expected, not str"):
         prepare("plays.csv")
     with pytest.raises(UserError, match="recommend: unknown user_id: u99"):
@@ -66,10 +64,38 @@ def test_teacher_vectors_go_by_user_id(interactions, tmp_path, form):
     ("vectors", "message"),
     [
         ({"nobody": [1.0]}, 'teacher: "nobody" is not a user_id of the interactions'),
-        ({"u1": [1.0, float("nan")]}, "NaN in part"),
+        ({"u1": [1.0, float("nan")]}, 'the vector of "u1" holds NaN'),
         ({"u1": [1.0], "u2": [1.0, 2.0]}, "teacher: all vectors must have one length"),
     ],
 )
 def test_teacher_vectors_that_do_not_fit_are_named(interactions, vectors, message):
     with pytest.raises(UserError, match=message):
         prepare(interactions, teacher=vectors)
+
+
+def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
+    data = prepare(interactions)
+    model = load_model(train(CONFIG, data, tmp_path)["folder"])
+    user = interactions["user_id"].iloc[0]
+    before = recommend(model, data, [user], k=3)
+    last = interactions[interactions["user_id"] == user].tail(1)
+    new = pd.concat([interactions, last.assign(item_id="a-new-item", timestamp=last["timestamp"] + 10**6)])
+    pd.testing.assert_frame_equal(recommend(model, prepare(new), [user], k=3), before)
+    fewer = interactions[~interactions["item_id"].isin(["i1"])]
+    assert set(recommend(model, prepare(fewer), k=2)["item_id"]) <= set(interactions["item_id"])
+    renamed = prepare(interactions.assign(item_id="z" + interactions["item_id"]))
+    with pytest.raises(UserError, match=rf"knows no item of user {data.users['user_id'].iloc[0]} \(30 such\)"):
+        recommend(model, renamed)
+    with pytest.raises(UserError, match="recommend: the student knows"):
+        recommend(engine.load_model(tmp_path / next(path.name for path in tmp_path.iterdir())), prepare(new))
+    with pytest.raises(UserError, match="holds no finished run"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_a_teacher_may_be_a_table_with_a_column_of_user_ids(interactions):
+    table = pd.DataFrame({"user_id": ["u1", "u2"], "a": [1.0, -1.0]})
+    assert (~prepare(interactions, teacher=table).teacher.isnan()).sum() == 2
+    with pytest.raises(UserError, match='the vector of "u1" holds NaN'):
+        prepare(interactions, teacher=table.assign(a=[np.nan, 1.0]))
+    with pytest.raises(UserError, match="not ndarray"):
+        prepare(interactions, teacher=np.ones((30, 2)))
