@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -126,6 +126,9 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
 	@$(bench)/bench_search.py
+
+bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-data.csv), an hour
+	@$(bench)/bench_little.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
 	@$(bench)/bench_gpu.py

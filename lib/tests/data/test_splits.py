@@ -228,3 +228,13 @@ def test_a_search_sees_no_event_that_the_book_tests_on(raw, monkeypatch):
     assert len(found.test) == 2 and found.test.times.max() < last["time"].min() + 10
     for user, ends in events[leave_last_k(events, 2) != "test"].groupby("user")["time"]:
         assert found.test.times[found.test.histories.users == user].tolist() == [ends.max()]
+
+
+def test_of_few_users_the_others_are_tested_alone(events):
+    import bench_little
+
+    left, owners = bench_little.few(events, 7, 0)
+    train, test = (left[left["split"] == split] for split in ("train", "test"))
+    assert len(owners) == 7 and set(train["user"]) == set(owners) == set(left.loc[left["split"] == "valid", "user"])
+    assert len(test) == (events["split"] == "test").sum() and set(bench_little.few(events, 7, 1)[1]) != set(owners)
+    assert len(cases(left, "test")) == len(cases(events, "test"))
