@@ -14,7 +14,7 @@ from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import fit
-from seqdistill.embeddings.teachers import NO_LLM, item_texts, source_vectors
+from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import outputs_dir, save_csv
 from seqdistill.profiles.facts import histories
@@ -24,6 +24,7 @@ from seqdistill.training.train import TrainingData, training_data
 
 OUT = outputs_dir("bench")
 SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500, 500], [0, 1, 2, 3, 4], 64, 30, "minilm"
+SOURCES = ["item-text", "facts"]
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
     schedule="cosine", validate_on="excluded",
@@ -46,7 +47,7 @@ def teachers(
     read, names = histories(own, items), pd.Series("", index=owners)
     each = {
         source: source_vectors(source, names, read, catalogue, lambda texts: encode(texts, ENCODER)[0], LATEST, 0)
-        for source in NO_LLM
+        for source in SOURCES
     }
     return {source: fit(vectors, "pca", WIDTH)[0] for source, vectors in each.items()}
 
@@ -77,7 +78,7 @@ def main() -> None:
         runs = results(jobs, OUT / "runs")
         valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
         print(f"{size} users, validation of seed {SEEDS[0]}: {valid.round(4).to_dict()}")
-        controls = {source: f"{source}-shuffled" for source in NO_LLM}
+        controls = {source: f"{source}-shuffled" for source in SOURCES}
         against = dict.fromkeys([*controls, *controls.values()], "plain")
         for seen in ("excluded", "included"):
             table = compare(ranks(jobs, OUT / "runs"), against, seen, True, controls)

@@ -1,7 +1,5 @@
 import gzip
-import shutil
 
-import pandas as pd
 import pytest
 from seqdistill import data as datasets
 from seqdistill.io import UserError
@@ -185,91 +183,3 @@ def test_order_within_a_second_counts(raw, form, early, late):
     (raw / "interactions.csv").write_text(f"user_id,item_id,at\n1,5,{late}\n1,6,{early}\n1,5,{early}\n")
     events = datasets.load("books", 1).events
     assert events["item"].tolist() == [2, 1, 1] and set(events["time"]) == {86400}
-
-
-def test_semicolons_and_empty_ratings_are_read(raw):
-    for name in ("users", "items", "interactions"):
-        (raw / f"{name}.csv").write_text((raw / f"{name}.csv").read_text().replace(",", ";"))
-    (raw / "interactions.csv").write_text("user_id;item_id;timestamp;rating\n1;5;10;4\n1;6;11;\n")
-    with pytest.raises(UserError, match=r"not by ';'.*dataset\.yaml"):
-        datasets.load("books", 1)
-    (raw / "dataset.yaml").write_text('delimiter: ";"')
-    assert datasets.load("books", 1).events["value"].fillna(-1).tolist() == [4, -1]
-
-
-@pytest.mark.parametrize(
-    ("text", "fact"),
-    [
-        ("[" * 5000, "not valid YAML"), ("interactions: {format: '%Q'}", "'%Q'"), ("interactions: {format: mixed}", "'mixed'"),
-        ("interactions: {format: '%H:%M'}", "%H:%M"), ("interactions: {format: '%Y %Y'}", "%Y %Y"),
-        ("delimiter: 'é'", '"delimiter"'), ("delimiter: '\"'", '"delimiter"'), ("interactions: {time: user_id}", '"user_id"'),
-    ],
-)  # fmt: skip
-def test_a_dataset_yaml_that_breaks_a_parser_is_named(raw, text, fact):
-    (raw / "dataset.yaml").write_text(text)
-    with pytest.raises(UserError, match=fact) as caught:
-        datasets.load("books", 1)
-    assert "dataset.yaml" in str(caught.value)
-
-
-@pytest.mark.parametrize("cell", ["now", "today", "", "2021"])
-def test_a_word_is_no_time(raw, cell):
-    (raw / "dataset.yaml").write_text("interactions: {time: at, format: '%Y-%m-%d'}")
-    (raw / "interactions.csv").write_text(f"user_id,item_id,at\n1,5,2021-01-01\n1,6,{cell}\n")
-    with pytest.raises(UserError, match=r'row 3, column "at".*a time as %Y-%m-%d'):
-        datasets.load("books", 1)
-
-
-def test_a_packed_line_has_the_limit_too(raw, monkeypatch):
-    (raw / "interactions.csv").unlink()
-    (raw / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id" * 2_000_000))
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "0.001")
-    with pytest.raises(UserError, match=r"more than 0\.001 GB"):
-        datasets.load("books", 1)
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "many")
-    with pytest.raises(UserError, match="SEQDISTILL_UNPACKED_GB=many"):
-        datasets.load("books", 1)
-
-
-def test_a_packed_file_has_a_limit(raw, monkeypatch):
-    path = raw / "interactions.csv"
-    path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes() + b"1,5,10\n" * 400_000))
-    path.unlink()
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "0.001")
-    with pytest.raises(UserError, match=r"interactions\.csv\.gz.*more than 0\.001 GB"):
-        datasets.load("books", 1)
-
-
-@pytest.mark.parametrize(
-    ("ids", "cause"),
-    [
-        (["b1", "b2"], "letter case"), ([" B1", "B2 "], "blanks"), (["B1.0", "B2.0"], "decimal point"),
-        (["ann", "ann"], "swapped"), (["x", "y"], ""),
-    ],
-)  # fmt: skip
-def test_a_catalogue_that_matches_nothing_is_refused_with_its_cause(ids, cause):
-    users = ["B1", "B2"] if cause == "swapped" else ["ann", "bob"]
-    plays = pd.DataFrame({"user_id": users, "item_id": ids, "position": [1, 2]})
-    with pytest.raises(UserError, match=f"100% .*{cause}"):
-        datasets.coded(plays, pd.DataFrame({"item_id": ["B1", "B2"], "title": "a"}))
-
-
-def test_an_id_of_another_case_in_a_file_is_refused_with_its_cause(raw):
-    (raw / "items.csv").write_text("item_id,title\nA,a\nB,b\n")
-    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,a,10\n1,b,11\n")
-    with pytest.raises(UserError, match=r"row 2, column \"item_id\".*letter case"):
-        datasets.load("books", 1)
-
-
-def test_raw_files_of_another_data_set_are_replaced_by_force_alone(raw, tmp_path):
-    source, before = tmp_path / "new", (raw / "interactions.csv").read_bytes()
-    shutil.copytree(raw, source)
-    datasets.convert("books", source)  # the same files
-    (source / "interactions.csv").write_bytes(before + b"1,5,99,3\n")
-    with pytest.raises(UserError, match="FORCE=1"):
-        datasets.convert("books", source)
-    assert (raw / "interactions.csv").read_bytes() == before
-    datasets.convert("books", source, force=True)
-    assert (raw / "interactions.csv").read_bytes() != before
-    with pytest.raises(UserError, match=r"RAW: .*nowhere is no folder"):
-        datasets.convert("books", tmp_path / "nowhere")
