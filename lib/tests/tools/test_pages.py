@@ -21,12 +21,14 @@ def test_the_readme_holds_the_table_that_the_results_render():
     table = pages.results_table()
     assert f"<!-- results -->\n{table}\n<!-- end of results -->" in pages.README.read_text()
     rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-    assert len(rows) == 6 and all(len(row) == 6 for row in rows)
+    assert len(rows) == 6 and all(len(row) == 8 for row in rows)
     main = pd.read_csv(ROOT / "outputs" / "default" / "tables" / "main.csv")
     one = pages.select(main, model="SASRec", variant="distilled-student", seen="excluded")
     one = one[one["protocol"].str.endswith("/all")].iloc[0]
     gain = f"{one['delta_ndcg@10']:+.4f} [{one['ci_low']:+.4f}, {one['ci_high']:+.4f}]"
-    assert rows[0][:5] == ["MovieLens small", "SASRec", "LLM profile", one["verdict"], gain]
+    plain = f"{one['ndcg@10'] - one['delta_ndcg@10']:.4f}"
+    found = ["MovieLens small", "SASRec", "LLM profile", f"{one['seeds']}", one["verdict"], plain, gain]
+    assert rows[0][:7] == found
 
 
 @pytest.mark.parametrize(
