@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from seqdistill.data.sequences import Cases
@@ -105,10 +106,12 @@ def ease(train: pd.DataFrame, items: int, l2: float = 200.0) -> Score:
 
 def ials(train: pd.DataFrame, items: int, factors: int = 64, regularization: float = 0.1, alpha: float = 10.0) -> Score:
     """iALS (Hu et al., 2008) by the library implicit: an event weighs 1 + alpha; a user is folded in by the history."""
-    model = require("implicit.als", "book").AlternatingLeastSquares(
-        factors, regularization=regularization, alpha=1 + alpha, iterations=15, num_threads=1, random_state=0
-    )
-    model.fit(sparse.csr_matrix(matrix(train, items)), show_progress=False)
+    library = require("implicit.als", "book")
+    with threadpool_limits(1, "blas"):  # implicit warns of more
+        model = library.AlternatingLeastSquares(
+            factors, regularization=regularization, alpha=1 + alpha, iterations=15, num_threads=1, random_state=0
+        )
+        model.fit(sparse.csr_matrix(matrix(train, items)), show_progress=False)
     vectors = torch.from_numpy(np.asarray(model.item_factors))
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
