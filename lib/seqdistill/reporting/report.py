@@ -12,11 +12,12 @@ import pandas as pd
 import PIL.Image
 import seaborn as sns
 import yaml
+from filelock import FileLock
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with
+from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with, writable_folder
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -119,11 +120,12 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
     """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay, unless the file is damaged."""
     path, known = home / "metrics.json", {}
-    try:
-        known = load_json(path) if path.exists() else {}
-    except UserError as error:
-        print(error)
-    save_json({**known, chapter: values}, path)
+    with FileLock(writable_folder(home / "artifacts") / "metrics.lock"):  # chapters may run side by side
+        try:
+            known = load_json(path) if path.exists() else {}
+        except UserError as error:
+            print(error)
+        save_json({**known, chapter: values}, path)
 
 
 def cost() -> str:

@@ -126,6 +126,17 @@ def test_two_processes_train_the_model_that_one_would(events, tmp_path):
         replace(exact, batch=3, distillation=Distillation(loss="infonce", projection="student")),
         replace(exact, model=replace(exact.model, causal=False)),
     ]
+    two_equal_one(plan, events, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_that_one_would_with_a_compiled_step(events, tmp_path):
+    two_equal_one(
+        [replace(SMALL, model=replace(SMALL.model, dropout=0.0), epochs=2, batch=7, compile=True)], events, tmp_path
+    )
+
+
+def two_equal_one(plan, events, tmp_path):
     save_json({"runs": [to_dict(run) for run in plan]}, tmp_path / "plan.json")
     events.to_parquet(tmp_path / "events.parquet")
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
