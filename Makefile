@@ -113,12 +113,12 @@ estimate: .venv/ready ## print what the profiles of USERS=n users would take (RA
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
 
-bench-student: .venv/ready $(if $(PEERS),build/peers/ready) ## measure the student's speed and memory (PEERS=1: RecTools too)
+bench-student: .venv/ready $(if $(PEERS),build/peers/rectools/ready build/peers/replay/ready) ## measure the student's speed and memory (PEERS=1: RecTools' and RePlay's too)
 	@$(bench)/bench_student.py
 
-build/peers/ready: lib/benchmarks/peers/requirements.txt
-	"$$PYTHON" -m venv build/peers
-	build/peers/bin/python -m pip install -q --disable-pip-version-check -r $<
+build/peers/%/ready: lib/benchmarks/peers/%.txt
+	"$$PYTHON" -m venv build/peers/$*
+	build/peers/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)

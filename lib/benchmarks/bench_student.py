@@ -1,7 +1,7 @@
-"""How fast is the student, beside its peers? `make bench-student`; PEERS=1 measures RecTools in the same run.
+"""How fast is the student, beside its peers? `make bench-student`; PEERS=1 measures RecTools and RePlay in the same run.
 
 Every measurement is a process of its own that imports what training needs and no more: CPU seconds are those of all its
-threads, the peak of its memory is the kernel's. Peers live in an environment of their own, build/peers.
+threads, the peak of its memory is the kernel's. Each peer lives in an environment of its own, build/peers.
 """
 
 import os
@@ -27,6 +27,7 @@ RUNS = {
     "synth": TrainConfig(model=SHAPE, batch=128, lr=3e-3, epochs=6),
     "ml": TrainConfig(model=SHAPE, batch=32, epochs=6),
 }
+PEERS = [["rectools"], ["rectools", "esasrec"], ["replay"]]  # a library, and which of its models
 QUALITY = {"synth": 0.20, "ml": 0.05}  # Recall@10 of the test event, seen items included, that counts as reached
 COLUMNS = ["cpu_s_per_epoch", "cpu_s_to_quality", "infer_s", "peak_rss_mb", "recall@10", "ndcg@10"]
 
@@ -99,11 +100,12 @@ def figure(curves: pd.DataFrame) -> None:
 def main() -> None:
     prepare()
     rows, curves = [], []
-    peer = [str(ROOT / "build" / "peers" / "bin" / "python"), str(Path(__file__).parent / "peers/rectools_student.py")]
     for name, config in RUNS.items():
         found = [{"system": f"seqdistill, torch {version('torch')}", **apart("ours", name)}]
-        if os.environ.get("PEERS"):
-            found.append(measured(*peer, str(FOLDER / f"{name}.csv"), str(config.batch)))
+        for library, *kind in PEERS if os.environ.get("PEERS") else []:
+            python = str(ROOT / "build" / "peers" / library / "bin" / "python")
+            script = str(Path(__file__).parent / "peers" / f"{library}_student.py")
+            found.append(measured(python, script, str(FOLDER / f"{name}.csv"), str(config.batch), *kind))
         for row in found:
             curve = row.pop("curve")
             reached = [point["cpu_s"] for point in curve if point["recall@10"] >= QUALITY[name]]

@@ -32,9 +32,11 @@ def home(tmp_path_factory):
     files = ["lib/requirements.lock", "lib/requirements.hashes", "lib/pyproject.toml", "notebooks/presets/default.yaml"]
     for name in [
         *files,
-        "lib/benchmarks/peers/requirements.txt",
+        "lib/benchmarks/peers/rectools.txt",
+        "lib/benchmarks/peers/replay.txt",
         "lib/tools/env.py",
-        "build/peers/ready",
+        "build/peers/rectools/ready",
+        "build/peers/replay/ready",
         ".venv/ready",
     ]:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +67,7 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
     for arguments, variables in (([f"{name}={value}"], {}), ([], {name: value})):
         (home / ".venv" / "ready").touch()
         if name in ("PYTHON", "PEERS"):  # else make has nothing to run
-            (home / {"PYTHON": ".venv/ready", "PEERS": "build/peers/ready"}[name]).unlink(missing_ok=True)
+            (home / {"PYTHON": ".venv/ready", "PEERS": "build/peers/rectools/ready"}[name]).unlink(missing_ok=True)
         result = make(home, TARGETS[name], "DATASET=mine", *arguments, **variables)
         if name in ("LLM", "SIZES"):
             assert "<" + (value if name == "LLM" else value.split()[0]) + ">" in result.stdout
