@@ -53,7 +53,7 @@ SASREC: Questions = {
     "rate": {f"lr {rate:g}": {"lr": rate} for rate in (1e-3, 4e-3)},
     "batch": {f"batch {size}": {"batch": size} for size in (16, 64)},
     "width": {"dim 128": {"dim": 128}, "1 block": {"blocks": 1}},
-    "length": {"80 epochs": {"epochs": 80}},
+    "length": {f"{epochs} epochs": {"epochs": epochs} for epochs in (20, 80)},
 }
 BERT4REC: Questions = {
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.2, 0.4, 0.6)},

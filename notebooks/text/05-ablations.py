@@ -13,7 +13,9 @@ preset = "default"
 student = "SASRec"
 seeds = [0, 1, 2]
 minor_seeds = [0]
-alphas = [0.4, 0.6, 0.8]
+sources = ["facts", "item-text"]
+alphas = [0.2, 0.4, 0.6]
+losses = ["mse", "infonce"]
 shares = [0.1, 1.0]
 coverage = [0.2]
 components = [16]
@@ -21,7 +23,6 @@ neighbors = 15
 source_encoder = "minilm"
 context = 2048
 cluster = "loky"
-retrain = False
 
 # %%
 from dataclasses import replace
@@ -46,21 +47,22 @@ artifacts, figures = home / "artifacts", home / "figures"
 report.style()
 
 # %% [markdown]
-# The default preset reads the tables of sections 1 to 9 as they were recorded (`outputs/default/tables`), since
-# training their 70 runs takes an hour; `retrain: true` trains them anew, as every other preset does. The student, its
-# training and its distillation are those of chapter 4; runs that chapter 4 has trained are read, not trained again.
-# The cells vary the form that projects the student (`distilled-student`), since its target cannot move; where the
-# paper's literal form is meant, the text says so. The controls (section 8) have the seeds of `seeds`, the groups of
-# users and items (section 10) all of chapter 4's, all other cells those of `minor_seeds`: with one seed a table gives
-# intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
+# The student, its training and its distillation are those of chapter 4; runs that chapter 4 has trained are read, not
+# trained again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
+# where the paper's literal form is meant, the text says so. The controls (section 8) have the seeds of `seeds`, the
+# groups of users and items (section 10) all of chapter 4's, all other cells those of `minor_seeds`: with one seed a
+# table gives intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
+#
+# On a data set with so few users most of these questions have no answer. So the default preset trains what it can
+# answer (the weights of section 1, the collapse of section 5, the controls of section 8) and reads the other tables
+# from `full`, the preset that trains them all.
 
 # %%
 data = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 setup, *_ = setups(home, data, student, minor_seeds, cluster, label)
-recorded = ROOT / "outputs" / preset if preset == "default" and not retrain else None
-setup = replace(setup, recorded=recorded)
+others = replace(setup, recorded=outputs_dir("full") if preset == "default" else None)
 columns = ["variant", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
 columns.append("control_verdict")
 print(setup.label["model"])
@@ -69,16 +71,14 @@ print(setup.label["model"])
 # ## 1. How much weight for the teacher?
 #
 # The paper weighs the losses with $\alpha$, equalises their size with $\beta$, and finds $\alpha = 0.4$ with $\beta$ on
-# the best of six settings on Beauty. The same grid here, for the paper's form of the method.
+# the best of six settings on Beauty. The same grid here.
 
 # %%
-weights = ablate(setup, "alpha-beta", grid(setup.literal, alpha=alphas, beta=[False, True]))
+weights = ablate(setup, "alpha-beta", grid(setup.taught, alpha=alphas, beta=[False, True]))
 report.format_table(weights, columns)
 
 # %%
-report.show_figure(
-    forest(weights, "Weight of the teacher (the paper's form)"), weights, figures / "ablation-alpha-beta.png"
-)
+report.show_figure(forest(weights, "Weight of the teacher"), weights, figures / "ablation-alpha-beta.png")
 
 # %% [markdown]
 # The paper's numbers for this grid, SASRec on **another data set** (Beauty), without a spread over seeds: only the
@@ -97,7 +97,7 @@ report.format_table(theirs, ["setting", "ndcg@10"])
 
 # %%
 ways = ["mean", "exponential", "attention", "last"]
-pooled = ablate(setup, "aggregation", grid(setup.taught, aggregation=ways))
+pooled = ablate(others, "aggregation", grid(setup.taught, aggregation=ways))
 report.format_table(pooled, columns)
 
 # %%
@@ -110,7 +110,7 @@ report.show_figure(forest(pooled, "Aggregation of the states"), pooled, figures 
 
 # %%
 blocks = [*range(1, setup.alone.model.blocks + 1), "final_norm"]
-deep = ablate(setup, "block", grid(setup.taught, block=blocks))
+deep = ablate(others, "block", grid(setup.taught, block=blocks))
 report.format_table(deep, columns)
 
 # %%
@@ -127,7 +127,7 @@ report.show_figure(forest(deep, "Block whose states are compared"), deep, figure
 cells = grid(setup.taught, phase1_fraction=shares) | {
     "patience 2": replace(setup.taught, phase1_fraction=0.8, patience=2)
 }
-timed = ablate(setup, "schedule", cells)
+timed = ablate(others, "schedule", cells)
 report.format_table(timed, columns)
 
 # %%
@@ -141,11 +141,7 @@ report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablatio
 # shrinking its own target. Does it, and does it matter?
 
 # %%
-sides = grid(
-    replace(setup.taught, probe=True),
-    loss=["mse", "rmse", "cosine", "infonce"],
-    projection=["teacher", "teacher_frozen", "student"],
-)
+sides = grid(replace(setup.taught, probe=True), loss=losses, projection=["teacher", "teacher_frozen", "student"])
 compared = ablate(setup, "side-loss", sides)
 report.format_table(compared, columns)
 
@@ -157,17 +153,14 @@ report.show_figure(forest(compared, "Side of the projection and loss"), compared
 # the student.
 
 # %%
-if recorded:
-    inside = report.read_table("inside", recorded / "figures")
-else:
-    cells = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
-    jobs = plan(cells, minor_seeds[:1], data)
-    inside = pd.DataFrame(
-        {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
-        for name, run in results(jobs, home / "runs").items()
-        for setting in [jobs[name].run.distillation]
-        for epoch, log in enumerate(run["history"], 1)
-    )
+cells = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
+jobs = plan(cells, minor_seeds[:1], data)
+inside = pd.DataFrame(
+    {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
+    for name, run in results(jobs, home / "runs").items()
+    for setting in [jobs[name].run.distillation]
+    for epoch, log in enumerate(run["history"], 1)
+)
 inside = inside[["loss", "projection", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
 
 # %%
@@ -223,7 +216,7 @@ space, _ = reducers.fit(other, "pca", width)
 spaces[f"{source_encoder}, pca to {width}"] = Job(student_side, taught_with(data, space, texts.index.to_numpy()))
 
 # %%
-small = ablate(setup, "reducer", spaces)
+small = ablate(others, "reducer", spaces)
 report.format_table(small, columns)
 
 # %%
@@ -241,7 +234,7 @@ report.show_figure(forest(small, "Reduction of the teacher"), small, figures / "
 
 # %% tags=["nbval-ignore-output"]
 profile_texts = {}
-for path in [] if recorded else sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
+for path in [] if others.recorded else sorted((data_dir() / "profiles" / dataset).glob("*.parquet")):
     try:
         fit = profiles.fitting(path, artifacts, context, load_json(artifacts / "llm.json")["llm"])
         profile_texts[path.stem] = fit[fit["user"].isin(owners)]
@@ -267,7 +260,7 @@ for name, texts in profile_texts.items():
         written[name] = Job(student_side, taught_with(data, space, means.index.to_numpy()))
 
 # %%
-worded = ablate(setup, "profiles", written)
+worded = ablate(others, "profiles", written)
 report.format_table(worded, columns)
 
 # %%
@@ -276,14 +269,13 @@ report.show_figure(forest(worded, "Model and style of the profiles"), worded, fi
 # %% [markdown]
 # ## 8. Is it the knowledge?
 #
-# The controls. `noise` is Gaussian with the true teacher's covariance. `facts`, `raw-history` and `item-text` are
-# teachers that need no LLM, each with a shuffled control of its own. `text start` has no teacher at all: its item
-# vectors start as reduced item texts. `plain, longer` trains as many epochs more as the others hear the teacher: that
-# takes more time than the teacher does, and is at least what equal wall time would give.
+# The controls. `noise` is Gaussian with the true teacher's covariance. `sources` names teachers that need no LLM, each
+# with a shuffled control of its own. `text start` has no teacher at all: its item vectors start as reduced item texts.
+# `plain, longer` trains as many epochs more as the others have the teacher: that takes more time than the teacher does,
+# and is at least what equal wall time would give.
 
 # %%
 items = load_table(artifacts / "items.parquet", key)
-sources = ("facts", "raw-history", "item-text")
 rivals = {source: load_teacher(artifacts / f"teacher-{source}.safetensors", key) for source in sources}
 taught = {"profile": data.teacher, "noise": noise_like(own, 0), **rivals}
 controls = {name: Job(student_side, replace(data, teacher=teacher)) for name, teacher in taught.items()}
@@ -307,16 +299,14 @@ report.show_figure(forest(known, "Knowledge, noise, and more time"), known, figu
 
 # %% [markdown]
 # Does the LLM's text teach more than the best teacher without an LLM? The best one is chosen by validation NDCG@10,
-# which is in the runs, not in a recorded table.
+# which is in the runs.
 
 # %%
-table = known[known["variant"].isin(["profile", *rivals])]
-if not recorded:
-    jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"profile", *rivals}}
-    valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
-    rival = valid.groupby(level=0).mean().drop("profile").idxmax()
-    pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
-    table = compare(pair, {"profile": rival}, "included", False)
+jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"profile", *rivals}}
+valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
+rival = valid.groupby(level=0).mean().drop("profile").idxmax()
+pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
+table = compare(pair, {"profile": rival}, "included", False)
 report.format_table(table, ["variant", "seeds", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %% [markdown]
@@ -325,7 +315,7 @@ report.format_table(table, ["variant", "seeds", "ndcg@10", "baseline", "delta_nd
 # %%
 cells = {f"{share:.0%} of the users": only_some(own, share, 0) for share in coverage}
 cells = {name: Job(student_side, replace(data, teacher=teacher)) for name, teacher in cells.items()}
-covered = ablate(setup, "coverage", cells | {"all users": student_side})
+covered = ablate(others, "coverage", cells | {"all users": student_side})
 report.format_table(covered, columns)
 
 # %%

@@ -110,7 +110,9 @@ def ablate(
         table = load_csv(setup.recorded / "tables" / path.name)
         recorded = load_json(setup.recorded / "tables" / settings_path.name)
         if recorded != chosen or set(cells) - set(table["variant"]):
-            raise UserError(f"{path.name} was recorded with other settings of 04 or 05; set retrain: true.")
+            raise UserError(
+                f"{path.name} was recorded with other settings of 04 or 05: make reproduce PRESET={setup.recorded.name}"
+            )
         return table
     save_json(chosen, settings_path)
     jobs, controls = planned(setup, cells, own)
