@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate profiles lab
+.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate power profiles lab
 .PHONY: book verify test lint unit nbval clean gone
 .SECONDARY:
 
@@ -109,6 +109,9 @@ verify: .venv/ready ## execute a preset anew into build/verify, and say what mov
 
 estimate: .venv/ready ## print what the profiles of USERS=n users would take (RATE= tokens a second of a server)
 	@$(python) lib/tools/estimate.py --preset $(PRESET) --users "$$USERS" --rate "$$RATE"
+
+power: $(stamps)/04-distillation.done ## print which gains a preset's data can show, with how many users and seeds (PRESET=)
+	@$(python) lib/tools/power.py --preset $(PRESET)
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)

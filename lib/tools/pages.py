@@ -24,6 +24,39 @@ RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md th
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "distilled-student", "LLM profile (1,500 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "item-text", "item text"),
 ]
+DECISIONS = [  # situation, what to do, table, its row, what it costs, advice
+    (
+        "Items have texts, tens of thousands of users",
+        "SASRec that reads item texts, item-text teacher", "bench/transfer.csv",
+        {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain", "seen": "excluded"},
+        "training {overhead}; no LLM; serving as plain", "use",
+    ),
+    (
+        "Items have texts, 1,500 users", "item-text teacher for SASRec", "bench/little-data.csv",
+        {"variant": "item-text", "trained_on": 1500, "seen": "excluded"},
+        "training {overhead}; no LLM; serving as plain", "use",
+    ),
+    (
+        "No item texts, but categories or brands", "teacher from computed facts", "bench/little-data.csv",
+        {"variant": "facts", "trained_on": 1500, "seen": "excluded"},
+        "training {overhead}; no LLM; serving as plain", "use where users are few",
+    ),
+    (
+        "New items without events", "score item texts beside the student (06)", "default/tables/cold.csv",
+        {"variant": "item-side-text-scored", "group": "removed", "seen": "included"},
+        "one text vector an item; serving adds a matrix product", "use",
+    ),
+    (
+        "A budget for an LLM", "LLM profiles as teacher", "amazon-beauty-5core/tables/main.csv",
+        {"model": "SASRec", "variant": "distilled-student", "seen": "excluded"},
+        "training {overhead}; LLM {seconds} s a user on two cores; serving as plain", "not yet: no gain is shown",
+    ),
+    (
+        "Ratings of a few hundred users", "plain SASRec or GRU4Rec, tuned", "default/tables/main.csv",
+        {"model": "SASRec", "variant": "distilled-student", "seen": "excluded"},
+        "a search on validation", "do not teach",
+    ),
+]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv
 
 
@@ -62,6 +95,28 @@ def results_table() -> str:
     return report.markdown(table.rename(columns={"model": "student", "delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
 
 
+def decision_table() -> str:
+    """README.md's decisions: what a situation asks for, what it gains over plain, what it costs."""
+    bench, rows = ROOT / "outputs" / "bench", []
+    overhead = pd.read_csv(bench / "overhead.csv")
+    llm = pd.read_csv(bench / "llm.csv").set_index("system").loc["book"]
+    costs = {
+        "overhead": f"{overhead['distilled_cpu_s'].sum() / overhead['plain_cpu_s'].sum() - 1:+.0%}",
+        "seconds": f"{llm['wall_s'] / llm['users']:.0f}",
+    }
+    for situation, what, table, values, cost, advice in DECISIONS:
+        row = select(pd.read_csv(ROOT / "outputs" / table), **values).iloc[0]
+        gain, low, high = (row[name] for name in ("delta_ndcg@10", "ci_low", "ci_high"))
+        needed = f"{row['cases'] * (row['detectable'] / gain) ** 2:,.0f}" if gain > 0 else ""
+        cells = {
+            "situation": situation,
+            "what to do": what,
+            "gain in NDCG@10 [95 %]": f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]",
+        }
+        rows.append(cells | {"test users to see it": needed, "cost": cost.format(**costs), "advice": advice})
+    return report.markdown(pd.DataFrame(rows).set_index("situation"))
+
+
 def publish(preset: str) -> None:
     """Copy a preset's executed notebooks to notebooks/, where they are read, and the results to README.md."""
     notebooks = {}
@@ -76,10 +131,12 @@ def publish(preset: str) -> None:
     for chapter, notebook in notebooks.items():
         with atomic_write(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
-    block = f"<!-- results -->\n{results_table()}\n<!-- end of results -->"
+    text = README.read_text()
+    for name, table in {"results": results_table(), "decisions": decision_table()}.items():
+        parts = f"<!-- {name} -->", f"<!-- end of {name} -->"
+        text = re.sub(".*".join(parts), lambda _, block=table, ends=parts: f"\n{block}\n".join(ends), text, flags=re.S)
     with atomic_write(README) as temporary:
-        pattern = re.compile("<!-- results -->.*<!-- end of results -->", re.S)
-        temporary.write_text(pattern.sub(lambda _: block, README.read_text()))
+        temporary.write_text(text)
 
 
 def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode:
