@@ -243,10 +243,10 @@ report.format_table(hard_targets(events))
 # Every user weighs the same: metrics are means over users. The question is one: does a taught student rank better than
 # its own `plain` **and** than its control, the shuffled teacher of the same form? Both must hold, so a student's p is
 # the larger of the two, corrected for the number of taught students in the table (Holm); `verdict` answers the
-# question, `control_verdict` the half of it about the control. The other rows are described by an interval. Users and
-# seeds are both samples: the variance of a difference is that over users plus that over seeds, which is pooled over
-# the forms of a student (few seeds say little each), in a t-test. `effect` is the mean difference in standard
-# deviations of the users' differences (Cohen's d, paired).
+# question, `control_delta_ndcg@10` is the half of it about the control. The other rows are described by an interval.
+# Users and seeds are both samples: the variance of a difference is that over users plus that over seeds, which is
+# pooled over the forms of a student (few seeds say little each), in a t-test. `tables/main.csv` has more columns:
+# seeds, p, and `effect`, the mean difference in standard deviations of the users' differences (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -267,8 +267,7 @@ first = ["dataset", "protocol", "model", "variant"]
 main = pd.concat(tables.values(), ignore_index=True)
 main = main[first + [name for name in main if name not in first]]
 save_csv(main, home / "tables" / "main.csv")
-columns = ["variant", "model", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
-columns += ["control_delta_ndcg@10", "control_verdict"]
+columns = ["variant", "verdict", "model", "recall@10", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
 report.format_table(tables["all", "included"], columns)
 
 # %% [markdown]
@@ -283,7 +282,7 @@ report.format_table(tables["all", "excluded"], columns)
 
 # %%
 last = pd.concat([table for (which, _), table in tables.items() if which == "last"] or [main[:0]])
-report.format_table(last, ["seen", *columns])
+report.format_table(last, ["variant", "verdict", "model", "seen", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]
 # ## Reading

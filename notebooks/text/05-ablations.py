@@ -51,7 +51,7 @@ report.style()
 # trained again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
 # where the paper's literal form is meant, the text says so. The controls (section 8) have the seeds of `seeds`, the
 # groups of users and items (section 10) all of chapter 4's, all other cells those of `minor_seeds`: with one seed a
-# table gives intervals over users, but no verdict. `effect` is Cohen's d over users (chapter 4), not a share.
+# table gives intervals over users, but no verdict. `tables/ablation-*.csv` have more columns (seeds, p, effect size).
 #
 # On a data set with so few users most of these questions have no answer. So the default preset trains what it can
 # answer (the weights of section 1, the collapse of section 5, the controls of section 8) and reads the other tables
@@ -63,8 +63,7 @@ dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protoco
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 setup, *_ = setups(home, data, student, minor_seeds, cluster, label)
 others = replace(setup, recorded=outputs_dir("full") if preset == "default" else None)
-columns = ["variant", "seeds", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm", "verdict"]
-columns.append("control_verdict")
+columns = ["variant", "verdict", "recall@10", "ndcg@10", "delta_ndcg@10", "control_verdict"]
 print(setup.label["model"])
 
 # %% [markdown]
@@ -307,7 +306,7 @@ valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, hom
 rival = valid.groupby(level=0).mean().drop("profile").idxmax()
 pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
 table = compare(pair, {"profile": rival}, "included", False)
-report.format_table(table, ["variant", "seeds", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(table, ["variant", "verdict", "seeds", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm"])
 
 # %% [markdown]
 # ## 9. How many users need a profile?
@@ -350,7 +349,7 @@ if category is not None:
 # %%
 who = gains_by(main["taught"], main["plain"], groups).assign(model=setup.label["model"])
 save_csv(who, home / "tables" / "ablation-who.csv")
-report.format_table(who, ["variant", "cases", "users", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(who, ["variant", "verdict", "cases", "users", "ndcg@10", "delta_ndcg@10"])
 
 # %%
 report.show_figure(forest(who, "Gain of the taught student within groups"), who, figures / "ablation-who.png")
@@ -379,8 +378,8 @@ report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "b
 
 # %%
 transfer = report.read_table("transfer", ROOT / "outputs" / "bench")
-tested = ["tested", "variant", "seen", "recall@10", "ndcg@10", "baseline", "delta_ndcg@10", "p_holm", "verdict"]
-report.format_table(transfer, [*tested, "control_delta_ndcg@10", "control_verdict"])
+tested = ["variant", "verdict", "control_verdict", "tested", "seen", "baseline", "delta_ndcg@10"]
+report.format_table(transfer, tested)
 
 # %% [markdown]
 # What a student gains over `plain` by reading is not the teacher's merit; that is only what the taught student gains

@@ -179,8 +179,7 @@ plain = {name: f"{name.split()[0]} plain" for name in variants if not name.endsw
 plain |= dict.fromkeys(base, f"{lead} plain")
 compared = {name: ranked[name] for name in [*base, *variants]}
 main = cold_tables.compare_groups(compared, draws, plain, "included", controls)
-columns = ["variant", "model", "cases", "users", "recall@10", "ndcg@10", "delta_ndcg@10", "effect", "p_holm"]
-columns += ["verdict", "control_verdict"]
+columns = ["variant", "verdict", "model", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
 
 # %% [markdown]
 # **Removed** items:
@@ -213,8 +212,8 @@ report.format_table(main[main["group"] == "unaffected"], columns)
 report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# The gain over the plain student, group by group. A shuffled teacher has other users' profiles: what it gains as well
-# is no knowledge, and `control_verdict` above is the test against it.
+# The gain over the plain student, group by group. A shuffled teacher has other users' profiles: a gain that it shows as
+# well is not evidence of transfer. `control_verdict` below is the test against it.
 
 # %%
 drawn = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
@@ -325,8 +324,8 @@ Markdown(
 )
 
 # %% [markdown]
-# On the test split, beside what it must beat. `control_verdict` sets the scored students beside `plain-scored`, and
-# `item-side-text-distilled` beside the same student without a teacher.
+# On the test split, beside what it must beat. `verdict` asks for a gain over plain and over a control: `plain-scored` for
+# the scored students, the same student without a teacher for `item-side-text-distilled`.
 
 # %%
 extra = [*readers[:2], scored, other, control]

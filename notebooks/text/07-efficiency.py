@@ -161,8 +161,7 @@ table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], 
 # Seen items kept as candidates:
 
 # %%
-columns = ["variant", "model", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
-columns += ["effect", "p_holm", "verdict"]
+columns = ["variant", "verdict", "model", "weights", "cases", "ndcg@10", "delta_ndcg@10"]
 kept = table[table["seen"] == "included"]
 report.format_table(kept, columns)
 
@@ -359,7 +358,7 @@ for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
 
 # %%
 bits = save_csv(report.read_table("int8", bench), home / "tables" / "int8.csv")
-report.format_table(bits, ["variant", "seeds", "cases", "file_mb", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
+report.format_table(bits, ["variant", "verdict", "cases", "file_mb", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]
 # ## How long does a request take?

@@ -55,8 +55,7 @@ report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 # %%
 main = report.read_table("main", *folders)
 ours = main[main["protocol"].str.endswith("/all") & (main["seen"] == "included")]
-columns = ["variant", "model", "dataset", "recall@10", "ndcg@10", "delta_ndcg@10", "verdict"]
-columns += ["control_delta_ndcg@10", "control_verdict"]
+columns = ["variant", "verdict", "control_verdict", "model", "dataset", "ndcg@10", "delta_ndcg@10"]
 report.format_table(ours, columns)
 
 # %% [markdown]
@@ -113,7 +112,7 @@ report.format_table(report.paper("loss_balance"), ["dataset", "alpha", "beta", "
 
 # %%
 grid = report.read_table("ablation-alpha-beta", *folders)
-report.format_table(grid, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
+report.format_table(grid, ["variant", "verdict", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "control_verdict"])
 
 # %% [markdown]
 # ## Aggregation
@@ -125,7 +124,7 @@ report.format_table(report.paper("aggregation"), ["dataset", "best"])
 
 # %%
 pooled = report.read_table("ablation-aggregation", *folders)
-report.format_table(pooled, ["variant", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "verdict", "control_verdict"])
+report.format_table(pooled, ["variant", "verdict", "dataset", "seeds", "ndcg@10", "delta_ndcg@10", "control_verdict"])
 
 # %% [markdown]
 # ## Cold start
@@ -161,8 +160,8 @@ Markdown(f"The paper, the taught student over the plain one: {grown}, without a 
 
 # %%
 rival = report.read_table("idgenrec", *folders).query("seen == 'included'")
-fields = ["variant", "model", "dataset", "weights", "seeds", "cases", "recall@10", "ndcg@10", "delta_ndcg@10"]
-report.format_table(rival, [*fields, "verdict"])
+fields = ["variant", "verdict", "model", "dataset", "weights", "ndcg@10", "delta_ndcg@10"]
+report.format_table(rival, fields)
 
 # %% [markdown]
 # And what it costs, in the paper: seconds, and the ratio to plain SASRec.
