@@ -324,8 +324,8 @@ Markdown(
 )
 
 # %% [markdown]
-# On the test split, beside what it must beat. `verdict` asks for a gain over plain and over a control: `plain-scored` for
-# the scored students, the same student without a teacher for `item-side-text-distilled`.
+# On the test split, beside what it must beat. `verdict` asks for a gain over plain and over a control: `plain-scored`
+# for the scored students, the same student without a teacher for `item-side-text-distilled`.
 
 # %%
 extra = [*readers[:2], scored, other, control]
