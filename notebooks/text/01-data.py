@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 1 · What do we know about the users?
 #
-# Everything in this book follows from a table of events: who chose what, and when. This chapter reads them, checks
-# them, decides which of them a model may learn from, and looks at what is left. The chapters after it never touch a
-# raw file again.
+# Everything in this book is computed from a table of events: who chose what, and when. This chapter reads the events,
+# validates them, splits them into training, validation and test, and describes them. Later chapters never read a raw
+# file.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -36,28 +36,28 @@ report.style()
 # %% [markdown]
 # ## From raw files to one event table
 #
-# `load` reads the files in `data/<dataset>/raw`, stops at the first cell that is not what it should be, and codes
-# users and items by integers. Users and items with few events are left out: `core` repeats this until all have
-# `minimum` events, `single` looks once (the paper's published settings: one pass, more than 3 events). Nothing is
-# dropped silently: here is what the checks and the filter met.
+# `load` reads the files in `data/<dataset>/raw`, stops at the first invalid cell, and encodes users and items as
+# integers. Users and items with few events are removed: `core` repeats this until all have `minimum` events; `single`
+# does one pass (the paper's published setting: one pass, more than 3 events). Nothing is dropped silently: the notes
+# below report what the checks and the filter found.
 
 # %%
 data = datasets.load(dataset, minimum, first_users, filter)
 print(*data.notes, sep="\n")
 
 # %% [markdown]
-# An event is a user, an item, a time and, where the data has it, a value (here a rating). Items are numbered from
-# 1, since 0 will mean padding.
+# An event is a user, an item, a time and, where available, a value (here a rating). Items are numbered from 1; 0 is
+# padding.
 
 # %%
 data.events.head()
 
 # %% [markdown]
-# ## How large is it?
+# ## How large is the data?
 #
-# The columns are those of the paper's first table. Its four data sets stand below ours: where a name differs they
-# are **other data**, shown for size only. The default, MovieLens small, is a development set: it fits a laptop, and
-# the price is that its few users can show large effects only.
+# The columns are those of the paper's first table. The paper's four data sets are listed below ours. If the name
+# differs, they are **other data**, shown for size only. The default, MovieLens small, is a development set: it fits a
+# laptop, but it has so few users that only large effects can be detected.
 
 # %%
 ours = pd.DataFrame([{"dataset": dataset, "source": "ours", **datasets.statistics(data.events)}])
@@ -66,7 +66,7 @@ theirs["density"] = theirs["interactions"] / (theirs["users"] * theirs["items"])
 sizes = save_csv(pd.concat([ours, theirs], ignore_index=True), home / "tables" / "data.csv")
 
 # %% [markdown]
-# Other data sets that `make data` has made ready on this machine are listed too, under the paper's filter.
+# Other data sets that `make data` has prepared on this machine are listed too, under the paper's filter.
 
 # %% tags=["nbval-ignore-output"]
 others = {name: numbers for name, numbers in datasets.present().items() if name != dataset}
@@ -76,11 +76,11 @@ report.format_table(pd.concat([ours, pd.DataFrame(here), theirs], ignore_index=T
 # %% [markdown]
 # ## Which events may a model see?
 #
-# Three protocols, one column. `leave_last_k`: each user's last $k$ events are the test targets, one after the other,
-# each predicted from the true history before it; the event before them chooses the model (validation); all earlier
-# ones train. `leave_one_out` is the same with $k = 1$, the field's habit. `global_time` is the paper's: what happened
-# up to one moment trains, what came later tests, and a share of the training users is taken out of training to
-# validate.
+# There are three protocols. `leave_last_k`: each user's last $k$ events are the test targets. Each target is predicted
+# from the true history before it; the event before the test targets is for validation, and all earlier events are for
+# training. `leave_one_out` is the same with $k = 1$, the usual protocol in the field. `global_time` is the paper's:
+# events up to one time are for training, later ones for testing, and a share of the training users is held out for
+# validation.
 
 # %%
 settings = {"name": protocol, "last_k": last_k, "quantile": quantile, "targets": targets}
@@ -89,27 +89,25 @@ events = data.events.assign(split=splits.split(data.events, how, data.dated))
 events["split"].value_counts().rename_axis("split").to_frame()
 
 # %% [markdown]
-# Under `global_time` there are two labels more: `input` is history that a later target is predicted from and that
-# nobody trains on, `unused` is neither. Students and profiles see `train` and nothing else; so a validation user of
+# `global_time` adds two labels. `input` events are part of the history from which a later target is predicted, but are
+# not trained on; `unused` events are neither. Students and profiles use `train` events only, so a validation user of
 # `global_time` has no profile, and needs none.
 #
-# Does anything leak? Each line is a check that would have stopped the book here.
+# Is there leakage? Each line is a check that would have stopped the book here.
 
 # %%
 splits.audit(events, how).set_index("must not be")
 
 # %% [markdown]
-# Two kinds of target say little about a recommender. One is already in the user's history: where seen items are
-# excluded it cannot be recommended, and counts as a miss. The other shares its second with another event of its user:
-# if the file's times are no finer, which of the two came first is the file's order and no fact. Where `share` is
-# large, read the results with care.
+# Two kinds of target say little about a recommender. The first is already in the user's history: with seen items
+# excluded it cannot be recommended and counts as a miss. The second has the same timestamp as another event of its
+# user: the order of the two is then the order in the file. If `share` is large, interpret the results with care.
 
 # %%
 report.format_table(splits.hard_targets(events))
 
 # %% [markdown]
-# The protocol drawn for eight users, the shortest histories first: a dot is an event, its colour says what it is
-# used for.
+# The protocol for eight users, shortest histories first. Each dot is an event; its colour is its split.
 
 # %%
 sizes_by_user = events.groupby("user").size().sort_values(kind="stable")
@@ -120,7 +118,7 @@ drawn = drawn.set_index("user").loc[some].reset_index()[["user", "user_id", "ste
 
 # %%
 figure = dots(
-    drawn.astype({"user_id": str}), "step", "user_id", "split", "Who sees what", "event, in time order", "user"
+    drawn.astype({"user_id": str}), "step", "user_id", "split", "Split of the events", "event, in time order", "user"
 )
 counts = ", ".join(f"{count:,} {split}" for split, count in drawn["split"].value_counts().items())
 text = f"Protocol {how.label}: {len(drawn):,} events of {len(some)} users, {counts}."
@@ -129,8 +127,8 @@ report.show_figure(figure, drawn, home / "figures" / "protocol.png", text)
 # %% [markdown]
 # ## Long tails
 #
-# A few users choose a great deal, and a few items are chosen much more often than the rest. The second tail is the
-# reason why *popularity* is the baseline that must be beaten in every table of this book.
+# A few users have very many events, and a few items are chosen much more often than the rest. The long tail of the
+# items is why every table of this book includes *popularity* as a baseline.
 
 # %%
 tails = pd.concat(
@@ -143,16 +141,16 @@ tails["rank"] = tails.groupby("of").cumcount() + 1
 per_item = events.groupby("item").size().sort_values(ascending=False)
 top = per_item.head(len(per_item) // 10).sum() / len(events)
 text = f"The most popular tenth of the items holds {top:.0%} of the events."
-title, xlabel = "Events per user and item", "rank (most active first)"
+title, xlabel = "Events per user and per item", "rank (most events first)"
 figure = curves(tails, "rank", "events", "of", title, xlabel, "events", log="xy")
 report.show_figure(figure, tails, home / "figures" / "tails.png", text)
 
 # %% [markdown]
 # ## How long is a history?
 #
-# To score, a student reads a fixed number of the latest events. To train, a longer history is as a rule cut into
-# windows, so that no event is lost. Below: the share of users with at most so many events, of all and of those that
-# train.
+# To score, a student reads a fixed number of the latest events. In training, a longer history is usually cut into
+# windows, so that no event is lost. The figure shows the share of users with at most a given number of events, for all
+# events and for training events.
 
 # %%
 counted = {"all events": events, "training events": events[events["split"] == "train"]}
@@ -164,16 +162,16 @@ lengths["share"] = (lengths.groupby("of").cumcount() + 1) / lengths.groupby("of"
 # %%
 quartiles = lengths[lengths["of"] == "training events"]["length"].quantile([0.25, 0.5, 0.75])
 text = "Training events of a user, quartiles: {:.0f}, {:.0f}, {:.0f}.".format(*quartiles)
-labels = "Lengths of histories", "events of a user", "share of users with no more"
+labels = "Length of histories", "events of a user", "share of users with at most as many"
 figure = curves(lengths, "length", "share", "of", *labels, log="x", drawstyle="steps-post")
 report.show_figure(figure, lengths, home / "figures" / "lengths.png", text)
 
 # %% [markdown]
 # ## When did it happen?
 #
-# The time line, in forty equal steps, coloured by what the events are for. The line is where `global_time` cuts. A
-# protocol that cuts every user's own history instead lets a student learn from events of others that came after a
-# target; the field accepts this, and it makes results look better than a running service would.
+# Events over time, in forty equal steps, coloured by split. The black line is the boundary of `global_time`. A
+# protocol that splits each user's history separately lets a student learn from other users' events that are later than
+# a target. This is common in the field, but it makes results look better than those of a running service.
 
 # %%
 edges = np.linspace(events["time"].min(), events["time"].max() + 1, 41)
@@ -185,13 +183,13 @@ border = splits.boundary(events, quantile)
 
 # %%
 after = float((events["time"] > border).mean())
-text = f"Of {len(events):,} events {after:.0%} lie after the {quantile:g} quantile of time."
+text = f"Of {len(events):,} events {after:.0%} are later than the {quantile:g} quantile of time."
 timeline = timeline.assign(border=border, dated=data.dated)
 report.show_figure(draw_timeline(timeline), timeline, home / "figures" / "timeline.png", text)
 
 # %% [markdown]
-# "The next event" is the next in the data, not the next in life: on a site of ratings, such as the default's, people
-# rate in sittings, often hundreds of films in an hour. An honest caveat for every number in this book.
+# "The next event" is the next one in the data, not in the user's life. On a rating site, such as the default's, people
+# rate in sessions, often hundreds of films in an hour. This caveat applies to every number in this book.
 
 # %%
 sitting = events.groupby("user")["time"].agg(lambda times: (times.max() - times.min()) / 86_400)
@@ -200,13 +198,13 @@ late = events.loc[events["time"] > border, "user"].nunique()
 both = np.intersect1d(*(events.loc[side, "user"] for side in (events["time"] > border, events["time"] <= border)))
 span = f"Events run from {first} to {last}; the median user is active for {sitting.median():.1f} days. "
 span += f"{late:,} users have events after the {quantile:g} quantile of time, {len(both):,} of them also before it."
-Markdown(span if data.dated else "The data gives the order of events only.")
+Markdown(span if data.dated else "The data gives only the order of events.")
 
 # %% [markdown]
-# ## Hand over
+# ## Save
 #
 # The next chapters read three tables: events with their split, items with their texts, users with their ids. Each
-# carries the digest of what it was made from, so that a stale one is noticed.
+# stores a digest of its inputs, so that stale tables are detected.
 
 # %%
 key = digest([data.key, to_dict(how)])
@@ -221,9 +219,8 @@ report.record_metrics(
 # %% [markdown]
 # ## Limits
 #
-# The default data set is one of films, small and old; its ratings stand for choices, and sittings blur their order.
-# The time split of the paper would leave it too few test users (the count stands above), so its headline protocol is
-# leave-last-k.
+# The default is a small, old film data set. Its ratings stand for choices, and rating sessions blur their order. The
+# paper's time split would leave too few test users (counted above), so the headline protocol is leave-last-k.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 2 · Can an LLM say who a user is?
+# # 2 · Can an LLM describe a user?
 #
-# The teacher of this book is a paragraph of text: what a language model writes about a user after reading the
-# user's training history (Severin et al., ECIR 2026, section 3.1). Here every user gets one, and we check how much
-# of what it says is true.
+# The teacher in this book starts as a paragraph of text: what an LLM writes about a user from the user's training
+# history (Severin et al., ECIR 2026, section 3.1). Here every user gets such a profile, and we check how much of it is
+# true.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -47,9 +47,9 @@ artifacts = home / "artifacts"
 report.style()
 
 # %% [markdown]
-# ## What the model may read: training events, nothing else
+# ## The LLM reads training events only
 #
-# `histories` refuses any event outside the training split, so no test event can reach a profile.
+# `histories` rejects any event outside the training split, so no test event can reach a profile.
 
 # %%
 key = table_key(artifacts / "events.parquet")
@@ -60,11 +60,11 @@ next(iter(read.values()))[["title", "categories", "value"]].head()
 # %% [markdown]
 # ## From history to prompt
 #
-# A model of 1.5 billion parameters, the default, cannot count genres over a hundred titles. So the counting is
-# done here, and the model is asked to put the facts into words (style `grounded`). A large model reads the raw
-# history instead (styles `short` and `long`); what does not fit its context is cut, or profiled in chunks and merged
-# (`strategy`: `plain`, `agg_after`, `agg_with`, `several`). Where time is short, `sample` users are drawn at random and
-# the others do without.
+# The default, a 1.5B LLM, cannot count genres over a hundred titles. So the facts are computed here, and the model
+# only puts them into words (style `grounded`). A large model reads the raw history instead (styles `short` and
+# `long`). A history that exceeds the context is cut, or profiled in chunks and merged (`strategy`: `plain`,
+# `agg_after`, `agg_with`, `several`). To save time, set `sample`: only that many users, drawn at random, get a
+# profile.
 
 # %%
 opened = cache(lambda: open_llm(llm, context, parallel))
@@ -73,10 +73,10 @@ questions = task.first_questions()
 print(questions[0].messages[0]["content"], questions[0].messages[-1]["content"], sep="\n\n")
 
 # %% [markdown]
-# ## Ask, or know already
+# ## Reuse stored answers
 #
-# An answer is kept under the digest of weights, prompt and sampling settings. The book ships the answers that this
-# very model gave to these very prompts; one is used only if all of its keys equal what would be asked now.
+# Each answer is stored under a digest of weights, prompt and sampling settings. The book ships the answers that this
+# model gave to these prompts. A shipped answer is used only if all of its keys match the present request.
 
 # %%
 own = profiles.shipped_path(dataset, llm, style, strategy)
@@ -85,8 +85,8 @@ kept = store.Store(data_dir() / "cache" / "answers.sqlite")
 print(f"{len(questions)} first questions: {len(store.shipped(known, questions))} shipped answers fit")
 
 # %% [markdown]
-# The rest is asked here. Before that, a dry run plays all prompts with placeholders for the answers and says what
-# it will take; `prices` names the price of a million prompt tokens and a million output tokens, where there is one.
+# The remaining answers are requested here. First, a dry run builds all prompts with placeholders for the answers and
+# estimates the cost; `prices` gives the price of a million prompt tokens and of a million output tokens, if any.
 
 # %%
 earlier = [*known.values(), *kept.get(question.key for question in questions).values()]
@@ -97,11 +97,11 @@ ahead = estimate.dry_run(
     parallel,
     prices or None,
 )
-print("still to be asked:", f"\n{ahead.dropna()}" if ahead["requests"] else "nothing: every answer is there")
+print("still to be requested:", f"\n{ahead.dropna()}" if ahead["requests"] else "nothing: every answer is stored")
 
 # %% [markdown]
-# A user whose request fails in spite of further tries, or whose profile fails a hard check twice (empty, a refusal,
-# going round in circles, not English), stays without a profile. The chapters after this one can do with that.
+# A user gets no profile if the request still fails after retries, or if the profile fails a hard check twice (empty, a
+# refusal, repetitive, not English). Later chapters handle such users.
 
 # %%
 outcomes = profiles.write(task, profiles.asker(opened, kept, known))
@@ -109,18 +109,18 @@ texts = profiles.table_of(outcomes)
 again = f"delete outputs/{preset}/02-profiles.ipynb and run `make reproduce PRESET={preset} NOTEBOOK=02-profiles`"
 print(profiles.failures_sentence(outcomes, again) or f"profiles: all of {len(task.histories)} users have one.")
 if texts.empty:
-    raise UserError("02-profiles: no user has a profile, so that there is nothing to teach.")
+    raise UserError("02-profiles: no user has a profile, so there is no teacher.")
 
 # %%
 Markdown(f"> {report.escaped(texts['text'].iloc[0])}")
 
 # %% [markdown]
-# ## Is it true?
+# ## Are the profiles true?
 #
-# Everything that a profile says is checked against the training history. A genre is *supported* if a computed fact
-# names it (most frequent, best, worst, rising, fading) and the profile does not present it as the contrary. A trend
-# is right if the genre's share really moved that way between the halves of the history. A title in quotation marks
-# must have been rated, and one named as disliked must not be among the liked ones.
+# The claims of a profile are checked against the training history. A genre is *supported* if a computed fact names it
+# (most frequent, best, worst, rising, fading) and the profile does not state the opposite. A trend is right if the
+# genre's share really moved that way between the halves of the history. A quoted title must be a rated one, and a
+# title named as disliked must not be among the liked ones.
 
 # %%
 vocabulary = sorted({name for history in read.values() for names in history["categories"] for name in names})
@@ -132,20 +132,20 @@ shares = audit.summary(checked)
 genres, trends, titles = (int(totals[name]) for name in ("categories_named", "trends_claimed", "titles_named"))
 lines = {
     "named genres among the user's most frequent or best rated": (totals["categories_liked"] / max(genres, 1), genres),
-    "named genres that the history holds": (1 - shares["unseen_category_share"], genres),
+    "named genres that occur in the history": (1 - shares["unseen_category_share"], genres),
     "named genres that a fact supports": (1 - shares["unsupported_share"], genres),
-    "named genres presented as the contrary of a fact": (shares["inverted_category_share"], genres),
-    "trends the right way round": (1 - shares["wrong_trend_share"], trends),
+    "named genres that contradict a fact": (shares["inverted_category_share"], genres),
+    "trends with the right direction": (1 - shares["wrong_trend_share"], trends),
     "named titles really rated": (1 - shares["unseen_title_share"], titles),
-    "named titles presented as the contrary": (shares["inverted_title_share"], titles),
-    "answers cut off": (shares["cut_share"], len(texts)),
+    "named titles that contradict a rating": (shares["inverted_title_share"], titles),
+    "truncated answers": (shares["cut_share"], len(texts)),
 }
 claims = {name: f"**{share:.2%}** of {of:,}" if of else "none claimed" for name, (share, of) in lines.items()}
 Markdown("\n".join(f"* {name}: {words}" for name, words in claims.items()))
 
 # %% [markdown]
-# The same per user. A user in the left bars has a profile that is wrong about genres, trends or titles; it is kept,
-# since the student should face what this model really writes.
+# The same per user. The bars on the left are users whose profile is wrong about genres, trends or titles. Such
+# profiles are kept: the student should be trained on what this model actually writes.
 
 # %%
 per_user = pd.DataFrame(
@@ -155,14 +155,14 @@ per_user = pd.DataFrame(
         "titles": checked["titles_seen"] / checked["titles_named"],
     }
 )
-means = ", ".join(f"{name} {share:.0%}" for name, share in per_user.mean().dropna().items()) or "none does"
+means = ", ".join(f"{name} {share:.0%}" for name, share in per_user.mean().dropna().items()) or "none"
 long = per_user.melt(var_name="what", value_name="share that is true")
 grid = sns.displot(long, x="share that is true", col="what", bins=10, binrange=(0, 1), height=2.8, aspect=0.8)
-table, text = per_user.assign(user=checked["user"]), f"Means over the profiles that claim any: {means}."
+table, text = per_user.assign(user=checked["user"]), f"Means over the profiles with such claims: {means}."
 report.show_figure(grid.figure, table, home / "figures" / "fidelity.png", text)
 
 # %% [markdown]
-# How long are they?
+# Length of the profiles:
 
 # %%
 middle = checked["words"].quantile([0.05, 0.5, 0.95])
@@ -172,9 +172,9 @@ grid = sns.displot(checked, x="words", discrete=True, height=3, aspect=1.8)
 report.show_figure(grid.figure, checked[["user", "words"]], home / "figures" / "length.png", text)
 
 # %% [markdown]
-# The worst of all, at most five, by the number of things that the checks find false in them, each with the facts that
-# it should tell. The checks read turns of phrase, and may take a text for false that says just what its facts say;
-# and they do not know who is said to be *best* without a fact.
+# The profiles with the most claims that the checks count as false, at most five, each with the facts that it was
+# given. The checks match phrases, so they may reject a text that repeats its facts correctly. They also cannot judge a
+# genre that is called *best* without a fact.
 
 # %%
 worst = checked[checked["wrong"] > 0].sort_values("wrong", ascending=False, kind="stable").head(5)
@@ -186,10 +186,10 @@ for row in worst.itertuples():
 # %% [markdown]
 # ## Does another model or style do better?
 #
-# The book ships more profiles of this data set where there are any: each file is one model, one style and one strategy
-# (named where it is not `plain`). All are checked in the same way, each on the users that it covers; of a strategy that
-# is not this preset's, what it answered last: the profile, with `several` the last aspect. They were written from the
-# default preset's training events and teach nobody here.
+# The book ships further profiles for some data sets: each file holds one model, one style and one strategy (named if
+# it is not `plain`). All are checked in the same way, each on the users that it covers. For a strategy other than this
+# preset's, the last answer is checked: the profile, or with `several` the last aspect. These profiles were written
+# from the default preset's training events and are not used as teachers here.
 
 # %%
 ids = dict(zip(users["user_id"], users["user"], strict=True))
@@ -226,24 +226,24 @@ written.map(lambda value: f"{value:,.0f}" if value > 1 and value % 1 == 0 else f
 
 # %%
 named = compared.dropna(subset="unsupported_share")
-text = "No profile names a category, so that none can lack a fact."
+text = "No profile names a category, so none can be unsupported."
 if len(named):
     best = named.loc[named["unsupported_share"].idxmin()]
     least = f"{best['llm']} in style {best['style']}, {best['unsupported_share']:.1%} on {best['covered']:,} users"
     text = (
-        f"Fewest genres without a fact behind them: {least}. The rows cover different users, and style `short` never "
-        "saw the facts by which it is judged here: a hint, not a test."
+        f"Lowest share of unsupported genres: {least}. The rows cover different users, and style `short` was not given "
+        "the facts by which it is checked: this is a hint, not a test."
     )
 Markdown(text)
 
 # %% [markdown]
-# `seconds` adds up what each answer took while several were written at a time, so the wall time is a fraction of it.
-# `faults` are texts that would be asked for again.
+# `seconds` is the sum over answers. Several are written in parallel, so the wall time is a fraction of it. `faults`
+# are texts that would be requested again.
 #
-# ## Live
+# ## A live check
 #
-# A few users are asked again, now, so that the shipped answers need not be believed. Equal text is not expected:
-# with several answers in flight, rounding differs from run to run. Where the weights are not here, the first line
+# Profiles for a few users are generated again now, as a check of the shipped answers. The text need not be equal: with
+# several requests in flight, rounding differs from run to run. If the weights are not on this machine, the first line
 # below says so.
 
 # %%
@@ -255,9 +255,9 @@ if live_path:
     answers = dict(open_llm(live_llm, context, parallel=1).answers(chats, sampling))
     live = [getattr(answers[index], "text", "") for index in range(len(chats))]
 if live_users and not live_path:
-    print(f"the weights of {live_llm} are not here: none written")
+    print(f"the weights of {live_llm} are not on this machine: no profile written")
 else:
-    print(f"{sum(map(bool, live))} profiles written by {live_llm}" if live_users else "nobody is asked (live_users: 0)")
+    print(f"{sum(map(bool, live))} profiles written by {live_llm}" if live_users else "no live check (live_users: 0)")
 
 # %% tags=["nbval-ignore-output"]
 for question, text in zip(asked, live, strict=False):
@@ -266,9 +266,9 @@ for question, text in zip(asked, live, strict=False):
     print("live:", textwrap.fill(text, 110), "", sep="\n")
 
 # %% [markdown]
-# ## Hand over
+# ## Save
 #
-# The profiles carry the key of the events that they were written from: later chapters refuse them beside others.
+# The profiles store the key of the events from which they were written; later chapters reject them with other events.
 
 # %%
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)
@@ -279,10 +279,10 @@ report.record_metrics(home, "02-profiles", {"users": len(users), "covered": text
 # %% [markdown]
 # ## Limits
 #
-# The default's model of 1.5 billion parameters verbalises facts; it adds little world knowledge of its own, copies the
-# wording of its examples, and sometimes reports a trend or a taste the wrong way round: the figures above say how
-# often. The checks read English and know the turns of phrase of these styles; a claim worded otherwise goes unseen.
-# The paper's model has nine billion parameters and reads the raw history.
+# The default 1.5B LLM verbalises facts. It adds little world knowledge, copies the wording of its examples, and
+# sometimes reverses a trend or a taste; the figures above say how often. The checks read English and know the phrases
+# of these styles; they miss a claim that is worded otherwise. The paper's model has nine billion parameters and reads
+# the raw history.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())
