@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 3 · From words to a vector that can teach
+# # 3 · From text to a teacher vector
 #
-# A student cannot read. The profile text becomes a vector (a sentence encoder of the E5 family), and the vector is
-# reduced to the student's size with UMAP, as in the paper (section 3.2). What is lost on the way, is it still about
-# taste, and does a profile carry more than what it was written from?
+# The profile text becomes a vector (a sentence encoder of the E5 family), which is reduced to the student's size with
+# UMAP, as in the paper (section 3.2). What does the reduction lose? Is the vector still about taste? Does a profile
+# carry more information than the history from which it was written?
 
 # %% tags=["parameters"]
 preset = "default"
@@ -42,9 +42,9 @@ report.style()
 # %% [markdown]
 # ## Encode
 #
-# One unit vector per profile. E5 was trained with a prefix before every text; the encoder adds it. A text longer
-# than the encoder's window is split and averaged. A vector is kept under the digest of its text, so that no text is
-# encoded twice. The vectors of the profiles that come with the book come with it, too.
+# Each profile becomes one unit vector. E5 was trained with a prefix before every text; the encoder adds it. A text
+# longer than the encoder's window is split, and the vectors of its parts are averaged. Vectors are cached under the
+# digest of the text, so that no text is encoded twice. The book ships the vectors of its profiles.
 
 # %%
 key = table_key(artifacts / "events.parquet")
@@ -62,7 +62,7 @@ def encode(lines, name=encoder):
 
 
 # %% [markdown]
-# `teacher` chooses what is encoded: the profile, or one of its rivals below. A user with several profiles gets
+# `teacher` selects what is encoded: the profile, or one of the alternatives below. A user with several profiles gets
 # their mean.
 
 # %%
@@ -70,7 +70,8 @@ catalogue = encode(teachers.item_texts(items)) if teacher == "item-text" else np
 vectors = teachers.source_vectors(teacher, texts, read, catalogue, encode, latest, seed)
 
 # %% [markdown]
-# Are they what the encoder gives here? The first three profiles, encoded anew; another processor rounds otherwise.
+# Do the stored vectors match this machine's encoder? We encode the first three profiles again; another processor may
+# round differently.
 
 # %%
 live = encoders.encode_chunk(texts.iloc[:3].tolist(), encoders.open_encoder(encoder))[:, :-1]
@@ -80,11 +81,10 @@ print("largest difference in a coordinate:", "below .001" if gap < 1e-3 else f"{
 # %% [markdown]
 # ## Reduce
 #
-# UMAP keeps near what is near. Its seed is fixed, so that the same texts give the same teacher on one machine;
-# without it every run would teach something else. On another processor the last digits of the vectors differ, and
-# UMAP makes more of that: the numbers below then differ a little, too. With `reducer: pca` they do not. UMAP can be
-# stored by pickle only, which this book does not use: vectors and settings are stored instead; chapters 5 and 9 read
-# the vectors.
+# UMAP preserves neighbourhoods. Its seed is fixed, so that on one machine the same texts give the same teacher;
+# without a seed every run would use a different one. On another processor the last digits of the vectors differ, and
+# UMAP amplifies this, so the numbers below differ slightly. With `reducer: pca` they do not. UMAP can be saved only
+# with pickle, which this book does not use. We store vectors and settings instead; chapters 5 and 9 read the vectors.
 
 # %%
 reduced, transform = reducers.fit(vectors, reducer, components, neighbors, seed, metric)
@@ -94,11 +94,11 @@ reducers.save_reducer(artifacts / "reducer.safetensors", vectors, settings)
 print(f"{reduced.shape[0]} users, {reduced.shape[1]} dimensions")
 
 # %% [markdown]
-# ## What survives?
+# ## What does the reduction preserve?
 #
-# *Trustworthiness*: are the new neighbours old ones? *Neighbour overlap*: how many of the ten nearest profiles are
-# still among the ten nearest? *Explained variance*: what a linear map could win back of the encoder's vectors.
-# *Effective rank*: how many dimensions are really used.
+# *Trustworthiness*: were the new neighbours neighbours before? *Neighbour overlap*: how many of the ten nearest
+# profiles are still among the ten nearest? *Explained variance*: how much of the encoder's vectors can a linear map
+# recover? *Effective rank*: how many dimensions are really used?
 
 # %%
 flat, _ = reducers.fit(vectors, "umap", 2, neighbors, seed, metric)
@@ -113,15 +113,15 @@ report.format_table(kept, list(kept.columns))
 # %%
 ours, theirs = (kept["neighbour_overlap"][row] for row in (0, 1))
 Markdown(
-    f"Of a user's ten nearest, {kept['space'][0]} keeps **{ours:.0%}**, {kept['space'][1]} keeps **{theirs:.0%}**. "
-    + ("The chosen reducer is not the one that loses least." if theirs > ours else "The chosen reducer loses less.")
+    f"Of the ten nearest, {kept['space'][0]} preserves **{ours:.0%}**, {kept['space'][1]} **{theirs:.0%}**. "
+    + ("The chosen reducer loses more neighbours." if theirs > ours else "The chosen reducer loses fewer.")
 )
 
 # %% [markdown]
-# ## Users who come later
+# ## New users
 #
-# A reducer is fitted on the users at hand; others are put among them by its `transform`. How well? One user in ten
-# is left out of the fit, transformed, and compared with the neighbours that the user has in the encoder's space.
+# A reducer is fitted on the present users; its `transform` maps new ones. How well? One user in ten is left out of the
+# fit and transformed. We compare the user's neighbours with those in the encoder's space.
 
 # %%
 late = np.arange(len(users)) % 10 == 9
@@ -131,14 +131,14 @@ order = np.concatenate([np.flatnonzero(~late), np.flatnonzero(late)])
 before = reducers.neighbours(vectors[order], 10, "cosine")[len(early) :]
 after = reducers.neighbours(joined, 10, "euclidean")[len(early) :]
 overlap_late = float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(before, after, strict=True)]))
-Markdown(f"Neighbours kept by the {late.sum()} late users: **{overlap_late:.4f}**.")
+Markdown(f"Neighbour overlap of the {late.sum()} new users: **{overlap_late:.4f}**.")
 
 # %% [markdown]
 # ## The map
 #
-# Each dot is a user, coloured by the genre that the user's training history holds most of. If the text says
-# something about taste, colours gather. The labels name what sets a cluster (k-means on the map) apart: the genre
-# whose share among its users exceeds that among all most.
+# Each dot is a user, coloured by the most frequent genre in the user's training history. If the text reflects taste,
+# users of one colour are close together. The labels name what distinguishes a cluster (k-means on the map): the genres
+# whose share in the cluster exceeds their share among all users most.
 
 # %%
 favourite = pd.Series([next(iter(shares(read[user]["categories"])), "none") for user in users])
@@ -156,8 +156,8 @@ text = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the 
 report.show_figure(users_map(drawn), drawn, home / "figures" / "map.png", text)
 
 # %% [markdown]
-# In JupyterLab the next cell shows the same map so that pointing at a dot shows the profile; executed headlessly, it
-# writes that page beside this notebook.
+# In JupyterLab the next cell shows the same map with each profile as a tooltip. In a headless run it saves that page
+# next to this notebook.
 
 # %%
 shown_text = texts.groupby(level=0, sort=False).agg(" ".join).to_numpy()
@@ -166,8 +166,8 @@ save_with(lambda path: path.write_text(page), home / "map.html")
 HTML(page) if "SEQDISTILL_OUTPUTS" not in os.environ and "TQDM_DISABLE" not in os.environ else print("map.html")
 
 # %% [markdown]
-# The eye finds clusters anywhere, so here is the number: how often do a user's ten nearest profiles share the
-# favourite genre, and how often would ten users drawn at random?
+# A map can suggest clusters that are not there, so we measure: how often do a user's ten nearest profiles share the
+# favourite genre, and how often would ten random users?
 
 # %%
 labels = favourite.to_numpy()
@@ -177,14 +177,13 @@ chance = float((favourite.value_counts(normalize=True) ** 2).sum())
 Markdown(f"Same favourite genre: encoder **{agree:.4f}**, after reduction **{after:.4f}**, chance {chance:.4f}.")
 
 # %% [markdown]
-# ## Do profiles carry what matters?
+# ## Do profiles predict the next choice?
 #
-# A test without any training and without any test event: with a user's vector alone, how well is the user's
-# *validation* item ranked by text similarity among all items that the user has not seen, and how well are its
-# genres among all genres? The rivals: the computed `facts` as text, the `raw-history` as text (the latest events),
-# the mean of the vectors of the items (`item-text`), somebody else's profile (`shuffled`) and `noise`. All are
-# encoded by the same, faster encoder; means over users are subtracted first, since what all texts share says
-# nothing about one of them.
+# A test without training and without test events. From a user's vector alone, how well does text similarity rank the
+# user's *validation* item among all items that the user has not seen, and its genres among all genres? The
+# alternatives: the computed `facts` as text, the `raw-history` as text (the latest events), the mean of the item
+# vectors (`item-text`), another user's profile (`shuffled`) and `noise`. All use the same, faster encoder. Means over
+# users are subtracted first, because what all texts share does not distinguish users.
 
 # %%
 catalogue = encode(teachers.item_texts(items), source_encoder)
@@ -218,33 +217,34 @@ carried = pd.DataFrame(columns=columns)
 if len(rows):
     carried = compare_sources(some, catalogue, genre_vectors, relevant, targets, seen)
 else:
-    print("Under this protocol the users with a validation item have no profile, so that this test cannot be made.")
+    print("Under this protocol the users with a validation item have no profile, so this test is not possible.")
 save_csv(carried, home / "tables" / "zero-shot.csv")
 report.format_table(carried, [*columns[:6], "p_holm"])
 
 # %% [markdown]
-# `item_percentile` is 1 when the item is on top and .5 by chance; `category_auc` is .5 by chance; `delta` is the
-# difference in percentile to somebody else's profile, below with its 95 % interval over users.
+# `item_percentile` is 1 if the item is ranked first, and .5 by chance; `category_auc` is .5 by chance; `delta` is the
+# difference in percentile from another user's profile, shown below with its 95 % interval over users.
 
 # %%
 bars = carried.dropna(subset="delta").reset_index(drop=True)
 if len(bars):
     best = bars.loc[bars["delta"].idxmax()]
-    text = "Most is said by {source}: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile."
+    text = "Highest gain: {source}, {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}] over a random profile."
     text = text.format(**best)
-    xlabel = "percentile of the item, gain over a random profile"
-    figure = forest(bars, "What the vectors say about the next choice", "source", "delta", xlabel)
+    xlabel = "gain in item percentile over a random profile"
+    figure = forest(bars, "How well each source ranks the next choice", "source", "delta", xlabel)
     report.show_figure(figure, bars, home / "figures" / "zero-shot.png", text)
 
 # %% [markdown]
-# Is the next choice ranked higher than by somebody else's profile? (*p* is corrected for the number of rivals; the
-# interval is not.)
+# Does a source rank the next choice higher than another user's profile does? (*p* is corrected for the number of
+# alternatives; the interval is not.)
 
 # %%
 report.format_table(bars, ["source", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
-# And does a profile carry more than what it was written from? Each rival against the user's own profile:
+# Does a profile carry more than the history from which it was written? Each alternative against the user's own
+# profile:
 
 # %%
 readable = {source: some[source] for source in ("profile", "facts", "raw-history", "item-text")}
@@ -254,14 +254,14 @@ if len(rows):
 report.format_table(rivalry.dropna(subset="delta"), ["source", "delta", "ci_low", "ci_high", "p_holm"])
 
 # %% [markdown]
-# A difference counts where the interval leaves zero out and the corrected *p* is below .05. An interval above zero
-# means that the rival says more about the next choice than the LLM's text does: then the text loses something, and 05
-# has to show whether it is a good teacher all the same.
+# A difference is significant if the interval excludes zero and the corrected *p* is below .05. An interval above zero
+# means that the alternative predicts the next choice better than the LLM's text: the text has lost information.
+# Chapter 5 tests whether it is a good teacher all the same.
 
 # %% [markdown]
-# Every rival stays available as a teacher: reduced in the same way, stored beside the teacher, under its name. Those
-# named in `everyone`, which need no LLM, are made for the users without a profile as well. Each file says what it was
-# made from: events, profile texts, encoder, reducer.
+# Every alternative can be used as a teacher: it is reduced in the same way and stored beside the teacher, under its
+# name. Sources listed in `everyone`, which need no LLM, also cover the users without a profile. Each file records its
+# inputs: events, profile texts, encoder, reducer.
 
 # %%
 total = events["user"].max() + 1
@@ -277,10 +277,10 @@ for source, source_rows in rivals.items():
     reducers.save_teacher(artifacts / f"teacher-{source}.safetensors", made_teacher, about)
 
 # %% [markdown]
-# ## Hand over
+# ## Save
 #
-# The teacher is standardised per dimension. A user without a profile has a row of NaN and will be left out of the
-# loss. Of several profiles of a user (strategy `several`) the mean is handed over.
+# The teacher is standardised per dimension. A user without a profile has a row of NaN and is left out of the loss. If
+# a user has several profiles (strategy `several`), their mean is saved.
 
 # %%
 about = {**made_from, "source": teacher, "encoder": encoder}
@@ -297,10 +297,10 @@ report.record_metrics(home, "03-embeddings", numbers)
 # %% [markdown]
 # ## Limits
 #
-# UMAP keeps neighbourhoods, not distances, and its result depends on the seed. Its time at 600, 6,000 and 20,000 users
-# is what `make bench-umap` measures; for hundreds of thousands, fit it on a sample and `transform` the rest, or use
-# cuML's UMAP on a GPU. The test of what profiles carry asks for text similarity only; a student can learn more from
-# a vector than its cosine shows, and `raw-history` has the advantage that its lines are worded like the items'.
+# UMAP preserves neighbourhoods, not distances, and its result depends on the seed. `make bench-umap` measures its time
+# at 600, 6,000 and 20,000 users; for hundreds of thousands, fit it on a sample and `transform` the rest, or use cuML's
+# UMAP on a GPU. The test of the profiles uses text similarity only. A student can learn more from a vector than its
+# cosine shows, and `raw-history` has an advantage: its lines are worded like the items.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())

@@ -1,10 +1,9 @@
 # %% [markdown]
 # # 4 · Does a student learn from the teacher?
 #
-# SASRec (Kang & McAuley, 2018) reads a sequence of items and predicts the next one. We train it twice over: alone,
-# and with a second loss that makes it reconstruct the user's profile vector (Severin et al., ECIR 2026, section
-# 3.3). If the teacher helps, the second student ranks the test items higher. At serving time both are the same
-# model.
+# SASRec (Kang & McAuley, 2018) reads a sequence of items and predicts the next one. We train it in two ways: alone,
+# and with a second loss that makes it reconstruct the user's profile vector (Severin et al., ECIR 2026, section 3.3).
+# If the teacher helps, the second student ranks the test items higher. At serving time both are the same model.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -62,16 +61,15 @@ report.style()
 # %% [markdown]
 # ## The method
 #
-# Let $h_t$ be the hidden state at position $t$ after the last block, $H = \frac{1}{m}\sum_t h_t$ their mean over
-# the $m$ real positions, $E(P(u))$ the reduced vector of the user's profile, and $T$ a projection. In phase 1 the
-# loss is
+# Let $h_t$ be the hidden state at position $t$ after the last block, $H = \frac{1}{m}\sum_t h_t$ the mean over the $m$
+# real positions, $E(P(u))$ the reduced vector of the user's profile, and $T$ a projection. In phase 1 the loss is
 #
 # $$\mathcal{L} = \alpha\,\beta\,\lVert H - T(E(P(u)))\rVert^2 + (1-\alpha)\,\mathcal{L}_{\text{model}}, \qquad
 # \beta = \mathrm{sg}\!\left(\mathcal{L}_{\text{model}} / \mathcal{L}_{\text{distil}}\right),$$
 #
-# where sg stops the gradient: $\beta$ gives both losses the same size. Phase 1 is `phase1_fraction` of the epochs;
-# phase 2 trains on with $\mathcal{L}_{\text{model}}$ alone. `plain` below has the same number of updates, all of
-# them without the teacher.
+# where sg stops the gradient: $\beta$ scales both losses to the same size. Phase 1 takes `phase1_fraction` of the
+# epochs; phase 2 continues with $\mathcal{L}_{\text{model}}$ alone. `plain` has the same number of updates, all
+# without the teacher.
 
 # %%
 data = load_training_data(home / "artifacts")
@@ -85,19 +83,20 @@ chosen = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run
 save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" / "student.json")
 
 # %% [markdown]
-# Only a user with training events and a profile can be taught; the others train a distilled student with
-# $\mathcal{L}_{\text{model}}$ alone.
+# The reconstruction loss applies only to users with training events and a profile. The other users train a distilled
+# student with $\mathcal{L}_{\text{model}}$ alone.
 
 # %%
 learners = data.train.users
 owners = int((~data.teacher.isnan().any(1))[learners].sum())
-print(f"{owners:,} of {len(learners):,} users in training have a teacher ({owners / len(learners):.0%}).")
+print(f"{owners:,} of {len(learners):,} training users have a teacher ({owners / len(learners):.0%}).")
 
 # %% [markdown]
-# Two students learn from the profiles. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
-# `distilled-student` projects the student instead, so that the target cannot move. Each has a control of its own form,
-# `shuffled-target` and `shuffled`: every user gets **somebody else's** profile. Same vectors, same loss, no knowledge.
-# `forms` says which of the two are trained; "SASRec distilled" names one of one student.
+# Two forms of distillation are trained. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
+# `distilled-student` projects the student instead, so that the target cannot move. Each has a control of the same
+# form, `shuffled-target` and `shuffled`: every user gets **another user's** profile, with the same vectors and the
+# same loss but no information about the user. `forms` lists the forms to train; "SASRec distilled" selects a form for
+# one student only.
 
 # %%
 variants, controls, ours = {}, {}, {}
@@ -112,8 +111,8 @@ for name, (run, taught) in config.items():
         controls[f"{name} {form}"] = f"{name} {control}"
 
 # %% [markdown]
-# `sources` names further teachers of chapter 3 that need no LLM, each in the form `distilled-student`, with a shuffled
-# control of its own.
+# `sources` lists further teachers of chapter 3 that need no LLM. Each is trained in the form `distilled-student`, with
+# its own shuffled control.
 
 # %%
 key = table_key(home / "artifacts" / "events.parquet")
@@ -126,8 +125,8 @@ for source in sources:
         controls[f"{name} {source}"] = f"{name} {source}-shuffled"
 
 # %% [markdown]
-# A rival of another kind, without a teacher: GRU4Rec (Hidasi et al., 2016), one recurrent layer in place of the first
-# student's attention, with all its other settings.
+# A further baseline without a teacher is GRU4Rec (Hidasi et al., 2016): one recurrent layer replaces the first
+# student's attention; all other settings are the same.
 
 # %%
 if gru4rec:
@@ -136,8 +135,8 @@ if gru4rec:
     variants["GRU4Rec plain"] = replace(first, model=shape)
 
 # %% [markdown]
-# Each is trained with several seeds. A finished run is never trained again; a killed one goes on from its last
-# epoch. `cluster` says where they run: on the cores of this machine, or on a Ray or Dask cluster.
+# Each variant is trained with several seeds. A finished run is never trained again; an interrupted one resumes from
+# its last epoch. `cluster` says where the runs take place: on the cores of this machine, or on a Ray or Dask cluster.
 
 # %%
 jobs = plan(variants, seeds, data)
@@ -145,10 +144,10 @@ sweep(jobs, home / "runs", cluster)
 print(f"{len(jobs)} runs, one thread each")
 
 # %% [markdown]
-# ## How they learned
+# ## Training curves
 #
-# Left: the student's own loss. Right: the reconstruction loss, phase 1 only. A literal $T$ can shrink its own
-# target; the curve alone would not show it, so the table after it gives the target's variance.
+# Left: the student's own loss. Right: the reconstruction loss, in phase 1 only. The paper's trainable $T$ can shrink
+# its own target, which the curve does not show; the table below therefore gives the target's variance.
 
 # %%
 runs = results(jobs, home / "runs")
@@ -169,11 +168,11 @@ text = "Cross-entropy after the last epoch: " + ", ".join(
 report.show_figure(figure, curves, home / "figures" / "learning.png", f"{text}.")
 
 # %% [markdown]
-# `variance_start` and `variance_end` are the mean variance of what the student must match, over the users of a batch,
-# in the first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` says how well a linear probe reads
-# the teacher off the final student, on users that the probe did not see: 0 is no better than the mean. Below:
-# `variance_left`, the share of the target's variance that is left at the end of phase 1, and what the same probe reads
-# off the plain student (`plain_probe_r2`).
+# `variance_start` and `variance_end` are the mean variance of the student's target over the users of a batch, in the
+# first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` is the $R^2$ of a linear probe that
+# predicts the teacher from the final student, on users that the probe was not fitted on; 0 is no better than the mean.
+# The second table adds `variance_left`, the share of the target's variance at the end of phase 1, and the probe's
+# $R^2$ for the plain student (`plain_probe_r2`).
 
 # %%
 inside = pd.DataFrame(
@@ -200,16 +199,16 @@ taught["plain_probe_r2"] = [
 report.format_table(taught.reset_index(), ["variant", "variance_left", "probe_r2", "plain_probe_r2"])
 
 # %% [markdown]
-# A trainable $T$ on the teacher's side can make the task easy by shrinking what it projects; a fixed target cannot.
-# Where next to no variance is left, or where a probe reads no more off the taught student than off the plain one,
-# nothing was taught: the row of that student below says what the loss does to it, not what a profile is worth.
+# A trainable $T$ on the teacher's side can lower the loss by shrinking the projected target; a fixed target cannot
+# shrink. If almost no variance is left, or if the probe $R^2$ is no higher than for the plain student, the student
+# learned nothing from the teacher. Its row below then measures the effect of the loss, not of the profiles.
 #
 # ## The main table
 #
-# Baselines stand beside the students: popularity in training, popularity in the weeks before each case, and four
-# recommenders that have a few settings each, chosen on validation (seen items excluded): item-kNN, in which recent
-# items may count more; a first-order Markov chain; EASE (Steck, 2019); iALS (Hu et al., 2008). Every item is ranked,
-# none is sampled; a tie counts against the target.
+# The table includes baselines: popularity in training, popularity in the weeks before each test case, and four
+# recommenders, each with a small grid of settings, chosen on validation (seen items excluded): item-kNN, optionally
+# with more weight on recent items; a first-order Markov chain; EASE (Steck, 2019); iALS (Hu et al., 2008). Every item
+# is ranked, without sampling; a tie counts against the target.
 
 # %%
 events = load_table(home / "artifacts" / "events.parquet")
@@ -232,21 +231,23 @@ ranked |= ranks(jobs, home / "runs")
 report.format_table(pd.DataFrame(settings).T.rename_axis("rival").reset_index())
 
 # %% [markdown]
-# How many targets are repeats or ties (chapter 1 says what that means):
+# The number of targets that are repeats or ties (defined in chapter 1):
 
 # %%
 report.format_table(hard_targets(events))
 
 # %% [markdown]
-# Where the protocol gives a user several test targets they are read twice from the same runs: the last one alone, as in
-# leave-one-out, and all of them; and each with seen items included (as in the paper) and excluded.
-# Every user weighs the same: metrics are means over users. The question is one: does a taught student rank better than
-# its own `plain` **and** than its control, the shuffled teacher of the same form? Both must hold, so a student's p is
-# the larger of the two, corrected for the number of taught students in the table (Holm); `verdict` answers the
-# question, `control_delta_ndcg@10` is the half of it about the control. The other rows are described by an interval.
-# Users and seeds are both samples: the variance of a difference is that over users plus that over seeds, which is
-# pooled over the forms of a student (few seeds say little each), in a t-test. `tables/main.csv` has more columns:
-# seeds, p, and `effect`, the mean difference in standard deviations of the users' differences (Cohen's d, paired).
+# If the protocol gives each user several test targets, the same runs are evaluated twice: on the last target alone, as
+# in leave-one-out, and on all targets; each with seen items included (as in the paper) and excluded. Metrics are means
+# over users, so every user has the same weight.
+#
+# The question is: does a distilled student rank better than its own `plain` **and** than its control, the shuffled
+# teacher of the same form? Both must hold, so a student's p is the larger of the two, corrected for the number of
+# distilled students in the table (Holm). `verdict` answers the question; `control_delta_ndcg@10` is the difference
+# from the control. The other rows have an interval only. Users and seeds are both samples: the variance of a
+# difference is the variance over users plus the variance over seeds, which is pooled over the variants of a student (a
+# few seeds estimate it poorly), in a t-test. `tables/main.csv` has more columns: seeds, p, and `effect`, the mean
+# difference in standard deviations of the users' differences (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -277,27 +278,27 @@ report.format_table(tables["all", "included"], columns)
 report.format_table(tables["all", "excluded"], columns)
 
 # %% [markdown]
-# The same two readings for each user's last target alone: seen items included, then excluded. One case a user: the
-# intervals are wide. Where the protocol has one target a user, the tables above are these.
+# The same for each user's last target alone: seen items included, then excluded. With one case a user the intervals
+# are wide. If the protocol has one target a user, see the tables above.
 
 # %%
 last = pd.concat([table for (which, _), table in tables.items() if which == "last"] or [main[:0]])
 report.format_table(last, ["variant", "verdict", "model", "seen", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]
-# ## Reading
+# ## Results
 
 # %%
 shown = tables["all", "included"].query("model != 'baseline'")
 labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
-figure = forest(labelled, "Gain over the plain student, all targets, seen included")
+figure = forest(labelled, "Gain over the plain student, all targets, seen items included")
 report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
-# A gain is *significant* where the intervals against `plain` and against the control both exclude zero; they are
-# adjusted for the number of taught students, as p is. `shuffled` carries no knowledge of its user, so a gain that it
-# shows as well is not evidence of transfer, but an effect of the added loss. `upper_share`: how large the gain over
-# plain may still be, as a share of plain; `control_upper_share` the same over the control.
+# A gain is *significant* if the intervals against `plain` and against the control both exclude zero. The intervals,
+# like p, are adjusted for the number of distilled students. `shuffled` carries no information about its user, so a
+# gain that it also shows is an effect of the added loss, not evidence of transfer. `upper_share` is the upper bound of
+# the gain over plain, as a share of plain; `control_upper_share` is the same for the gain over the control.
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
@@ -305,9 +306,9 @@ shares = ["upper_share", "control_delta_ndcg@10", "control_upper_share", "contro
 report.format_table(taught, ["variant", "delta_ndcg@10", *shares])
 
 # %% [markdown]
-# How large must a gain be before this data can show it? With these users, this spread and as many tests as the table
-# holds, a true difference of `detectable` in NDCG@10 is shown four times in five. Beside it, as shares of the plain
-# student: that difference, and the lowest and the highest gain that the paper reports on its four data sets.
+# How large must a gain be for this data to show it? With this number of users, this variance and this number of tests,
+# a true difference of `detectable` in NDCG@10 is significant four times in five. The next columns are shares of the
+# plain student: that difference, and the lowest and the highest gain that the paper reports on its four data sets.
 
 # %%
 least = labelled[labelled["control"] != ""].groupby("model")[["detectable"]].mean()
@@ -318,12 +319,12 @@ least = least.assign(share_of_plain=least["detectable"] / plain).join(gains)
 report.format_table(least.reset_index())
 
 # %% [markdown]
-# A gain of the paper's size that could not be seen here is not contradicted by an *inconclusive* verdict.
+# If a gain of the paper's size is too small to be detected here, an *inconclusive* verdict does not contradict it.
 #
-# How many seeds would it take? Synthetic tables with the variances of these runs (over users, over seeds, and the
-# rest) and as many taught students, tested in the same way: the share in which a student with a true gain, whose
-# control has none, gets the verdict *significant gain*. Where the control gains as much as the student, that verdict is
-# an error; its share stands below the figure.
+# How many seeds are needed? We simulate tables with the variance components of these runs (users, seeds, residual) and
+# the same number of distilled students, and test them in the same way. The figure shows how often a student with a
+# true gain, whose control has none, gets the verdict *significant gain*. If the control gains as much as the student,
+# that verdict is an error; the caption gives its rate.
 
 # %%
 example = next(iter(controls), "")
@@ -341,11 +342,11 @@ if example and len(seeds) > 1:
     error = power(spread, [users], [len(seeds)], gains[-1:], lift=gains[-1], **several)["any"].iloc[0]
     found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
     save_csv(found, home / "tables" / "power.csv")
-    labels = f"Power, {found['users'].iloc[0]:,} users", "true gain, % of plain", "share found"
+    labels = f"Power, {found['users'].iloc[0]:,} users", "true gain, % of plain", "power"
     figure = draw_curves(found, "gain", "power", "seeds", *labels)
     five = found[found["seeds"] == "5"].iloc[3]
-    text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is found in {five['power']:.0%} of the tables. "
-    text += f"Errors where the control gains as well: {error:.1%}."
+    text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
+    text += f"Errors if the control gains as much: {error:.1%}."
     report.show_figure(figure, found, home / "figures" / "power.png", text)
 
 # %%
@@ -362,13 +363,13 @@ report.record_metrics(
 # %% [markdown]
 # ## Limits
 #
-# One data set; one encoder, one LLM. The settings of the plain students were searched (`make bench-search`, chapter 8)
-# without the test events, on five validation targets a user; the default preset trains fewer epochs than the best
-# settings have, to be quick. The taught students have their plain student's settings, `phase1_fraction` was chosen by
-# hand, $\alpha$ and $\beta$ are the paper's; GRU4Rec has SASRec's settings. The number of epochs is a budget: a
-# `best_epoch` near it says that a student still improves at its end. With `windows` as it is here every event of a
-# long history trains; with `last`, as in the published settings, only the last window does. *Inconclusive* means that
-# this data cannot tell, not that there is no effect.
+# One data set, one encoder, one LLM. The settings of the plain students were searched (`make bench-search`, chapter 8)
+# without the test events, on five validation targets a user; to save time the default preset trains fewer epochs than
+# the best settings have. The distilled students have their plain student's settings; `phase1_fraction` was chosen by
+# hand; $\alpha$ and $\beta$ are the paper's; GRU4Rec has SASRec's settings. The number of epochs is a budget: a
+# `best_epoch` near it means that the student was still improving. With `windows`, the setting here, every event of a
+# long history is used in training; with `last`, as in the published settings, only the last window is. *Inconclusive*
+# means that this data cannot tell, not that there is no effect.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(jobs, home / "runs"))
