@@ -1,12 +1,12 @@
 # %% [markdown]
-# # 5 · What makes a student learn, and is it the knowledge?
+# # 5 · Which part of the method matters, and does it transfer knowledge?
 #
-# Chapter 4 compared whole methods. Here the method is taken apart: one setting varies, the rest stays as it was. Each
-# table holds rows that keep it honest: `plain`, the same student with as many updates and no teacher, and a shuffled
-# teacher for each side of the projection that the cells have: the setting of chapter 4 with the users' profiles
-# exchanged (`shuffled` projects the student, `shuffled-target` the teacher). A cell that beats both is the best sign
-# that knowledge came across, though its control has chapter 4's weight, phase 1 and loss; with one seed no row can be
-# said to. `student` names the one that is taken apart.
+# Chapter 4 compared complete methods. This chapter varies one setting at a time. Each table includes two references:
+# `plain`, the same student with as many updates and no teacher, and a shuffled teacher for each side of the projection
+# in the table, with the setting of chapter 4 and the users' profiles exchanged (`shuffled` projects the student,
+# `shuffled-target` the teacher). A cell that beats both is the best evidence of transfer, although its control has
+# chapter 4's weight, phase 1 and loss. With one seed no row gets a verdict. `student` names the student of this
+# chapter.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -47,15 +47,15 @@ artifacts, figures = home / "artifacts", home / "figures"
 report.style()
 
 # %% [markdown]
-# The student, its training and its distillation are those of chapter 4; runs that chapter 4 has trained are read, not
-# trained again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
-# where the paper's literal form is meant, the text says so. The controls (section 8) have the seeds of `seeds`, the
-# groups of users and items (section 10) all of chapter 4's, all other cells those of `minor_seeds`: with one seed a
-# table gives intervals over users, but no verdict. `tables/ablation-*.csv` have more columns (seeds, p, effect size).
+# The student, its training and its distillation are those of chapter 4; runs trained there are read, not trained
+# again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
+# exceptions are stated. The controls (section 8) use `seeds`, the groups of users and items (section 10) all seeds of
+# chapter 4, and all other cells `minor_seeds`: with one seed a table gives intervals over users, but no verdict.
+# `tables/ablation-*.csv` have more columns (seeds, p, effect size).
 #
-# On a data set with so few users most of these questions have no answer. So the default preset trains what it can
-# answer (the weights of section 1, the collapse of section 5, the controls of section 8) and reads the other tables
-# from `full`, the preset that trains them all.
+# With so few users most of these questions have no answer. So the default preset trains only what it can answer (the
+# weights of section 1, the collapse of section 5, the controls of section 8) and reads the other tables from `full`,
+# the preset that trains everything.
 
 # %%
 data = load_training_data(artifacts)
@@ -67,10 +67,10 @@ columns = ["variant", "verdict", "recall@10", "ndcg@10", "delta_ndcg@10", "contr
 print(setup.label["model"])
 
 # %% [markdown]
-# ## 1. How much weight for the teacher?
+# ## 1. How much weight should the teacher have?
 #
-# The paper weighs the losses with $\alpha$, equalises their size with $\beta$, and finds $\alpha = 0.4$ with $\beta$ on
-# the best of six settings on Beauty. The same grid here.
+# The paper weights the losses with $\alpha$ and equalises their scale with $\beta$. On Beauty it finds $\alpha = 0.4$
+# with $\beta$ on to be the best of six settings. We use the same grid.
 
 # %%
 weights = ablate(setup, "alpha-beta", grid(setup.taught, alpha=alphas, beta=[False, True]))
@@ -80,8 +80,8 @@ report.format_table(weights, columns)
 report.show_figure(forest(weights, "Weight of the teacher"), weights, figures / "ablation-alpha-beta.png")
 
 # %% [markdown]
-# The paper's numbers for this grid, SASRec on **another data set** (Beauty), without a spread over seeds: only the
-# order of rows can be compared.
+# The paper's numbers for this grid are for SASRec on **another data set** (Beauty), without a spread over seeds: only
+# the order of the rows can be compared.
 
 # %%
 theirs = report.paper("loss_balance")
@@ -89,10 +89,10 @@ theirs["setting"] = [f"alpha {row.alpha:g}, beta {'on' if row.beta else 'off'}" 
 report.format_table(theirs, ["setting", "ndcg@10"])
 
 # %% [markdown]
-# ## 2. How are the states of a history put together?
+# ## 2. How should the hidden states be pooled?
 #
-# The paper finds the mean best on Beauty and Kion, exponential weights on ML-20M and Amazon-M2. The last position alone
-# is the state that makes the prediction.
+# The paper finds mean pooling best on Beauty and Kion, and exponential weights on ML-20M and Amazon-M2. `last` uses
+# the last position alone, whose state makes the prediction.
 
 # %%
 ways = ["mean", "exponential", "attention", "last"]
@@ -100,12 +100,12 @@ pooled = ablate(others, "aggregation", grid(setup.taught, aggregation=ways))
 report.format_table(pooled, columns)
 
 # %%
-report.show_figure(forest(pooled, "Aggregation of the states"), pooled, figures / "ablation-aggregation.png")
+report.show_figure(forest(pooled, "Pooling of the hidden states"), pooled, figures / "ablation-aggregation.png")
 
 # %% [markdown]
-# ## 3. After which block?
+# ## 3. Which block should be distilled?
 #
-# $k = K$ is the last block, `final_norm` the normalised states.
+# $k = K$ is the last block; `final_norm` uses the normalised states.
 
 # %%
 blocks = [*range(1, setup.alone.model.blocks + 1), "final_norm"]
@@ -113,14 +113,14 @@ deep = ablate(others, "block", grid(setup.taught, block=blocks))
 report.format_table(deep, columns)
 
 # %%
-report.show_figure(forest(deep, "Block whose states are compared"), deep, figures / "ablation-block.png")
+report.show_figure(forest(deep, "Distilled block"), deep, figures / "ablation-block.png")
 
 # %% [markdown]
 # ## 4. How long should phase 1 last?
 #
-# `phase1_fraction` of the epochs have the teacher; with 1 there is no second phase, and `plain` has no first.
-# `patience` ends phase 1 as soon as validation has not improved for two epochs. The fraction of chapter 4 is the row
-# of its block in section 3. Where `patience` ends phase 1 at the same epoch, two rows rank alike.
+# `phase1_fraction` is the share of epochs with the teacher; with 1 there is no second phase. `plain` has no phase 1.
+# `patience` ends phase 1 once validation has not improved for two epochs. For the fraction of chapter 4, see the row
+# of its block in section 3. If `patience` ends phase 1 at the same epoch, two rows have the same ranking.
 
 # %%
 cells = grid(setup.taught, phase1_fraction=shares) | {
@@ -133,11 +133,11 @@ report.format_table(timed, columns)
 report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablation-schedule.png")
 
 # %% [markdown]
-# ## 5. Which side is projected, and how are the two compared?
+# ## 5. Which side should be projected, and with which loss?
 #
-# With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of
-# $\alpha L_{model}\log L_{distil}$: it never stops pushing, and a trainable $T$ on the teacher's side can reach zero by
-# shrinking its own target. Does it, and does it matter?
+# With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of $\alpha
+# L_{model}\log L_{distil}$. It does not vanish as $L_{distil}$ falls, and a trainable $T$ on the teacher's side can
+# reach zero by shrinking its own target. Does this happen, and does it matter?
 
 # %%
 sides = grid(replace(setup.taught, probe=True), loss=losses, projection=["teacher", "teacher_frozen", "student"])
@@ -148,7 +148,7 @@ report.format_table(compared, columns)
 report.show_figure(forest(compared, "Side of the projection and loss"), compared, figures / "ablation-side-loss.png")
 
 # %% [markdown]
-# Inside phase 1: left the variance of what the student must match, right how well a linear probe reads the teacher off
+# During phase 1. Left: variance of the student's target. Right: $R^2$ of a linear probe that predicts the teacher from
 # the student.
 
 # %%
@@ -167,13 +167,13 @@ shrunk = inside.dropna(subset="target_variance").groupby(["projection", "loss"])
 left = (shrunk.last() / shrunk.first()).groupby("projection").agg(["min", "max"])
 text = "Variance of the target at the end of phase 1, as a share of its start: "
 text += "; ".join(f"{name} {low:.4f} to {high:.4f}" for name, low, high in left.itertuples())
-titles = {"target_variance": "variance of the target", "probe_r2": "R² of the probe"}
+titles = {"target_variance": "variance of the target", "probe_r2": "probe R²"}
 report.show_figure(over_epochs(inside, titles, "loss", "projection"), inside, figures / "inside.png", f"{text}.")
 
 # %% [markdown]
-# Where next to nothing of the variance is left, the target did collapse. Does it matter for the ranking? The table
-# above can say only where it has several seeds; chapter 4 has them, for the paper's form and for the one that projects
-# the student:
+# If almost no variance is left, the target collapsed. Does that matter for the ranking? The table above has too few
+# seeds unless `minor_seeds` has several; chapter 4 has them for the paper's form and for the one that projects the
+# student:
 
 # %%
 both = report.read_table("main", home / "tables")
@@ -182,10 +182,10 @@ both = both[(both["model"] == setup.label["model"]) & both["variant"].isin(["dis
 report.format_table(both, columns)
 
 # %% [markdown]
-# ## 6. What does the reduction cost?
+# ## 6. How much does the reduction lose?
 #
-# The teacher is reduced from the encoder's width. UMAP is the paper's choice; PCA keeps variance; `none` keeps all. The
-# last row has the same profiles from the other encoder of chapter 3.
+# The teacher is reduced from the encoder's width. UMAP is the paper's choice, PCA preserves variance, and `none` keeps
+# all dimensions. The last row encodes the same profiles with the other encoder of chapter 3.
 
 # %%
 vectors, reducer_settings = reducers.load_reducer(artifacts / "reducer.safetensors")
@@ -194,8 +194,8 @@ owners = np.flatnonzero(~own.isnan().any(1).numpy())
 width = own.shape[1]
 
 # %% [markdown]
-# The first row is chapter 3's reducer, the teacher of all other sections; the further rows reduce the same vectors, but
-# for the last one.
+# The first row is chapter 3's reducer, the teacher of all other sections. The other rows reduce the same vectors,
+# except the last.
 
 # %%
 student_side = replace(setup.alone, distillation=setup.taught)
@@ -222,14 +222,14 @@ report.format_table(small, columns)
 report.show_figure(forest(small, "Reduction of the teacher"), small, figures / "ablation-reducer.png")
 
 # %% [markdown]
-# ## 7. Which words, and whose?
+# ## 7. Which model and style should write the profiles?
 #
-# Each file of shipped profiles is one model, one style and one strategy for histories that do not fit a prompt (chapter
-# 2; `plain` where none is named). A file that covers some users teaches only those. A profile counts only if it answers
-# the very prompts that the present training events make: one written from another split could have read what are test
-# events here; of a strategy every step. All are encoded by the same, faster encoder and reduced by PCA, but `shuffled`
-# is as in chapter 3. Where a style covers some users only, `grounded` of those users stands beside it, and beside a
-# strategy `plain`, as far as there are such profiles.
+# Each file of shipped profiles holds one model, one style and one strategy for histories that exceed the context
+# (chapter 2; `plain` if none is named). A file that covers some users is a teacher for those only. A profile is used
+# only if it answers exactly the prompts built from the present training events (for a strategy, every step): a profile
+# written from another split could include events that are test events here. All profiles use the same, faster encoder
+# and PCA, but `shuffled` is as in chapter 3. If a style covers only some users, the table also shows `grounded` for
+# those users; for a strategy it shows `plain`, if such profiles exist.
 
 # %% tags=["nbval-ignore-output"]
 profile_texts = {}
@@ -238,7 +238,7 @@ for path in [] if others.recorded else sorted((data_dir() / "profiles" / dataset
         fit = profiles.fitting(path, artifacts, context, load_json(artifacts / "llm.json")["llm"])
         profile_texts[path.stem] = fit[fit["user"].isin(owners)]
     except UserError as error:
-        print(f"{path.stem} is left out: {error}")
+        print(f"{path.stem} is skipped: {error}")
 for name, texts in list(profile_texts.items()):
     model, style, strategy = profiles.named(name)
     whole, part = (f"{model}-grounded", style) if strategy == "plain" else (f"{model}-{style}", strategy)
@@ -266,12 +266,12 @@ report.format_table(worded, columns)
 report.show_figure(forest(worded, "Model and style of the profiles"), worded, figures / "ablation-profiles.png")
 
 # %% [markdown]
-# ## 8. Is it the knowledge?
+# ## 8. Does the teacher's information matter?
 #
-# The controls. `noise` is Gaussian with the true teacher's covariance. `sources` names teachers that need no LLM, each
-# with a shuffled control of its own. `text start` has no teacher at all: its item vectors start as reduced item texts.
-# `plain, longer` trains as many epochs more as the others have the teacher: that takes more time than the teacher does,
-# and is at least what equal wall time would give.
+# `noise` is Gaussian with the true teacher's covariance. `sources` lists teachers that need no LLM, each with its own
+# shuffled control. `text start` has no teacher: its item vectors are initialised with reduced item texts. `plain,
+# longer` trains for additional epochs, as many as the others train with the teacher. This takes more time than the
+# teacher does, so it is at least what equal wall time would allow.
 
 # %%
 items = load_table(artifacts / "items.parquet", key)
@@ -294,11 +294,11 @@ known = ablate(replace(setup, seeds=seeds), "controls", controls, own=list(rival
 report.format_table(known, columns)
 
 # %%
-report.show_figure(forest(known, "Knowledge, noise, and more time"), known, figures / "ablation-controls.png")
+report.show_figure(forest(known, "True teacher, noise, and longer training"), known, figures / "ablation-controls.png")
 
 # %% [markdown]
-# Does the LLM's text teach more than the best teacher without an LLM? The best one is chosen by validation NDCG@10,
-# which is in the runs.
+# Is the LLM's text a better teacher than the best one without an LLM? The latter is chosen by the validation NDCG@10
+# stored in the runs.
 
 # %%
 jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"profile", *rivals}}
@@ -321,10 +321,10 @@ report.format_table(covered, columns)
 report.show_figure(forest(covered, "Share of users with a profile"), covered, figures / "ablation-coverage.png")
 
 # %% [markdown]
-# ## 10. Who gains?
+# ## 10. Which users and items gain?
 #
-# The runs of chapter 4 once more, `distilled-student` against `plain`, within groups of cases: by length of the
-# training history, by popularity of the target in training, by its first category.
+# The runs of chapter 4 again, `distilled-student` against `plain`, by groups of cases: by length of the training
+# history, by popularity of the target in training, and by its first category.
 
 # %%
 events = load_table(artifacts / "events.parquet")
@@ -352,29 +352,30 @@ save_csv(who, home / "tables" / "ablation-who.csv")
 report.format_table(who, ["variant", "verdict", "cases", "users", "ndcg@10", "delta_ndcg@10"])
 
 # %%
-report.show_figure(forest(who, "Gain of the taught student within groups"), who, figures / "ablation-who.png")
+report.show_figure(forest(who, "Gain of the distilled student by group"), who, figures / "ablation-who.png")
 
 # %% [markdown]
-# ## 11. And where a small gain can be shown?
+# ## 11. Can a larger data set show a small gain?
 #
-# Few users show large effects only. Amazon Beauty 5-core has 22,363, and SASRec ranks there as well as the published
-# ones do (chapter 8). `make bench-transfer` looks for the best taught SASRec on it, by validation NDCG@10, mean over
-# seeds. First among the teachers of its main table: the LLM's profiles of a sample of the users; for all users
-# computed facts, raw histories (the latest events as a text) and the mean text vector of their items. Then the best
-# of them to the end of the training. Then the better of the two with a student that reads the texts of its items as
-# well (`reads`, the form of chapter 6). `untaught` names the same student without its teacher. Weight, phase 1 and
-# loss were chosen with `item-text`, which favours it; the profiles have an encoder of their own.
+# With few users only large effects are significant. Amazon Beauty 5-core has 22,363 users, and our SASRec ranks there
+# as well as the published ones (chapter 8). `make bench-transfer` searches for the best distilled SASRec on it, by
+# mean validation NDCG@10 over seeds, in three steps. Step 1 compares the teachers of its main table: the LLM's
+# profiles, for a sample of the users, and for all users computed facts, raw histories (the latest events as text) and
+# the mean text vector of their items. Step 2 keeps the best teacher until the end of training. Step 3 takes the better
+# of the two and adds item texts to the student's input (`reads`, the form of chapter 6). `untaught` names the same
+# student without its teacher. Weight, phase 1 and loss were chosen with `item-text`, which favours it; the profiles
+# use another encoder.
 
 # %%
 search = report.read_table("transfer-search", ROOT / "outputs" / "bench")
 report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "best_epoch"])
 
 # %% [markdown]
-# The best taught one beside the plain student, itself without the teacher, the best untaught one, and itself with other
-# users' vectors (`shuffled`). Each user has one test target; seen items are left out, then kept. Holm's correction
-# counts the tests against `plain` and the control; another baseline has one test. `tested` are the seeds: first those
-# that chose, whose luck favours the winner, then others, fixed before they were trained, which is the test to go by.
-# Both have the same users and targets.
+# The best distilled student is compared with the plain student, with itself without the teacher, with the best student
+# without a teacher, and with itself trained on other users' vectors (`shuffled`). Each user has one test target; seen
+# items are excluded, then included. Holm's correction counts the tests against `plain` and the control; another
+# baseline has one test. `tested` lists the seeds: first those used in the search, which favour the winner, then
+# others, fixed before training. Rely on the second test. Both use the same users and targets.
 
 # %%
 transfer = report.read_table("transfer", ROOT / "outputs" / "bench")
@@ -382,12 +383,12 @@ tested = ["variant", "verdict", "control_verdict", "tested", "seen", "baseline",
 report.format_table(transfer, tested)
 
 # %% [markdown]
-# What a student gains over `plain` by reading is not the teacher's merit; that is only what the taught student gains
-# over the one that reads as well but has no teacher, and over `shuffled`.
+# A gain over `plain` that comes from reading item texts is not due to the teacher. The teacher's effect is the gain
+# over `shuffled` and over the student that reads the texts but has no teacher.
 #
-# ## What it says, and what it cost
+# ## Summary and cost
 #
-# How many rows of each table gain or lose significantly against `plain`:
+# The number of rows of each table with a significant gain or loss against `plain`:
 
 # %%
 tables = {"weights": weights, "aggregation": pooled, "block": deep, "schedule": timed, "side and loss": compared}
@@ -409,7 +410,7 @@ print(spent(used, home / "runs"))
 # %% [markdown]
 # ## Limits
 #
-# The cells are compared on the test split to show the surface, not to choose from it: a choice would belong on
+# The cells are compared on the test split to describe the method, not to choose a setting; a choice belongs on
 # validation, where chapter 4's was made. With the seeds and users of the default preset only large effects can be
-# shown; the order of cells that do not differ significantly means nothing. A shuffled control has chapter 4's
-# phase 1, aggregation and loss, not those of the cell.
+# detected; the order of cells that do not differ significantly means nothing. A shuffled control has chapter 4's phase
+# 1, aggregation and loss, not those of the cell.
