@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 6 · Can a teacher help with items that nobody has met yet?
+# # 6 · Can a teacher help with cold items?
 #
-# The paper's largest gain is about cold items: those with 6 to 9 training events, or none. We repeat its protocol, ask
-# what a teacher that knows *users* can do for an *item* that the student has never seen, and then give the items
-# what they lack: a vector made from their text.
+# The paper's largest gain is on cold items: those with 6 to 9 training events, or none. We repeat its protocol and ask
+# how a teacher that describes *users* can help with an *item* that the student has never seen. Then we give cold items
+# a vector computed from their text.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -55,10 +55,10 @@ report.style()
 # %% [markdown]
 # ## The protocol
 #
-# Of the items that occur as test targets, a `share` is affected. Of those a part is *removed*: it loses all its
-# training events. The others are *reduced*: each keeps as many training events as it draws from `kept`. The events
-# taken away are gone from every sequence, in training and in the histories that are scored from. Which items, and
-# which events, is drawn anew for every seed, since one draw of cold items is noise; the test cases stay the same.
+# A `share` of the items that occur as test targets is affected. Some of these are *removed*: they lose all their
+# training events. The others are *reduced*: each keeps a number of training events drawn from `kept`. The deleted
+# events disappear from every sequence, in training and in the test histories. Items and events are drawn again for
+# every seed, because a single draw of cold items is noisy; the test cases stay the same.
 
 # %%
 key = table_key(artifacts / "events.parquet")
@@ -67,7 +67,7 @@ dataset, protocol = users[["dataset", "protocol"]].iloc[0]
 draws = [cold_items(events, share, removed, tuple(kept), seed) for seed in seeds]
 
 # %% [markdown]
-# Counts are of what is left, in all splits; the users of the last column have a test target that is affected.
+# Counts are after the deletion, in all splits. The last column counts users with an affected test target.
 
 # %%
 ours = pd.DataFrame([{"source": f"ours, seed {seed}", **statistics(draws[n])} for n, seed in enumerate(seeds)])
@@ -77,21 +77,21 @@ save_csv(sizes, home / "tables" / "data-cold.csv")
 report.format_table(sizes, list(sizes.columns))
 
 # %% [markdown]
-# Rows of `paper` are its counts; where the data set is one of the paper's, ours should be near them.
+# Rows with source `paper` are the paper's counts. If the data set is one of the paper's, ours should be close.
 
 # %%
 theirs = sizes[sizes["source"] == "paper"].set_index("dataset")
 part = (theirs["removed"] + theirs["reduced"]) / (theirs["items"] + theirs["removed"])
 said = ", ".join(f"{name} {value:.1%}" for name, value in part.items())
-Markdown(f"The paper's affected items as a share of those left and removed: {said}.")
+Markdown(f"The paper's affected items as a share of remaining and removed items: {said}.")
 
 # %% [markdown]
 # ## The teacher sees what the student sees
 #
-# A profile written from the full history would tell the student about the very items that were taken away. So every
-# draw needs profiles of its own, and an LLM cannot be asked for all of them anew: here the teacher of each draw is the
-# *facts* text of chapter 2 (computed, no LLM), from the training events that the draw leaves, encoded and reduced by
-# PCA to the width of chapter 3's teacher.
+# A profile written from the full history would leak the deleted items to the student. So every draw needs its own
+# profiles, and an LLM cannot write all of them again. Here the teacher of each draw is the *facts* text of chapter 2
+# (computed, no LLM), from the training events left in that draw, encoded and reduced by PCA to the width of chapter
+# 3's teacher.
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
@@ -101,7 +101,8 @@ profiles = [cold.encode_facts(texts, encoder) for texts in written]
 whole = cold.encode_facts(careless, encoder)
 
 # %% [markdown]
-# How large would the leak be? Titles of removed items that the texts name, from the full history and from what is left:
+# How large would the leak be? We count the titles of removed items in the texts written from the full history and from
+# the remaining events:
 
 # %%
 ways = {"the full history": [careless] * len(draws), "what is left": written}
@@ -112,19 +113,19 @@ leaks = {
 Markdown(
     "Training events of removed items whose title the user's facts name: "
     + ", ".join(f"**{number:,}** when written from {way}" for way, number in leaks.items())
-    + f", in all {len(draws)} draws together (another item may have the same title)."
+    + f", over all {len(draws)} draws (another item may have the same title)."
 )
 
 # %% [markdown]
-# `leaked` below is a student taught from the full history: what it gains over `distilled-student` is the leak.
+# `leaked` below is a student with a teacher from the full history: its gain over `distilled-student` is the leak.
 #
-# ## What is trained
+# ## Training
 #
-# The students and their distillation are those of chapter 4, with a share of its epochs (`budget`), and the names are
-# chapter 4's, too: `distilled` is the paper's form, `shuffled-target` its control. The student named `lead` has the
-# form that projects the student as well. `item-side-text` is not the paper's method: an item's vector is its own plus
-# a linear adapter of its text's vector, which is frozen; its own is left out now and then (`id_dropout`), and always
-# for an item without events. Text vectors come from the encoder that the profiles came from, by PCA.
+# The students, their distillation and the names are those of chapter 4, with a share of its epochs (`budget`):
+# `distilled` is the paper's form, `shuffled-target` its control. The student named `lead` also has the form that
+# projects the student. `item-side-text` is not the paper's method: an item's vector is its own embedding plus a linear
+# adapter of its frozen text vector. The item's own embedding is dropped at random (`id_dropout`), and always for an
+# item without events. Text vectors come from the same encoder as the profiles, reduced by PCA.
 
 # %%
 texts, _ = encoders.encode(teachers.item_texts(items), encoder)
@@ -143,7 +144,7 @@ for other in others:
 jobs = cold.planned(variants, lead, parse(ItemText, item_text, "06-cold-start"), seeds, own, leaked)
 
 # %% [markdown]
-# For the users who come later (last section) some users are taken out of training altogether, without cold items.
+# For the section on new users, some users are removed from training entirely, without cold items.
 
 # %%
 simple = {name: run for name, run in variants.items() if name in (f"{lead} plain", f"{lead} distilled")}
@@ -155,8 +156,8 @@ print(f"{len(everything)} runs, one thread each")
 # %% [markdown]
 # ## Plain against distilled
 #
-# Every case is ranked among all items. Beside the students stand popularity and item-kNN, from the events that are
-# left, and *text-kNN*: the cosine between an item's text and the mean text of the history, without any training.
+# Every target is ranked among all items. The baselines are popularity and item-kNN, computed from the remaining
+# events, and *text-kNN*: the cosine between an item's text and the mean text of the history, without training.
 
 # %%
 ranked = {f"baseline {name}": [] for name in ("popularity", "item-kNN", "text-kNN")} | ranks(jobs, runs)
@@ -167,10 +168,10 @@ for data, (left, _, _) in zip(training, draws, strict=True):
     ranked["baseline text-kNN"].append(rank(data.test, baselines.text_knn(texts)))
 
 # %% [markdown]
-# The groups: targets that were *removed*, *reduced*, either (*affected*), and the rest. Each seed has cold items of its
-# own, so that a user counts in a seed only if a target of theirs is in the group there. Systems are compared within
-# (seed, user), values are averaged over a user's seeds, then over users; tests count users and seeds. `cases` are
-# those of all seeds together, ± is the spread of the seeds' means. As in chapter 4 a taught student must gain over
+# Targets are grouped into *removed*, *reduced*, either (*affected*), and the rest. Each seed has its own cold items,
+# so a user counts in a seed only if one of their targets is in the group there. Systems are compared within (seed,
+# user); values are averaged over a user's seeds, then over users; tests count users and seeds. `cases` counts the
+# cases of all seeds together; ± is the spread of the seed means. As in chapter 4, a distilled student must gain over
 # plain and over its control; each table is corrected for its own students.
 
 # %%
@@ -206,14 +207,14 @@ report.format_table(main[main["group"] == "affected"], columns)
 report.format_table(main[main["group"] == "unaffected"], columns)
 
 # %% [markdown]
-# The paper's own rows, affected targets, on other data:
+# The paper's results on affected targets, on other data:
 
 # %%
 report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# The gain over the plain student, group by group. A shuffled teacher has other users' profiles: a gain that it shows as
-# well is not evidence of transfer. `control_verdict` below is the test against it.
+# The gain over the plain student by group. A shuffled teacher has other users' profiles: a gain that it also shows is
+# not evidence of transfer. `control_verdict` below is the test against it.
 
 # %%
 drawn = main[main["model"] != "baseline"].assign(variant=main["model"] + " " + main["variant"])
@@ -227,8 +228,8 @@ report.format_table(taught, ["group", "variant", "control_delta_ndcg@10", "contr
 # %% [markdown]
 # ## The leak
 #
-# `distilled-student` has a teacher from what is left, `leaked` one from the full history. The difference is what a
-# careless protocol would have reported.
+# `distilled-student` has a teacher from the remaining events, `leaked` one from the full history. A protocol with this
+# leak would have reported the difference as a gain.
 
 # %%
 pair = {name: ranked[name] for name in (f"{lead} distilled-student", f"{lead} leaked")}
@@ -237,11 +238,11 @@ save_csv(leak, home / "tables" / "cold-leak.csv")
 report.format_table(leak, ["variant", "group", "cases", "ndcg@10", "delta_ndcg@10", "p_holm", "verdict"])
 
 # %% [markdown]
-# ## What becomes of an item without events?
+# ## How are items without events ranked?
 #
-# It has a vector, drawn at random, and all that training ever does to it is to push it away, since it is never the
-# answer. A teacher of *users* cannot change that. The curves say where removed targets are ranked (0 is on top); the
-# diagonal is chance. Where a curve runs below the diagonal, the student ranks them worse than a lottery would.
+# Such an item has a random initial vector. It is never a target, so training only pushes its vector away from the
+# student's states. A teacher of *users* cannot change that. The curves show where removed targets are ranked (0 is the
+# top); the diagonal is chance. Where a curve is below the diagonal, the student ranks them worse than chance.
 
 # %%
 names = [name for name in variants if name.split()[1] in ("plain", "distilled")]
@@ -252,16 +253,16 @@ medians = places.groupby("variant", sort=False)["median"].first()
 text = ", ".join(f"{name} {value:.4f}" for name, value in medians.items())
 
 # %%
-labels = "Where removed items are ranked", "percentile of the rank (0: on top)", "share of targets up to there"
+labels = "Ranks of removed items", "percentile of the rank (0: top)", "cumulative share of targets"
 figure = draw_curves(places, "percentile", "share", "variant", *labels)
 figure.axes[0].plot([0, 1], [0, 1], color="black", linestyle="--")
-text = f"Median place of removed targets, from 0, on top, to 1 (chance: 0.5): {text}."
+text = f"Median percentile of removed targets (0: top; chance: 0.5): {text}."
 report.show_figure(figure, places, figures / "cold-ranks.png", text)
 
 # %% [markdown]
-# Removed items are still in test histories. A history that ends in one leaves the student with a state near that
-# item's vector, which is near those of all items without events: they were pushed away together. So the curves of the
-# plain student may have two parts:
+# Removed items still occur in test histories. If a history ends in one, the student's state is near that item's
+# vector, which is near those of all items without events because training moved them together. The curves of the plain
+# student may therefore have two parts:
 
 # %%
 parts = []
@@ -271,26 +272,27 @@ for frame, data, (left, _, _), mark in zip(ranked[f"{lead} plain"], training, dr
     parts.append(pd.DataFrame({"trained": trained, "upper": frame["rank_all"] <= len(items) / 2})[mark])
 shares = pd.concat(parts).groupby("trained")["upper"].mean().reindex([True, False])
 Markdown(
-    f"In the upper half of the ranking of {lead} plain: **{shares[True]:.4f}** of the removed targets where the "
-    f"history ends in an item with training events, **{shares[False]:.4f}** where it ends in one without."
+    f"In the upper half of the ranking of {lead} plain: **{shares[True]:.4f}** of the removed targets if the "
+    f"history ends in an item with training events, **{shares[False]:.4f}** if it ends in one without."
 )
 
 # %% [markdown]
-# ## Items that can be read
+# ## Item vectors from text
 #
-# `item-side-text` gives an item a vector before its first event, and that vector is *like* those of similar items. But
-# its scores are still low: the softmax has learned how often each item was the answer, and for these that was never.
-# Two things are added to the score, after training and without an encoder at serving time:
+# `item-side-text` gives an item a vector before its first event, *similar* to those of similar items. But its scores
+# are still low: the softmax has learned how often each item is the target, and these items never are. Two terms are
+# added to the score after training, without an encoder at serving time:
 #
 # * a **term** between the user's reconstructed profile (a linear map of the student's state, fitted on the training
-#   users' encoded profiles, with a ridge penalty that was not tuned) and the item's text: profiles and item texts live
-#   in one encoder space. It is linear in the state, so it is part of the item's vector;
+#   users' encoded profiles, with an untuned ridge penalty) and the item's text: profiles and item texts share one
+#   encoder space. It is linear in the state, so it can be merged into the item's vector;
 # * a **lift**, the same for every item without training events: a logit adjustment (Menon et al., 2021).
 #
-# Their sizes are chosen on validation targets, which hold cold items as well: what ranks removed items best among all
-# that leave the unaffected ones the NDCG@10 of the plain student, less `price` of it. Whether the teacher helps here is
-# asked there, too. `plain-scored` is a control: the plain student with the same two additions, chosen in the same way.
-# Where weight and lift 0 are chosen for it, it *is* the plain student.
+# Their weights are chosen on validation targets, which also include cold items. Among all settings whose NDCG@10 on
+# unaffected items is at least that of the plain student minus the share `price`, we choose the one that ranks removed
+# items best. The choice between readers with and without a teacher is made there, too. `plain-scored` is a control:
+# the plain student with the same two terms, chosen in the same way. If weight and lift 0 are chosen for it, it *is*
+# the plain student.
 
 # %%
 centred, vectors = teachers.centred(texts), [teachers.centred(encoded) for _, encoded in profiles]
@@ -324,8 +326,8 @@ Markdown(
 )
 
 # %% [markdown]
-# On the test split, beside what it must beat. `verdict` asks for a gain over plain and over a control: `plain-scored`
-# for the scored students, the same student without a teacher for `item-side-text-distilled`.
+# The test results, beside the baselines. `verdict` requires a gain over plain and over a control: `plain-scored` for
+# the scored students, the same student without a teacher for `item-side-text-distilled`.
 
 # %%
 extra = [*readers[:2], scored, other, control]
@@ -345,7 +347,7 @@ report.format_table(texted[texted["group"] == "removed"], columns)
 report.format_table(texted[texted["group"] == "reduced"], columns)
 
 # %% [markdown]
-# Unaffected ones, which must not pay for it:
+# Unaffected items, which must not lose:
 
 # %%
 report.format_table(texted[texted["group"] == "unaffected"], columns)
@@ -356,7 +358,7 @@ figure = forest(drawn, "Gain over the plain student, by group of targets", facet
 report.show_figure(figure, drawn, figures / "cold-text.png", report.caption(drawn, "group"))
 
 # %% [markdown]
-# Does the teacher have a part in it? The reader that had one against the reader that had none, both scored:
+# Does the teacher contribute? The reader with a teacher against the reader without, both scored:
 
 # %% tags=["nbval-ignore-output"]
 taught, untaught = (scored, other) if reader == readers[1] else (other, scored)
@@ -367,9 +369,9 @@ report.format_table(
 )
 
 # %% [markdown]
-# What was aimed at, and whether it was reached: goals set beforehand, not the paper's. Above a baseline means that a
-# paired test on the removed items says so; popularity and item-kNN cannot rank an item without events, so that the goal
-# that counts there is text-kNN. An inconclusive loss is no proof that there is none: its interval stands with it.
+# We set these goals beforehand; they are not the paper's. "Above" a baseline means a significant paired test on the
+# removed items. Popularity and item-kNN cannot rank an item without events, so text-kNN is the baseline that matters
+# there. An inconclusive loss does not prove that there is none; its interval is given.
 
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
@@ -396,9 +398,9 @@ goals = {
 Markdown("\n".join(f"* {goal}: *{'met' if met else 'not met'}*" for goal, met in goals.items()))
 
 # %% [markdown]
-# ## Who gains, by training events of the target
+# ## Gain by training events of the target
 #
-# The same differences, by how many training events the target has in the seed's draw.
+# The same differences, by the number of training events that the target has in the seed's draw.
 
 # %%
 names = ["plain", "distilled", "distilled-student", "item-side-text", "item-side-text-scored"]
@@ -417,8 +419,8 @@ report.show_figure(figure, by_count, figures / "cold-events.png", report.caption
 # %% [markdown]
 # ## An item that arrives after training
 #
-# The saved student is a plain one; the adapter went into its item vectors. But those of items without events are the
-# adapter alone, so that it can be read off them.
+# The saved student is a plain one: the adapter has been merged into its item vectors. The vectors of items without
+# events are the adapter's output alone, so the adapter can be recovered from them.
 
 # %%
 left, gone, _ = draws[0]
@@ -427,8 +429,8 @@ model, unseen = load_model(run_folder(first, runs)), counts(left, len(items)) ==
 adapter = np.linalg.lstsq(catalogue.numpy()[unseen], model.item.weight.detach().numpy()[1 : len(items) + 1][unseen])[0]
 
 # %% [markdown]
-# As an example: the removed item with the most test targets arrives once more, as a new item. Five lines give it a
-# vector and put it among the candidates of the saved student:
+# As an example, the removed item with the most test targets arrives again as a new item. Five lines give it a vector
+# and add it to the candidates of the saved student:
 
 # %%
 example = int(left.loc[(left["split"] == "test") & left["item"].isin(gone), "item"].mode()[0])
@@ -445,16 +447,16 @@ top = recommend(training[0].test.histories, lambda rows, ids: model_score(model)
 hits = (top == new).any(1)
 people = len(np.unique(training[0].test.histories.users[hits]))
 Markdown(
-    f"{report.escaped(text)}: the vector made now differs from that of training by at most "
+    f"{report.escaped(text)}: this vector differs from the training one by at most "
     f"{float((vector[0] - before).abs().max()):.4f}; the item is among the ten best of {hits.sum():,} of {len(top):,} "
     f"test histories, those of {people:,} users."
 )
 
 # %% [markdown]
-# ## Users who come later
+# ## New users
 #
-# A new user needs no profile: the student reads the sequence. Some users were taken out of training; each is scored
-# after every one of the first events, and neither student has had a teacher for them.
+# A new user needs no profile: the student uses the sequence. Some users were removed from training; each is evaluated
+# after each of their first events, and neither student had a teacher for them.
 
 # %%
 newer = ranks(later, runs)
@@ -462,12 +464,12 @@ lengths = save_csv(cold_tables.quality_by_length(newer), home / "tables" / "cold
 so_far = [frame["position"].to_numpy() + 1 for frame in newer[f"{lead} plain"]]
 groups = cold_tables.bins(so_far, [0, 2, 5, 10])
 spans = cold_tables.within(newer, groups, {f"{lead} distilled": f"{lead} plain"}).rename(columns={"group": "events"})
-labels = "Users who come later", "events of the new user so far", "NDCG@10 of the next"
+labels = "New users", "events of the new user so far", "NDCG@10 of the next event"
 figure = draw_curves(lengths, "length", "ndcg@10", "variant", *labels)
 report.show_figure(figure, lengths, figures / "cold-users.png", report.caption(spans, "events"))
 
 # %% [markdown]
-# The same, by how many events the user has so far, with tests over users:
+# The same, by the number of events so far, with tests over users:
 
 # %%
 report.format_table(
@@ -475,7 +477,7 @@ report.format_table(
 )
 
 # %% [markdown]
-# All rows go into one table: the students with seen items included and excluded, and those that read texts.
+# All rows are saved in one table: the students with seen items included and excluded, and those that read texts.
 
 # %%
 filtered = cold_tables.compare_groups(compared, draws, plain, "excluded", controls)
@@ -495,12 +497,12 @@ report.record_metrics(home, "06-cold-start", numbers | {"median_percentile": med
 # %% [markdown]
 # ## Limits
 #
-# The teacher of this chapter is computed facts, not an LLM's text. Removed items keep their test and validation
-# events, so that a history may hold one whose vector was never trained, or knows its text alone. The lift is one
-# number for all items without events; a service would set it anew as items age. `price` counts from the plain
-# student, so that what the texts gain on unaffected items may be spent on the removed ones. The profile term is
-# fitted after training, on the states of a finished student; a joint training could do better. The item side was
-# tried on a split within the training events, with one draw. Epochs are a budget, smaller than chapter 4's.
+# The teacher in this chapter is computed facts, not an LLM's text. Removed items keep their test and validation
+# events, so a history may include an item whose vector was never trained, or comes from its text alone. The lift is
+# one number for all items without events; a service would update it as items age. `price` is relative to the plain
+# student, so that what the texts gain on unaffected items may be spent on the removed ones. The profile term is fitted
+# after training, on the states of a finished student; joint training could do better. The item side was developed on a
+# split within the training events, with one draw. The number of epochs is a budget, smaller than chapter 4's.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(everything, runs))
