@@ -1,10 +1,10 @@
 # %% [markdown]
-# # 7 · What does it cost, and what is served?
+# # 7 · What do training and serving cost?
 #
-# The paper's rival, IDGenRec (Tan et al., 2024), takes a language model along: it names every item in words and
-# recommends by writing a name. The students of chapter 4 leave theirs behind: the teacher must be paid for once, and
-# while the student trains. Who ranks better, what does each cost, how long does a request take, and where does one
-# machine end?
+# IDGenRec (Tan et al., 2024), which the paper compares with, needs a language model at serving time: it gives every
+# item a textual id and recommends by generating one. The students of chapter 4 serve without an LLM: the teacher costs
+# once, and during training. Which ranks better, what does each cost, how long does a request take, and what are the
+# limits of one machine?
 
 # %% tags=["parameters"]
 preset = "default"
@@ -53,10 +53,10 @@ artifacts, figures = home / "artifacts", home / "figures"
 report.style()
 
 # %% [markdown]
-# ## The rival
+# ## The generative baseline: IDGenRec
 #
-# Data, split and test cases are those of chapter 4. Writing a list takes long, so one case a user is decoded: the last
-# target. `cases` above 0 draws so many users. Every system is compared on these cases alone.
+# Data, split and test cases are those of chapter 4. Generating a list is slow, so one case a user is decoded: the last
+# target. If `cases` is above 0, that many users are drawn at random. Every system is compared on these cases alone.
 
 # %%
 data, events = load_training_data(artifacts), table_key(artifacts / "events.parquet")
@@ -66,21 +66,21 @@ chosen = rivals.last_cases(data.test, cases, draw)
 print(f"{len(chosen):,} of {len(data.test):,} cases, {len(items):,} items")
 
 # %% [markdown]
-# ## How it names and learns
+# ## How IDGenRec generates ids and is trained
 #
-# A *generator*, a T5 that writes tags, names every item by a few words; no two items share a name. The *recommender*,
-# another T5, reads a prompt with a user id and the names of the latest items, and writes the name of the next. The two
-# are trained in turn: the recommender on all names as they are; then the generator, through the recommender, whose
-# weights rest, and which reads the generator's *distribution* over tokens times its own embedding matrix; then the
-# generator names all items anew.
+# A *generator*, a T5 that writes tags, gives every item an id of a few words; no two items share an id. The
+# *recommender*, another T5, reads a prompt with a user id and the ids of the latest items, and generates the id of the
+# next one. The two alternate in training. First the recommender is trained on the current ids. Then the generator is
+# trained through the frozen recommender, which takes the generator's *distribution* over tokens times its own
+# embedding matrix as input. Then the generator writes all ids again.
 #
-# The user id is written by the generator from the names of the user's training events before the target, and from no
-# others. The released version writes it from all events of the user, so that the answer may stand in the question.
-# That is trained here, too, as `IDGenRec leaking`; and a third without user ids.
+# The generator writes the user id from the ids of the user's training events before the target only. The released
+# version uses all events of the user, so the user id may contain the target. We train that version too, as `IDGenRec
+# leaking`, and a third one without user ids.
 #
-# There are ten prompts to train with. Testing uses an eleventh, which training has not seen. Where `recommender` and
-# `generator` name no weights of the hub, both start from nothing: the first names are the rarest words of an item's
-# text, the generator first learns to write those, and may write no words that it does not read.
+# Ten prompts are used in training. The test uses an eleventh, not seen in training. If `recommender` and `generator`
+# name no weights on the hub, both are trained from scratch: the first ids are the rarest words of an item's text, the
+# generator first learns to write those, and it may only write words that occur in its input.
 
 # %%
 jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency")
@@ -89,9 +89,9 @@ main_run = runs["IDGenRec", idgenrec_seeds[0]]
 print(f"{len(runs)} runs, {main_run['parameters']:,} parameters each")
 
 # %% [markdown]
-# ## What items are called
+# ## Textual ids of items
 #
-# The names after the last round, for the items chosen most often in training.
+# The ids after the last round, for the items most frequent in training.
 
 # %% tags=["nbval-ignore-output"]
 names = load_json(main_run["folder"] / "ids.json")["ids"]
@@ -100,22 +100,22 @@ common = often.index[:10].to_numpy()
 pd.DataFrame({"text": [texts[item - 1] for item in common], "id": [names[item - 1] for item in common]})
 
 # %% [markdown]
-# ## Only items can be written
+# ## Constrained generation
 #
-# A trie of all names says which tokens may follow those already written. Each of its leaves is one item, so that beam
-# search ends in the catalogue, whatever the model would rather have said. $K$ beams give the list of $K$ items, the
-# most probable name first; the score of a name is the sum of its tokens' log-probabilities.
+# A trie of all ids defines which tokens may follow those already generated. Each leaf is one item, so beam search
+# always ends at an item of the catalogue. $K$ beams give a list of $K$ items, the most probable first; the score of an
+# item is the sum of its tokens' log-probabilities.
 
 # %% tags=["nbval-ignore-output"]
 lengths = pd.Series([len(name.split()) for name in names])
 following, _ = trie.trie([name.split() for name in names], "end")
-print(f"{len(set(names)):,} names of {lengths.mean():.2f} words; {len(following[()]):,} words can begin one")
+print(f"{len(set(names)):,} ids of {lengths.mean():.2f} words on average; {len(following[()]):,} first words")
 
 # %% [markdown]
-# ## What it learned
+# ## Training loss and cost
 #
-# The loss after every pass, a mean over the variants, in nats a token. A recommender's pass takes the prefixes drawn
-# for it, not all there are.
+# The loss after every pass in nats per token, averaged over the variants. A pass of the recommender uses a sample of
+# the prefixes, not all of them.
 
 # %%
 curve = pd.DataFrame(
@@ -132,11 +132,11 @@ counts = ["prefixes", "prefixes_per_epoch", "infer_cases"]
 report.format_table(spending, ["variant", *counts, "train_cpu_s_per_epoch", "infer_cpu_s", "request_s"])
 
 # %% [markdown]
-# ## Beside the students
+# ## Comparison with the students
 #
-# The rank of the target is its place in the list; a target that the list leaves out is a miss, which counts nothing
-# for Recall@10 and NDCG@10. Where seen items are excluded, they are struck from the list, which is
-# not refilled. Every system is tested against `IDGenRec` on the same cases.
+# The rank of the target is its position in the list. A target that is not in the list is a miss: it adds nothing to
+# Recall@10 and NDCG@10. With seen items excluded, they are removed from the list, which is not refilled. Every system
+# is tested against `IDGenRec` on the same cases.
 
 # %%
 seeds = load_json(artifacts / "student.json")["seeds"]
@@ -158,7 +158,7 @@ first = ["dataset", "protocol", "model", "variant"]
 table = save_csv(table[[*first, *table.columns.difference(first, sort=False)]], home / "tables" / "idgenrec.csv")
 
 # %% [markdown]
-# Seen items kept as candidates:
+# Seen items included:
 
 # %%
 columns = ["variant", "verdict", "model", "weights", "cases", "ndcg@10", "delta_ndcg@10"]
@@ -174,13 +174,13 @@ report.format_table(table[table["seen"] == "excluded"], columns)
 # %%
 labelled = kept.assign(variant=kept["model"].where(kept["model"] != "IDGenRec", "") + " " + kept["variant"])
 labelled["variant"] = labelled["variant"].str.strip()
-figure = forest(labelled, "Gain over IDGenRec, last target of each user, seen included")
+figure = forest(labelled, "Gain over IDGenRec, last target of each user, seen items included")
 report.show_figure(figure, labelled, figures / "idgenrec.png")
 
 # %% [markdown]
-# ## What the leak is worth
+# ## The effect of the leak
 #
-# The same model, the same training, the same cases; only the user id may have read the answer.
+# Model, training and cases are the same; only the user id may contain the target.
 
 # %%
 scores = kept.set_index("variant")["ndcg@10"]
@@ -192,11 +192,11 @@ Markdown(f"NDCG@10 **{leaking:.4f}** with the leak, **{clean:.4f}** without: *{v
 # %% [markdown]
 # ## What does the teacher add to training?
 #
-# What is measured here is measured by `make bench`, on the students of the default preset, and only read: CPU
-# seconds of one thread, on two shared cores, so that ratios count and seconds are those of this machine. Epochs with
-# and without teacher take turns, and who begins changes; every pair of neighbours gives a ratio. `phase_1` is the
-# geometric mean of the ratios of CPU time with its 95 % interval, `run` that of a whole run, of which phase 1 is
-# `share`. The aim is at most 5 % more; it is met or missed where the whole interval says so.
+# `make bench` measures this on the students of the default preset; this section reads the results: CPU seconds of one
+# thread on two shared cores, so only ratios carry over to other machines. Epochs with and without teacher alternate,
+# and the order within a pair changes; every pair of neighbours gives a ratio. `phase_1` is the geometric mean of the
+# ratios of CPU time with its 95 % interval, `run` the ratio for a whole run, of which phase 1 is `share`. The goal is
+# at most 5 % more; it counts as met or missed only if the whole interval agrees.
 
 # %%
 pairs = report.read_table("overhead", bench)
@@ -205,19 +205,18 @@ report.format_table(added)
 
 # %%
 more = pairs.assign(more=100 * (pairs["distilled_cpu_s"] / pairs["plain_cpu_s"] - 1))
-title, ylabel = "What the teacher adds to an epoch of phase 1", "CPU time over plain, %"
+title, ylabel = "Added CPU time of an epoch of phase 1", "added CPU time, % of plain"
 figure = dots(more, "pair", "more", "model", title, "pair of epochs", ylabel)
 ratios = ", ".join(f"{row.model} {row.phase_1:.4f} ({row.aim_phase_1})" for row in added.itertuples())
 text = f"CPU time of an epoch of phase 1 over plain, geometric mean (aim: at most {efficiency.AIM}): {ratios}."
 report.show_figure(figure, pairs, figures / "overhead.png", text)
 
 # %% [markdown]
-# ## What does the teacher cost once?
+# ## What does the teacher cost before training?
 #
-# The LLM reads facts or histories and writes, the encoder reads what it wrote, UMAP reduces: none of it is repeated
-# when a student trains again, and none of it is needed to serve. The seconds of the profiles are the summed times of
-# the answers, over the number that is written at once. UMAP's seconds are those of the largest size that
-# `make bench-umap` fits.
+# The LLM writes the profiles, the encoder encodes them, and UMAP reduces the vectors. None of this is repeated when a
+# student is trained again or served. The seconds for the profiles are the summed times of the answers, divided by the
+# number of parallel requests. UMAP's seconds are for the largest size that `make bench-umap` fits.
 
 # %%
 said = load_json(artifacts / "llm.json")
@@ -248,11 +247,11 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 # %% [markdown]
 # ## What does inference cost?
 #
-# Ten items for every case of the test set, in batches of 256 and one at a time, each student in a process of its own,
-# the students in turn. The memory is the process's peak, libraries included. In the default preset, whose students
-# these are, IDGenRec stands beside them: an epoch is one of the runs above, scaled from the drawn prefixes to all of
-# them; it decodes the cases above alone, 32 at a time and once, its percentiles are those of 50 requests, and NDCG@10
-# is that of these cases for all systems: seconds compare only per case.
+# Ten items for every test case, in batches of 256 and one at a time. Each student runs in its own process, and the
+# students alternate. Memory is the peak of the process, libraries included. In the default preset, whose students
+# these are, the table includes IDGenRec. An epoch of it is one of the runs above, scaled from the sampled prefixes to
+# all of them. It decodes only the cases above, 32 at a time and once; its percentiles are over 50 requests. NDCG@10 is
+# on these cases for all systems; compare seconds only per case.
 
 # %%
 rounds = report.read_table("serving", bench)
@@ -265,7 +264,7 @@ quality = {efficiency.NAMES[row["variant"]].format(row["model"]): row["ndcg@10"]
 quality |= {name: rated[name]["ndcg@10"] for name in first}
 systems["ndcg@10"] = systems["system"].map(quality).fillna(systems["ndcg@10"])
 if not here:
-    print("The students were measured on the default preset's cases, not on these: IDGenRec is not set beside them.")
+    print("The students were measured on the default preset's cases, not on these: IDGenRec is left out of the table.")
 _ = save_csv(systems, home / "tables" / "efficiency.csv")
 
 # %%
@@ -283,23 +282,23 @@ report.format_table(systems, ["system", *spent])
 
 # %%
 Markdown(
-    f"Load average of the two cores at the start: **{rounds['load'].max():.4f}**. Where other work shares them, the "
-    "99th percentiles are those of waiting for a core, not of the student; CPU seconds leave waiting out."
+    f"Load average of the two cores at the start: **{rounds['load'].max():.4f}**. If other work shares them, the "
+    "99th percentiles measure waiting for a core, not the student; CPU seconds exclude waiting."
 )
 
 # %% [markdown]
-# A distilled student has as many weights as the plain one and the same graph, so that where their seconds differ, the
-# machine was busier: the paired comparison of single requests below tells them apart better. Beside the paper's
-# seconds, which were measured on other data and machines, only ratios can stand:
+# A distilled student has the same number of weights and the same graph as the plain one. A difference in their seconds
+# means that the machine was busier; the paired comparison of single requests below is more precise. The paper's
+# seconds were measured on other data and machines, so only ratios can be compared:
 
 # %%
 times = save_csv(efficiency.ratios(systems, report.paper("efficiency")), home / "tables" / "efficiency-ratios.csv")
 report.format_table(times)
 
 # %% [markdown]
-# IDGenRec learns from every prefix by itself, a student from all positions of a history in one pass: an epoch over all
-# prefixes is that much longer. What an epoch of IDGenRec holds in the paper we do not know, so that the ratio of
-# training is that of these two implementations.
+# IDGenRec trains on each prefix separately, a student on all positions of a history in one pass, so an epoch over all
+# prefixes takes longer. We do not know what an epoch of IDGenRec includes in the paper, so the training ratio is that
+# of these two implementations.
 
 # %%
 rows = systems.dropna(subset=["ndcg@10", "infer_cpu_s"])
@@ -307,30 +306,29 @@ rows = rows.assign(ms=1000 * rows["infer_cpu_s"] / rows["infer_cases"])
 labels = "Quality and cost of inference", "CPU milliseconds per case, decoded in batches", "NDCG@10"
 figure = dots(rows, "ms", "ndcg@10", "system", *labels, style="system", log=True)
 text = ", ".join(f"{row.system} {row.ms:.4f}" for row in rows.itertuples())
-text = f"CPU milliseconds of a case: {text}. Tests say which differ in quality, not this figure."
+text = f"CPU milliseconds per case: {text}. For differences in quality see the tests above."
 report.show_figure(figure, systems, figures / "efficiency.png", text)
 
 # %% [markdown]
 # ## What is served?
 #
-# The student of one seed, in the form that `form` names, exported with `torch.export` and written as ONNX, which runs
-# where no PyTorch is: item ids in, scores of the whole catalogue out, any number of histories of any length that the
-# student reads.
+# The student of one seed, in the form selected by `form`, is exported with `torch.export` to ONNX, which runs without
+# PyTorch. Its input is item ids, for any number of histories up to the student's length; its output is scores of the
+# whole catalogue.
 
 # %%
 net = explore.students(home, model, seed, form)[form]
 run = serving.session(serving.save_onnx(net, home / "artifacts" / "student.onnx"))
 
 # %% [markdown]
-# It must say what PyTorch says. On every test history:
+# Does it agree with PyTorch? On every test history:
 
 # %%
 worst, same = serving.agreement(net, run, data.test.histories)
 print(f"every score within 1e-4: {worst < 1e-4}; the ten best are the same for {same:.0%} of the cases")
 
 # %% [markdown]
-# A request names items by the data set's own ids; what the user has seen is excluded. Here the history of the first
-# test case.
+# A request uses the data set's own item ids; seen items are excluded. Here is the history of the first test case.
 
 # %%
 shop = serving.served(run, net.max_history, items)
@@ -341,7 +339,7 @@ print(", ".join(history["title"].tail(5)))
 serving.top(shop, history["item_id"].tolist()).set_index("item_id")
 
 # %% [markdown]
-# Ids that the catalogue does not have are refused by name, and so is an empty history.
+# Ids that are not in the catalogue are rejected by name, as is an empty history.
 
 # %%
 for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
@@ -351,10 +349,10 @@ for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
         print(error)
 
 # %% [markdown]
-# ## Do eight bits suffice?
+# ## Are int8 weights enough?
 #
-# ONNX Runtime's dynamic quantisation stores weights as int8. The plain students of chapter 4, the same weights, ranked
-# the whole test set through both files; the test pairs users.
+# ONNX Runtime's dynamic quantisation stores weights as int8. The plain students of chapter 4, with the same weights,
+# ranked the whole test set with both files; the test is paired over users.
 
 # %%
 bits = save_csv(report.read_table("int8", bench), home / "tables" / "int8.csv")
@@ -363,9 +361,10 @@ report.format_table(bits, ["variant", "verdict", "cases", "file_mb", "ndcg@10", 
 # %% [markdown]
 # ## How long does a request take?
 #
-# One history at a time, of random length, ten items out. Every system answers the same requests, in random order, and
-# is compared with `plain` request by request, by CPU time: other work on the machine makes wall time long in its tail.
-# `plain again` is the plain student loaded twice; it shows what a difference without a cause looks like.
+# One history of random length at a time, ten items returned. Every system answers the same requests in random order
+# and is compared with `plain` request by request. We compare CPU time, because other work on the machine lengthens the
+# tail of wall time. `plain again` is the plain student loaded twice: it shows the size of a difference without a
+# cause.
 
 # %%
 asked = save_csv(report.read_table("latency", bench), home / "tables" / "latency.csv")
@@ -376,13 +375,13 @@ report.format_table(asked, ["system", "model", "requests", *quantiles])
 percent = asked.dropna(subset="ratio").assign(system=asked["model"] + " " + asked["system"])
 percent = percent.assign(more=100 * (percent["ratio"] - 1))
 percent[["ci_low", "ci_high"]] = 100 * (percent[["ci_low", "ci_high"]] - 1)
-xlabel = "CPU time over plain, %, 95 % interval over requests"
-figure = forest(percent, "One request, against the plain student", "system", "more", xlabel)
+xlabel = "added CPU time, % of plain, 95 % interval over requests"
+figure = forest(percent, "CPU time of one request, against the plain student", "system", "more", xlabel)
 text = "; ".join(f"{row.system} {row.more:+.4f} % (p = {row.p:.4f})" for row in percent.itertuples())
-report.show_figure(figure, percent, figures / "latency.png", f"CPU time over plain: {text}.")
+report.show_figure(figure, percent, figures / "latency.png", f"Added CPU time over plain: {text}.")
 
 # %% [markdown]
-# And eight bits: the time of a request over that of the same file in fp32, both by ONNX Runtime.
+# For int8, the time of a request relative to the same model in fp32, both in ONNX Runtime:
 
 # %%
 median = asked.pivot_table(index="model", columns="system", values="cpu_p50_ms")
@@ -390,13 +389,13 @@ both = (median["plain, ONNX int8"] / median["plain, ONNX"]).items()
 Markdown("\n".join(f"* {name}: **{ratio:.4f}** times the CPU time" for name, ratio in both))
 
 # %% [markdown]
-# ## What grows how?
+# ## How does cost scale?
 #
-# A training step, and a ranking, with one size varied and the others fixed, items up to Amazon-M2's; synthetic
-# histories, since cost does not depend on what they hold. A step takes 64 histories of width 64, 50 events long where
-# length does not vary; the epoch by users has batches of 256 and sessions of six events. The exponent $b$ of
-# $\text{cost} = a \cdot \text{size}^b$ is the slope on logarithmic axes: 1 is proportional, below 1 something fixed
-# still dominates.
+# We time a training step and a ranking with one size varied and the others fixed, with up to as many items as
+# Amazon-M2. Histories are synthetic, since cost does not depend on their content. A step takes 64 histories of width
+# 64, with 50 events unless length varies; the epoch by users has batches of 256 and sessions of six events. The
+# exponent $b$ of $\text{cost} = a \cdot \text{size}^b$ is the slope on logarithmic axes: 1 is proportional; below 1 a
+# fixed cost still dominates.
 
 # %%
 sizes = save_csv(report.read_table("growth", bench), home / "tables" / "growth.csv")
@@ -409,13 +408,13 @@ text = "CPU seconds of a training step by items and by length, and of an epoch b
 report.show_figure(draw_growth(sizes), sizes, figures / "growth.png", text)
 
 # %% [markdown]
-# ## Where does one machine end?
+# ## What are the limits of one machine?
 #
-# The measured constants, carried to the users and items of Amazon-M2, and what takes over where they are too many:
-# hours of one thread, but of the profiles' server, which is this machine. Nothing below was run at that size as a
-# whole; `exchange_share` is the time that the gradients of all item vectors take over a network of `bandwidth` bytes
-# per second, as a share of the step measured here (a faster processor makes it larger): where it is large, further
-# machines bring little.
+# We extrapolate the measured constants to the users and items of Amazon-M2, and name an alternative for each cost that
+# becomes too high. Hours are of one thread, except for the profiles' server, which is this machine. Nothing below was
+# run at that size as a whole. `exchange_share` is the time to exchange the gradients of all item vectors over a
+# network of `bandwidth` bytes per second, as a share of the step measured here (a faster processor makes it larger).
+# If it is large, more machines help little.
 
 # %%
 bandwidth = 1.25e9
@@ -424,9 +423,9 @@ far = save_csv(efficiency.reach(sizes, once, int(theirs["users"]), bandwidth), h
 report.format_table(far)
 
 # %% [markdown]
-# Runs are independent, so that variants and seeds spread over a cluster with Ray (`cluster` of chapter 4) without
-# loss; one run spreads over GPUs with `accelerate launch`, which trains the model that one process would. Profiles are
-# the bulk: they want vLLM servers behind one address, and are asked once.
+# Runs are independent, so variants and seeds spread over a Ray cluster (`cluster` of chapter 4) without loss. One run
+# spreads over GPUs with `accelerate launch`, which trains the same model as one process. Most of the cost is in the
+# profiles, which are generated once, by vLLM servers behind one address.
 
 # %%
 summary = {"idgenrec": rated, "overhead": added.set_index("model")["phase_1"].to_dict()}
@@ -436,17 +435,16 @@ report.record_metrics(home, "07-efficiency", summary)
 # %% [markdown]
 # ## Limits
 #
-# All seconds are of one kind of processor, which other work shared; ratios within a run are safe, seconds are not.
-# Single requests were timed in the process that serves them: a web server, its queue and its network come on top. An
-# epoch of phase 1 is compared, with the paper's form of the method and one profile a user. Exponents rest on few
-# sizes. Hours for Amazon-M2 assume that cost grows in proportion to users, and the LLM, encoder and processor that were
-# measured here.
+# All seconds are from one kind of processor, shared with other work; ratios within a run are reliable, seconds are
+# not. Single requests were timed in the serving process, without a web server, its queue and a network. Overhead was
+# measured for an epoch of phase 1 with the paper's form of the method and one profile a user. Exponents are fitted to
+# few sizes. Hours for Amazon-M2 assume cost proportional to users, and the LLM, encoder and processor measured here.
 #
-# The weights of the published IDGenRec know English before they see an item; a pair trained from scratch does not, and
-# it is smaller and trained for less: its row says what this much computation buys, not what IDGenRec can reach. The
-# last epoch is scored, none is chosen by validation. The students were trained on the same events, with as many epochs
-# as chapter 4 gave them. The user id is written anew only when the history has doubled; the released version writes one
-# for each user. One seed of each variant, where `idgenrec_seeds` has one, gives no verdict between them.
+# The published IDGenRec starts from weights pretrained on English; ours is trained from scratch, smaller and for a
+# shorter time. Its row shows what this much computation achieves, not what IDGenRec can achieve. The last epoch is
+# evaluated; none is chosen by validation. The students were trained on the same events, for as many epochs as in
+# chapter 4. The user id is written again only when the history has doubled; the released version writes one for each
+# user. With one seed of each variant in `idgenrec_seeds` there is no verdict between variants.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())
