@@ -1,9 +1,8 @@
 # %% [markdown]
 # # 8 · The paper's tables, and ours
 #
-# What the earlier chapters found, next to what the paper reports. The paper's numbers come from **other data
-# sets**, so no row of theirs can be subtracted from a row of ours: what can be compared is the direction and the
-# size of the gain.
+# The results of the earlier chapters, next to the paper's. The paper's numbers come from **other data sets**, so its
+# rows cannot be subtracted from ours; only the direction and the relative size of a gain can be compared.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -21,7 +20,7 @@ folders = [folder / "tables" for folder in (home, *(ROOT / "outputs" / other for
 report.style()
 
 # %% [markdown]
-# `beside` names other presets; what they have left in `outputs/` is shown, too.
+# `beside` lists other presets, whose results in `outputs/` are shown too.
 #
 # ## Data
 
@@ -32,8 +31,8 @@ report.format_table(sizes)
 # %% [markdown]
 # ## Main results
 #
-# The paper's question: does the recommender rank better when it has learned from the profiles? The paper: last target
-# after a global time split, seen items included; no test of the differences.
+# The paper's question: does a recommender rank better if it is trained with the profiles? The paper evaluates the last
+# target after a global time split, with seen items included, and does not test the differences.
 
 # %%
 theirs = report.paper("main")
@@ -42,15 +41,16 @@ wide = wide.dropna().assign(**{"gain, %": lambda pairs: (pairs["distilled"] / pa
 report.format_table(theirs, ["variant", "dataset", "model", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# Its gains in NDCG@10:
+# The paper's gains in NDCG@10:
 
 # %%
 report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 
 # %% [markdown]
-# Ours: all test targets of a user, seen items included. `verdict`: does a taught student rank better than the plain one
-# with equal updates and than its control, the same teacher shuffled among the users? `control_verdict` is the second
-# half of that. Beauty's rows were tested before both were one question: their `verdict` is against plain alone.
+# Ours: all test targets of a user, seen items included. `verdict`: does a distilled student rank better than the plain
+# one with equal updates and than its control, the same teacher shuffled among the users? `control_verdict` is the test
+# against the control alone. Beauty's rows were tested before the two became one question: their `verdict` is against
+# plain alone.
 
 # %%
 main = report.read_table("main", *folders)
@@ -59,7 +59,7 @@ columns = ["variant", "verdict", "control_verdict", "model", "dataset", "ndcg@10
 report.format_table(ours, columns)
 
 # %% [markdown]
-# The same with seen items excluded, the usual way on Amazon Beauty 5-core.
+# The same with seen items excluded, the usual protocol on Amazon Beauty 5-core.
 
 # %%
 filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "excluded")]
@@ -75,13 +75,13 @@ report.format_table(gains)
 
 # %%
 higher, median = (wide["gain, %"] > 0).sum(), wide["gain, %"].median()
-Markdown(f"The paper: {higher} of {len(wide)} pairs are higher with the teacher, by a median of {median:.1f} %.")
+Markdown(f"The paper: {higher} of {len(wide)} pairs are higher with the teacher; the median gain is {median:.1f} %.")
 
 # %% [markdown]
-# ## The gain, as a ratio
+# ## Relative gains
 #
-# Taught over plain in NDCG@10, seen items included, and beside each its shuffled control. The paper gives no interval
-# for the difference, so its dots have none.
+# NDCG@10 of distilled over plain students, seen items included, next to their shuffled controls. The paper gives no
+# interval for the difference, so its dots have none.
 
 # %%
 plain = ours[ours["variant"] == "plain"].set_index(["dataset", "model"])["ndcg@10"]
@@ -95,7 +95,7 @@ mine.insert(0, "where", taught["model"] + " " + taught["variant"] + ", " + taugh
 paper = pd.DataFrame({"where": wide["model"] + ", " + wide["dataset"] + " (paper)", "gain": wide["gain, %"]})
 gains = pd.concat([mine, paper], ignore_index=True)
 best = mine.loc[mine.loc[taught["control"] != "", "gain"].idxmax()]
-text = f"Highest of our taught students: {best['where']}, {best['gain']:+.4f} % "
+text = f"Our highest gain: {best['where']}, {best['gain']:+.4f} % "
 text += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]. "
 text += f"The paper: {paper['gain'].min():+.1f} % to {paper['gain'].max():+.1f} %, without intervals."
 xlabel = "gain in NDCG@10 over plain, %, 95 % interval where ours"
@@ -117,7 +117,7 @@ report.format_table(grid, ["variant", "verdict", "dataset", "seeds", "ndcg@10", 
 # %% [markdown]
 # ## Aggregation
 #
-# The paper names the best way of putting the states of a history together, by data set:
+# The paper names the best pooling of the hidden states for each data set:
 
 # %%
 report.format_table(report.paper("aggregation"), ["dataset", "best"])
@@ -129,7 +129,7 @@ report.format_table(pooled, ["variant", "verdict", "dataset", "seeds", "ndcg@10"
 # %% [markdown]
 # ## Cold start
 #
-# The paper's largest gain is for test items with few or no training events left:
+# The paper's largest gain is for test items with few or no remaining training events:
 
 # %%
 report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recall@10", "ndcg@10"])
@@ -138,8 +138,8 @@ report.format_table(report.paper("cold"), ["variant", "dataset", "model", "recal
 report.format_table(report.paper("cold_data"))
 
 # %% [markdown]
-# Ours (chapter 6): targets that were removed or reduced, seen items included. `item-side-text` and what follows read
-# the items' texts and are not the paper's method.
+# Ours (chapter 6): removed or reduced targets, seen items included. `item-side-text` and the rows after it read the
+# items' texts and are not the paper's method.
 
 # %%
 cold = report.read_table("cold", *folders)
@@ -149,14 +149,14 @@ report.format_table(cold, columns)
 # %%
 theirs = report.paper("cold").pivot_table(index="dataset", columns="variant", values="ndcg@10", sort=False)
 grown = ", ".join(f"{name} {gain:+.0%}" for name, gain in (theirs["distilled"] / theirs["plain"] - 1).items())
-Markdown(f"The paper, the taught student over the plain one: {grown}, without a test.")
+Markdown(f"The paper's gain of the distilled over the plain student: {grown}, without a test.")
 
 # %% [markdown]
 # ## IDGenRec and efficiency
 #
-# The rival of the paper generates item ids with a language model at serving time. Its NDCG@10 stands among the main
-# results above. Ours, from chapter 7: each user's last target, or those of some users, every row tested against
-# `IDGenRec` on the same cases.
+# IDGenRec, which the paper compares with, generates item ids with a language model at serving time. The paper's
+# NDCG@10 of it is among the main results above. Ours, from chapter 7, is on each user's last target, for all or some
+# users; every row is tested against `IDGenRec` on the same cases.
 
 # %%
 rival = report.read_table("idgenrec", *folders).query("seen == 'included'")
@@ -164,7 +164,7 @@ fields = ["variant", "verdict", "model", "dataset", "weights", "ndcg@10", "delta
 report.format_table(rival, fields)
 
 # %% [markdown]
-# And what it costs, in the paper: seconds, and the ratio to plain SASRec.
+# Its cost in the paper, in seconds and as a ratio to plain SASRec:
 
 # %%
 costs = report.paper("efficiency")
@@ -181,14 +181,14 @@ times = report.read_table("efficiency-ratios", home / "tables")
 report.format_table(times)
 
 # %% [markdown]
-# ## Is the student itself any good?
+# ## Are the plain students competitive?
 #
-# A gain over a weak student would mean little. So the plain students of the Beauty preset stand below, SASRec beside
-# what others publish on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked. There
-# is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so that a gain over it there is one over a
-# weak student. Both settings of Beauty were chosen among those of the table below by validation NDCG@10 of one seed;
-# `make bench-quality` repeats it. The rows of movielens-small are not chapter 4's students: they train longer, for
-# leave-one-out, and their settings were not searched.
+# A gain over a weak student would mean little. The table compares the plain students of the Beauty preset with
+# published results of SASRec on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked.
+# There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so there a gain over BERT4Rec is a
+# gain over a weak student. Both settings for Beauty were chosen from the table below by validation NDCG@10 of one
+# seed; `make bench-quality` repeats this. The rows of movielens-small are not chapter 4's students: they train longer,
+# for leave-one-out, and their settings were not searched.
 
 # %%
 bench = ROOT / "outputs" / "bench"
@@ -202,10 +202,10 @@ both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable
 report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# How were the settings of chapter 4 chosen? `make bench-search` goes through one question at a time, each from the best
-# so far, without the test events: the five events of a user before them are ranked. `delta` is the difference from
-# the best before the question, `delta_se` its standard error over users; the last rows have three seeds, the others
-# one. The answers of each question that ranked highest, and the rows with three seeds:
+# How were the settings of chapter 4 chosen? `make bench-search` varies one setting at a time (a question), each from
+# the best so far. It does not use the test events: it ranks the five events of a user before them. `delta` is the
+# difference from the best before the question, `delta_se` its standard error over users; the last rows have three
+# seeds, the others one. The table shows the best answers to each question, and the rows with three seeds:
 
 # %%
 names = [path.stem for path in sorted(bench.glob("search-*.csv"))]
@@ -215,17 +215,17 @@ shown = searched[highest | (searched["question"] == "three seeds")]
 report.format_table(shown, ["question", "model", "setting", "ndcg@10", "delta", "delta_se", "best_epoch"])
 
 # %% [markdown]
-# ## And how fast?
+# ## How fast are the students?
 #
 # `make bench-student PEERS=1` trains the same shape (d 64, 2 blocks, 2 heads, length 100) with this book's engine and
 # with three peers: RecTools' SASRec, its authors' strongest variant eSASRec, and RePlay's SASRec. Each runs in a
-# process of its own on the same data: `synth` (6,000 users who walk between clusters of items) and `ml` (MovieLens
-# small, 5-core). All items are in the softmax, but for eSASRec's, which samples 256. CPU seconds are those of all
-# threads; `infer_s` is everybody's top 10. `cpu_s_to_quality` counts until Recall@10 reaches .20 on `synth` and .05 on
-# `ml`, set-up included; empty means not reached. Each side has its own learning rate and number of epochs (ours `3e-3`
-# and 6 on `synth`, the peers' `1e-3` and 3): cost of an epoch, inference and memory compare the engines, quality and
-# the cost to reach it compare these settings. On `ml` the peers read each user's last 101 events only, about half of
-# the targets that ours trains on.
+# separate process on the same data: `synth` (6,000 users who walk between clusters of items) and `ml` (MovieLens
+# small, 5-core). The softmax covers all items, except eSASRec's, which samples 256. CPU seconds are summed over
+# threads; `infer_s` is the top 10 of every user. `cpu_s_to_quality` is the time until Recall@10 reaches .20 on `synth`
+# and .05 on `ml`, set-up included; empty means not reached. Ours and the peers have their own learning rate and number
+# of epochs (ours `3e-3` and 6 on `synth`, the peers' `1e-3` and 3): cost per epoch, inference and memory compare the
+# engines; quality and the cost to reach it compare these settings. On `ml` the peers read only each user's last 101
+# events, about half of the targets that ours trains on.
 
 # %%
 speed = report.read_table("student", bench)
@@ -256,7 +256,7 @@ Image(bench / "student-quality.png", alt=said)
 # %% [markdown]
 # ## The paper's own data
 #
-# With its files in `data/`, a server that answers as the LLM and a GPU, one command fills the rows of a data set:
+# With its files in `data/`, a server for the LLM and a GPU, one command fills the rows of a data set:
 
 # %%
 missing = [name for name in report.paper("data")["dataset"] if name not in set(main["dataset"])]
@@ -265,8 +265,8 @@ Markdown("\n".join(f"* {name}: `make reproduce PRESET={name}`" for name in missi
 # %% [markdown]
 # ## Limits
 #
-# Ours are other data sets, a smaller LLM and another protocol than the paper's: directions can be compared, sizes
-# cannot. IDGenRec is trained from scratch here, the paper's from published weights.
+# Our data sets, LLM and protocol differ from the paper's: directions can be compared, sizes cannot. Our IDGenRec is
+# trained from scratch, the paper's from published weights.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())

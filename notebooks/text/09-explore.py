@@ -1,8 +1,8 @@
 # %% [markdown]
-# # 9 · What does it mean for one user?
+# # 9 · One user in detail
 #
-# Tables average over users. Here is one of them: what this user chose, what the LLM wrote, who is near, what a student
-# recommends with and without the teacher, and what one more event changes.
+# Tables average over users. This chapter shows one user: the history, the profile, the nearest users, the
+# recommendations with and without the teacher, and the effect of one more event.
 
 # %% tags=["parameters"]
 preset = "default"
@@ -22,7 +22,7 @@ report.style()
 
 # %% [markdown]
 # Nothing is trained here. The profiles are those of chapter 2, the map is that of chapter 3, and the students are
-# those of chapter 4 with one seed: `plain` and, where `forms` of 04 names it, `distilled`, the paper's form.
+# those of chapter 4 with one seed: `plain` and, if `forms` of 04 lists it, `distilled`, the paper's form.
 
 # %%
 world = explore.load(home, model, seed)
@@ -32,7 +32,7 @@ print(f"{len(world.texts)} users have a profile; this is the first of them, {wor
 # %% [markdown]
 # ## History
 #
-# The user's last events before the test targets, the latest first.
+# The user's last events before the test targets, latest first.
 
 # %%
 explore.latest(world, user)
@@ -40,7 +40,7 @@ explore.latest(world, user)
 # %% [markdown]
 # ## Profile
 #
-# What the LLM wrote after reading facts about the training events.
+# The LLM's text, written from facts about the training events.
 
 # %%
 Markdown(f"> {report.escaped(world.texts[user])}")
@@ -48,14 +48,14 @@ Markdown(f"> {report.escaped(world.texts[user])}")
 # %% [markdown]
 # ## Neighbours
 #
-# The users whose profiles the encoder finds most similar.
+# The users with the most similar profiles in the encoder's space.
 
 # %% tags=["nbval-ignore-output"]
 explore.introduced(world, user)
 
 # %% [markdown]
-# The same users on the map of all profiles. Two dimensions are few: who is near in the encoder's space need not be near
-# on the map.
+# The same users on the map of all profiles. The map has two dimensions only: users who are near in the encoder's space
+# need not be near on it.
 
 # %%
 nearest = explore.neighbours(world, user)
@@ -66,8 +66,7 @@ report.show_figure(figures.explore(places), places, home / "figures" / "explore.
 # %% [markdown]
 # ## Recommendations, side by side
 #
-# What each student puts first among all items that the user has not chosen yet. A tick marks what the user really chose
-# later.
+# The top items of each student, seen items excluded. A tick marks an item that the user really chose later.
 
 # %% tags=["nbval-ignore-output"]
 explore.side_by_side(world, user)
@@ -75,8 +74,8 @@ explore.side_by_side(world, user)
 # %% [markdown]
 # ## One more event
 #
-# Suppose that the user takes the first item that `plain` recommends. The columns named `before` give the place that a
-# title had until then.
+# Suppose the user chooses the first item that `plain` recommends. The columns named `before` give each title's
+# previous rank.
 
 # %% tags=["nbval-ignore-output"]
 first = explore.recommended(world, user)["plain"][0]
@@ -93,8 +92,8 @@ Markdown(f"After {report.escaped(world.titles[first])}: {kept_items}.")
 # %% [markdown]
 # ## Pick a user
 #
-# In JupyterLab the next cell shows two menus, a user and an event to add; all of the above follows them. Executed
-# headlessly it stays still: the example above stands for it.
+# In JupyterLab the next cell shows two menus, to select a user and an event to add; everything above updates. In a
+# headless run the cell prints a note instead.
 
 # %%
 headless = "TQDM_DISABLE" in os.environ
@@ -103,8 +102,8 @@ print("two menus, in JupyterLab") if headless else display(explore.panel(world, 
 # %% [markdown]
 # ## Limits
 #
-# One user proves nothing, and a list that looks better is not better: chapter 4 has the test. Titles are what the data
-# gives, and ticks count what was chosen later from any list or none.
+# One user proves nothing, and a list that looks better need not be better: chapter 4 has the test. Titles are those of
+# the data set, and a tick marks any later choice, whether or not it was recommended.
 
 # %% tags=["nbval-ignore-output"]
 print(report.cost())
