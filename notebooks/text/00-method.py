@@ -57,7 +57,7 @@ titles = ratings.set_index("item")["title"].to_dict()
 
 # %% [markdown]
 # Below are the last films of one user's history, and the profile that a 1.5B LLM wrote about this user. The LLM did
-# not read the films. It read up to ten facts computed from them: the most frequent genres, the best rated, and so on.
+# not read the history. It read up to ten facts computed from it: the most frequent genres, the best rated, and so on.
 
 # %%
 root = next(folder for folder in Path.cwd().parents if (folder / "data").exists())
@@ -276,9 +276,9 @@ _ = axes[0].set_title("Training losses (dotted: end of phase 1)", fontsize=9, lo
 # %% [markdown]
 # ## 7. A target that can shrink
 #
-# In the paper $T$ maps the *teacher* to the student's width and is trained as well. Then $\lVert H -
-# T(E(P(u)))\rVert^2$ can become small in two ways: the student learns the users, or $T$ maps all users to the same
-# point. We train phase 1 in three forms and plot the variance of the target over users.
+# In the paper $T$ maps the *teacher* to the student's width and is trained as well. Then
+# $\lVert H - T(E(P(u)))\rVert^2$ can become small in two ways: the student learns the users, or $T$ maps all users to
+# the same point. We train phase 1 in three forms and plot the variance of the target over users.
 
 
 # %%
@@ -362,8 +362,8 @@ with torch.no_grad():
 print("hidden states, user vectors and all three losses agree")
 
 # %% [markdown]
-# With the library, five lines lead from a plain table to recommendations. It adds validation after each epoch,
-# resuming after an interruption, both students, and every form of this chapter.
+# With the library, five lines lead from a plain table to recommendations. The library adds validation after each
+# epoch, resuming after an interruption, both students, and every form of this chapter.
 
 # %% tags=["nbval-ignore-output"]
 from tempfile import TemporaryDirectory

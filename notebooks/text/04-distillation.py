@@ -278,8 +278,8 @@ report.format_table(tables["all", "included"], columns)
 report.format_table(tables["all", "excluded"], columns)
 
 # %% [markdown]
-# The same for each user's last target alone: seen items included, then excluded. With one case a user the intervals
-# are wide. If the protocol has one target a user, see the tables above.
+# The same for each user's last target alone: seen items included, then excluded. With one case per user the intervals
+# are wide. If the protocol has one target per user, see the tables above.
 
 # %%
 last = pd.concat([table for (which, _), table in tables.items() if which == "last"] or [main[:0]])
@@ -364,9 +364,9 @@ report.record_metrics(
 # ## Limits
 #
 # One data set, one encoder, one LLM. The settings of the plain students were searched (`make bench-search`, chapter 8)
-# without the test events, on five validation targets a user; to save time the default preset trains fewer epochs than
-# the best settings have. The distilled students have their plain student's settings; `phase1_fraction` was chosen by
-# hand; $\alpha$ and $\beta$ are the paper's; GRU4Rec has SASRec's settings. The number of epochs is a budget: a
+# without the test events, on five validation targets per user; to save time the default preset trains fewer epochs
+# than the best settings have. The distilled students have their plain student's settings; `phase1_fraction` was chosen
+# by hand; $\alpha$ and $\beta$ are the paper's; GRU4Rec has SASRec's settings. The number of epochs is a budget: a
 # `best_epoch` near it means that the student was still improving. With `windows`, the setting here, every event of a
 # long history is used in training; with `last`, as in the published settings, only the last window is. *Inconclusive*
 # means that this data cannot tell, not that there is no effect.

@@ -135,9 +135,9 @@ report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablatio
 # %% [markdown]
 # ## 5. Which side should be projected, and with which loss?
 #
-# With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of $\alpha
-# L_{model}\log L_{distil}$. It does not vanish as $L_{distil}$ falls, and a trainable $T$ on the teacher's side can
-# reach zero by shrinking its own target. Does this happen, and does it matter?
+# With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of
+# $\alpha L_{model}\log L_{distil}$. It does not vanish as $L_{distil}$ falls, and a trainable $T$ on the teacher's
+# side can reach zero by shrinking its own target. Does this happen, and does it matter?
 
 # %%
 sides = grid(replace(setup.taught, probe=True), loss=losses, projection=["teacher", "teacher_frozen", "student"])
@@ -269,9 +269,9 @@ report.show_figure(forest(worded, "Model and style of the profiles"), worded, fi
 # ## 8. Does the teacher's information matter?
 #
 # `noise` is Gaussian with the true teacher's covariance. `sources` lists teachers that need no LLM, each with its own
-# shuffled control. `text start` has no teacher: its item vectors are initialised with reduced item texts. `plain,
-# longer` trains for additional epochs, as many as the others train with the teacher. This takes more time than the
-# teacher does, so it is at least what equal wall time would allow.
+# shuffled control. `text start` has no teacher: its item vectors are initialised with reduced item texts.
+# `plain, longer` trains for additional epochs, as many as the others train with the teacher. This takes more time than
+# the teacher does, so it is at least what equal wall time would allow.
 
 # %%
 items = load_table(artifacts / "items.parquet", key)

@@ -121,7 +121,7 @@ Markdown(
 #
 # ## Training
 #
-# The students, their distillation and the names are those of chapter 4, with a share of its epochs (`budget`):
+# The students, their distillation and their names are those of chapter 4, with a share of its epochs (`budget`):
 # `distilled` is the paper's form, `shuffled-target` its control. The student named `lead` also has the form that
 # projects the student. `item-side-text` is not the paper's method: an item's vector is its own embedding plus a linear
 # adapter of its frozen text vector. The item's own embedding is dropped at random (`id_dropout`), and always for an
@@ -288,11 +288,11 @@ Markdown(
 #   encoder space. It is linear in the state, so it can be merged into the item's vector;
 # * a **lift**, the same for every item without training events: a logit adjustment (Menon et al., 2021).
 #
-# Their weights are chosen on validation targets, which also include cold items. Among all settings whose NDCG@10 on
-# unaffected items is at least that of the plain student minus the share `price`, we choose the one that ranks removed
-# items best. The choice between readers with and without a teacher is made there, too. `plain-scored` is a control:
-# the plain student with the same two terms, chosen in the same way. If weight and lift 0 are chosen for it, it *is*
-# the plain student.
+# Their weights are chosen on validation targets, which also include cold items. Among all settings that lose at most
+# the share `price` of the plain student's NDCG@10 on unaffected items, we choose the one that ranks removed items
+# best. The choice between readers with and without a teacher is made there, too. `plain-scored` is a control: the
+# plain student with the same two terms, chosen in the same way. If weight and lift 0 are chosen for it, it *is* the
+# plain student.
 
 # %%
 centred, vectors = teachers.centred(texts), [teachers.centred(encoded) for _, encoded in profiles]
@@ -369,9 +369,9 @@ report.format_table(
 )
 
 # %% [markdown]
-# We set these goals beforehand; they are not the paper's. "Above" a baseline means a significant paired test on the
-# removed items. Popularity and item-kNN cannot rank an item without events, so text-kNN is the baseline that matters
-# there. An inconclusive loss does not prove that there is none; its interval is given.
+# We set these goals beforehand; they are not the paper's. "Above" a baseline means that a paired test on the removed
+# items is significant. Popularity and item-kNN cannot rank an item without events, so text-kNN is the baseline that
+# matters there. An inconclusive loss does not prove that there is none; its interval is given.
 
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}

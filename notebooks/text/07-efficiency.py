@@ -55,8 +55,9 @@ report.style()
 # %% [markdown]
 # ## The generative baseline: IDGenRec
 #
-# Data, split and test cases are those of chapter 4. Generating a list is slow, so one case a user is decoded: the last
-# target. If `cases` is above 0, that many users are drawn at random. Every system is compared on these cases alone.
+# Data, split and test cases are those of chapter 4. Generating a list is slow, so one case per user is decoded: the
+# last target. If `cases` is above 0, that many users are drawn at random. Every system is compared on these cases
+# alone.
 
 # %%
 data, events = load_training_data(artifacts), table_key(artifacts / "events.parquet")
@@ -75,8 +76,8 @@ print(f"{len(chosen):,} of {len(data.test):,} cases, {len(items):,} items")
 # embedding matrix as input. Then the generator writes all ids again.
 #
 # The generator writes the user id from the ids of the user's training events before the target only. The released
-# version uses all events of the user, so the user id may contain the target. We train that version too, as `IDGenRec
-# leaking`, and a third one without user ids.
+# version uses all events of the user, so the user id may contain the target. We train that version too, as
+# `IDGenRec leaking`, and a third one without user ids.
 #
 # Ten prompts are used in training. The test uses an eleventh, not seen in training. If `recommender` and `generator`
 # name no weights on the hub, both are trained from scratch: the first ids are the rarest words of an item's text, the
@@ -193,10 +194,10 @@ Markdown(f"NDCG@10 **{leaking:.4f}** with the leak, **{clean:.4f}** without: *{v
 # ## What does the teacher add to training?
 #
 # `make bench` measures this on the students of the default preset; this section reads the results: CPU seconds of one
-# thread on two shared cores, so only ratios carry over to other machines. Epochs with and without teacher alternate,
-# and the order within a pair changes; every pair of neighbours gives a ratio. `phase_1` is the geometric mean of the
-# ratios of CPU time with its 95 % interval, `run` the ratio for a whole run, of which phase 1 is `share`. The goal is
-# at most 5 % more; it counts as met or missed only if the whole interval agrees.
+# thread on two shared cores, so ratios are meaningful and seconds are those of this machine. Epochs with and without
+# teacher alternate, and the order within a pair changes; every pair of neighbours gives a ratio. `phase_1` is the
+# geometric mean of the ratios of CPU time with its 95 % interval, `run` the ratio for a whole run, of which phase 1 is
+# `share`. The aim is at most 5 % more; it counts as met or missed only if the whole interval agrees.
 
 # %%
 pairs = report.read_table("overhead", bench)
@@ -249,7 +250,7 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 #
 # Ten items for every test case, in batches of 256 and one at a time. Each student runs in its own process, and the
 # students alternate. Memory is the peak of the process, libraries included. In the default preset, whose students
-# these are, the table includes IDGenRec. An epoch of it is one of the runs above, scaled from the sampled prefixes to
+# these are, the table includes IDGenRec. Its epoch is one of the runs above, scaled from the sampled prefixes to
 # all of them. It decodes only the cases above, 32 at a time and once; its percentiles are over 50 requests. NDCG@10 is
 # on these cases for all systems; compare seconds only per case.
 
@@ -437,8 +438,9 @@ report.record_metrics(home, "07-efficiency", summary)
 #
 # All seconds are from one kind of processor, shared with other work; ratios within a run are reliable, seconds are
 # not. Single requests were timed in the serving process, without a web server, its queue and a network. Overhead was
-# measured for an epoch of phase 1 with the paper's form of the method and one profile a user. Exponents are fitted to
-# few sizes. Hours for Amazon-M2 assume cost proportional to users, and the LLM, encoder and processor measured here.
+# measured for an epoch of phase 1 with the paper's form of the method and one profile per user. Exponents are fitted
+# to few sizes. Hours for Amazon-M2 assume cost proportional to users, and the LLM, encoder and processor measured
+# here.
 #
 # The published IDGenRec starts from weights pretrained on English; ours is trained from scratch, smaller and for a
 # shorter time. Its row shows what this much computation achieves, not what IDGenRec can achieve. The last epoch is
