@@ -53,8 +53,11 @@ def test_a_step_never_waits_for_its_device(data, loss, causal):
     assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
 
 
-@pytest.mark.parametrize("model", [{"causal": True}, {"causal": False}, {"recurrent": True, "blocks": 1}], ids=str)
-@pytest.mark.parametrize("loss", ["full", "sampled", *SETTINGS[-3:]], ids=str)
+RECURRENT = {"recurrent": True, "blocks": 1}
+KINDS = [*product(({"causal": True}, {"causal": False}), ("full", "sampled", *SETTINGS[-3:])), (RECURRENT, "full")]
+
+
+@pytest.mark.parametrize(("model", "loss"), KINDS, ids=str)
 def test_a_step_makes_every_tensor_on_its_device_and_no_shape_depends_on_numbers(data, loss, model, monkeypatch):
     """On the meta device, which holds shapes only: a tensor made elsewhere, or a shape read from one, fails."""
     run = replace(SMALL, negatives=5, model=replace(SMALL.model, **model))
