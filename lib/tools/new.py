@@ -27,7 +27,7 @@ OWN = (*LAYOUTS, "default", "smoke", "full")
 FEWEST = 30  # users: chapter 3 compares each with the nearest ten
 UPDATES = 2_100  # of a student as the book has searched it, on MovieLens small as on Beauty
 SPEED = 7e10  # floating point operations of training per second and core
-RUNS, MORE = 18, 4  # runs of 04 (six variants, three seeds); the whole book takes so many times as long as they do
+RUNS, MORE = 18, 4  # runs of 04 (six variants, three seeds); those of the other chapters are so many times as many
 
 
 def flow(value: object) -> str:
@@ -101,10 +101,12 @@ def preset(name: str, whole: Dataset) -> tuple[str, str]:
     )  # fmt: skip
     dim, cores = run["model"]["dim"], os.cpu_count()
     work = 6 * events * dim * (items + 12 * dim * run["model"]["blocks"]) * run["epochs"] * RUNS
-    minutes = 1 + (users + items) / 3000 + work / SPEED / cores / 60
+    training = work / SPEED / cores / 60
+    minutes = 3 + (users + items) / 3000 + training
     size = f"{users:,} users, {items:,} items, {events:,} events (users and items with {max(enough)} or more)"
-    time = f"about {minutes:.0f} minutes to the answer (chapters 1 to 4), {5 + MORE * minutes:.0f} for the whole book"
-    return text, f"size: {size}\ntakes: {time}, on {cores} cores"
+    time = f"about {minutes:.0f} minutes to the answer (chapters 1 to 4)"
+    time += f", {minutes + 5 + MORE * training:.0f} for the whole book, on {cores} cores"
+    return text, f"size: {size}\ntakes: {time}"
 
 
 def create(name: str, source: Path, force: bool) -> None:
