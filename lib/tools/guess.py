@@ -50,6 +50,7 @@ def look(path: Path) -> tuple[str, pd.DataFrame]:
 
 def time_format(cells: pd.Series) -> str:
     """Format of times as dataset.yaml names it, "position" for other whole numbers, "" where cells are neither."""
+    cells = cells.head(1000)
     numbers = pd.to_numeric(cells, errors="coerce")
     for form, low, high in (("unix", 6e8, 4.1e9), ("milliseconds", 6e11, 4.1e12)):
         if numbers.between(low, high).mean() >= MOST:
@@ -68,10 +69,10 @@ def linked(events: pd.DataFrame, tables: dict[Path, pd.DataFrame]) -> tuple[Path
     found = {}
     for path, table in tables.items():
         for own, name in product(table, events):
-            known = table[own].is_unique and events[name].isin(table[own]).mean()
+            known = bool(own and name and table[own].is_unique) and events[name].isin(table[own]).mean()
             if known > 0 and not like("user", [own]):
                 named = len(like("item", [name])) - len(like("user", [name])) + len(like("title", [*table])) / 2
-                found[path, own, name] = known + named + (own == name) / 2
+                found[path, own, name] = known + table[own].isin(events[name]).mean() + named + (own == name) / 2
     if not found:
         files = ", ".join(display_path(path) for path in tables) or "no other file"
         raise UserError(f"no column of the interactions holds ids that a column of {files} lists, each once.")
@@ -80,8 +81,10 @@ def linked(events: pd.DataFrame, tables: dict[Path, pd.DataFrame]) -> tuple[Path
 
 def items_of(table: pd.DataFrame, own: str) -> dict:
     """What dataset.yaml says of the list of items."""
-    rest = [name for name in table if name != own]
-    texts = like("title", rest) or sorted(rest, key=lambda name: -table[name].nunique())
+    rest = [name for name in table if name not in ("", own)]
+    texts = like("title", rest) or sorted(
+        rest, key=lambda name: (table[name].str.isdecimal().mean(), -table[name].nunique())
+    )
     if not texts:
         raise UserError(f'items: beside the ids ("{own}") a column of titles is expected; there is none.')
     found, rest = {"id": own, "title": texts[0]}, [name for name in rest if name != texts[0]]
@@ -96,9 +99,10 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
 
 def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> dict:
     """What dataset.yaml says of the interactions; where they have no time, "position" is their order."""
-    where, rest = display_path(path), [name for name in events if name != item]
+    where, rest = display_path(path), [name for name in events if name not in ("", item)]
     forms = {name: time_format(events[name]) for name in rest}
-    others = [name for name in rest if forms[name] in ("", "position") and not like("rating", [name])]
+    others = [name for name in rest if forms[name] in ("", "position") and not events[name].is_unique]
+    others = [name for name in others if not like("rating", [name])]
     users = like("user", rest) or sorted(others, key=lambda name: -events[name].nunique())
     if not users:
         raise UserError(f'{where}: no column of users beside "{item}"; found {", ".join(events)}.')
@@ -139,7 +143,8 @@ def guess(name: str, paths: list[Path]) -> tuple[dict[str, Path], dict, dict[Pat
     ids = read_csv(events, {user: ID, item: ID}, delimiter=delimiter)
     users = {
         path: column for path, table in lists.items() for column in table
-        if path != items and table[column].is_unique and ids[user].cat.categories.isin(table[column]).all()
+        if path != items and (column == user or like("user", [column, path.name]))
+        and table[column].is_unique and ids[user].cat.categories.isin(table[column]).all()
     }  # fmt: skip
     missing = 1 - ids[item].isin(lists[items][own]).mean()
     words = " ".join([name, *(path.name for path in paths), *first, *lists[items]])

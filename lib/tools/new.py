@@ -92,8 +92,9 @@ def preset(name: str, whole: Dataset) -> tuple[str, str]:
         raise UserError(f"{name}: {users} users with {max(enough)} events or more; {FEWEST} such users are expected.")
     known = "default" if events / users >= 20 else "amazon-beauty-5core"  # long histories, or short ones
     run = presets.values_of(known, "04-distillation")["sasrec"]
-    run["batch"] = min(256, max(16, 2 ** int(log2(users / 40))))
-    run["epochs"] = min(60, max(16, round(UPDATES * run["batch"] / users)))
+    sequences = users + events / run["model"]["length"]
+    run["batch"] = min(256, max(16, 2 ** int(log2(sequences / 100))))
+    run["epochs"] = min(60, max(16, round(UPDATES * run["batch"] / sequences)))
     width, near = min(64, 2 ** int(log2(users / 4))), 15 if users > 60 else 8
     text = filled(
         "preset.yaml", sasrec=run, data={"dataset": name, "minimum": max(enough), "protocol": "leave_one_out"},
