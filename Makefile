@@ -45,7 +45,7 @@ endif
 endif
 
 .PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power profiles lab
-.PHONY: book verify test lint unit nbval clean gone
+.PHONY: book verify test lint unit slow nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -178,6 +178,9 @@ lint: .venv/ready ## ruff check and format
 unit: .venv/ready
 	@$(book) weights --preset smoke
 	$(python) -m pytest -n auto --dist loadfile lib/tests
+
+slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler
+	$(python) -m pytest -m slow lib/tests
 
 nbval: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."

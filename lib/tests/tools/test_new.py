@@ -189,7 +189,7 @@ def served(folder, *history):
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], *(pytest.param(shape, marks=pytest.mark.slow) for shape in SHAPES[1:])])
+@pytest.mark.parametrize("shape", [pytest.param(one, marks=[pytest.mark.slow] * (one is not tabs)) for one in SHAPES])
 def test_the_recommended_student_is_exported_and_served(home, shape):
     shape(home / "own")
     new.create("mine", home / "own", force=False)
