@@ -4,7 +4,7 @@ PYTHON := $(or $(shell command -v python3.11),python3)
 endif
 # What a user may set is text that make expands nowhere: names are checked here, the rest reaches the recipes through the
 # environment, so that no shell reads it as a command.
-settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FORCE FRESH USERS RATE PEERS LAB PYTHON
+settings := PRESET NOTEBOOK DATASET ONLY LLM SIZES RAW FROM FORCE FRESH USERS RATE PEERS LAB PYTHON
 $(foreach name,$(settings),$(eval override $(name) := $$(value $(name))))
 export $(settings)
 letters := a b c d e f g h i j k l m n o p q r s t u v w x y z A B C D E F G H I J K L M N O P Q R S T U V W X Y Z
@@ -36,7 +36,7 @@ ifneq ($(preset)$(notebook),)
 $(error the names are written in capitals: PRESET=, NOTEBOOK=)
 endif
 ifneq ($(and $(DATASET),$(filter reproduce publish book profiles,$(MAKECMDGOALS))),)
-$(error DATASET= belongs to data and data-check; a preset names its data set: PRESET=)
+$(error DATASET= belongs to new, data and data-check; a preset names its data set: PRESET=)
 endif
 ifneq ($(NOTEBOOK),)
 ifeq ($(filter $(NOTEBOOK),$(chapters)),)
@@ -44,8 +44,8 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish estimate power profiles lab
-.PHONY: book verify test lint unit nbval clean gone
+.PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power profiles lab
+.PHONY: book verify test lint unit slow nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -62,6 +62,9 @@ data: .venv/ready ## check and convert a data set (DATASET=name, RAW=folder of i
 data-check: .venv/ready ## print the checks and statistics of a data set (DATASET=name)
 	@$(python) lib/tools/check_data.py check "$$DATASET"
 
+new: .venv/ready ## make a data set and a preset (DATASET=name) out of a folder of CSV files (FROM=folder, FORCE=1: replace)
+	@$(python) lib/tools/new.py $(if $(filter 1,$(FORCE)),--force) -- "$$DATASET" "$$FROM"
+
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
 	@$(bench)/bench_data.py
 
@@ -70,7 +73,7 @@ weights: .venv/ready ## fetch the LLM weights that the preset asks (by hash: loc
 
 reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.done)) ## execute every notebook (PRESET=, NOTEBOOK=) into outputs/
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
-	@$(if $(NOTEBOOK),,$(book) summary --preset $(PRESET))
+	@$(if $(filter-out 04-%,$(NOTEBOOK)),,$(book) summary --preset $(PRESET))
 
 # What each notebook reads.
 $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
@@ -100,6 +103,9 @@ $(stamps)/sections: notebooks/presets/$(PRESET).yaml .venv/ready
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones
 	@$(book) publish --preset $(PRESET)
+
+export: $(stamps)/04-distillation.done ## write the student to deploy (PRESET=) as ONNX, and a script that serves it
+	@$(book) export --preset $(PRESET)
 
 book: .venv/ready ## render the executed notebooks as a site (PRESET=) into build/book/index.html, offline
 	@$(book) pages --preset $(PRESET)
@@ -172,6 +178,9 @@ lint: .venv/ready ## ruff check and format
 unit: .venv/ready
 	@$(book) weights --preset smoke
 	$(python) -m pytest -n auto --dist loadfile lib/tests
+
+slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler
+	$(python) -m pytest -m slow lib/tests
 
 nbval: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."

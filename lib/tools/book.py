@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TextIO
 
+import deploy
 import jupytext
 import nbformat
 import pages
@@ -210,7 +211,8 @@ def main() -> None:
     """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
     parser.add_argument(
-        "action", choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary", "sections"]
+        "action",
+        choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary", "sections", "export"],
     )
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
@@ -239,6 +241,11 @@ def main() -> None:
                     write_profiles(preset, options.fresh)
                 case "sections":
                     presets.write_sections(preset, outputs_dir(preset) / "artifacts")
+                case "export":
+                    name, path = deploy.export(preset)
+                    print(
+                        f"{display_path(path)}: {name}; beside it serve.py, which answers with ten item ids", flush=True
+                    )
                 case "summary":
                     summary.print_summary(preset)
                 case "nbval":

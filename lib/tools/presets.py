@@ -16,7 +16,7 @@ from seqdistill.embeddings.reducers import REDUCERS
 from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
 from seqdistill.evaluation.baselines import GRIDS
 from seqdistill.io import ROOT, UserError
-from seqdistill.profiles.llm import parts_of
+from seqdistill.profiles.llm import FACTS, parts_of
 from seqdistill.profiles.prompts import sampling_of
 from seqdistill.training.sweep import kind_of
 
@@ -120,7 +120,8 @@ def check_preset(preset: str) -> None:
     if profiles["sample"] and profiles["sample"] < least:
         what = f'"sample" is {profiles["sample"]}; 03-embeddings needs {least} users or more'
         raise UserError(f"{where}: {what} for these components and neighbors.")
-    parts_of(profiles["llm"])
+    if parts_of(profiles["llm"])[0] == FACTS:
+        require('"style" of the llm "facts"', profiles["style"], ["grounded"])
     sampling_of(profiles["style"])
     require('"reducer"', texts["reducer"], REDUCERS)
     require('"teacher"', texts["teacher"], TEACHERS)

@@ -2,9 +2,10 @@
 
 import json
 
+import deploy
 import pandas as pd
 from pages import main_table
-from seqdistill.io import display_path, outputs_dir, save_json
+from seqdistill.io import display_path, load_json, outputs_dir, save_json
 
 
 def times(preset: str) -> dict[str, int]:
@@ -25,26 +26,51 @@ def expected(preset: str, chapter: str) -> str:
     return "first execution here" if seconds is None else f"took {seconds} s here last time, training included"
 
 
-def answer(table: pd.DataFrame) -> str:
-    """Say which taught students of a main table gain over plain and their control, and what could have been seen."""
+def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None = None) -> str:
+    """Say which system of a main table to deploy, which taught students gain, and what could have been seen.
+
+    best: the student that `deploy.chosen` names. shares: of the users that a teacher taught, by variant.
+    """
     plain = table[table["variant"] == "plain"].set_index("model")["ndcg@10"]
-    taught = table[table["control_verdict"].notna()] if "control_verdict" in table else table[:0]
+    taught, gains, first = deploy.taught(table), deploy.gains(table), f"deploy {best}: " if best else ""
+    if best and len(over := better_rivals(table, best)):
+        rival = over.loc[over["ndcg@10"].idxmax()]
+        name = rival["variant"] if rival["model"] == "baseline" else rival["model"]
+        span = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
+        first = f"deploy {name}, which ranks better than {rival['baseline']} ({span}); the best student is {best}: "
     if taught.empty:
-        return "no student was taught."
-    gains = taught[(taught[["verdict", "control_verdict"]] == "significant gain").all(axis=1)]
+        return f"{first}no student was taught."
     names = f" ({', '.join(gains['model'] + ' ' + gains['variant'])})" if len(gains) else ""
     least = (taught["detectable"] / taught["model"].map(plain)).min()
+    heard = ", ".join(f"{variant} {share:.0%}" for variant, share in (shares or {}).items())
     return (
-        f"{len(gains)} of {len(taught)} taught students rank significantly better than both plain and their control"
-        f"{names}; a gain in NDCG@10 below {least:.0%} of plain could not have been shown."
+        f"{first}{len(gains)} of {len(taught)} taught students rank significantly better than both plain and their "
+        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain could not have been shown"
+        + f"; users who were taught: {heard}" * bool(heard)
+        + "."
     )
 
 
+def better_rivals(table: pd.DataFrame, best: str) -> pd.DataFrame:
+    """Rivals whose interval over the plain student lies above zero and that rank better than the best student."""
+    student = (table["model"] + " " + table["variant"]) == best
+    rivals = table[table["model"].isin(["baseline", "GRU4Rec"])]
+    return rivals[(rivals["ci_low"] > 0) & (rivals["ndcg@10"] > table.loc[student, "ndcg@10"].max())]
+
+
 def print_summary(preset: str) -> None:
-    """Print the answer, what to open, and how long the chapters took."""
-    seconds = times(preset)
+    """Print the answer, what to deploy, what to open, and how long the chapters took."""
+    seconds, table, home = times(preset), main_table(preset, "excluded"), outputs_dir(preset)
     longest = sorted(((value, name) for name, value in seconds.items()), reverse=True)
-    print(f"Answer: {answer(main_table(preset, 'excluded'))}")
-    print(f"To read: {display_path(outputs_dir(preset) / '08-results.html')}; all chapters: make book PRESET={preset}")
+    if not (home / "artifacts" / "student.json").exists():
+        print(f"Answer: {answer(table)}")
+    else:
+        best, path = deploy.export(preset)
+        print(f"Answer: {answer(table, best, deploy.taught_shares(home, deploy.taught(table)))}")
+        print(f"To deploy: {display_path(path)} ({best}), written by make export PRESET={preset}")
+        history = " ".join(load_json(path.with_name("student.json"))["item_ids"][:3])
+        print(f"To serve: .venv/bin/python {display_path(path.with_name('serve.py'))} {history}")
+    page = "08-results" if (home / "08-results.html").exists() else "04-distillation"
+    print(f"To read: {display_path(home / f'{page}.html')}; all chapters: make book PRESET={preset}")
     parts = ", ".join(f"{name} {value / 60:.1f}" for value, name in longest[:3])
     print(f"Time: {sum(seconds.values()) / 60:.0f} minutes, most of them in {parts or 'no chapter'}")

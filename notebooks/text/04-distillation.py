@@ -49,7 +49,7 @@ from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
-from seqdistill.evaluation.ranking import rank
+from seqdistill.evaluation.ranking import MISS, rank
 from seqdistill.evaluation.power import components, power
 from seqdistill.evaluation.significance import by_user, compare
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
@@ -276,6 +276,26 @@ report.format_table(tables["all", "included"], columns)
 
 # %%
 report.format_table(tables["all", "excluded"], columns)
+
+# %% [markdown]
+# Why do the results with seen items included and excluded differ? If a student ranks a user's own items high, they
+# push the target down only while they remain candidates. `above` is the mean number of seen items ranked above the
+# target, and `enters` the share of cases whose target is in the top ten only with seen items excluded. Use the results
+# with seen items excluded for a shop that never recommends what a customer has, and those with seen items included for
+# a shop that sells refills.
+
+# %%
+cases = {name: pd.concat(frames) for name, frames in ranked.items()}
+cases = {name: frame[frame["rank_unseen"] < MISS] for name, frame in cases.items()}
+seen_above = pd.DataFrame(
+    {
+        "variant": name,
+        "above": (frame["rank_all"] - frame["rank_unseen"]).mean(),
+        "enters": ((frame["rank_all"] > 10) & (frame["rank_unseen"] <= 10)).mean(),
+    }
+    for name, frame in cases.items()
+)
+report.format_table(save_csv(seen_above, home / "tables" / "seen.csv"))
 
 # %% [markdown]
 # The same for each user's last target alone: seen items included, then excluded. With one case per user the intervals

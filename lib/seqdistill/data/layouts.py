@@ -78,7 +78,10 @@ def read_kion(interactions: Path, films: Path) -> Dataset:
 
 
 GENERIC = Layout(
-    FILES, generic.read, 'README.md, section "Your own data", describes the three files', optional="dataset.yaml"
+    FILES,
+    generic.read,
+    "lib/site/own-data.md describes the three files, and `make new` makes them of others",
+    optional="dataset.yaml",
 )
 LAYOUTS = {
     "movielens-small": Layout(

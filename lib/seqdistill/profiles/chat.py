@@ -19,6 +19,7 @@ REASONING = re.compile(f"(?:{OPENING}).*?(?:{CLOSING})", re.S | re.I)
 BEFORE = re.compile(rf"\A.*(?:{CLOSING})", re.S | re.I)  # all that a template opened and the answer only closes
 OPENED = re.compile(OPENING, re.I)
 MARK = re.compile(r"<\|[\w ]*\|>|\x1b\[[\d;]*[A-Za-z]")  # of a chat template, of a terminal
+COMPUTED = "computed"  # why a text ended that no model wrote
 USED_UP = "reasoning used up max_tokens"
 
 

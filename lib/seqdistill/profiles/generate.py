@@ -14,7 +14,7 @@ import pandas as pd
 from seqdistill.io import UserError, data_dir, load_table, progress
 from seqdistill.profiles.answers import Question, Shipped, Store, read_shipped, shipped
 from seqdistill.profiles.audit import fault
-from seqdistill.profiles.chat import LLM, Answer, Failure, Messages, Sampling
+from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Failure, Messages, Sampling
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
@@ -157,14 +157,18 @@ def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None 
     return outcomes
 
 
+def fault_of(outcome: Answer | Failure) -> str:
+    """Name the hard check that an answer fails; computed facts, in whatever language, pass."""
+    written = isinstance(outcome, Answer) and outcome.finish != COMPUTED
+    return fault(outcome.text) if written else ""
+
+
 def write(task: Task, ask: Ask) -> Outcomes:
     """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
     outcomes = rounds(task, ask)
-    faulty = {
-        owner: outcome for owner, outcome in outcomes.items() if isinstance(outcome, Answer) and fault(outcome.text)
-    }
+    faulty = {owner: outcome for owner, outcome in outcomes.items() if fault_of(outcome)}
     for owner, outcome in rounds(task, ask, 1, faulty).items():
-        reason = isinstance(outcome, Answer) and fault(outcome.text)
+        reason = fault_of(outcome)
         # Both answers are stored and would be read again: asking once more changes nothing.
         outcomes[owner] = Failure(reason, 2, final=True) if reason else outcome
     return outcomes

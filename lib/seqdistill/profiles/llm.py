@@ -1,20 +1,38 @@
 """The name of an LLM -> the back end that answers chats under it.
 
 A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `openai:<model>` is asked over HTTP,
-`transformers:<folder or hub name>` is run by transformers.
+`transformers:<folder or hub name>` is run by transformers. `facts` is none: the computed facts are the profile.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from seqdistill.io import UserError, data_dir, digest, file_digest, require
-from seqdistill.profiles.chat import LLM
+from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Answers, Messages, Sampling, Save, forget
 
 MODELS = {  # name -> build, sha256 of its GGUF file
     "qwen2.5-coder-0.5b": ("instruct-q4_k_m", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
     "qwen2.5-coder-1.5b": ("instruct-q4_k_m", "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"),
     "smollm2-135m": ("instruct-q4_1", "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"),
 }
+FACTS = "facts"
+
+
+class Facts:
+    """In place of an LLM: the facts that a prompt of style `grounded` ends with, as they are."""
+
+    name, sha256 = FACTS, digest(FACTS)
+
+    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+        """Answer each chat with its facts."""
+        for index, chat in enumerate(chats):
+            save(index, answer := Answer(chat[-1]["content"], 0, 0, 0.0, COMPUTED))
+            yield index, answer
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Count words: facts always fit."""
+        return [len(text.split()) for text in texts]
 
 
 def weights_path(name: str) -> Path:
@@ -23,10 +41,12 @@ def weights_path(name: str) -> Path:
 
 
 def parts_of(name: str) -> tuple[str, str]:
-    """Split a name into back end (gguf, openai or transformers) and model."""
+    """Split a name into back end (gguf, openai, transformers or facts) and model."""
+    if name == FACTS:
+        return FACTS, name
     kind, colon, model = name.partition(":")
     if not colon and name not in MODELS:
-        raise UserError(f'llm: "{name}" is not a known model; choose one of {", ".join(MODELS)}.')
+        raise UserError(f'llm: "{name}" is not a known model; choose one of {", ".join([*MODELS, FACTS])}.')
     if colon and (kind not in ("openai", "transformers") or not model):
         raise UserError(f'llm: "{name}": expected a known name, "openai:<model>" or "transformers:<folder or name>".')
     return (kind, model) if colon else ("gguf", name)
@@ -35,6 +55,8 @@ def parts_of(name: str) -> tuple[str, str]:
 def model_sha256(name: str) -> str:
     """Name of a model in keys: digest of its weights, or of its name where an endpoint serves it, wherever that is."""
     kind, model = parts_of(name)
+    if kind == FACTS:
+        return Facts.sha256
     if kind == "transformers":
         from seqdistill.profiles.hf import transformers_sha256
 
@@ -54,6 +76,8 @@ def local_weights(name: str) -> Path | None:
 def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
     """Open the back end of a name: `parallel` chats at a time, each of `context` tokens (llama.cpp only)."""
     kind, model = parts_of(name)
+    if kind == FACTS:
+        return Facts()
     if kind == "transformers":
         from seqdistill.profiles.hf import Transformers
 

@@ -31,16 +31,16 @@ def forest(
         title = f"{title}, {rows['model'].iloc[0]}"
     panels = list(rows.groupby(facet, sort=False)) if facet else [("", rows)]
     names, hues = list(rows[name].unique()), list(rows[hue].unique()) if hue else [""]
-    size = (2.5 * len(panels) if facet else 6.4, 0.9 + 0.36 * len(names) * (0.6 + 0.4 * len(hues)))
+    size = (2.5 * len(panels) if facet else 6.4, 0.9 + 0.36 * max(1, len(names)) * (0.6 + 0.4 * len(hues)))
     figure, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
     for ax, (panel, cells) in zip(axes[0], panels, strict=True):
         for number, label in enumerate(hues):
             part = cells[cells[hue] == label] if hue else cells
-            lines = part[name].map(names.index) + 0.7 * ((number + 0.5) / len(hues) - 0.5)
+            lines = part[name].map(names.index).astype(float) + 0.7 * ((number + 0.5) / len(hues) - 0.5)
             errors = [(part[value] - part["ci_low"]).fillna(0), (part["ci_high"] - part[value]).fillna(0)]
             ax.errorbar(part[value], lines, xerr=errors, fmt="o", capsize=3, color=f"C{number}", label=label)
         ax.axvline(0, color="black", linewidth=1)
-        ax.set(title=panel, yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+        ax.set(title=panel, yticks=range(len(names)), yticklabels=names, ylim=(max(1, len(names)) - 0.5, -0.5))
         ax.locator_params(axis="x", nbins=4 if facet else 6)
     if hue:
         axes[0, 0].set_ylabel(name)

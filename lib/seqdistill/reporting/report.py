@@ -72,6 +72,8 @@ def caption(table: pd.DataFrame, by: str = "") -> str:
     if by:
         return " ".join(f"{group}: {caption(rows)}" for group, rows in table.groupby(by, sort=False))
     rows = table.dropna(subset="delta_ndcg@10")
+    if rows.empty:
+        return "There is nothing to compare here."
     best = rows.loc[rows["delta_ndcg@10"].idxmax()]
     interval = f"{best['delta_ndcg@10']:+.4f} [{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]"
     parts = [f"Highest of {len(rows)} is {best['variant']}, ΔNDCG@10 {interval}"]

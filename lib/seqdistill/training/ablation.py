@@ -104,17 +104,15 @@ def ablate(
     against that teacher, shuffled: "<cell>-shuffled". Returns `compare` on all targets with seen items included, with
     the settings that vary as columns, and writes it to tables/ablation-<name>.csv.
     """
-    path, settings_path = (setup.home / "tables" / f"ablation-{part}" for part in (f"{name}.csv", "settings.json"))
+    path = setup.home / "tables" / f"ablation-{name}.csv"
     chosen = {part: settings(getattr(setup, part)) for part in ("alone", "literal", "taught")}
     if setup.recorded:
-        table = load_csv(setup.recorded / "tables" / path.name)
-        recorded = load_json(setup.recorded / "tables" / settings_path.name)
-        if recorded != chosen or set(cells) - set(table["variant"]):
-            raise UserError(
-                f"{path.name} was recorded with other settings of 04 or 05: make reproduce PRESET={setup.recorded.name}"
-            )
+        recorded = setup.recorded / "tables" / path.name
+        table = load_csv(recorded)
+        if load_json(recorded.with_suffix(".json")) != chosen or set(cells) - set(table["variant"]):
+            raise UserError(f"{path.name} was recorded with other settings of 04 or 05; set every: true.")
         return table
-    save_json(chosen, settings_path)
+    save_json(chosen, path.with_suffix(".json"))
     jobs, controls = planned(setup, cells, own)
     sweep(jobs, setup.home / "runs", setup.cluster)
     frames = ranks(jobs, setup.home / "runs")

@@ -11,8 +11,10 @@ from seqdistill.profiles import estimate, strategies
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles.answers import Question, Store
+from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import Answer, Failure
-from seqdistill.profiles.facts import histories
+from seqdistill.profiles.facts import facts_text, histories
+from seqdistill.profiles.llm import open_llm
 
 
 @pytest.mark.parametrize(("style", "strategy"), STRATEGIES)
@@ -78,6 +80,15 @@ def test_a_faulty_profile_is_asked_once_more_with_another_seed(events, tmp_path)
     assert f"(refusal: {len(bad)})" in said and "run it" not in said
     assert said.endswith(f"{len(bad)} would fail again in the same way with this model and these settings.")
     assert written(given, model, tmp_path / "a") == outcomes and len(model.asked) == before
+
+
+def test_facts_are_the_profile_where_there_is_no_llm_in_any_language(events, tmp_path):
+    items = ITEMS.assign(categories=["Драма|Ужасы", "der und das", "la y el"] * 10)
+    given = task(events, items, model=open_llm("facts"))
+    outcomes = written(given, open_llm("facts"), tmp_path / "a.sqlite")
+    told = {user: facts_text(history, {"frequent": "Watched most"}) for user, history in given.histories.items()}
+    assert {user: outcome.text for (user, _), outcome in outcomes.items()} == told
+    assert any(fault(text) for text in told.values()), "an LLM's text of that kind would have been refused"
 
 
 def test_refused_users_never_stop_a_run_that_others_finished(tmp_path):

@@ -100,6 +100,12 @@ def test_a_forest_shows_each_interval_and_its_table_lies_beside_it(tmp_path, com
     assert pd.read_csv(tmp_path / "f.csv")["ci_low"].tolist()[1:] == pytest.approx([0.05, -0.15])
 
 
+def test_a_forest_of_no_differences_is_empty(comparison):
+    axes = figures.forest(comparison.assign(gain=np.nan), "t", value="gain").axes[0]
+    assert axes.get_ylim() == (0.5, -0.5) and list(axes.get_yticklabels()) == []
+    assert report.caption(comparison.assign(**{"delta_ndcg@10": np.nan})) == "There is nothing to compare here."
+
+
 def test_a_damaged_metrics_file_is_reported_and_written_anew(tmp_path, capsys):
     (tmp_path / "metrics.json").write_text("{")
     report.record_metrics(tmp_path, "01-data", {"users": 3})

@@ -21,7 +21,7 @@ HOSTILE = [
     "x' ; touch ran #",
 ]
 TARGETS = {"RAW": "data", "LAB": "lab", "PYTHON": "env", "PEERS": "bench-student", "FRESH": "profiles"}
-TARGETS |= {"LLM": "bench-llm", "SIZES": "bench-umap", "FORCE": "data"}
+TARGETS |= {"LLM": "bench-llm", "SIZES": "bench-umap", "FORCE": "data", "FROM": "new"}
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,9 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
         result = make(home, TARGETS[name], "DATASET=mine", *arguments, **variables)
         if name in ("LLM", "SIZES"):
             assert "<" + (value if name == "LLM" else value.split()[0]) + ">" in result.stdout
-        if name == "RAW":
-            assert f"<--raw>\n<{value}>" in result.stdout
+        if name in ("RAW", "FROM"):
+            before = "--raw" if name == "RAW" else "mine"
+            assert f"<{before}>\n<{value}>" in result.stdout
 
 
 def test_a_path_with_blanks_is_one_argument(home):

@@ -99,6 +99,7 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
         ("02-profiles: {sample: 30}", '"sample" is 30; 03-embeddings needs 66'),
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),
         ("02-profiles: {llm: smollm2-135}", '"smollm2-135" is not a known model'),
+        ("02-profiles: {llm: facts, style: long}", "is 'long'; choose one of grounded"),
         ("03-embeddings: {reducer: tsne}", "\"reducer\" is 'tsne'; choose one of"),
         ("03-embeddings: {everyone: [profile]}", "a teacher without an LLM is 'profile'"),
         ("04-distillation: {sources: [shuffled]}", "a teacher without an LLM is 'shuffled'"),

@@ -29,10 +29,23 @@ def test_the_answer_counts_gains_over_plain_and_control_and_names_the_smallest_t
     ) and "(SASRec distilled); a gain in NDCG@10 below 4%" in summary.answer(table)
     (outputs / "tables").mkdir(parents=True)
     table.to_csv(outputs / "tables" / "main.csv", index=False)
+    (outputs / "08-results.html").touch()
     summary.record("mine", "04-distillation", 120)
     summary.print_summary("mine")
     answer, read, took = capsys.readouterr().out.splitlines()
     assert "1 of 2" in answer and "08-results.html" in read and took.startswith("Time: 2 minutes")
+
+
+def test_a_rival_that_ranks_better_for_certain_is_the_answer():
+    rows = [("SASRec", "plain", 0.10, None, None), ("baseline", "EASE", 0.12, 0.01, 0.03)]
+    rows += [("baseline", "item-kNN", 0.11, 0.001, 0.02), ("GRU4Rec", "plain", 0.13, -0.01, 0.07)]
+    table = pd.DataFrame(rows, columns=["model", "variant", "ndcg@10", "ci_low", "ci_high"])
+    table = table.assign(baseline="SASRec plain", **{"delta_ndcg@10": table["ndcg@10"] - 0.1})
+    said = summary.answer(table, "SASRec plain")
+    assert said.startswith("deploy EASE, which ranks better than SASRec plain (+0.0200 [+0.0100, +0.0300]); the best")
+    assert summary.answer(table[table["variant"] == "plain"], "SASRec plain").startswith(
+        "deploy SASRec plain: no student"
+    )
 
 
 def test_a_book_without_a_teacher_or_known_times_ends_as_well(outputs, capsys):

@@ -7,10 +7,11 @@ import pytest
 import torch
 from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
-from seqdistill.io import ROOT
+from seqdistill.io import ROOT, UserError
 from seqdistill.training.ablation import (
     CONTROLS,
     Setup,
+    ablate,
     gains_by,
     noise_like,
     only_some,
@@ -55,6 +56,18 @@ def test_a_larger_share_of_users_holds_the_smaller(teacher):
     assert (many | ~few).all() and not few[::4].any()
     assert torch.equal(only_some(teacher, 0.1, 0)[few], teacher[few])
     assert not torch.equal(few, ~only_some(teacher, 0.1, 1).isnan().any(1))
+
+
+def test_a_recorded_table_is_read_unless_its_settings_are_others(setup, tmp_path):
+    home = tmp_path / "recorded"
+    trained = ablate(replace(setup, home=home), "weights", {"one": setup.taught})
+    reading = replace(setup, recorded=home)
+    pd.testing.assert_frame_equal(ablate(reading, "weights", {"one": setup.taught}), trained, check_dtype=False)
+    longer = replace(setup.alone, epochs=3)
+    for stale, cells in ((replace(reading, alone=longer), {"one": setup.taught}), (reading, {"two": setup.taught})):
+        with pytest.raises(UserError, match="recorded with other settings"):
+            ablate(stale, "weights", cells)
+    assert not (setup.home / "runs").exists()
 
 
 def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):

@@ -1,0 +1,245 @@
+"""Own files as they come: `make new` guesses what they are, and its preset answers without an LLM."""
+
+import shutil
+import subprocess
+import sys
+
+import book
+import deploy
+import new
+import numpy as np
+import pandas as pd
+import presets
+import pytest
+import summary
+import torch
+import yaml
+from seqdistill import data as datasets
+from seqdistill.data.splits import Protocol, split
+from seqdistill.embeddings.reducers import save_teacher
+from seqdistill.io import ROOT, UserError, save_csv, save_json, save_table
+from seqdistill.serving import export as serving
+from seqdistill.training.sweep import sweep
+from seqdistill.training.train import load_model
+
+READERS, BOOKS, EACH = 40, 24, 10
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
+    monkeypatch.setattr(presets, "PRESETS", tmp_path / "presets")
+    (tmp_path / "presets").mkdir(), (tmp_path / "own").mkdir()
+    for name in ("default", "amazon-beauty-5core"):
+        shutil.copy(ROOT / "notebooks" / "presets" / f"{name}.yaml", tmp_path / "presets")
+    return tmp_path
+
+
+def loans():
+    """Readers who keep to two shelves each: user, item, hours since the first loan, stars."""
+    rng, rows = np.random.default_rng(0), []
+    for reader in range(READERS):
+        own = rng.permutation([place for place in range(BOOKS) if place % 4 in (reader % 4, (reader + 1) % 4)])
+        hours = np.sort(rng.choice(5000, EACH, replace=False))
+        rows += zip([reader] * EACH, own[:EACH], hours, rng.integers(2, 11, EACH), strict=True)
+    return pd.DataFrame(rows, columns=["user", "item", "hours", "stars"])
+
+
+def semicolons(folder):
+    """ISO times with an offset, no categories, a list of users."""
+    plays = loans()
+    moments = pd.Timestamp("2024-01-01", tz="Europe/Berlin") + pd.to_timedelta(plays["hours"], unit="h")
+    plays = pd.DataFrame(
+        {"kunde": plays["user"], "isbn": 978000 + plays["item"], "am": [t.isoformat() for t in moments]}
+    )
+    plays.to_csv(folder / "ausleihen.csv", sep=";", index=False)
+    books = pd.DataFrame({"isbn": 978000 + np.arange(BOOKS), "titel": [f"Buch; Band {n}" for n in range(BOOKS)]})
+    books.to_csv(folder / "buecher.csv", sep=";", index=False)
+    pd.DataFrame({"kunde": range(READERS), "ort": "Ulm"}).to_csv(folder / "kunden.csv", sep=";", index=False)
+
+
+def tabs(folder):
+    """Milliseconds, ratings up to 10, categories between bars; the list of items has commas."""
+    plays = loans()
+    plays["timestamp"] = 1_700_000_000_000 + plays.pop("hours") * 3_600_000
+    plays = plays.rename(columns={"user": "userId", "item": "movieId", "stars": "rating"})
+    plays.to_csv(folder / "ratings.tsv", sep="\t", index=False)
+    films = pd.DataFrame({"movieId": range(BOOKS), "title": [f"Film {n}, the" for n in range(BOOKS)]})
+    films["genres"] = ["Crime|Drama", "Fantasy", "History", "War|Drama"] * (BOOKS // 4)
+    films.assign(year=1990, director="Ann").to_csv(folder / "movies.csv.gz", index=False)
+
+
+def rows(folder):
+    """No times, only the order of the rows; a list of items with a title and nothing else."""
+    plays = loans().sort_values("hours", kind="stable")
+    pd.DataFrame({"client": "c" + plays["user"].astype(str), "sku": "s" + plays["item"].astype(str)}).to_csv(
+        folder / "log.txt", sep="|", index=False
+    )
+    items = pd.DataFrame({"sku": [f"s{n}" for n in range(BOOKS)], "name": [f"Thing {n}" for n in range(BOOKS)]})
+    items.to_csv(folder / "things.txt", sep="|", index=False)
+
+
+SHAPES = {
+    semicolons: {
+        "delimiter": ";", "domain": "generic", "users": {"id": "kunde"}, "items": {"id": "isbn", "title": "titel"},
+        "interactions": {"user": "kunde", "item": "isbn", "time": "am", "format": "iso"}, "unlisted": 0.0,
+    },
+    tabs: {
+        "delimiter": "\t", "domain": "movies", "users": {"id": "userId"},
+        "items": {"id": "movieId", "title": "title", "categories": "genres", "separator": "|", "year": "year"},
+        "interactions": {
+            "user": "userId", "item": "movieId", "time": "timestamp", "format": "milliseconds", "rating": "rating",
+            "least": 0.0, "best": 10.0,
+        }, "unlisted": 0.0,
+    },
+    rows: {
+        "delimiter": "|", "domain": "e-commerce", "users": {"id": "client"}, "items": {"id": "sku", "title": "name"},
+        "interactions": {"user": "client", "item": "sku", "time": "position", "format": "position"}, "unlisted": 0.0,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_the_files_of_a_folder_become_a_data_set_and_a_preset(home, shape, capsys):
+    shape(home / "own")
+    new.create("mine", home / "own", force=False)
+    assert yaml.safe_load((home / "data" / "mine" / "raw" / "dataset.yaml").read_text()) == SHAPES[shape]
+    data, plays = datasets.load("mine", 1), loans()
+    assert (len(data.users), len(data.items), len(data.events)) == (READERS, BOOKS, READERS * EACH)
+    assert data.dated == (shape is not rows)
+    ids = data.items.set_index("item")["item_id"].str.removeprefix("s").astype(int) % 978000
+    names = data.users["user_id"].str.removeprefix("c").astype(int)
+    found = pd.DataFrame({"user": data.events["user"].map(names), "item": data.events["item"].map(ids)})
+    found = found.sort_values("user", kind="stable", ignore_index=True)
+    pd.testing.assert_frame_equal(found, plays[["user", "item"]], check_dtype=False)
+    if shape is tabs:
+        np.testing.assert_allclose(sorted(data.events["value"]), sorted(plays["stars"] / 2))
+    said = capsys.readouterr().out
+    assert "size: 40 users, 24 items, 400 events" in said and "minutes to the answer" in said
+    presets.check_preset("mine")
+    assert presets.values_of("mine", "02-profiles")["llm"] == "facts"
+
+
+def test_nothing_is_overwritten_without_force(home):
+    tabs(home / "own")
+    new.create("mine", home / "own", force=False)
+    raw, preset = home / "data" / "mine" / "raw", home / "presets" / "mine.yaml"
+    preset.write_text("own: words")
+    before = {path.name: path.read_bytes() for path in raw.iterdir()}
+    for kept in (preset, raw / "dataset.yaml"):
+        with pytest.raises(UserError, match=f"{kept.name} is there; FORCE=1 replaces it"):
+            new.create("mine", home / "own", force=False)
+        assert preset.read_text() == "own: words" if kept == preset else not preset.exists()
+        assert {path.name: path.read_bytes() for path in raw.iterdir()} == before
+        preset.unlink(missing_ok=True)
+    shutil.rmtree(home / "own"), (home / "own").mkdir()
+    semicolons(home / "own")
+    new.create("mine", home / "own", force=True)
+    assert sorted(path.name for path in raw.iterdir()) == [
+        "dataset.yaml",
+        *(f"{role}.csv" for role in sorted(new.ROLES)),
+    ]
+    assert "minimum: 5" in preset.read_text()
+    with pytest.raises(UserError, match="DATASET=beauty"):
+        new.create("beauty", home / "own", force=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "text", "message"),
+    [
+        ("ausleihen.csv", r"978\d+;2024-(.*)\n", "978001\n", r"ausleihen\.csv, row 2: 2 cells; 3 cells are expected"),
+        ("ausleihen.csv", "2024-[^\n]*\n", "soon\n", r"ausleihen\.csv, row 2, column \"am\": 'soon': a time like"),
+        ("ausleihen.csv", ";97800", ";12300", r"ausleihen\.csv, row 3, column \"isbn\": '123\d+': not in buecher\.csv"),
+        ("ausleihen.csv", "\n0;", "\n;", r"ausleihen\.csv, row 2, column \"kunde\".*an id in UTF-8 is expected"),
+        ("ausleihen.csv", "kunde;isbn;am\n", "", r"ausleihen\.csv, row 1: names of columns"),
+        ("buecher.csv", "titel", "isbn", r"buecher\.csv, row 1: the column \"isbn\" stands here twice"),
+        ("buecher.csv", "\n978000;", "\n978001;", r"no column of the interactions holds ids .*buecher\.csv"),
+    ],
+)
+def test_bad_input_is_named_by_file_row_and_column_and_nothing_is_written(home, file, old, text, message):
+    semicolons(home / "own")
+    path = home / "own" / file
+    path.write_text(new.re.sub(old, text, path.read_text(), count=";97800" not in old))
+    with pytest.raises(UserError, match=message):
+        new.create("mine", home / "own", force=False)
+    assert not (home / "data" / "mine").exists() and not list((home / "data").iterdir())
+    assert not (home / "presets" / "mine.yaml").exists()
+
+
+def test_a_folder_without_the_files_is_named(home):
+    for source, message in ((home / "none", "is no folder"), (home / "own", "0 CSV files")):
+        with pytest.raises(UserError, match=message):
+            new.create("mine", source, force=False)
+
+
+def shrink(home, **chapters):
+    """Make the preset that was written as small as a test wants it."""
+    path = home / "presets" / "mine.yaml"
+    sections = yaml.safe_load(path.read_text())
+    for name, values in chapters.items():
+        sections[name] |= values
+    path.write_text(yaml.safe_dump(sections))
+    return presets.values_of("mine", "04-distillation")
+
+
+def served(folder, *history):
+    """What serve.py says in a process that knows nothing of this package."""
+    command = [sys.executable, "-I", str(folder / "serve.py"), *history]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("shape", [pytest.param(one, marks=[pytest.mark.slow] * (one is not tabs)) for one in SHAPES])
+def test_the_recommended_student_is_exported_and_served(home, shape):
+    shape(home / "own")
+    new.create("mine", home / "own", force=False)
+    small = {"model": {"dim": 8, "blocks": 1, "heads": 1, "length": 5}, "epochs": 2, "batch": 16, "lr": 0.01}
+    values, outputs = shrink(home, **{"04-distillation": {"sasrec": small}}), home / "outputs" / "mine"
+    data = datasets.load("mine", 5)
+    events = data.events.assign(split=split(data.events, Protocol("leave_one_out"), data.dated))
+    for name, table in (("events", events), ("items", data.items)):
+        save_table(table, outputs / "artifacts" / f"{name}.parquet", "key")
+    for name in ("teacher", "teacher-item-text"):
+        save_teacher(outputs / "artifacts" / f"{name}.safetensors", torch.randn(READERS, 4), {"events": "key"})
+    chosen = {"SASRec": {"run": values["sasrec"], "teacher": values["sasrec_teacher"]}}
+    save_json({"students": chosen, "own": values["own"], "seeds": [0, 1]}, outputs / "artifacts" / "student.json")
+    word = deploy.GAIN if shape is tabs else "inconclusive"
+    table = pd.DataFrame(
+        [("plain", 0.1, "", None), ("item-text", 0.2, word, word), ("distilled-student", 0.2, word, "inconclusive")],
+        columns=["variant", "ndcg@10", "verdict", "control_verdict"],
+    )
+    save_csv(table.assign(model="SASRec", protocol="a/all", seen="excluded"), outputs / "tables" / "main.csv")
+    for variant in table["variant"]:
+        sweep(deploy.jobs_of(outputs, "SASRec", variant), outputs / "runs", workers=1)
+    name, path = deploy.export("mine")
+    assert name == ("SASRec item-text" if shape is tabs else "SASRec plain")
+    history = data.items["item_id"].tolist()[:7]
+    said = served(path.parent, *history, "unknown")
+    runs = deploy.jobs_of(outputs, "SASRec", name.split()[1])
+    models = [load_model(deploy.run_folder(job, outputs / "runs")) for job in runs.values()]
+    tops = []
+    for model in models:
+        net = serving.served(serving.session(serving.save_onnx(model, home / "other.onnx")), 5, data.items)
+        tops.append(serving.top(net, history)["item_id"].tolist())
+    assert said.stdout.split() in tops and len(set(said.stdout.split())) == 10, said.stderr
+    assert not set(said.stdout.split()) & set(history)
+    assert "ids of items are expected" in served(path.parent, "unknown").stderr
+
+
+@pytest.mark.slow
+def test_a_book_without_an_llm_ends_with_the_answer_and_what_to_deploy(home, capsys):
+    rows(home / "own")
+    new.create("mine", home / "own", force=False)
+    small = {"model": {"dim": 8, "blocks": 1, "heads": 1, "length": 10}, "epochs": 2, "batch": 16, "lr": 0.01}
+    few = {"seeds": [0, 1], "sasrec": small, "power_tables": 20}
+    shrink(home, **{"03-embeddings": {"encoder": "minilm"}, "04-distillation": few})
+    for chapter in presets.chapters()[1:5]:
+        book.execute(chapter, "mine")
+    capsys.readouterr()
+    summary.print_summary("mine")
+    answer, deployed, serve, read, _ = capsys.readouterr().out.splitlines()
+    assert answer.startswith("Answer: deploy ") and "0 of 2 taught students" in answer
+    assert "distilled-student 100%, item-text 100%" in answer and "04-distillation.html" in read
+    assert "student.onnx (SASRec plain)" in deployed and "serve.py s0 s1 s10" in serve
+    ids = served(home / "outputs" / "mine" / "export", "s0", "s1", "s2").stdout.split()
+    assert len(set(ids)) == 10 and set(ids) < {f"s{n}" for n in range(3, BOOKS)}

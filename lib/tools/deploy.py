@@ -1,0 +1,72 @@
+"""Which student of 04's table to deploy, and that student as ONNX with a script that serves it: `make export`."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+from pages import main_table
+from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_key
+from seqdistill.serving.export import save_onnx
+from seqdistill.training.ablation import setups
+from seqdistill.training.sweep import Job, Jobs, plan, results, run_folder
+from seqdistill.training.train import load_model, load_teacher, load_training_data
+
+GAIN = "significant gain"
+
+
+def taught(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the taught students, which have a control."""
+    return table[table["control_verdict"].notna()] if "control_verdict" in table else table[:0]
+
+
+def gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the taught students that rank significantly better than both plain and their control."""
+    rows = taught(table)
+    return rows[(rows[["verdict", "control_verdict"]] == GAIN).all(axis=1)] if len(rows) else rows
+
+
+def taught_shares(home: Path, rows: pd.DataFrame) -> dict[str, float]:
+    """Share of the users in training whom a teacher taught, by variant."""
+    shares = {}
+    for student, variant in rows[["model", "variant"]].itertuples(index=False):
+        data = next(iter(jobs_of(home, student, variant).values())).data
+        shares[variant] = float((~data.teacher.isnan().any(1))[data.train.users].float().mean())
+    return shares
+
+
+def jobs_of(home: Path, student: str, variant: str) -> Jobs:
+    """The runs of a row of 04's table, one a seed."""
+    data, artifacts = load_training_data(home / "artifacts"), home / "artifacts"
+    seeds = load_json(artifacts / "student.json")["seeds"]
+    setup, *_ = setups(home, data, student, seeds, "loky", {})
+    if variant not in setup.runs:
+        path, key = artifacts / f"teacher-{variant}.safetensors", table_key(artifacts / "events.parquet")
+        data = replace(data, teacher=load_teacher(path, key))
+    run = setup.runs.get(variant, replace(setup.alone, distillation=setup.taught))
+    return plan({f"{student} {variant}": Job(run, data)}, seeds, data)
+
+
+def chosen(preset: str) -> tuple[str, Job]:
+    """Name and run of the best student by validation: a taught one where any gains significantly, else a plain one."""
+    home, table = outputs_dir(preset), main_table(preset, "excluded")
+    students = [*load_json(home / "artifacts" / "student.json")["students"]]
+    rows = gains(table) if len(gains(table)) else table[(table["variant"] == "plain") & table["model"].isin(students)]
+    jobs = {}
+    for student, variant in rows[["model", "variant"]].itertuples(index=False):
+        jobs |= jobs_of(home, student, variant)
+    valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
+    best = valid.groupby(level=0).mean().idxmax()
+    return best, jobs[best, valid[best].idxmax()]
+
+
+def export(preset: str) -> tuple[str, Path]:
+    """Write the chosen student into outputs/<preset>/export: its name, and the path of the ONNX file."""
+    home, (name, job) = outputs_dir(preset), chosen(preset)
+    model, folder = load_model(run_folder(job, home / "runs")), home / "export"
+    path = save_onnx(model, folder / "student.onnx")
+    items = load_table(home / "artifacts" / "items.parquet").sort_values("item")
+    about = {"student": name, "max_history": model.max_history, "item_ids": items["item_id"].astype(str).tolist()}
+    save_json(about, folder / "student.json")
+    shutil.copyfile(Path(__file__).with_name("serve.py"), folder / "serve.py")
+    return name, path

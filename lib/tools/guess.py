@@ -1,0 +1,156 @@
+"""What the CSV files of a folder hold, guessed from names of columns and from cells, in the words of dataset.yaml."""
+
+import re
+from itertools import islice, product
+from pathlib import Path
+
+import pandas as pd
+from seqdistill.data.checks import ID, NUMBER, opened, read_csv, rows
+from seqdistill.data.tables import UNLISTED
+from seqdistill.io import UserError, display_path
+
+LIKE = {  # what the name of a column says about it
+    "user": r"user|customer|client|member|reader|visitor|session|account|buyer|reviewer|kunde|nutzer",
+    "item": r"item|product|book|movie|film|article|sku|asin|isbn|track|song|video|game|artikel|buch",
+    "time": r"time|date|^at$|_at$|^ts$|^when$|zeit|datum",
+    "position": r"^pos|order|^step|^seq|^rank|^index$",
+    "rating": r"rating|^rated|stars|score|grade|^value$",
+    "title": r"title|name|titel",
+    "categories": r"categor|genre|shelf|tags?$|kategorie",
+    "year": r"year|released|printed|jahr",
+}
+DOMAINS = {"movies": r"movie|film", "beauty": r"beauty|cosmetic", "e-commerce": r"product|shop|sku|asin"}
+DAYS, CLOCKS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d"), ("", " %H:%M", " %H:%M:%S")
+SAMPLE, MOST = 20_000, 0.9  # rows that are looked at; share of a column's cells that must be what the column is
+
+
+def like(role: str, names: list[str]) -> list[str]:
+    """Those names that say they play a role, ids first."""
+    return sorted(
+        (name for name in names if re.search(LIKE[role], name, re.I)), key=lambda name: "id" not in name.lower()
+    )
+
+
+def look(path: Path) -> tuple[str, pd.DataFrame]:
+    """Delimiter and first rows of a file."""
+    where = display_path(path)
+    with opened(path) as handle:
+        first = handle.readline().decode("utf-8", "replace")
+        handle.seek(0)
+        delimiter = max(",;\t|", key=first.count)
+        names, *cells = [*islice(rows(handle, delimiter), SAMPLE + 1)] or [[]]
+    if not cells or any(re.fullmatch(r"[\d\s.,:+-]+", name) for name in names):
+        raise UserError(f"{where}, row 1: names of columns, and rows below them, are expected; found {names!r:.100}.")
+    for row, values in enumerate(cells, 2):
+        if len(values) != len(names):
+            expected = f"{len(names)} cells are expected, as in row 1, separated by {delimiter!r}"
+            raise UserError(f"{where}, row {row}: {len(values)} cells; {expected}.")
+    return delimiter, pd.DataFrame(cells, columns=names)
+
+
+def time_format(cells: pd.Series) -> str:
+    """Format of times as dataset.yaml names it, "position" for other whole numbers, "" where cells are neither."""
+    cells = cells.head(1000)
+    numbers = pd.to_numeric(cells, errors="coerce")
+    for form, low, high in (("unix", 6e8, 4.1e9), ("milliseconds", 6e11, 4.1e12)):
+        if numbers.between(low, high).mean() >= MOST:
+            return form
+    shares = {"iso": cells.str.match(r"\d{4}-\d\d-\d\d").mean()}
+    shares |= {
+        day + clock: pd.to_datetime(cells, format=day + clock, errors="coerce").notna().mean()
+        for day, clock in product(DAYS, CLOCKS)
+    }
+    best = max(shares, key=shares.__getitem__)
+    return best if shares[best] >= MOST else "position" if (numbers % 1 == 0).mean() >= MOST else ""
+
+
+def linked(events: pd.DataFrame, tables: dict[Path, pd.DataFrame]) -> tuple[Path, str, str]:
+    """Find the list of items: its file, the column of its ids, and the column of the events that holds them."""
+    found = {}
+    for path, table in tables.items():
+        for own, name in product(table, events):
+            known = bool(own and name and table[own].is_unique) and events[name].isin(table[own]).mean()
+            if known > 0 and not like("user", [own]):
+                named = len(like("item", [name])) - len(like("user", [name])) + len(like("title", [*table])) / 2
+                found[path, own, name] = known + table[own].isin(events[name]).mean() + named + (own == name) / 2
+    if not found:
+        files = ", ".join(display_path(path) for path in tables) or "no other file"
+        raise UserError(f"no column of the interactions holds ids that a column of {files} lists, each once.")
+    return max(found, key=found.__getitem__)
+
+
+def items_of(table: pd.DataFrame, own: str) -> dict:
+    """What dataset.yaml says of the list of items."""
+    rest = [name for name in table if name not in ("", own)]
+    texts = like("title", rest) or sorted(
+        rest, key=lambda name: (table[name].str.isdecimal().mean(), -table[name].nunique())
+    )
+    if not texts:
+        raise UserError(f'items: beside the ids ("{own}") a column of titles is expected; there is none.')
+    found, rest = {"id": own, "title": texts[0]}, [name for name in rest if name != texts[0]]
+    if names := like("categories", rest):
+        shares = {mark: table[names[0]].str.contains(mark, regex=False).mean() for mark in (" > ", "|", ";", ",", "/")}
+        mark = next((mark for mark, share in shares.items() if share >= 0.1), "|")
+        roots = table[names[0]].str.split(mark, regex=False).str[0].nunique()
+        found |= {"categories": names[0], "separator": mark} | ({"root": True} if roots == 1 and mark == " > " else {})
+    years = [name for name in like("year", rest) if table[name].str.fullmatch(r"(\d{4})?").mean() >= MOST]
+    return found | ({"year": years[0]} if years else {})
+
+
+def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> dict:
+    """What dataset.yaml says of the interactions; where they have no time, "position" is their order."""
+    where, rest = display_path(path), [name for name in events if name not in ("", item)]
+    forms = {name: time_format(events[name]) for name in rest}
+    others = [name for name in rest if forms[name] in ("", "position") and not events[name].is_unique]
+    others = [name for name in others if not like("rating", [name])]
+    users = like("user", rest) or sorted(others, key=lambda name: -events[name].nunique())
+    if not users:
+        raise UserError(f'{where}: no column of users beside "{item}"; found {", ".join(events)}.')
+    found, rest = {"user": users[0], "item": item}, [name for name in rest if name != users[0]]
+    times = [name for name in [*like("time", rest), *rest] if forms[name] not in ("", "position")]
+    times += [name for name in [*like("time", rest), *like("position", rest)] if forms[name] == "position"]
+    if not times and (named := like("time", rest)):
+        what = "a time is expected: unix seconds or milliseconds, 2024-05-31, 2024-05-31T10:00:00Z, 31.05.2024"
+        raise UserError(f'{where}, row 2, column "{named[0]}": {events[named[0]][0]!r}: {what}.')
+    found |= {"time": times[0], "format": forms[times[0]]} if times else {"time": "position", "format": "position"}
+    for name in like("rating", [name for name in rest if name not in times[:1]]):
+        if pd.to_numeric(events[name].replace("", "0"), errors="coerce").notna().mean() >= MOST:
+            low, high = read_csv(path, {name: NUMBER}, optional=[name], delimiter=delimiter)[name].agg(["min", "max"])
+            best = next((best for best in (5, 10, 100) if high <= best), None)
+            return found | ({"rating": name, "least": min(0.0, low), "best": float(best)} if best else {})
+    return found
+
+
+def guess(name: str, paths: list[Path]) -> tuple[dict[str, Path], dict, dict[Path, str], bool]:
+    """Guess which file is which (there may be no users), and what dataset.yaml says; `name` of the data set may help.
+
+    Returns these two, the delimiter of each file, and whether the order of the rows must stand for a time.
+    """
+    seen = {path: look(path) for path in paths}
+
+    def both(path: Path) -> tuple[int, int]:
+        return sum(bool(like(role, [*seen[path][1]])) for role in ("user", "item")), path.stat().st_size
+
+    events = max(paths, key=both)
+    delimiter, first = seen[events]
+    lists = {
+        path: read_csv(path, {}, others=True, multiline=True, delimiter=mark)
+        for path, (mark, _) in seen.items() if path != events
+    }  # fmt: skip
+    items, own, item = linked(first, lists)
+    said = {"items": items_of(lists[items], own), "interactions": events_of(events, delimiter, first, item)}
+    user = said["interactions"]["user"]
+    ids = read_csv(events, {user: ID, item: ID}, delimiter=delimiter)
+    users = {
+        path: column for path, table in lists.items() for column in table
+        if path != items and (column == user or like("user", [column, path.name]))
+        and table[column].is_unique and ids[user].cat.categories.isin(table[column]).all()
+    }  # fmt: skip
+    missing = 1 - ids[item].isin(lists[items][own]).mean()
+    words = " ".join([name, *(path.name for path in paths), *first, *lists[items]])
+    domain = next((domain for domain, words_of in DOMAINS.items() if re.search(words_of, words, re.I)), "generic")
+    said |= {"users": {"id": next(iter(users.values()), user)}, "domain": domain, "delimiter": delimiter}
+    said["unlisted"] = round(float(missing) + 0.005, 2) if 0 < missing <= UNLISTED else 0.0
+    files = {"interactions": events, "items": items} | ({"users": next(iter(users))} if users else {})
+    unordered = said["interactions"]["time"] not in first
+    return files, said, {path: mark for path, (mark, _) in seen.items()}, unordered

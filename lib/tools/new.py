@@ -1,0 +1,152 @@
+"""A folder of CSV files -> a data set of one's own and its preset, which needs no LLM: `make new`."""
+
+import argparse
+import os
+import re
+import shutil
+import tempfile
+from contextlib import suppress
+from math import log2
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+import presets
+import yaml
+from command import one_line
+from guess import guess
+from seqdistill.data import generic
+from seqdistill.data.checks import ID, read_csv
+from seqdistill.data.layouts import LAYOUTS
+from seqdistill.data.store import home_of
+from seqdistill.data.tables import Dataset, filtered, statistics
+from seqdistill.io import UserError, atomic_write, data_dir, display_path
+
+ROLES, TEMPLATES = ("users", "items", "interactions"), Path(__file__).parent / "templates"
+OWN = (*LAYOUTS, "default", "smoke", "full")
+FEWEST = 30  # users: chapter 3 compares each with the nearest ten
+UPDATES = 2_100  # of a student as the book has searched it, on MovieLens small as on Beauty
+SPEED = 7e10  # floating point operations of training per second and core
+RUNS, MORE = 18, 4  # runs of 04 (six variants, three seeds); those of the other chapters are so many times as many
+
+
+def flow(value: object) -> str:
+    """Write a value as YAML on one line."""
+    line = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=1000)
+    return line.removesuffix("\n").removesuffix("\n...")
+
+
+def filled(template: str, **values: object) -> str:
+    """Put values into a file of templates/."""
+    return Template((TEMPLATES / template).read_text()).substitute({name: flow(of) for name, of in values.items()})
+
+
+def put(path: Path, target: Path, own: str, delimiter: str, order: bool = False) -> None:
+    """Copy a file; write it anew where its delimiter is not that of all, or the order of its rows must be told."""
+    if own == delimiter and not order:
+        shutil.copyfile(path, target.with_name(target.name + ".gz" * (path.suffix == ".gz")))
+        return
+    table = read_csv(path, {}, others=True, multiline=True, delimiter=own)
+    table = table.assign(position=range(len(table))) if order else table
+    table.to_csv(target, sep=delimiter, index=False)
+
+
+def stage(name: str, source: Path, raw: Path) -> Dataset:
+    """Put the files of a folder into `raw`, with a dataset.yaml that is guessed and printed; check them as a whole."""
+    if not source.is_dir():
+        raise UserError(f"FROM: {source} is no folder; one with CSV files is expected.")
+    paths = sorted(path for path in source.iterdir() if re.search(r"\.(csv|tsv|txt)(\.gz)?$", path.name))
+    if len(paths) < 2:
+        raise UserError(f"FROM: {len(paths)} CSV files in {source}; interactions and a list of items are expected.")
+    files, settings, delimiters, unordered = guess(name, paths)
+    events, user, delimiter = files["interactions"], settings["users"]["id"], settings["delimiter"]
+    for role, path in files.items():
+        put(path, raw / f"{role}.csv", delimiters[path], delimiter, unordered and path == events)
+    if "users" not in files:
+        ids = read_csv(events, {user: ID}, delimiter=delimiter)[user].cat.categories
+        pd.DataFrame({user: ids}).to_csv(raw / "users.csv", sep=delimiter, index=False)
+    (raw / "dataset.yaml").write_text(filled("dataset.yaml", name=name, **settings))
+    for role in ("interactions", "items", "users"):
+        print(f"{role}: {files[role].name if role in files else f'all of {events.name}'}, {flow(settings[role])}")
+    print(*["position: the order of the rows, as there is no time"] * unordered, sep="\n", end="\n" * unordered)
+    print(f"all: {flow({part: settings[part] for part in ('delimiter', 'domain', 'unlisted')})}")
+    print(*(f"left out: {path.name}\n" for path in paths if path not in files.values()), sep="", end="", flush=True)
+    try:
+        return generic.read(*(next(raw.glob(f"{role}.csv*")) for role in ROLES), raw / "dataset.yaml")
+    except UserError as error:
+        text = str(error)
+        for role, path in files.items():
+            text = re.sub(rf"\b{role}\.csv(\.gz)?", path.name, text)
+        raise UserError(text) from None
+
+
+def preset(name: str, whole: Dataset) -> tuple[str, str]:
+    """Text of the preset, whose student is as large as the data allow, and what executing it will take, in words."""
+    counts = {1: statistics(whole.events)}
+    for minimum in (2, 3, 5):
+        with suppress(UserError):
+            counts[minimum] = statistics(filtered(whole, name, minimum).events)
+    enough = [least for least in counts if counts[least]["interactions"] >= counts[1]["interactions"] / 2]
+    users, items, events = (int(counts[max(enough)][part]) for part in ("users", "items", "interactions"))
+    if users < FEWEST:
+        raise UserError(f"{name}: {users} users with {max(enough)} events or more; {FEWEST} such users are expected.")
+    known = "default" if events / users >= 20 else "amazon-beauty-5core"  # long histories, or short ones
+    run = presets.values_of(known, "04-distillation")["sasrec"]
+    sequences = users + events / run["model"]["length"]
+    run["batch"] = min(256, max(16, 2 ** int(log2(sequences / 100))))
+    run["epochs"] = min(60, max(16, round(UPDATES * run["batch"] / sequences)))
+    width, near = min(64, 2 ** int(log2(users / 4))), 15 if users > 60 else 8
+    text = filled(
+        "preset.yaml", sasrec=run, data={"dataset": name, "minimum": max(enough), "protocol": "leave_one_out"},
+        embeddings={"reducer": "pca", "components": width, "neighbors": near}, half=width // 2, near=near,
+    )  # fmt: skip
+    dim, cores = run["model"]["dim"], os.cpu_count()
+    work = 6 * events * dim * (items + 12 * dim * run["model"]["blocks"]) * run["epochs"] * RUNS
+    training = work / SPEED / cores / 60
+    minutes = 3 + (users + items) / 3000 + training
+    size = f"{users:,} users, {items:,} items, {events:,} events (users and items with {max(enough)} or more)"
+    time = f"about {minutes:.0f} minutes to the answer (chapters 1 to 4)"
+    time += f", {minutes + 5 + MORE * training:.0f} for the whole book, on {cores} cores"
+    return text, f"size: {size}\ntakes: {time}"
+
+
+def create(name: str, source: Path, force: bool) -> None:
+    """Make a data set and its preset out of a folder; what is there is replaced with `force` alone."""
+    raw, path = home_of(name) / "raw", presets.PRESETS / f"{name}.yaml"
+    if name in OWN:
+        raise UserError(f"DATASET={name}: the book has a data set or a preset of that name; choose another.")
+    there = [old for role in ("dataset", *ROLES) for old in sorted(raw.glob(f"{role}.*"))]
+    if not force and (old := next(filter(Path.exists, [path, *there]), None)):
+        raise UserError(f"{display_path(old)} is there; FORCE=1 replaces it.")
+    data_dir().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=data_dir()) as folder:
+        text, size = preset(name, stage(name, source, Path(folder)))
+        raw.mkdir(parents=True, exist_ok=True)
+        for old in there:
+            old.unlink()
+        for file in Path(folder).iterdir():
+            os.replace(file, raw / file.name)
+    with atomic_write(path) as temporary:
+        temporary.write_text(text)
+    presets.check_preset(name)
+    print(size, f"written: {display_path(raw)}/ and {display_path(path)}", sep="\n")
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("source", type=Path)
+    parser.add_argument("--force", action="store_true")
+    options = parser.parse_args()
+    with one_line("new"):
+        if not options.name or options.source == Path():
+            raise UserError("DATASET= names the new data set, FROM= the folder of its CSV files.")
+        try:
+            create(options.name, options.source, options.force)
+        except UserError as error:
+            raise UserError(f"{error} Nothing was written.") from None
+
+
+if __name__ == "__main__":
+    main()
