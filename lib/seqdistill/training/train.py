@@ -25,9 +25,8 @@ from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragg
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
-from seqdistill.models.gru4rec import student
 from seqdistill.models.item_text import with_text
-from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.models.transformer import SequentialRecommender, student
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, training_rows
 
