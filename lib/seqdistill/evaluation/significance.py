@@ -137,14 +137,12 @@ def assess(
     family = {*(controls or (name for name, rival in against.items() if name not in fixed or rival in fixed))}
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
     arms = {name: rival for name, rival in against.items() if name in trained}
-    spreads = {"": spreads_of(gains, arms, arms), "control_": spreads_of(gains, controls or {}, arms)}
-    rows = []
+    tests, rows = {"": against} | ({} if controls is None else {"control_": controls}), []
+    spreads = {prefix: spreads_of(gains, rivals, arms) for prefix, rivals in tests.items()}
     for name in gains:
         row: dict[str, object] = {"family": name in family}
-        for prefix, chosen in (("", against), ("control_", controls)):
-            if chosen is None:
-                continue
-            rival, found = chosen.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
+        for prefix, rivals in tests.items():
+            rival, found = rivals.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
             row[prefix.rstrip("_") or "baseline"] = rival
             if rival:
                 spread = spreads[prefix].get(arms.get(name))
@@ -179,31 +177,27 @@ def decide(table: pd.DataFrame) -> pd.DataFrame:
     exclude zero; a loss is one to the baseline. The family is the systems with a control, if there are any; the others,
     and fixed ones beside what is trained, have 95 % intervals without a verdict. What was trained once has none.
     """
-    prefixes = ["", "control_"] if "control" in table else [""]
+    prefixes = ["control_", ""] if "control" in table else [""]
     larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
     if len(prefixes) > 1:
         larger = larger.mask(table["control_delta"] <= 0, 1.0)
     p = table["p"].where(table["delta"] < 0, larger).where(table["family"])
-    table["p_holm"] = holm(p)
     steps = LEVEL / (p.count() - p.rank(method="first") + 1)
     level = steps.clip(upper=steps[p > steps].min()).fillna(LEVEL)
     once = table[[f"{prefix}once" for prefix in prefixes]].any(axis=1)
-    decided, above, below = table["p_holm"] < LEVEL, {}, {}
+    adjusted, gain = holm(p), True
     for prefix in prefixes:
         margin = stats.t.ppf(1 - level / 2, table[f"{prefix}df"]) * table[f"{prefix}error"]
         low, high = table[f"{prefix}delta"] - margin, table[f"{prefix}delta"] + margin
-        above[prefix], below[prefix] = (low > 0) | low.isna(), high < 0
         table[f"{prefix}ci_low"], table[f"{prefix}ci_high"] = low, high
         table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"].replace(0, np.nan)
-    for prefix in prefixes:
-        gains, losses = above[prefix], below[prefix]
-        if not prefix:
-            gains, losses = pd.DataFrame(above).all(axis=1) & decided, losses & decided
-        words = np.select([gains, losses], ["significant gain", "significant loss"], "inconclusive")
+        gain = gain & ((low > 0) | low.isna())  # over the control; in the end over both
+        known = True if prefix else adjusted < LEVEL
+        words = np.select([gain & known, (high < 0) & known], ["significant gain", "significant loss"], "inconclusive")
         words = np.where(once, "one seed", words)
         place = table.columns.get_loc(f"{prefix}upper_share") + 1
         table.insert(place, f"{prefix}verdict", np.where(p.notna() & table[f"{prefix}delta"].notna(), words, ""))
-    table.insert(table.columns.get_loc("verdict"), "p_holm", table.pop("p_holm"))
+    table.insert(table.columns.get_loc("verdict"), "p_holm", adjusted)
     dropped = [f"{prefix}{name}" for prefix in prefixes for name in ("p", "once", "error", "df")]
     names = {f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in prefixes}
     return table.drop(columns=[*dropped, "family"]).rename(columns=names)
