@@ -8,6 +8,7 @@ import sys
 import book
 import presets
 import pytest
+from filelock import FileLock
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.io import ROOT, UserError
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
@@ -89,6 +90,14 @@ def test_a_run_on_a_read_only_disk_stops_with_one_sentence(volume, data):
     subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
     with pytest.raises(UserError, match="may not be written to"):
         train(TrainConfig(), data, volume)
+
+
+def test_of_two_makes_at_once_one_gives_way(tmp_path):
+    (tmp_path / "smoke" / "artifacts").mkdir(parents=True)
+    with FileLock(tmp_path / "smoke" / "artifacts" / "lock"):
+        done = command(tmp_path, "execute", "01-data", "--preset", "smoke")
+    assert done.returncode and "another `make` is at work there; run this again when it is done." in done.stderr
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
 
 
 def test_the_lock_ends_with_its_holder(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import Ragged, cases
 from seqdistill.evaluation.baselines import item_knn, recent_popularity
-from seqdistill.evaluation.ranking import MISS, block_size, metrics, model_score, rank, ranks_of, recommend
+from seqdistill.evaluation.ranking import MISS, block_size, metrics, model_score, rank, ranks_of, recommend, topk
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -74,6 +74,12 @@ def test_recommendations_agree_with_ranks(scored, seen):
             assert best[row, ranks[row] - 1] == target
         if not seen:
             assert not history & set(best[row, : 30 - len(history)])
+
+
+@given(items=st.integers(1, 400), k=st.integers(1, 20), seed=st.integers(0, 2**31))
+def test_the_best_by_groups_are_the_best(items, k, seed):
+    scores = torch.randn(3, items, generator=torch.Generator().manual_seed(seed))
+    assert torch.equal(topk(scores, k), scores.argsort(1, descending=True)[:, :k])
 
 
 def test_item_knn_equals_its_definition(events):
