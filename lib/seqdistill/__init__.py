@@ -4,8 +4,8 @@ from importlib import import_module
 
 ENTRY_POINTS = {
     "TrainConfig": "config", "ModelConfig": "config", "Distillation": "config", "Protocol": "data.splits",
-    "prepare": "training.prepare", "recommend": "training.prepare",
-    "train": "training.prepare", "load_model": "training.prepare",
+    "prepare": "training.prepare", "train": "training.train", "load_model": "training.train",
+    "recommend": "training.prepare",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ class ModelConfig:
     recurrent: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse heads that do not divide the width."""
+        """Refuse heads that do not divide the width, and a recurrent student that reads both ways."""
         if self.recurrent and not self.causal:
             raise UserError("ModelConfig: a recurrent student is causal.")
         if self.dim % self.heads:
@@ -152,9 +152,7 @@ def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
     return replace(config, model=model)
 
 
-def to_dict(config: object) -> dict:
-    """Return a config as JSON-able values."""
-    return asdict(config)
+to_dict = asdict  # a config as JSON-able values
 
 
 def settings(config: object) -> dict:

@@ -41,22 +41,25 @@ def recent_popularity(train: pd.DataFrame, items: int, cases: Cases, days: float
 
 def matrix(train: pd.DataFrame, items: int) -> sparse.csr_array:
     """Users x items, [U, V]: 1 where a user has a training event of the item, else 0."""
-    met = sparse.csr_array((np.ones(len(train), np.float32), (train["user"], train["item"] - 1)))
-    met.resize(met.shape[0], items)
+    shape = (train["user"].max() + 1, items)
+    met = sparse.csr_array((np.ones(len(train), np.float32), (train["user"], train["item"] - 1)), shape=shape)
     met.data[:] = 1.0
     return met
 
 
+def weighed(histories: Tensor, items: int, decay: float = 1.0) -> sparse.csr_array:
+    """Histories as rows over the catalogue, [B, V]: an event counts decay^age, the age of the last being 0."""
+    row, column = (histories > 0).nonzero(as_tuple=True)
+    age = (histories > 0).sum(1)[row] - 1 - column
+    places = (row.numpy(), histories[row, column].numpy() - 1)
+    return sparse.csr_array((decay ** age.numpy().astype(np.float32), places), shape=(len(histories), items))
+
+
 def by_history(weights: sparse.csr_array | np.ndarray, decay: float = 1.0) -> Score:
-    """Score an item by the sum of its weights [V, V] from the history's items, times decay^age, the last's being 0."""
+    """Score an item by the sum of its weights [V, V] from the history's items (`weighed`)."""
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
-        row, column = (histories > 0).nonzero(as_tuple=True)
-        age = (histories > 0).sum(1)[row] - 1 - column
-        places = (row.numpy(), histories[row, column].numpy() - 1)
-        shape = (len(histories), weights.shape[0])
-        seen = sparse.csr_array((decay ** age.numpy().astype(np.float32), places), shape=shape)
-        scores = seen @ weights
+        scores = weighed(histories, weights.shape[0], decay) @ weights
         return torch.from_numpy(scores.toarray() if sparse.issparse(scores) else scores)
 
     return score
@@ -115,9 +118,7 @@ def ials(train: pd.DataFrame, items: int, factors: int = 64, regularization: flo
     vectors = torch.from_numpy(np.asarray(model.item_factors))
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
-        row, column = (histories > 0).nonzero(as_tuple=True)
-        places = (row.numpy(), histories[row, column].numpy() - 1)
-        seen = sparse.csr_matrix((np.ones(len(row), np.float32), places), shape=(len(histories), items))
+        seen = sparse.csr_matrix(weighed(histories, items))
         users = model.recalculate_user(np.arange(len(histories)), seen)
         return torch.from_numpy(np.asarray(users)) @ vectors.T
 
@@ -134,13 +135,10 @@ GRIDS: dict[str, list[Callable[[pd.DataFrame, int], Score]]] = {
 
 def chosen(name: str, train: pd.DataFrame, items: int, valid: Cases) -> tuple[Score, dict[str, float]]:
     """Make the setting of `GRIDS[name]` that has the best validation NDCG@10, seen items excluded; and its values."""
-    best = (-1.0, None, {})
-    for make in GRIDS[name]:
-        score = make(train, items)
-        value = metrics(rank(valid, score)["rank_unseen"])["ndcg@10"]
-        if value > best[0]:
-            best = (value, score, make.keywords | {"valid_ndcg@10": value})
-    return best[1:]
+    tried = ((make, make(train, items)) for make in GRIDS[name])
+    rated = ((metrics(rank(valid, score)["rank_unseen"])["ndcg@10"], make, score) for make, score in tried)
+    value, make, score = max(rated, key=lambda one: one[0])
+    return score, make.keywords | {"valid_ndcg@10": value}
 
 
 def text_knn(texts: np.ndarray) -> Score:

@@ -23,29 +23,25 @@ def components(variant: list[pd.Series], baseline: list[pd.Series]) -> dict[str,
 
 
 def synthetic(
-    rng: np.random.Generator, spread: dict[str, float], users: int, seeds: int, gain: float, lift: float, students: int,
-    noisy: float = 1.0,
-) -> dict[str, list[pd.Series]]:  # fmt: skip
-    """Draw a plain student, taught ones that gain, and controls that gain `lift`: system -> a series a seed.
-
-    noisy: by what the first taught student's spread over seeds exceeds that of the others.
-    """
+    rng: np.random.Generator, spread: dict[str, float], users: int, seeds: int, gain: float, lift: float, students: int
+) -> dict[str, list[pd.Series]]:
+    """Draw a plain student, taught ones that gain, and controls that gain `lift`: system -> a series a seed."""
     half = np.sqrt(0.5)  # two systems make a difference
 
-    def system(mean: float, noise: float = 1.0) -> list[pd.Series]:
+    def system(mean: float) -> list[pd.Series]:
         fixed = mean + half * spread["user_sd"] * rng.standard_normal(users)
-        shifts = half * noise * spread["seed_sd"] * rng.standard_normal(seeds)
+        shifts = half * spread["seed_sd"] * rng.standard_normal(seeds)
         return [pd.Series(fixed + shift + half * spread["rest_sd"] * rng.standard_normal(users)) for shift in shifts]
 
     drawn = {"plain": system(0.0)}
     for student in range(students):
-        drawn |= {f"taught {student}": system(gain, noisy if student == 0 else 1.0), f"control {student}": system(lift)}
+        drawn |= {f"taught {student}": system(gain), f"control {student}": system(lift)}
     return drawn
 
 
 def power(
     spread: dict[str, float], users: list[int], seeds: list[int], gains: list[float], lift: float = 0.0,
-    students: int = 2, tables: int = 200, noisy: float = 1.0, seed: int = 0,
+    students: int = 2, tables: int = 200, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Share of synthetic tables in which the first of some taught students is found to gain, and in which any is.
 
@@ -58,7 +54,7 @@ def power(
     for size, runs, gain in product(users, seeds, gains):
         rng, found = np.random.default_rng(seed), []
         for _ in range(tables):
-            drawn = synthetic(rng, spread, size, runs, gain, lift, students, noisy)
+            drawn = synthetic(rng, spread, size, runs, gain, lift, students)
             decided = decide(assess(drawn, against, controls))
             found.append((decided["verdict"] == "significant gain").to_numpy()[1::2])
         hits = np.array(found)

@@ -53,13 +53,11 @@ def paired(
     """Test the differences of two systems by user, one series a training seed, against zero.
 
     Users and seeds are both samples: the variance of the mean is that over users (of their means over seeds) plus that
-    over seeds, the larger of `spread` (pooled) and the parts' own, since arms may vary more than others; t-test with
-    Welch-Satterthwaite degrees of freedom. One seed adds nothing.
+    over seeds, the larger of `spread` (pooled) and the parts' own; t-test with Welch-Satterthwaite degrees of freedom.
 
-    Returns:
-        delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided), effect (Cohen's d
-        of the users' differences) and detectable (the smallest true difference that a test at the 5 % level of all
-        `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN where there is one user.
+    Returns `TESTED`: delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided),
+    effect (Cohen's d of the users' differences) and detectable (the smallest true difference that a test at the 5 %
+    level of all `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN for one user.
     """
     users = pd.concat(parts).groupby(level=0).mean()
     delta, deviation = float(users.mean()), users.std()
@@ -87,29 +85,20 @@ def holm(p: pd.Series) -> pd.Series:
 
 
 def compare(
-    ranks: dict[str, list[pd.DataFrame]],
-    against: dict[str, str],
-    seen: str,
-    last: bool,
-    controls: dict[str, str] | None = None,
-    fixed: Collection[str] = (),
+    ranks: dict[str, list[pd.DataFrame]], against: dict[str, str], seen: str, last: bool,
+    controls: dict[str, str] | None = None, fixed: Collection[str] = (),
     groups: dict[str, list[np.ndarray]] | None = None,
-) -> pd.DataFrame:
-    """Set systems beside their baselines, and beside their controls, on the same users.
+) -> pd.DataFrame:  # fmt: skip
+    """Set systems (system -> per-case ranks, a frame a seed) beside their baselines and controls, on the same users.
 
-    Args:
-        ranks: system -> per-case ranks, one frame per seed.
-        against, controls: system -> the system that it is tested against; its control, the same without knowledge.
-        seen, last: "included" or "excluded", are seen items candidates? each user's last target alone, or all of them?
-        fixed: systems that no seed changes, so that one run of them says all.
-        groups: group -> the cases that count, one mask per seed. A user counts in the seeds in which one of their cases
-            does; two systems are compared within (seed, user); groups are adjusted together.
+    against, controls: system -> the system that it is tested against; its control, the same without knowledge. seen:
+    "included" or "excluded". last: each user's last target alone. fixed: systems that no seed changes. groups: group ->
+    the cases that count, a mask a seed: two systems are compared within (seed, user), groups are adjusted together.
 
-    Returns:
-        One row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
-        difference to `baseline` with its interval, effect and detectable (see `paired`), upper_share (the interval's
-        upper end over the baseline), p_holm and verdict (see `decide`); with controls the same as control_*; with
-        groups, `cases` is the sum over seeds.
+    Returns one row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
+    difference to `baseline` with its interval, effect and detectable (see `paired`), upper_share (the interval's upper
+    end over the baseline), p_holm and verdict (see `decide`); with controls the same as control_*; with groups, `cases`
+    is the sum over seeds. UserError where systems differ in users or seeds, or no case falls into a group.
     """
     parts = []
     for group, masks in (groups or {"": None}).items():
@@ -145,19 +134,15 @@ def assess(
 
     Returns a row per system, in their order, for `decide`; tables: how many such are adjusted together.
     """
-    family = (
-        {*controls} if controls else {name for name, rival in against.items() if name not in fixed or rival in fixed}
-    )
+    family = {*(controls or (name for name, rival in against.items() if name not in fixed or rival in fixed))}
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
     arms = {name: rival for name, rival in against.items() if name in trained}
-    spreads = {"": spreads_of(gains, arms, arms), "control_": spreads_of(gains, controls or {}, arms)}
-    rows = []
+    tests, rows = {"": against} | ({} if controls is None else {"control_": controls}), []
+    spreads = {prefix: spreads_of(gains, rivals, arms) for prefix, rivals in tests.items()}
     for name in gains:
         row: dict[str, object] = {"family": name in family}
-        for prefix, chosen in (("", against), ("control_", controls)):
-            if chosen is None:
-                continue
-            rival, found = chosen.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
+        for prefix, rivals in tests.items():
+            rival, found = rivals.get(name, ""), dict.fromkeys([*TESTED[:6], "upper_share", *TESTED[6:]], np.nan)
             row[prefix.rstrip("_") or "baseline"] = rival
             if rival:
                 spread = spreads[prefix].get(arms.get(name))
@@ -186,37 +171,33 @@ def spreads_of(
 def decide(table: pd.DataFrame) -> pd.DataFrame:
     """Give each system of the family one p-value, adjust them (Holm), and say what follows.
 
-    The question is whether a system ranks better than its baseline and, where it has one, than its control: both must
-    hold, so that its p is the larger of the two (intersection-union test; Berger, 1982), and 1 where it is above the
-    one and below the other. Its intervals are adjusted as its p is (once Holm stops, by the step at which it
-    does), so that a gain is significant where both exclude zero. A loss is one to the baseline. Where there are
-    controls the family is the systems that have one; the others are described by 95 % intervals without a verdict, as
-    fixed ones are beside what is trained. What was trained once has none.
+    A system must rank better than its baseline and, where it has one, than its control, so that its p is the larger of
+    the two (intersection-union test; Berger, 1982), and 1 where it is above the one and below the other. Its intervals
+    are adjusted as its p is (once Holm stops, by the step at which it does), so that a gain is significant where both
+    exclude zero; a loss is one to the baseline. The family is the systems with a control, if there are any; the others,
+    and fixed ones beside what is trained, have 95 % intervals without a verdict. What was trained once has none.
     """
-    prefixes = ["", "control_"] if "control" in table else [""]
+    prefixes = ["control_", ""] if "control" in table else [""]
     larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
     if len(prefixes) > 1:
         larger = larger.mask(table["control_delta"] <= 0, 1.0)
     p = table["p"].where(table["delta"] < 0, larger).where(table["family"])
-    table["p_holm"] = holm(p)
     steps = LEVEL / (p.count() - p.rank(method="first") + 1)
     level = steps.clip(upper=steps[p > steps].min()).fillna(LEVEL)
     once = table[[f"{prefix}once" for prefix in prefixes]].any(axis=1)
-    decided, above, below = table["p_holm"] < LEVEL, {}, {}
+    adjusted, gain = holm(p), True
     for prefix in prefixes:
         margin = stats.t.ppf(1 - level / 2, table[f"{prefix}df"]) * table[f"{prefix}error"]
         low, high = table[f"{prefix}delta"] - margin, table[f"{prefix}delta"] + margin
-        above[prefix], below[prefix] = (low > 0) | low.isna(), high < 0
         table[f"{prefix}ci_low"], table[f"{prefix}ci_high"] = low, high
         table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"].replace(0, np.nan)
-    for prefix in prefixes:
-        gains = pd.DataFrame(above).all(axis=1) & decided if prefix == "" else above[prefix]
-        losses = below[prefix] & decided if prefix == "" else below[prefix]
-        words = np.select([gains, losses], ["significant gain", "significant loss"], "inconclusive")
+        gain = gain & ((low > 0) | low.isna())  # over the control; in the end over both
+        known = True if prefix else adjusted < LEVEL
+        words = np.select([gain & known, (high < 0) & known], ["significant gain", "significant loss"], "inconclusive")
         words = np.where(once, "one seed", words)
         place = table.columns.get_loc(f"{prefix}upper_share") + 1
         table.insert(place, f"{prefix}verdict", np.where(p.notna() & table[f"{prefix}delta"].notna(), words, ""))
-    table.insert(table.columns.get_loc("verdict"), "p_holm", table.pop("p_holm"))
+    table.insert(table.columns.get_loc("verdict"), "p_holm", adjusted)
     dropped = [f"{prefix}{name}" for prefix in prefixes for name in ("p", "once", "error", "df")]
     names = {f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in prefixes}
     return table.drop(columns=[*dropped, "family"]).rename(columns=names)

@@ -38,14 +38,9 @@ def category_auc(users: np.ndarray, categories: np.ndarray, relevant: np.ndarray
 
 
 def compare_sources(
-    vectors: dict[str, np.ndarray],
-    items: np.ndarray,
-    categories: np.ndarray,
-    relevant: np.ndarray,
-    targets: np.ndarray,
-    seen: list[np.ndarray],
-    against: str = "shuffled",
-) -> pd.DataFrame:
+    vectors: dict[str, np.ndarray], items: np.ndarray, categories: np.ndarray, relevant: np.ndarray,
+    targets: np.ndarray, seen: list[np.ndarray], against: str = "shuffled",
+) -> pd.DataFrame:  # fmt: skip
     """Rank the validation item and its categories by the vectors [n, e] of each teacher source, without training.
 
     Returns one row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against

@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from itertools import chain, count
@@ -139,10 +139,11 @@ def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
 
 
 def write_ids(
-    model: T5ForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, texts: Sequence[list[int]], most: int,
-    own: bool,
-) -> list[str]:  # fmt: skip
-    """Write a unique id of at most `most` tokens for every tokenized text: the first candidate that is not used yet.
+    write: Callable[[list[list[int]], float, int, int], Tensor],
+    tokenizer: PreTrainedTokenizerBase,
+    texts: list[list[int]],
+) -> list[str]:
+    """Write a unique id for every tokenized text: the first candidate of `model.System.write` that is not used yet.
 
     Where all are used, the diversity penalty is raised, then the least length; a number behind the last candidate is
     the last resort.
@@ -153,8 +154,8 @@ def write_ids(
     for penalty, least in ATTEMPTS:
         todo = [row for row, text in enumerate(ids) if text is None]
         for part in np.array_split(todo, -(-len(todo) // 64)) if todo else []:
-            read = cut([texts[row] for row in part], tokenizer.eos_token_id)
-            for row, written in zip(part, diverse(model, read, penalty, least, most, BEAM_GROUPS, own), strict=True):
+            groups = write([texts[row] for row in part], penalty, least, BEAM_GROUPS)
+            for row, written in zip(part, groups, strict=True):
                 decoded = tokenizer.batch_decode(written, skip_special_tokens=True)
                 candidates = [" ".join(WORD.findall(text)) for text in decoded]
                 ids[row], last[row] = first_unused(candidates, tokenizer, taken), candidates[-1]

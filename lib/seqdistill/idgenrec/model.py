@@ -110,9 +110,13 @@ class System:
         self.ids, self.user_ids = tokens_of(self.tokenizer, ids), {}
 
     def rewrite(self) -> None:
-        """Have the generator write the items' ids anew; one from scratch knows no words but those that it reads."""
-        most, own = self.config.id_tokens, not self.config.generator
-        self.rename(naming.write_ids(self.generator.eval(), self.tokenizer, self.texts, most, own))
+        """Have the generator write the items' ids anew."""
+        self.rename(naming.write_ids(self.write, self.tokenizer, self.texts))
+
+    def write(self, texts: Sequence[list[int]], penalty: float = 0.0, least: int = 1, groups: int = 1) -> Tensor:
+        """Have the generator write for tokenized texts (`ids.diverse`), from scratch only words that it reads."""
+        read, own = naming.cut(texts, self.tokenizer.eos_token_id), not self.config.generator
+        return naming.diverse(self.generator.eval(), read, penalty, least, self.config.id_tokens, groups, own)
 
     def source(self, sample: Sample) -> Source:
         """Say from which events of a user the user id of a sample is written: none is its target or follows it."""
@@ -128,17 +132,14 @@ class System:
         tokens = [token for item in self.events[user][:length][-MAX_USER_TEXT:] for token in self.ids[item - 1]]
         return tokens[1 - MAX_USER_TEXT :]
 
-    @torch.inference_mode()
     def write_users(self, samples: Sequence[Sample]) -> None:
         """Write the user ids that samples need and that are not written yet."""
-        config, end = self.config, self.tokenizer.eos_token_id
         needed = {self.source(sample) for sample in samples} - self.user_ids.keys()
         texts = {key: self.user_text(key) for key in needed if key[1]}
         todo = sorted(texts, key=lambda key: len(texts[key]))
         for part in (todo[begin : begin + 128] for begin in range(0, len(todo), 128)):
-            read, own = naming.cut([texts[key] for key in part], end), not config.generator
-            written = naming.diverse(self.generator.eval(), read, 0.0, 1, config.id_tokens, 1, own)[:, 0]
-            for key, row in zip(part, written.tolist(), strict=True):
+            written = self.write([texts[key] for key in part])[:, 0].tolist()
+            for key, row in zip(part, written, strict=True):
                 self.user_ids[key] = [token for token in row if token]
 
     def batch(self, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:

@@ -11,14 +11,9 @@ FREE = {"sharey": False, "sharex": False}
 
 
 def forest(
-    table: pd.DataFrame,
-    title: str,
-    name: str = "variant",
-    value: str = "delta_ndcg@10",
-    xlabel: str = "difference in NDCG@10, 95 % interval",
-    facet: str = "",
-    hue: str = "",
-) -> Figure:
+    table: pd.DataFrame, title: str, name: str = "variant", value: str = "delta_ndcg@10",
+    xlabel: str = "difference in NDCG@10, 95 % interval", facet: str = "", hue: str = "",
+) -> Figure:  # fmt: skip
     """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none).
 
     One line for each `name`, one panel for each `facet`, one colour for each `hue`. A single `model` goes into the

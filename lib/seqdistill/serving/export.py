@@ -36,13 +36,12 @@ class Scorer(nn.Module):
 @contextmanager
 def quiet() -> Iterator[None]:
     """Silence what the exporters warn of and log about other models."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        try:
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(action="ignore"):
             yield
-        finally:
-            logging.disable(logging.NOTSET)
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def save_onnx(student: SequentialRecommender, path: Path) -> Path:

@@ -164,17 +164,16 @@ def gains_by(
     groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out. Returns one row a group:
     variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, delta_ndcg@10 with its test.
     """
-    systems, labels = {}, []
+    masks, labels = {}, []
     for by, group in groupings.items():
         names = group(baseline[0]).cat.remove_unused_categories()
         for name in names.cat.categories:
-            mask = (names == name).to_numpy()
-            systems[f"{by} {name}"] = [frame[mask] for frame in variant]
-            systems[f"{by} {name}, baseline"] = [frame[mask] for frame in baseline]
-            labels.append((by, name, baseline[0]["user"][mask].nunique()))
-    taught, plain = list(systems)[::2], list(systems)[1::2]
-    table = compare(systems, dict(zip(taught, plain, strict=True)), "included", False)
-    groups = table[::2].assign(**{"ndcg@10": table["ndcg@10"][1::2].to_numpy()})
-    groups[["by", "group", "users"]] = pd.DataFrame(labels, groups.index)
+            masks[f"{by} {name}"] = [(names == name).to_numpy()] * len(baseline)
+            labels.append((by, name))
+    table = compare({"taught": variant, "plain": baseline}, {"taught": "plain"}, "included", False, groups=masks)
+    groups = table[::2].assign(
+        **{"ndcg@10": table["ndcg@10"][1::2].to_numpy(), "cases": table["cases"] // len(baseline)}
+    )
+    groups["variant"], (groups["by"], groups["group"]) = groups["group"], zip(*labels, strict=True)
     tested = list(groups.loc[:, "delta_ndcg@10":"detectable"])
     return groups[["variant", "by", "group", "cases", "users", "ndcg@10", *tested]].reset_index(drop=True)

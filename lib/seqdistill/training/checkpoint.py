@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seqdistill.io import announce, save_with
@@ -14,11 +14,17 @@ from seqdistill.training.loop import AdamW
 FILE = "checkpoint.safetensors"
 
 
+def changing(trained: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+    """Name the very tensors that training changes, those of weights and optimizer."""
+    slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
+    parts = {"weights": trained.state_dict(), "optimizer": slots}
+    return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
+
+
 def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, best: dict[str, Tensor]) -> None:
     """Write a checkpoint: logs and what else JSON holds; weights and optimizer now; the weights of the best epoch."""
-    slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
-    parts = {"weights": trained.state_dict(), "optimizer": slots, "best": best}
-    tensors = {f"{part}.{name}": value.clone() for part, values in parts.items() for name, value in values.items()}
+    tensors = changing(trained, optimizer) | {f"best.{name}": value for name, value in best.items()}
+    tensors = {name: value.clone() for name, value in tensors.items()}
     tensors["progress"] = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)
     save_with(lambda path: save_file(tensors, path), folder / FILE)
 
@@ -30,24 +36,17 @@ def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict
     """
     if not (folder / FILE).exists():
         return {}, {}
-    parts: dict[str, dict[str, Tensor]] = {"weights": {}, "optimizer": {}, "best": {}}
+    now = changing(trained, optimizer)
     try:
-        with safe_open(folder / FILE, "pt") as file:
-            progress = json.loads(file.get_tensor("progress").numpy().tobytes())
-            for key in sorted({*file.keys()} - {"progress"}):
-                part, name = key.split(".", 1)
-                parts[part][name] = file.get_tensor(key)
+        saved = load_file(folder / FILE)
+        progress = json.loads(saved.pop("progress").numpy().tobytes())
         progress["history"]  # a checkpoint without it is of another kind
-        slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
-        for part, now in (("weights", trained.state_dict()), ("optimizer", slots)):
-            shapes, expected = ({name: one.shape for name, one in values.items()} for values in (parts[part], now))
-            if shapes != expected:
-                raise ValueError(part)
+        best = {name[5:]: saved.pop(name) for name in [*saved] if name.startswith("best.")}
+        if {name: one.shape for name, one in saved.items()} != {name: one.shape for name, one in now.items()}:
+            raise ValueError("shapes")
     except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
         announce(f"run {folder.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
         return {}, {}
-    trained.load_state_dict(parts["weights"])
-    for name, value in parts["optimizer"].items():
-        index, slot = name.split(".")
-        optimizer.state[int(index)][slot].copy_(value)
-    return progress, parts["best"]
+    for name, value in now.items():
+        value.copy_(saved[name])
+    return progress, best

@@ -76,13 +76,9 @@ def rate(config: TrainConfig, done: float) -> float:
 
 
 def step(
-    batch: Batch,
-    model: SequentialRecommender,
-    teacher: Teacher | None,
-    optimizer: AdamW,
-    config: TrainConfig,
+    batch: Batch, model: SequentialRecommender, teacher: Teacher | None, optimizer: AdamW, config: TrainConfig,
     machine: PartialState,
-) -> dict[str, Tensor]:
+) -> dict[str, Tensor]:  # fmt: skip
     """Make one update from a batch, of which this process takes its share; return the losses of the whole batch.
 
     Nothing here reads a number back from the device: what depends on the data is computed on the host first.
@@ -120,14 +116,9 @@ def step(
 
 
 def epoch(
-    rows: Ragged,
-    model: SequentialRecommender,
-    teacher: Teacher | None,
-    optimizer: AdamW,
-    config: TrainConfig,
-    number: int,
-    machine: PartialState,
-) -> dict[str, float]:
+    rows: Ragged, model: SequentialRecommender, teacher: Teacher | None, optimizer: AdamW, config: TrainConfig,
+    number: int, machine: PartialState,
+) -> dict[str, float]:  # fmt: skip
     """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
 
     Returns means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.

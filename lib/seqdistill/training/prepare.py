@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from seqdistill.config import TrainConfig
 from seqdistill.data.prepare import coded
 from seqdistill.data.sequences import Ragged, latest, ragged
 from seqdistill.data.splits import Protocol, split
 from seqdistill.evaluation import ranking
-from seqdistill.io import UserError, load_json, save_json
+from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.training import train as engine
 from seqdistill.training.train import TrainingData, training_data
 
 
@@ -47,27 +44,10 @@ def prepare(
     events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
     vectors = None if teacher is None else teacher_by_id(teacher, dataset.users)
     data = training_data(events, len(dataset.items), vectors)
+    known = vars(data) | {"item_ids": dataset.items.sort_values("item")["item_id"].tolist()}
     return PreparedData(
-        **vars(data), users=dataset.users, catalogue=dataset.items, histories=ragged(events), notes=dataset.notes
+        **known, users=dataset.users, catalogue=dataset.items, histories=ragged(events), notes=dataset.notes
     )
-
-
-def train(config: TrainConfig, data: TrainingData, runs: Path | str) -> dict:
-    """Train, resume or read one run (`training.train.train`); of prepared data it keeps the ids of the items, too."""
-    run = engine.train(config, data, runs)
-    if isinstance(data, PreparedData) and not (path := run["folder"] / "items.json").exists():
-        save_json(data.catalogue.sort_values("item")["item_id"].tolist(), path)
-    return run
-
-
-def load_model(folder: Path | str) -> SequentialRecommender:
-    """Load the student of a run's folder, with `item_ids` where it was trained on prepared data."""
-    path = Path(folder) / "items.json"
-    if not (Path(folder) / "metrics.json").exists():
-        raise UserError(f"load_model: {folder} holds no finished run; `train` returns its folder.")
-    model = engine.load_model(folder)
-    model.item_ids = load_json(path) if path.exists() else None
-    return model
 
 
 def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], users: pd.DataFrame) -> torch.Tensor:
@@ -92,14 +72,13 @@ def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], user
 
 def known_histories(model: SequentialRecommender, data: PreparedData) -> tuple[Ragged, np.ndarray]:
     """Histories in the student's own codes, without items that came after its training; and its items' ids, [V]."""
-    own = data.catalogue.sort_values("item")["item_id"]
-    ids = pd.Index(own if getattr(model, "item_ids", None) is None else model.item_ids)
+    ids = pd.Index(getattr(model, "item_ids", None) or data.item_ids)
     if len(ids) != model.items:
         raise UserError(
             f"recommend: the student knows {model.items:,} items, the data {len(ids):,}; prepare the data that it was "
             "trained on, or load it by `seqdistill.load_model`, which knows the items' ids."
         )
-    codes = ids.get_indexer(own) + 1  # 0: an item that the student does not know
+    codes = ids.get_indexer(data.item_ids) + 1  # 0: an item that the student does not know
     histories = data.histories
     events = {"user": np.repeat(histories.users, histories.lengths), "item": codes[histories.items - 1]}
     return ragged(pd.DataFrame(events).query("item > 0")), ids.to_numpy()

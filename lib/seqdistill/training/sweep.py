@@ -181,8 +181,10 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
         ray = require("ray", "ray")
         require("ray.util.joblib", "ray").register_ray()
         own = nullcontext() if ray.is_initialized() else ray.init(address, log_to_driver=False, logging_level="ERROR")
-        with own, parallel_config("ray", ray_remote_args=ray_share(ray.cluster_resources())):
-            yield ray.exceptions.RayError
+        with own:
+            share = {"num_cpus": 1} | ({"num_gpus": 1} if ray.cluster_resources().get("GPU") else {})
+            with parallel_config("ray", ray_remote_args=share):
+                yield ray.exceptions.RayError
     else:
         dask = require("distributed", "dask")
         where = {"address": address} if address else {"threads_per_worker": 1, "dashboard_address": None}
@@ -190,8 +192,3 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
             if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
                 raise UserError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
             yield dask.KilledWorker
-
-
-def ray_share(resources: dict[str, float]) -> dict[str, int]:
-    """What a run asks of a Ray cluster that has these resources: a core, and a GPU where there are some."""
-    return {"num_cpus": 1} | ({"num_gpus": 1} if resources.get("GPU") else {})

@@ -25,9 +25,8 @@ from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragg
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
-from seqdistill.models.gru4rec import student
 from seqdistill.models.item_text import with_text
-from seqdistill.models.transformer import SequentialRecommender
+from seqdistill.models.transformer import SequentialRecommender, student
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, training_rows
 
@@ -41,7 +40,7 @@ class TrainingData:
     """What every run of a data set shares.
 
     items: catalogue size V. key: digest of the events. teacher: [U, r], NaN where a user has none. start: item vectors
-    [V, d] that students start from. texts: vectors of the items' texts, [V, e].
+    [V, d] that students start from. texts: vectors of the items' texts, [V, e]. item_ids: the data set's own, [V].
     """
 
     items: int
@@ -52,6 +51,7 @@ class TrainingData:
     teacher: Tensor | None = None
     start: Tensor | None = None
     texts: Tensor | None = None
+    item_ids: list | None = None
 
     def __post_init__(self) -> None:
         """Take the teacher from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
@@ -59,24 +59,21 @@ class TrainingData:
             return
         values = self.teacher if isinstance(self.teacher, Tensor) else torch.from_numpy(np.array(self.teacher))
         teacher, users = values.detach().cpu().float().contiguous(), int(self.train.users.max(initial=-1)) + 1
+        shape, why = " x ".join(map(str, teacher.shape)), ""
         if teacher.ndim != 2 or len(teacher) < users:
-            shape = " x ".join(map(str, teacher.shape))
-            raise UserError(
-                f"teacher: {shape} values; a row for each of {users} users is expected, NaN for no teacher."
-            )
-        if (infinite := teacher.isinf()).any():
+            why = f"{shape} values; a row for each of {users} users is expected, NaN for no teacher"
+        elif (infinite := teacher.isinf()).any():
             row, column = infinite.nonzero()[0].tolist()
-            raise UserError(
-                f"teacher: row {row}, column {column} is {teacher[row, column]}; a finite number is expected."
+            why = f"row {row}, column {column} is {teacher[row, column]}; a finite number is expected"
+        elif len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
+            why = f"row {int(some[0])} is NaN in part; a user has a vector or none of it"
+        elif not MILD < (size := float(teacher.square().nanmean().sqrt())) < 1 / MILD and not math.isnan(size):
+            why = (
+                f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column "
             )
-        if len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
-            raise UserError(f"teacher: row {int(some[0])} is NaN in part; a user has a vector or none of it.")
-        size = float(teacher.square().nanmean().sqrt())
-        if not MILD < size < 1 / MILD and not math.isnan(size):
-            raise UserError(
-                f"teacher: values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in "
-                "every column are expected: use `embeddings.reducers.standardised`."
-            )
+            why += "are expected: use `embeddings.reducers.standardised`"
+        if why:
+            raise UserError(f"teacher: {why}.")
         object.__setattr__(self, "teacher", teacher)
 
     @cached_property
@@ -104,8 +101,9 @@ def load_teacher(path: Path, key: str) -> Tensor:
     with io.readable(path), safe_open(path, "pt") as tensors:
         events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
     if events != key:
-        message = "stale, made from other events; run 02-profiles and 03-embeddings again."
-        raise UserError(f"{display_path(path)}: {message}")
+        raise UserError(
+            f"{display_path(path)}: stale, made from other events; run 02-profiles and 03-embeddings again."
+        )
     return teacher
 
 
@@ -123,9 +121,7 @@ def run_key(config: TrainConfig, data: TrainingData) -> str:
     return digest([ENGINE_VERSION, settings(config), data.key, tensors])[:16]
 
 
-def train(
-    config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable[[str], None] = announce
-) -> dict:
+def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable = announce) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
     It lives in a folder of `runs` that `run_key` names. Returns its metrics.json (per-epoch history, chosen epoch,
@@ -137,6 +133,8 @@ def train(
         machine.wait_for_everyone()
         if not (folder / "metrics.json").exists():
             fit(config, data, folder, progress)
+        if machine.is_main_process and data.item_ids and not (folder / "items.json").exists():
+            io.save_json(data.item_ids, folder / "items.json")
         machine.wait_for_everyone()
     return io.load_json(folder / "metrics.json") | {"folder": folder}
 
@@ -171,8 +169,8 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     cpu, began, resumed = time.process_time() - saved.get("seconds", 0), time.monotonic(), len(history)
     reported = began
     while not finished(history, config):
-        distils = in_phase_1(history, config)
-        log = epoch(rows, model, teacher if distils else None, optimizer, config, len(history), machine)
+        heard = teacher if in_phase_1(history, config) else None
+        log = epoch(rows, model, heard, optimizer, config, len(history), machine)
         if not math.isfinite(log["loss_model"]) or not all(weight.isfinite().all() for weight in trained.parameters()):
             raise UserError(
                 f"run {folder.name}: diverged in epoch {len(history) + 1} of {config.epochs}, the loss is "
@@ -200,14 +198,10 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
         return
     model = plain_model(config, best).to(machine.device)
     curve = [log["valid_ndcg@10"] for log in history]
-    recommended = recommend(data.test.histories, model_score(model), size=size)  # [cases, 10]
-    result = {
-        "history": history,
-        "best_epoch": int(np.argmax(curve)) + 1,
-        "valid_ndcg@10": max(curve),
-        "coverage@10": np.count_nonzero(np.unique(recommended)) / data.items,  # 0: no item is left
-        "parameters": sum(weight.numel() for weight in model.parameters()),
-    }
+    result = {"history": history, "best_epoch": int(np.argmax(curve)) + 1, "valid_ndcg@10": max(curve)}
+    recommended = recommend(data.test.histories, model_score(model), size=size)  # [cases, 10]; 0: no item is left
+    result["coverage@10"] = np.count_nonzero(np.unique(recommended)) / data.items
+    result["parameters"] = sum(weight.numel() for weight in model.parameters())
     finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)
     progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
 
@@ -233,9 +227,14 @@ def plain_model(config: TrainConfig, weights: dict[str, Tensor]) -> SequentialRe
 
 
 def load_model(folder: Path | str) -> SequentialRecommender:
-    """Load the student of a finished run's folder."""
-    config = parse(TrainConfig, io.load_json(Path(folder) / "config.json"), display_path(Path(folder)))
-    return plain_model(config, load_file(Path(folder) / "model.safetensors"))
+    """Load the student of a finished run's folder, with `item_ids` where its data had them."""
+    folder = Path(folder)
+    if not (folder / "metrics.json").exists():
+        raise UserError(f"load_model: {folder} holds no finished run; `train` returns its folder.")
+    config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
+    model = plain_model(config, load_file(folder / "model.safetensors"))
+    model.item_ids = io.load_json(folder / "items.json") if (folder / "items.json").exists() else None
+    return model
 
 
 @torch.inference_mode()

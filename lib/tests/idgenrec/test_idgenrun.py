@@ -104,14 +104,7 @@ def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
     jobs = rivals.variants(presets.values_of("beauty", "07-efficiency")["idgenrec"], [0, 1], "beauty")
     assert [run.user_ids for run in jobs.values()] == ["prefix"] * 2 + ["none"] * 2 + ["leaking"] * 2
     assert all(run.seed == seed for (_, seed), run in jobs.items()) and len({name for name, _ in jobs}) == 3
-    run = jobs["IDGenRec", 0]
-    assert (run.recommender, run.rounds, run.recommender_epochs, run.samples) == (
-        "google-t5/t5-small@df1b051c49625cf57a3d0d8d3863ed4d13564fe4",
-        3,
-        10,
-        0,
-    )
-    assert (run.generator_lr, run.history, run.generator_epochs) == (1e-8, 20, 1)
+    assert jobs["IDGenRec", 0].recommender == "google-t5/t5-small@df1b051c49625cf57a3d0d8d3863ed4d13564fe4"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig, parse
 from seqdistill.data.sequences import Ragged, cloze
 from seqdistill.io import UserError
-from seqdistill.models import gru4rec
+from seqdistill.models import transformer
 from seqdistill.models.losses import full_softmax
 from seqdistill.models.transformer import SequentialRecommender
 
@@ -43,13 +43,6 @@ def test_padding_never_matters(pad, causal):
     wide = torch.cat([F.pad(ids, (0, pad)), torch.arange(1, 4 + pad)[None]])
     torch.testing.assert_close(model(wide)[0][:1, :3], model(ids)[0])
     torch.testing.assert_close(model.score(wide)[:1], model.score(ids))
-
-
-def test_bert4rec_scores_by_a_mask_after_the_history():
-    model = student(causal=False)
-    assert model.mask_id == 31 and model.max_history == 11 and model.catalogue().shape == (30, 8)
-    expected = model(torch.tensor([[4, 9, 2, 31]]))[0][0, 3] @ model.catalogue().T
-    torch.testing.assert_close(model.score(torch.tensor([[4, 9, 2, 0, 0], [1, 2, 3, 4, 5]]))[0], expected)
 
 
 @given(st.integers(0, 1000), st.floats(0.05, 0.9), st.floats(0, 1))
@@ -119,23 +112,6 @@ def test_a_score_needs_the_last_position_alone(causal):
     torch.testing.assert_close(model.score(ids), whole)
 
 
-@pytest.mark.parametrize("causal", [True, False])
-def test_what_encodes_the_last_position_can_be_exported_for_any_batch_and_length(causal):
-    class Last(torch.nn.Module):
-        def __init__(self, model):
-            super().__init__()
-            self.model = model
-
-        def forward(self, ids):
-            return self.model.encode_last(ids)
-
-    model, ids = student(causal), torch.tensor([[4, 5, 6, 7, 0, 0], [9, 0, 0, 0, 0, 0], [1, 2, 3, 4, 5, 6]])
-    shape = {"ids": {0: torch.export.Dim("B", min=1), 1: torch.export.Dim("T", min=1, max=model.max_history)}}
-    program = torch.export.export(Last(model).eval(), (torch.ones(2, 3, dtype=torch.int64),), dynamic_shapes=shape)
-    for part in (ids, ids[:1, :4]):
-        torch.testing.assert_close(program.module()(part) @ model.catalogue().T, model.score(part))
-
-
 @pytest.mark.parametrize("temperature", [0.0, 0.5])
 def test_the_head_is_a_layer_on_the_output_and_a_bias_of_every_item(temperature):
     torch.manual_seed(0)
@@ -155,7 +131,7 @@ def test_the_head_is_a_layer_on_the_output_and_a_bias_of_every_item(temperature)
 def test_a_recurrent_student_sees_no_later_event_and_no_padding(pad, blocks, position):
     torch.manual_seed(0)
     config = ModelConfig(dim=8, blocks=blocks, dropout=0.0, length=12, recurrent=True)
-    model, ids = gru4rec.student(30, config).eval(), torch.arange(1, 9)[None]
+    model, ids = transformer.student(30, config).eval(), torch.arange(1, 9)[None]
     changed, wide = ids.clone(), F.pad(ids[:, :3], (0, pad))
     changed[0, position] = 30
     torch.testing.assert_close(model(ids)[0][:, :position], model(changed)[0][:, :position])

@@ -9,7 +9,6 @@ import pytest
 import torch
 from seqdistill import Distillation, ModelConfig, TrainConfig, load_model, prepare, recommend, train
 from seqdistill.io import UserError
-from seqdistill.training import train as engine
 
 CONFIG = TrainConfig(model=ModelConfig(dim=16, blocks=1, heads=1, length=8), epochs=30, batch=8, lr=0.01)
 
@@ -86,8 +85,9 @@ def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
     renamed = prepare(interactions.assign(item_id="z" + interactions["item_id"]))
     with pytest.raises(UserError, match=rf"knows no item of user {data.users['user_id'].iloc[0]} \(30 such\)"):
         recommend(model, renamed)
+    model.item_ids = None
     with pytest.raises(UserError, match="recommend: the student knows"):
-        recommend(engine.load_model(tmp_path / next(path.name for path in tmp_path.iterdir())), prepare(new))
+        recommend(model, prepare(new))
     with pytest.raises(UserError, match="holds no finished run"):
         load_model(tmp_path / "nowhere")
 
@@ -95,7 +95,5 @@ def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
 def test_a_teacher_may_be_a_table_with_a_column_of_user_ids(interactions):
     table = pd.DataFrame({"user_id": ["u1", "u2"], "a": [1.0, -1.0]})
     assert (~prepare(interactions, teacher=table).teacher.isnan()).sum() == 2
-    with pytest.raises(UserError, match='the vector of "u1" holds NaN'):
-        prepare(interactions, teacher=table.assign(a=[np.nan, 1.0]))
     with pytest.raises(UserError, match="not ndarray"):
         prepare(interactions, teacher=np.ones((30, 2)))
