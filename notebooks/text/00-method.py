@@ -362,7 +362,7 @@ with torch.no_grad():
 print("hidden states, user vectors and all three losses agree")
 
 # %% [markdown]
-# With the library, five lines lead from a plain table to recommendations. The library adds validation after each
+# The library does the same from a plain table to recommendations. The library adds validation after each
 # epoch, resuming after an interruption, both students, and every form of this chapter.
 
 # %% tags=["nbval-ignore-output"]

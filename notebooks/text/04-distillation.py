@@ -245,9 +245,10 @@ report.format_table(hard_targets(events))
 # teacher of the same form? Both must hold, so a student's p is the larger of the two, corrected for the number of
 # distilled students in the table (Holm). `verdict` answers the question; `control_delta_ndcg@10` is the difference
 # from the control. The other rows have an interval only. Users and seeds are both samples: the variance of a
-# difference is the variance over users plus the variance over seeds, which is pooled over the variants of a student (a
-# few seeds estimate it poorly), in a t-test. `tables/main.csv` has more columns: seeds, p, and `effect`, the mean
-# difference in standard deviations of the users' differences (Cohen's d, paired).
+# difference is the variance over users plus the variance over seeds, in a t-test. A few seeds estimate their variance
+# poorly, so it is the larger of the difference's own and the one pooled over the variants of a student.
+# `tables/main.csv` has more columns: seeds, p, and `effect`, the mean difference in standard deviations of the users'
+# differences (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}

@@ -2,7 +2,7 @@
 # # 8 · The paper's tables, and ours
 #
 # The results of the earlier chapters, next to the paper's. The paper's numbers come from **other data sets**, so its
-# rows cannot be subtracted from ours; only the direction and the size of a gain can be compared.
+# rows cannot be subtracted from ours; only the direction of a gain can be compared.
 
 # %% tags=["parameters"]
 preset = "default"
