@@ -160,8 +160,8 @@ report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablatio
 # ## 5. Which side should be projected, and with which loss?
 #
 # With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of
-# $\alpha L_{model}\log L_{distil}$ with $L_{model}$ held constant. It does not vanish as $L_{distil}$ falls, and a trainable $T$ on the teacher's
-# side can reach zero by shrinking its own target. Does this happen, and does it matter?
+# $\alpha L_{model}\log L_{distil}$ with $L_{model}$ held constant. It does not vanish as $L_{distil}$ falls, and a
+# trainable $T$ on the teacher's side can reach zero by shrinking its own target. Does this happen, and does it matter?
 
 # %%
 sides = grid(replace(setup.taught, probe=True), loss=losses, projection=["teacher", "teacher_frozen", "student"])
