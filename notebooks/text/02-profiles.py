@@ -129,12 +129,14 @@ totals = checked.drop(columns=["user", "words"]).sum()
 shares = audit.summary(checked)
 
 # %%
-genres, trends, titles = (int(totals[name]) for name in ("categories_named", "trends_claimed", "titles_named"))
+counted = ("categories_named", "superlatives_open", "trends_claimed", "titles_named")
+genres, superlatives, trends, titles = (int(totals[name]) for name in counted)
 lines = {
     "named genres among the user's most frequent or best rated": (totals["categories_liked"] / max(genres, 1), genres),
     "named genres that occur in the history": (1 - shares["unseen_category_share"], genres),
     "named genres that a fact supports": (1 - shares["unsupported_share"], genres),
     "named genres that contradict a fact": (shares["inverted_category_share"], genres),
+    "invented best or worst genres where no fact names one": (shares["invented_superlative_share"], superlatives),
     "trends with the right direction": (1 - shares["wrong_trend_share"], trends),
     "named titles really rated": (1 - shares["unseen_title_share"], titles),
     "named titles that contradict a rating": (shares["inverted_title_share"], titles),
@@ -173,8 +175,7 @@ report.show_figure(grid.figure, checked[["user", "words"]], home / "figures" / "
 
 # %% [markdown]
 # The profiles with the most claims that the checks count as false, at most five, each with the facts that it was
-# given. The checks match phrases, so they may reject a text that repeats its facts correctly. They also cannot judge a
-# genre that is called *best* without a fact.
+# given. The checks match phrases, so they may reject a text that repeats its facts correctly.
 
 # %%
 worst = checked[checked["wrong"] > 0].sort_values("wrong", ascending=False, kind="stable").head(5)
@@ -218,7 +219,7 @@ compared = pd.DataFrame(rows)
 
 # %%
 contract = ["dataset", "llm", "style", "users", "covered", "prompt_tokens", "output_tokens", "seconds"]
-contract += ["unsupported_share", "unseen_title_share"]
+contract += ["unsupported_share", "unseen_title_share", "invented_superlative_share"]
 save_csv(compared[contract], home / "tables" / "profiles.csv")
 save_csv(compared.drop(columns=["prompt_tokens", "output_tokens", "seconds"]), home / "tables" / "audit.csv")
 written = compared.set_index(["llm", "style"]).drop(columns="dataset").T

@@ -89,9 +89,11 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     Categories (or brands) are *seen* in the history, *liked* (of the five most frequent or three best rated),
     *inverted* (presented as the contrary of a fact: the worst rated as liked, the fading one as rising, or the other
     way round), *supported* (named by a fact and not inverted). A trend is *right* if the category's share moved that
-    way between the halves of the history. A title in quotes is *inverted* if it is rated above the user's mean and
-    named as disliked, or at most 2.5 and not above that mean, and named as a favourite. `wrong` adds up categories not
-    seen or inverted, trends the wrong way, titles unseen or inverted.
+    way between the halves of the history. A superlative is *invented* if the profile calls a category best, or worst,
+    and no fact does; `superlatives_open` counts which of the two the facts leave open. A title in quotes is *inverted*
+    if it is rated above the user's mean and named as disliked, or at most 2.5 and not above that mean, and named as a
+    favourite. `wrong` adds up categories not seen or inverted, superlatives invented, trends the wrong way, titles
+    unseen or inverted.
     """
     computed, moved, mean = facts(history), trends(history), history["value"].mean()
     stated = {name: named_categories(computed.get(name, ""), vocabulary) for name in ("frequent", *CUES)}
@@ -105,6 +107,7 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     turned = [
         value > mean if f'"{name}"' in said["worst"] else value <= min(2.5, mean) for name, value in ratings.items()
     ]
+    open_cues = [cue for cue in ("best", "worst") if not stated[cue]]
     rising, fading = said["rising"] & named, said["fading"] & named
     right = [moved.get(name, 0) > 0 for name in rising] + [moved.get(name, 0) < 0 for name in fading]
     counts = {
@@ -113,6 +116,8 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
         "categories_liked": len(named & liked),
         "categories_inverted": len(inverted),
         "categories_supported": len(named & set().union(*stated.values()) - inverted),
+        "superlatives_open": len(open_cues),
+        "superlatives_invented": sum(bool(said[cue] & named) for cue in open_cues),
         "trends_claimed": len(right),
         "trends_right": sum(right),
         "titles_named": len(titles),
@@ -121,7 +126,8 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     }
     unseen = counts["categories_named"] - counts["categories_seen"] + counts["titles_named"] - counts["titles_seen"]
     wrong = unseen + counts["trends_claimed"] - counts["trends_right"]
-    return counts | {"wrong": wrong + counts["categories_inverted"] + counts["titles_inverted"]}
+    others = ("categories_inverted", "superlatives_invented", "titles_inverted")
+    return counts | {"wrong": wrong + sum(counts[name] for name in others)}
 
 
 def audit(texts: pd.DataFrame, histories: dict[int, pd.DataFrame], vocabulary: list[str]) -> pd.DataFrame:
@@ -140,15 +146,15 @@ def audit(texts: pd.DataFrame, histories: dict[int, pd.DataFrame], vocabulary: l
 def summary(checked: pd.DataFrame) -> dict[str, float]:
     """Shares over all profiles of an audit; NaN where nothing of the kind is named."""
     total = checked.sum()
-    categories, trend, titles = (
-        total[name] or float("nan") for name in ("categories_named", "trends_claimed", "titles_named")
-    )
+    names = ("categories_named", "superlatives_open", "trends_claimed", "titles_named")
+    categories, superlatives, trend, titles = (total[name] or float("nan") for name in names)
     return {
         "words": float(checked["words"].mean()),
         "cut_share": float(checked["cut"].mean()),
         "unsupported_share": 1 - total["categories_supported"] / categories,
         "unseen_category_share": 1 - total["categories_seen"] / categories,
         "inverted_category_share": total["categories_inverted"] / categories,
+        "invented_superlative_share": total["superlatives_invented"] / superlatives,
         "wrong_trend_share": 1 - total["trends_right"] / trend,
         "unseen_title_share": 1 - total["titles_seen"] / titles,
         "inverted_title_share": total["titles_inverted"] / titles,

@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 from seqdistill.profiles import audit
@@ -63,11 +64,12 @@ def test_what_is_false_is_counted_and_the_summary_gives_shares():
     texts = pd.DataFrame({"user": [0, 1, 2], "text": [TRUE, TURNED, INVENTED], "finish": ["stop", "length", "stop"]})
     checked = audit.audit(texts, dict.fromkeys(range(3), HISTORY), WORDS)
     assert checked.drop(columns=["user", "words", "cut"]).to_numpy().tolist() == [
-        [2, 2, 2, 0, 2, 2, 2, 3, 3, 0, 0],
-        [2, 2, 2, 2, 0, 2, 0, 3, 3, 2, 6],
-        [1, 0, 0, 0, 0, 1, 0, 1, 0, 0, 3],
+        [2, 2, 2, 0, 2, 0, 0, 2, 2, 3, 3, 0, 0],
+        [2, 2, 2, 2, 0, 0, 0, 2, 0, 3, 3, 2, 6],
+        [1, 0, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 3],
     ]
     shares = audit.summary(checked)
+    assert np.isnan(shares.pop("invented_superlative_share"))
     assert shares.pop("words") == checked["words"].mean() == pytest.approx(67 / 3)
     assert shares == pytest.approx(
         {
@@ -80,6 +82,10 @@ def test_what_is_false_is_counted_and_the_summary_gives_shares():
             "inverted_title_share": 2 / 7,
         }
     )
+    few = HISTORY[:2]  # too few ratings for a genre to be the best or the worst
+    invented = audit.audit(texts[:1].assign(text="A viewer of films who rates War best."), {0: few}, WORDS)
+    assert invented[["superlatives_open", "superlatives_invented"]].to_numpy().tolist() == [[2, 1]]
+    assert audit.summary(invented)["invented_superlative_share"] == 0.5 and invented["wrong"][0] >= 1
     silent = texts[:1].assign(text="A viewer of the old and the new.")
     shares = audit.summary(audit.audit(silent, {0: HISTORY}, WORDS))
     assert pd.Series(shares).drop(["words", "cut_share"]).isna().all()
