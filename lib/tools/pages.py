@@ -151,10 +151,11 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
         if len(images) > 1:
             raise UserError(f"{chapter}, cell {number}: {len(images)} images; a cell shows one, with its caption.")
         for image in images:
-            text = image.metadata.get("image/png", {}).get("alt", "")
+            drawn = image.metadata.get("image/png", {})
+            text, size = drawn.get("alt", ""), {"width": f"{drawn['width']}px"} if "width" in drawn else {}
             parts = [part for part in (heading, text) if part]
             figure = {"caption": ". ".join(map(report.escaped, parts)), "name": f"{chapter}-{number}"}
-            cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": ". ".join(parts)}}
+            cell.metadata["mystnb"] = {"figure": figure, "image": {"alt": ". ".join(parts), **size}}
             below = f"*{report.escaped(text)}*"  # what the notebook shows below its figure is the site's caption
             cell.outputs = [output for output in cell.outputs if output.get("data", {}).get("text/markdown") != below]
         if images or cell.source.count("\n") >= LONG or cell.source.startswith(("import ", "from ")):

@@ -93,7 +93,7 @@ mine.insert(0, "where", taught["model"] + " " + taught["variant"] + ", " + taugh
 
 # %%
 paper = pd.DataFrame({"where": wide["model"] + ", " + wide["dataset"] + " (paper)", "gain": wide["gain, %"]})
-gains = pd.concat([mine, paper], ignore_index=True)
+gains = pd.concat([rows.sort_values("gain", ascending=False) for rows in (mine, paper)], ignore_index=True)
 best = mine.loc[mine.loc[taught["control"] != "", "gain"].idxmax()]
 text = f"Our highest gain: {best['where']}, {best['gain']:+.4f} % "
 text += f"[{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]. "
