@@ -89,7 +89,7 @@ def results_table() -> str:
     rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item text, reading item texts too"))
     joined = pd.concat(rows, ignore_index=True)
     joined["plain"] = (joined["ndcg@10"] - joined["delta_ndcg@10"]).map("{:.4f}".format)
-    columns = ["data", "model", "teacher", "seeds", "verdict", "plain", "delta_ndcg@10"]
+    columns = ["data", "verdict", "model", "teacher", "seeds", "plain", "delta_ndcg@10"]
     table = report.format_table(joined, [*columns, "control_verdict", "control_delta_ndcg@10"])
     table["over its control"] = table.pop("control_verdict") + ", " + table.pop("control_delta_ndcg@10")
     return report.markdown(table.rename(columns={"model": "student", "delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
