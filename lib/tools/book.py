@@ -3,8 +3,6 @@
 import argparse
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -176,24 +174,6 @@ def write_profiles(preset: str, fresh: bool) -> None:
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
-def nbval(preset: str) -> int:
-    """Re-execute a preset's stored notebooks with nbval, strictly, into build/nbval; return the first bad exit code.
-
-    Chapters of a wave do not read each other; those of the second run two at a time.
-    """
-    shutil.rmtree(ROOT / "build" / "nbval", ignore_errors=True)
-    command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
-    command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg"), "--dist", "loadfile"]
-    environment = {**os.environ, **HEADLESS, "SEQDISTILL_OUTPUTS": str(ROOT / "build" / "nbval")}
-    paths = {chapter[:2]: str(outputs_dir(preset) / f"{chapter}.ipynb") for chapter in chapters()}
-    side_by_side, last = [paths.pop(number) for number in ("05", "06", "07", "09")], paths.pop("08")
-    codes = [
-        subprocess.run([*command, "-n", workers, *notebooks], env=environment, check=False).returncode
-        for workers, notebooks in (("0", paths.values()), ("2", side_by_side), ("0", [last]))
-    ]
-    return max(codes)
-
-
 @contextmanager
 def alone(preset: str) -> Iterator[None]:
     """Lock a preset's outputs, or stop where another process is at work there."""
@@ -208,7 +188,7 @@ def alone(preset: str) -> Iterator[None]:
 
 
 def main() -> None:
-    """Command line: execute a chapter, publish, render the book, fetch weights, write profiles, check with nbval."""
+    """Command line: execute a chapter, publish, render the book, fetch weights, write profiles."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
     parser.add_argument(
         "action",
@@ -248,8 +228,6 @@ def main() -> None:
                     )
                 case "summary":
                     summary.print_summary(preset)
-                case "nbval":
-                    sys.exit(nbval(preset))
 
 
 if __name__ == "__main__":

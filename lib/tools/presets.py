@@ -22,6 +22,7 @@ from seqdistill.training.sweep import kind_of
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
+STUDENTS = ("SASRec", "BERT4Rec")
 FORMS = ("distilled", "distilled-student")  # of 04: the paper's, and the one that projects the student
 
 
@@ -127,9 +128,9 @@ def check_preset(preset: str) -> None:
     require('"teacher"', texts["teacher"], TEACHERS)
     for source in [*texts["everyone"], *run["sources"]]:
         require("a teacher without an LLM", source, NO_LLM)
-    trained, seeds = [name for name in ("SASRec", "BERT4Rec") if run[name.lower()]], run["seeds"]
+    trained, seeds = [name for name in STUDENTS if run[name.lower()]], run["seeds"]
     for form in run["forms"]:
-        require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in trained for form in FORMS)])
+        require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in STUDENTS for form in FORMS)])
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise UserError(f'{where}: "seeds" of 04 is {seeds}; whole numbers from 0 are expected, none twice.')
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):

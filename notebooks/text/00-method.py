@@ -226,7 +226,7 @@ total = combined(L_model, L_distil)
 print(f"L_model {L_model:.2f}, L_distil {L_distil:.2f}, together {total:.2f}")
 
 # %% [markdown]
-# ## 6. Two phases
+# ## 6. Two phases of training
 #
 # Phase 1 trains with both losses. Phase 2 continues with the recommender's own loss, so that the student can use what
 # it has learned about users. Then $T$ and the teacher are discarded. The saved model is SASRec, without extra

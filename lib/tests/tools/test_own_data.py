@@ -72,6 +72,7 @@ def parrot(questions):
     }
 
 
+@pytest.mark.slow
 def test_a_data_set_of_books_goes_through_the_whole_book(library):
     for chapter in presets.chapters():
         book.execute(chapter, "mine")
