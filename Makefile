@@ -184,7 +184,7 @@ slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books
 
 nbval: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."
-	$(python) lib/tools/nbval.py --preset smoke
+	$(python) lib/tools/check_notebooks.py --preset smoke
 	$(python) -m pytest lib/tests/regression
 
 clean: ## remove build/ and what is ignored below outputs/

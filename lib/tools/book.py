@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
     parser.add_argument(
         "action",
-        choices=["execute", "publish", "pages", "weights", "profiles", "nbval", "summary", "sections", "export"],
+        choices=["execute", "publish", "pages", "weights", "profiles", "summary", "sections", "export"],
     )
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
