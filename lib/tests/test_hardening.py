@@ -4,6 +4,7 @@ import ast
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import book
 import presets
@@ -43,6 +44,15 @@ def test_no_pickle_is_read_or_written():
             imported += [getattr(node, "module", None) or ""] if isinstance(node, ast.ImportFrom) else []
             used = {*imported, named(node), getattr(node, "attr", "")}
             assert not used & (PICKLING | STORING), f"{path.name}, line {getattr(node, 'lineno', 0)}"
+
+
+def test_no_committed_or_computed_file_is_a_pickle():
+    paths = [path for path in (ROOT / "outputs").rglob("*") if path.is_file() and "checkpoint" not in path.parts]
+    assert len(paths) > 50
+    for path in paths:
+        with path.open("rb") as handle:
+            assert handle.read(2) not in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"), path
+        assert path.suffix not in (".pkl", ".pickle", ".pt", ".pth", ".npy", ".npz", ".joblib"), path
 
 
 def test_no_text_is_executed():
@@ -105,3 +115,12 @@ def test_the_lock_ends_with_its_holder(tmp_path, monkeypatch):
     for _ in range(2):
         with book.alone("smoke"), pytest.raises(UserError, match="at work there"), book.alone("smoke"):
             pass
+
+
+def test_a_setting_that_changes_leaves_other_runs_alone(given, tmp_path):
+    jobs = plan({"plain": SMALL, "wide": replace(SMALL, model=replace(SMALL.model, dim=16))}, [0], given)
+    sweep({("plain", 0): jobs["plain", 0]}, tmp_path, workers=1)
+    home = run_folder(jobs["plain", 0], tmp_path)
+    before = (home / "metrics.json").stat().st_mtime_ns
+    sweep(jobs, tmp_path, workers=1)
+    assert (home / "metrics.json").stat().st_mtime_ns == before

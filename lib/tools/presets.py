@@ -129,15 +129,13 @@ def check_preset(preset: str) -> None:
     for source in [*texts["everyone"], *run["sources"]]:
         require("a teacher without an LLM", source, NO_LLM)
     trained, seeds = [name for name in STUDENTS if run[name.lower()]], run["seeds"]
-    own = (
-        run["forms"] != parameters(jupytext.read(TEXT / "04-distillation.py"))["forms"]
-    )  # else it may name both students
+    named = trained if "forms" in read_preset(preset).get("04-distillation", {}) else STUDENTS  # the default names both
     for form in run["forms"]:
-        require(
-            'one of "forms" of 04',
-            form,
-            [*FORMS, *(f"{name} {form}" for name in (trained if own else STUDENTS) for form in FORMS)],
-        )
+        require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in named for form in FORMS)])
+    for source in values["05"]["sources"]:
+        require('one of "sources" of 05', source, NO_LLM)
+    for loss in values["05"]["losses"]:
+        parse(Distillation, {"loss": loss}, f'{where}, "losses" of 05')
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise UserError(f'{where}: "seeds" of 04 is {seeds}; whole numbers from 0 are expected, none twice.')
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):

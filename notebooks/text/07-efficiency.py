@@ -9,7 +9,7 @@
 # %% tags=["parameters"]
 preset = "default"
 model = "SASRec"
-form = "distilled"
+form = "plain"
 seed = 0
 sources = []
 cases = 0

@@ -102,18 +102,20 @@ def ablate(
 
     A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
     against that teacher, shuffled: "<cell>-shuffled". Returns `compare` on all targets with seen items included, with
-    the settings that vary as columns, and writes it to tables/ablation-<name>.csv.
+    the settings that vary as columns, and writes it to tables/ablation-<name>.csv, with what it was made with beside
+    it. Where `setup.recorded` is set, reads it from there instead (`recorded_table`).
     """
     path = setup.home / "tables" / f"ablation-{name}.csv"
-    chosen = {part: settings(getattr(setup, part)) for part in ("alone", "literal", "taught")}
-    if setup.recorded:
-        recorded = setup.recorded / "tables" / path.name
-        table = load_csv(recorded)
-        if load_json(recorded.with_suffix(".json")) != chosen or set(cells) - set(table["variant"]):
-            raise UserError(f"{path.name} was recorded with other settings of 04 or 05; set every: true.")
-        return table
-    save_json(chosen, path.with_suffix(".json"))
     jobs, controls = planned(setup, cells, own)
+    made_with = {"data": setup.data.key, "seeds": setup.seeds}
+    made_with["runs"] = {variant: settings(replace(job.run, seed=0)) for (variant, _), job in jobs.items()}
+    if setup.recorded:
+        kept = setup.recorded / "tables" / path.name
+        table = recorded_table(kept, made_with)
+        if kept != path:
+            save_csv(table, path)
+            save_json(made_with, path.with_suffix(".json"))
+        return table
     sweep(jobs, setup.home / "runs", setup.cluster)
     frames = ranks(jobs, setup.home / "runs")
     against = dict.fromkeys((variant for variant in frames if variant != "plain"), "plain")
@@ -123,7 +125,22 @@ def ablate(
     for place, (column, value) in enumerate(setup.label.items()):
         table.insert(place, column, value)
     table.attrs["runs"] = jobs
-    return save_csv(table, path)
+    save_csv(table, path)
+    save_json(made_with, path.with_suffix(".json"))
+    return table
+
+
+def recorded_table(path: Path, made_with: dict) -> pd.DataFrame:
+    """Read an ablation that was trained earlier; UserError where its data, seeds or settings are others.
+
+    Its table may have more runs than are asked for. Teachers are not compared: another processor makes others.
+    """
+    sidecar = path.with_suffix(".json")
+    known = load_json(sidecar) if path.exists() and sidecar.exists() else {"runs": {}}
+    same = all(known.get(part) == made_with[part] for part in ("data", "seeds"))
+    if not same or any(known["runs"].get(variant) != run for variant, run in made_with["runs"].items()):
+        raise UserError(f"{path.name} was not recorded with these data and settings of 04 and 05; set every: true.")
+    return load_csv(path)
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from seqdistill.evaluation.power import components, power, synthetic
-from seqdistill.evaluation.significance import assess
+from seqdistill.evaluation.significance import assess, decide
 
 SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}
 
@@ -11,6 +11,18 @@ SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}
 def test_a_gain_that_the_control_shows_too_is_found_in_five_tables_of_a_hundred_at_most(seeds, students):
     size = power(SPREAD, [300], [seeds], [0.05], 0.05, students, tables=300)["any"].iloc[0]
     assert size <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+
+
+def test_a_student_whose_seeds_differ_more_than_the_others_is_not_found_more_often():
+    rng, found = np.random.default_rng(0), []
+    against = {f"{kind} {number}": "plain" for number in range(2) for kind in ("taught", "control")}
+    controls = {f"taught {number}": f"control {number}" for number in range(2)}
+    for _ in range(300):
+        drawn = synthetic(rng, SPREAD, 300, 3, 0.05, 0.05, 2)
+        shifts = 5 * SPREAD["seed_sd"] * rng.standard_normal(3)
+        drawn["taught 0"] = [values + shift for values, shift in zip(drawn["taught 0"], shifts, strict=True)]
+        found.append((decide(assess(drawn, against, controls))["verdict"] == "significant gain").any())
+    assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
 
 
 def test_more_seeds_and_more_users_find_more():

@@ -6,6 +6,17 @@ from seqdistill.evaluation.significance import assess, by_user, compare, decide,
 from seqdistill.io import UserError
 
 
+def test_paired_finds_a_planted_gain_and_not_a_null_one():
+    rng = np.random.default_rng(0)
+    users = pd.Series(rng.random(300))
+    base = [users + 0.01 * rng.standard_normal(300) for _ in range(3)]
+    better = [values + 0.05 + 0.01 * rng.standard_normal(300) for values in base]
+    found = paired(differences(better, base))
+    assert found["ci_low"] > 0.048 and found["p"] < 0.001 and found["delta"] == pytest.approx(0.05, abs=0.002)
+    null = paired(differences([values + 0.1 * rng.standard_normal(300) for values in base], base))
+    assert null["ci_low"] < 0 < null["ci_high"] and null["p"] > 0.05
+
+
 def test_of_one_seed_the_p_is_the_t_tests():
     a = pd.Series(np.random.default_rng(3).normal(0.03, 0.2, 200))
     assert paired([a])["p"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue)
@@ -34,6 +45,18 @@ def test_holm_by_hand():
 def test_by_user_averages_cases():
     ranks = pd.DataFrame({"user": [0, 0, 1], "rank_all": [1, 99, 3]})
     assert by_user(ranks, "included").to_dict("list") == {"recall@10": [0.5, 1.0], "ndcg@10": [0.5, 0.5]}
+
+
+def test_a_difference_is_the_difference_of_the_columns_beside_it():
+    plain = pd.DataFrame(
+        {"user": [0] + [1] * 9, "item": 1, "position": 0, "rank_all": [1, *[12] * 9], "rank_unseen": 1}
+    )
+    other = plain.assign(rank_all=[40, *[3] * 9])
+    table = compare({"plain": [plain], "other": [other]}, {"other": "plain"}, "included", last=False).set_index(
+        "variant"
+    )
+    assert table.loc["other", "delta_ndcg@10"] == pytest.approx(table["ndcg@10"].diff().iloc[-1])
+    assert table["ndcg@10"].tolist() == pytest.approx([0.5, 0.25])
 
 
 def test_a_single_user_leaves_nothing_to_test():

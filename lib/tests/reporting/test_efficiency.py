@@ -1,8 +1,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from seqdistill.io import ROOT
 from seqdistill.reporting import efficiency, report
 
+BENCH = ROOT / "outputs" / "bench"
 CONTRACT = ["dataset", "system", "train_cpu_s_per_epoch", "train_wall_s_per_epoch", "infer_cpu_s", "infer_wall_s"]
 CONTRACT += ["p50_ms", "p99_ms", "peak_rss_mb", "parameters"]
 
@@ -68,3 +70,13 @@ def test_constants_are_carried_to_more_users():
     assert far.loc["an epoch, full softmax", "hours"] == pytest.approx(101 * 2 / 3600)  # 101 steps
     assert far.loc["profiles, x", "hours"] == pytest.approx(6_401 * 2 / 3600)
     assert far["exchange_share"].iloc[0] == pytest.approx(2 * 4 * 1000 * 50 / 1e6 / 2.0)
+
+
+def test_the_committed_tables_are_whole():
+    table = efficiency.table(report.read_table("overhead", BENCH), report.read_table("serving", BENCH))
+    assert table[CONTRACT].notna().all().all()
+    parameters = table.set_index("system")["parameters"].to_dict()
+    assert parameters["SASRec"] == parameters["SASRec + distillation"]
+    assert parameters["BERT4Rec"] == parameters["BERT4Rec + distillation"] and len(parameters) == 4
+    rival = report.read_table("rival", BENCH).set_index("system")
+    assert rival.notna().all().all() and (rival["p99_ms"] >= rival["p50_ms"]).all()

@@ -23,8 +23,11 @@ def test_a_comparison_within_groups_by_hand():
     table = cold_tables.within({"x a": a, "x b": b}, masks, {"x b": "x a"}).set_index("variant")
     # user 0: a has 1 in seed 0 and 0 in seed 1, b the other way round; user 1 counts in seed 0 only
     assert table["ndcg@10"].tolist() == [0.25, 0.25] and table.loc["b", "delta_ndcg@10"] == 0
-    assert table["cases"].tolist() == [3, 3] and table["users"].tolist() == [2, 2] and set(table["model"]) == {"x"}
+    assert table["cases"].tolist() == [3, 3] and table["users"].tolist() == [2, 2]
     assert table.loc["a", "ndcg@10_std"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
+    other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
+    with pytest.raises(UserError, match="different users"):
+        cold_tables.within({"x a": [ranked([1, 1, 1])], "x b": [other]}, {"g": [np.ones(3, bool)]}, {"x b": "x a"})
 
 
 def test_groups_and_distribution_by_hand():

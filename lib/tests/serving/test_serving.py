@@ -62,6 +62,14 @@ def test_onnx_scores_are_those_of_pytorch(house, kind, data):
         assert mine[np.argsort(-other)[:10]].min() >= tenth - 2e-4
 
 
+@pytest.mark.parametrize("kind", KINDS, ids="-".join)
+def test_every_length_and_batch_is_taken(house, kind):
+    net, _, run = house[1][kind]
+    for length in range(1, net.max_history + 1):
+        ids = torch.randint(1, ITEMS + 1, (1 + length % 8, length))
+        np.testing.assert_allclose(run(ids.numpy()), net.score(ids).numpy(), rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("model", RUNS)
 def test_plain_and_distilled_are_the_same_graph(house, model):
     graphs = [onnx.load(house[1][model, variant][1]).graph for variant in ("plain", "distilled")]
@@ -112,6 +120,14 @@ def test_top_10_leaves_out_what_was_seen_and_names_the_rest(shop):
     np.testing.assert_allclose(few["score"], scores[order - 1], atol=1e-4)
 
 
+def test_bad_requests_are_refused_by_name(shop):
+    _, model = shop
+    with pytest.raises(UserError, match="not in the catalogue: X1, X2"):
+        serving.top(model, ["B1", "X2", "X1"])
+    with pytest.raises(UserError, match="history is empty"):
+        serving.top(model, [])
+
+
 def test_the_catalogue_may_come_in_any_order_but_must_be_the_students(shop):
     _, model = shop
     mixed = serving.served(model.run, model.max_history, model.items.sample(frac=1, random_state=0))
@@ -125,15 +141,9 @@ def test_the_catalogue_may_come_in_any_order_but_must_be_the_students(shop):
 
 @pytest.mark.parametrize(
     ("history", "k", "named"),
-    [
-        ("318", 10, '"318"'),
-        (["B5"], 0, "k = 0"),
-        (["B5"], 1.5, "1.5"),
-        (["B1", "X2", "X1"], 10, "not in the catalogue: X1, X2"),
-        ([], 10, "history is empty"),
-    ],
+    [("318", 10, '"318"'), (["B5"], -1, "k = -1"), (["B5"], 0, "k = 0"), (["B5"], 1.5, "1.5")],
 )
-def test_bad_requests_are_refused_by_name(shop, history, k, named):
+def test_requests_that_would_be_misread_are_refused(shop, history, k, named):
     with pytest.raises(UserError, match=named):
         serving.top(shop[1], history, k)
 
@@ -151,3 +161,14 @@ def test_a_repeated_item_id_is_refused(shop):
     items = shop[1].items.assign(item_id=lambda table: table["item_id"].replace("B9", "B5"))
     with pytest.raises(UserError, match="B5"):
         serving.served(shop[1].run, shop[1].max_history, items)
+
+
+def test_a_model_of_nan_serves_nothing(shop):
+    scores = np.full((1, ITEMS), np.nan, np.float32)
+    with pytest.raises(UserError, match="nan"):
+        serving.top(shop[1]._replace(run=lambda ids: scores), ["B5"])
+
+
+def test_an_opened_model_refuses_an_empty_history_among_others(shop):
+    with pytest.raises(UserError, match="row 1 has no item"):
+        serving.run_score(shop[1].run, shop[1].max_history)(np.arange(2), torch.tensor([[3, 4], [0, 0]]))

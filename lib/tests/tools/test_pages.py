@@ -17,18 +17,24 @@ def chapter(*cells):
     return nbformat.v4.new_notebook(cells=list(cells))
 
 
-def test_the_readme_holds_the_table_that_the_results_render():
-    table = pages.results_table()
-    assert f"<!-- results -->\n{table}\n<!-- end of results -->" in pages.README.read_text()
-    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
-    assert len(rows) == 6 and all(len(row) == 8 for row in rows)
+def test_the_readme_holds_the_tables_that_the_results_render():
+    rendered = {"results": pages.results_table(), "decisions": pages.decision_table()}
+    for name, table in rendered.items():
+        assert f"<!-- {name} -->\n{table}\n<!-- end of {name} -->" in pages.README.read_text()
+    results, decisions = (
+        [line.strip("| ").split(" | ") for line in table.splitlines()[2:]] for table in rendered.values()
+    )
+    assert [len(row) for row in results] == [7] * 6 and [len(row) for row in decisions] == [6] * len(pages.DECISIONS)
     main = pd.read_csv(ROOT / "outputs" / "default" / "tables" / "main.csv")
     one = pages.select(main, model="SASRec", variant="distilled-student", seen="excluded")
     one = one[one["protocol"].str.endswith("/all")].iloc[0]
     gain = f"{one['delta_ndcg@10']:+.4f} [{one['ci_low']:+.4f}, {one['ci_high']:+.4f}]"
-    plain = f"{one['ndcg@10'] - one['delta_ndcg@10']:.4f}"
-    found = ["MovieLens small", "SASRec", "LLM profile", f"{one['seeds']}", one["verdict"], plain, gain]
-    assert rows[0][:7] == found
+    most = f"{one['ci_high'] / (one['ndcg@10'] - one['delta_ndcg@10']):+.1%} of plain"
+    assert results[0][:6] == ["MovieLens small", one["verdict"], "SASRec", "LLM profile", gain, most]
+    little = pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv")
+    few = pages.select(little, variant="item-text", trained_on=1500, seen="excluded").iloc[0]
+    gain = f"{few['delta_ndcg@10']:+.4f} [{few['ci_low']:+.4f}, {few['ci_high']:+.4f}]"
+    assert decisions[1][2] == gain and decisions[1][5] == "use"
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
     switch = round(run["epochs"] * taught.phase1_fraction)
     found += (switch, taught.alpha, taught.beta, taught.loss, taught.block - 1, taught.aggregation)
     assert found == PAPER[preset, student]
+    assert said["forms"] == ["distilled", "distilled-student"]  # the paper's form, for both students
     assert (run["clip"], run["windows"], shape["length"], taught.gamma) == (0.5, "last", 50, 0.1)
 
 
@@ -95,6 +96,8 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
         ),
         ("04-distillation: {bert4rec: {epoch: 3}}", '"epoch" is not a setting (did you mean "epochs"?)'),
         ("01-data: {protocol: leave_one}", "leave_one"),
+        ("05-ablations: {losses: [huber]}", "huber"),
+        ("05-ablations: {sources: [profil]}", "one of \"sources\" of 05 is 'profil'"),
         ("01-data: {dataset: ../mine}", "cannot name a data set"),
         ("02-profiles: {sample: 30}", '"sample" is 30; 03-embeddings needs 66'),
         ("02-profiles: {style: grounde}", '"grounde" is not a style'),

@@ -63,11 +63,20 @@ def test_a_recorded_table_is_read_unless_its_settings_are_others(setup, tmp_path
     trained = ablate(replace(setup, home=home), "weights", {"one": setup.taught})
     reading = replace(setup, recorded=home)
     pd.testing.assert_frame_equal(ablate(reading, "weights", {"one": setup.taught}), trained, check_dtype=False)
-    longer = replace(setup.alone, epochs=3)
-    for stale, cells in ((replace(reading, alone=longer), {"one": setup.taught}), (reading, {"two": setup.taught})):
-        with pytest.raises(UserError, match="recorded with other settings"):
-            ablate(stale, "weights", cells)
-    assert not (setup.home / "runs").exists()
+    assert (setup.home / "tables" / "ablation-weights.json").exists() and not (setup.home / "runs").exists()
+    stale = [
+        (replace(reading, alone=replace(setup.alone, epochs=3)), {"one": setup.taught}),
+        (replace(reading, seeds=[1]), {"one": setup.taught}),
+        (replace(reading, data=replace(setup.data, key="other events")), {"one": setup.taught}),
+        (reading, {"one": replace(setup.taught, alpha=0.9)}),
+        (reading, {"two": setup.taught}),
+    ]
+    for other, cells in stale:
+        with pytest.raises(UserError, match="set every: true"):
+            ablate(other, "weights", cells)
+    (home / "tables" / "ablation-weights.json").unlink()
+    with pytest.raises(UserError, match="set every: true"):
+        ablate(reading, "weights", {"one": setup.taught})
 
 
 def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):
