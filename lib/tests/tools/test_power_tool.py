@@ -30,4 +30,4 @@ def test_power_comes_from_the_runs_of_04_and_grows_with_users(data, tmp_path, mo
     monkeypatch.setattr(power, "components", lambda *_: {"user_sd": 0.2, "seed_sd": 0.0, "rest_sd": 0.2})
     what, table = power.powers("mine", "included")
     assert what.endswith("40 users") and table.shape == (8, 4)
-    assert table.loc[(40, 2)].max() < 0.5 < 0.8 < table.loc[(160, 10)].max()
+    assert table.loc[(40, 2)].mean() + 0.3 < table.loc[(160, 10)].mean()
