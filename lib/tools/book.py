@@ -222,10 +222,8 @@ def main() -> None:
                 case "sections":
                     presets.write_sections(preset, outputs_dir(preset) / "artifacts")
                 case "export":
-                    name, path = deploy.export(preset)
-                    print(
-                        f"{display_path(path)}: {name}; beside it serve.py, which answers with ten item ids", flush=True
-                    )
+                    said = summary.exported(pages.main_table(preset, "excluded"), *deploy.export(preset))
+                    print(f"{said}; beside it serve.py, which answers with ten item ids", flush=True)
                 case "summary":
                     summary.print_summary(preset)
 

@@ -7,6 +7,7 @@ from command import one_line
 from presets import values_of
 from seqdistill.io import UserError, display_path, load_csv, outputs_dir
 from seqdistill.profiles.generate import shipped_path, worded
+from seqdistill.profiles.llm import FACTS
 
 FLOAT = 4  # bytes of a number of a vector
 
@@ -17,6 +18,10 @@ def estimate(preset: str, users: int, rate: float | None) -> dict[str, str]:
     rate: tokens a second that a server reads and writes; by default what the profiles here took.
     """
     values, path = values_of(preset, "02-profiles"), outputs_dir(preset) / "tables" / "profiles.csv"
+    width = values_of(preset, "03-embeddings")["components"]
+    teacher = {"teacher": f"{users * width * FLOAT / 1e9:,.2f} GB ({width} numbers a user)"}
+    if values["llm"] == FACTS:
+        return {"profiles": "facts computed from the histories; they need no LLM, no requests and no tokens"} | teacher
     if not path.exists():
         raise UserError(
             f"{display_path(path)}: no such file; run `make reproduce PRESET={preset} NOTEBOOK=02-profiles`."
@@ -40,8 +45,7 @@ def estimate(preset: str, users: int, rate: float | None) -> dict[str, str]:
     if texts.exists():
         each = texts.stat().st_size / len(pd.read_parquet(texts, columns=["user_id"]))
         found["texts"] = f"{users * each / 1e9:,.2f} GB ({each:,.0f} bytes a user)"
-    width = values_of(preset, "03-embeddings")["components"]
-    found["teacher"] = f"{users * width * FLOAT / 1e9:,.2f} GB ({width} numbers a user)"
+    found |= teacher
     if values["prices"]:
         found["cost"] = f"{(prompt * values['prices'][0] + output * values['prices'][1]) / 1e6:,.2f}"
     return found

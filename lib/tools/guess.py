@@ -1,11 +1,13 @@
 """What the CSV files of a folder hold, guessed from names of columns and from cells, in the words of dataset.yaml."""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from itertools import islice, product
 from pathlib import Path
 
 import pandas as pd
-from seqdistill.data.checks import ID, NUMBER, opened, read_csv, rows
+from seqdistill.data.checks import ID, NUMBER, TEXT, opened, read_csv, rows
 from seqdistill.data.tables import UNLISTED
 from seqdistill.io import UserError, display_path
 
@@ -31,14 +33,45 @@ def like(role: str, names: list[str]) -> list[str]:
     )
 
 
-def look(path: Path) -> tuple[str, pd.DataFrame]:
-    """Delimiter and first rows of a file."""
-    where = display_path(path)
+@dataclass(frozen=True)
+class Found:
+    """Which file is which (there may be no users), what dataset.yaml says, and the delimiter of each file.
+
+    unordered: the order of the rows must stand for a time. faults: why some files could not be read.
+    """
+
+    files: dict[str, Path]
+    settings: dict
+    delimiters: dict[Path, str]
+    unordered: bool
+    faults: dict[Path, UserError] = field(default_factory=dict)
+
+
+def head(path: Path, delimiter: str = "") -> tuple[str, list[str]]:
+    """Delimiter of a file, the given one if its first row has that, and the names of its columns."""
     with opened(path) as handle:
         first = handle.readline().decode("utf-8", "replace")
+        delimiter = delimiter if delimiter and delimiter in first else max(",;\t|", key=first.count)
         handle.seek(0)
-        delimiter = max(",;\t|", key=first.count)
-        names, *cells = [*islice(rows(handle, delimiter), SAMPLE + 1)] or [[]]
+        return delimiter, next(rows(handle, delimiter), [])
+
+
+def tried(read: Callable[[Path], object], paths: list[Path], faults: dict[Path, UserError]) -> dict:
+    """Read files; why one cannot be read is put into `faults`."""
+    found = {}
+    for path in paths:
+        try:
+            found[path] = read(path)
+        except UserError as error:
+            faults[path] = error
+    return found
+
+
+def look(path: Path) -> tuple[str, pd.DataFrame]:
+    """Delimiter and first rows of a file."""
+    where, (delimiter, names) = display_path(path), head(path)
+    with opened(path) as handle:
+        cells = [*islice(rows(handle, delimiter), 1, SAMPLE + 1)]
     if not cells or any(re.fullmatch(r"[\d\s.,:+-]+", name) for name in names):
         raise UserError(f"{where}, row 1: names of columns, and rows below them, are expected; found {names!r:.100}.")
     for row, values in enumerate(cells, 2):
@@ -48,19 +81,28 @@ def look(path: Path) -> tuple[str, pd.DataFrame]:
     return delimiter, pd.DataFrame(cells, columns=names)
 
 
-def time_format(cells: pd.Series) -> str:
-    """Format of times as dataset.yaml names it, "position" for other whole numbers, "" where cells are neither."""
-    cells = cells.head(1000)
+def spread(cells: pd.Series, most: int) -> pd.Series:
+    """At most about so many cells, from all over a column."""
+    return cells.iloc[:: max(1, len(cells) // most)]
+
+
+def time_format(cells: pd.Series, column: Callable[[], pd.Series]) -> str:
+    """Format of times as dataset.yaml names it, "position" for other whole numbers, "" where cells are neither.
+
+    `column` reads the whole column, which is looked at where the first cells fit two formats (01/02/2024).
+    """
+    cells = spread(cells, 1000)
     numbers = pd.to_numeric(cells, errors="coerce")
     for form, low, high in (("unix", 6e8, 4.1e9), ("milliseconds", 6e11, 4.1e12)):
         if numbers.between(low, high).mean() >= MOST:
             return form
     shares = {"iso": cells.str.match(r"\d{4}-\d\d-\d\d").mean()}
-    shares |= {
-        day + clock: pd.to_datetime(cells, format=day + clock, errors="coerce").notna().mean()
-        for day, clock in product(DAYS, CLOCKS)
-    }
+    days = [day + clock for day, clock in product(DAYS, CLOCKS)]
+    shares |= {form: pd.to_datetime(cells, format=form, errors="coerce").notna().mean() for form in days}
     best = max(shares, key=shares.__getitem__)
+    if shares[best] >= MOST and len(tied := [form for form in days if shares[form] == shares[best]]) > 1:
+        cells = spread(column(), SAMPLE)
+        best = max(tied, key=lambda form: pd.to_datetime(cells, format=form, errors="coerce").notna().mean())
     return best if shares[best] >= MOST else "position" if (numbers % 1 == 0).mean() >= MOST else ""
 
 
@@ -68,10 +110,13 @@ def linked(events: pd.DataFrame, tables: dict[Path, pd.DataFrame]) -> tuple[Path
     """Find the list of items: its file, the column of its ids, and the column of the events that holds them."""
     found = {}
     for path, table in tables.items():
+        kind = len(like("item", [path.name])) - len(like("user", [path.name]))
+        if kind < 0:  # a list of users, whose ids may be the same numbers
+            continue
         for own, name in product(table, events):
             known = bool(own and name and table[own].is_unique) and events[name].isin(table[own]).mean()
             if known > 0 and not like("user", [own]):
-                named = len(like("item", [name])) - len(like("user", [name])) + len(like("title", [*table])) / 2
+                named = len(like("item", [name])) - len(like("user", [name])) + len(like("title", [*table])) / 2 + kind
                 found[path, own, name] = known + table[own].isin(events[name]).mean() + named + (own == name) / 2
     if not found:
         files = ", ".join(display_path(path) for path in tables) or "no other file"
@@ -100,7 +145,12 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
 def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> dict:
     """What dataset.yaml says of the interactions; where they have no time, "position" is their order."""
     where, rest = display_path(path), [name for name in events if name not in ("", item)]
-    forms = {name: time_format(events[name]) for name in rest}
+    forms = {
+        name: time_format(
+            events[name], lambda name=name: read_csv(path, {name: TEXT}, delimiter=delimiter)[name].astype("str")
+        )
+        for name in rest
+    }
     others = [name for name in rest if forms[name] in ("", "position") and not events[name].is_unique]
     others = [name for name in others if not like("rating", [name])]
     users = like("user", rest) or sorted(others, key=lambda name: -events[name].nunique())
@@ -121,22 +171,43 @@ def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> di
     return found
 
 
-def guess(name: str, paths: list[Path]) -> tuple[dict[str, Path], dict, dict[Path, str], bool]:
-    """Guess which file is which (there may be no users), and what dataset.yaml says; `name` of the data set may help.
+def guess(name: str, paths: list[Path]) -> Found:
+    """Guess which file is which, and what dataset.yaml says; `name` of the data set may help.
 
-    Returns these two, the delimiter of each file, and whether the order of the rows must stand for a time.
+    A file that cannot be read is left out, unless its name and columns say that it is needed.
     """
-    seen = {path: look(path) for path in paths}
+    faults: dict[Path, UserError] = {}
 
     def both(path: Path) -> tuple[int, int]:
-        return sum(bool(like(role, [*seen[path][1]])) for role in ("user", "item")), path.stat().st_size
+        return sum(bool(like(role, names[path])) for role in ("user", "item")), path.stat().st_size
 
-    events = max(paths, key=both)
-    delimiter, first = seen[events]
-    lists = {
-        path: read_csv(path, {}, others=True, multiline=True, delimiter=mark)
-        for path, (mark, _) in seen.items() if path != events
-    }  # fmt: skip
+    def needed(path: Path) -> bool:
+        items = like("item", [*names[path], path.name]) and like("title", names[path]) and not like("user", names[path])
+        return ".txt" not in path.name.lower() and bool(items or both(events)[0] < 2 or both(path) > both(events))
+
+    names: dict[Path, list[str]] = {path: [] for path in paths}
+    names |= {path: of for path, (_, of) in tried(head, paths, {}).items()}
+    if not (seen := tried(look, paths, faults)):
+        raise UserError(" ".join(map(str, faults.values())))
+    events = max(seen, key=both)
+    lists = tried(
+        lambda path: read_csv(path, {}, others=True, multiline=True, delimiter=seen[path][0]),
+        [path for path in seen if path != events],
+        faults,
+    )
+    for path in filter(needed, faults):
+        raise faults[path]
+    try:
+        files, said, unordered = roles(name, events, *seen[events], lists)
+    except UserError as error:
+        raise UserError(" ".join(map(str, [error, *faults.values()]))) from None
+    return Found(files, said, {path: mark for path, (mark, _) in seen.items()}, unordered, faults)
+
+
+def roles(
+    name: str, events: Path, delimiter: str, first: pd.DataFrame, lists: dict[Path, pd.DataFrame]
+) -> tuple[dict[str, Path], dict, bool]:
+    """Guess what the columns of the interactions are, which of the lists are the items and the users."""
     items, own, item = linked(first, lists)
     said = {"items": items_of(lists[items], own), "interactions": events_of(events, delimiter, first, item)}
     user = said["interactions"]["user"]
@@ -147,10 +218,9 @@ def guess(name: str, paths: list[Path]) -> tuple[dict[str, Path], dict, dict[Pat
         and table[column].is_unique and ids[user].cat.categories.isin(table[column]).all()
     }  # fmt: skip
     missing = 1 - ids[item].isin(lists[items][own]).mean()
-    words = " ".join([name, *(path.name for path in paths), *first, *lists[items]])
+    words = " ".join([name, events.name, *(path.name for path in lists), *first, *lists[items]])
     domain = next((domain for domain, words_of in DOMAINS.items() if re.search(words_of, words, re.I)), "generic")
     said |= {"users": {"id": next(iter(users.values()), user)}, "domain": domain, "delimiter": delimiter}
     said["unlisted"] = round(float(missing) + 0.005, 2) if 0 < missing <= UNLISTED else 0.0
     files = {"interactions": events, "items": items} | ({"users": next(iter(users))} if users else {})
-    unordered = said["interactions"]["time"] not in first
-    return files, said, {path: mark for path, (mark, _) in seen.items()}, unordered
+    return files, said, said["interactions"]["time"] not in first

@@ -14,18 +14,20 @@ import pandas as pd
 import presets
 import yaml
 from command import one_line
-from guess import guess
+from guess import Found, guess
 from seqdistill.data import generic
 from seqdistill.data.checks import ID, read_csv
 from seqdistill.data.layouts import LAYOUTS
 from seqdistill.data.store import home_of
 from seqdistill.data.tables import Dataset, filtered, statistics
 from seqdistill.io import UserError, atomic_write, data_dir, display_path
+from told import told
 
 ROLES, TEMPLATES = ("users", "items", "interactions"), Path(__file__).parent / "templates"
+NAMED = re.compile(r"^[^.].*\.(csv|tsv|txt)(\.gz)?$", re.I)
 OWN = (*LAYOUTS, "default", "smoke", "full")
 FEWEST = 30  # users: chapter 3 compares each with the nearest ten
-UPDATES = 2_100  # of a student as the book has searched it, on MovieLens small as on Beauty
+UPDATES = 2_100  # about so many, of a student as the book has searched it, on MovieLens small as on Beauty
 SPEED = 7e10  # floating point operations of training per second and core
 RUNS, MORE = 18, 4  # runs of 04 (six variants, three seeds); those of the other chapters are so many times as many
 
@@ -44,7 +46,7 @@ def filled(template: str, **values: object) -> str:
 def put(path: Path, target: Path, own: str, delimiter: str, order: bool = False) -> None:
     """Copy a file; write it anew where its delimiter is not that of all, or the order of its rows must be told."""
     if own == delimiter and not order:
-        shutil.copyfile(path, target.with_name(target.name + ".gz" * (path.suffix == ".gz")))
+        shutil.copyfile(path, target.with_name(target.name + ".gz" * (path.suffix.lower() == ".gz")))
         return
     table = read_csv(path, {}, others=True, multiline=True, delimiter=own)
     table = table.assign(position=range(len(table))) if order else table
@@ -52,32 +54,45 @@ def put(path: Path, target: Path, own: str, delimiter: str, order: bool = False)
 
 
 def stage(name: str, source: Path, raw: Path) -> Dataset:
-    """Put the files of a folder into `raw`, with a dataset.yaml that is guessed and printed; check them as a whole."""
+    """Put the files of a folder into `raw`, with its dataset.yaml or one that is guessed; print it, check the whole."""
     if not source.is_dir():
         raise UserError(f"FROM: {source} is no folder; one with CSV files is expected.")
-    paths = sorted(path for path in source.iterdir() if re.search(r"\.(csv|tsv|txt)(\.gz)?$", path.name))
+    paths = sorted(path for path in source.iterdir() if path.is_file() and NAMED.search(path.name))
     if len(paths) < 2:
         raise UserError(f"FROM: {len(paths)} CSV files in {source}; interactions and a list of items are expected.")
-    files, settings, delimiters, unordered = guess(name, paths)
-    events, user, delimiter = files["interactions"], settings["users"]["id"], settings["delimiter"]
+    if (own := source / "dataset.yaml").is_file():
+        return checked(told(own, paths), paths, raw, own.read_text("utf-8"))
+    try:
+        found = guess(name, paths)
+        return checked(found, paths, raw, filled("dataset.yaml", name=name, **found.settings))
+    except UserError as error:
+        raise UserError(f"{error} A dataset.yaml in {source} is taken instead of the guess.") from None
+
+
+def checked(found: Found, paths: list[Path], raw: Path, text: str) -> Dataset:
+    """Put the files that were found into `raw`, with the text of dataset.yaml; print what they are, check the whole."""
+    files, settings, unordered = found.files, found.settings, found.unordered
+    events, delimiter = files["interactions"], settings["delimiter"]
     for role, path in files.items():
-        put(path, raw / f"{role}.csv", delimiters[path], delimiter, unordered and path == events)
+        put(path, raw / f"{role}.csv", found.delimiters[path], delimiter, unordered and path == events)
     if "users" not in files:
-        ids = read_csv(events, {user: ID}, delimiter=delimiter)[user].cat.categories
-        pd.DataFrame({user: ids}).to_csv(raw / "users.csv", sep=delimiter, index=False)
-    (raw / "dataset.yaml").write_text(filled("dataset.yaml", name=name, **settings))
+        user = settings["interactions"]["user"]
+        ids = read_csv(events, {user: ID}, delimiter=found.delimiters[events])[user].cat.categories
+        pd.DataFrame({settings["users"]["id"]: ids}).to_csv(raw / "users.csv", sep=delimiter, index=False)
+    (raw / "dataset.yaml").write_text(text, "utf-8")
     for role in ("interactions", "items", "users"):
         print(f"{role}: {files[role].name if role in files else f'all of {events.name}'}, {flow(settings[role])}")
     print(*["position: the order of the rows, as there is no time"] * unordered, sep="\n", end="\n" * unordered)
     print(f"all: {flow({part: settings[part] for part in ('delimiter', 'domain', 'unlisted')})}")
-    print(*(f"left out: {path.name}\n" for path in paths if path not in files.values()), sep="", end="", flush=True)
+    left = [path for path in paths if path not in files.values()]
+    print(*(f"left out: {found.faults.get(path, path.name)}\n" for path in left), sep="", end="", flush=True)
     try:
         return generic.read(*(next(raw.glob(f"{role}.csv*")) for role in ROLES), raw / "dataset.yaml")
     except UserError as error:
-        text = str(error)
+        said = str(error)
         for role, path in files.items():
-            text = re.sub(rf"\b{role}\.csv(\.gz)?", path.name, text)
-        raise UserError(text) from None
+            said = re.sub(rf"\b{role}\.csv(\.gz)?", path.name, said)
+        raise UserError(said) from None
 
 
 def preset(name: str, whole: Dataset) -> tuple[str, str]:
@@ -128,7 +143,6 @@ def create(name: str, source: Path, force: bool) -> None:
             os.replace(file, raw / file.name)
     with atomic_write(path) as temporary:
         temporary.write_text(text)
-    presets.check_preset(name)
     print(size, f"written: {display_path(raw)}/ and {display_path(path)}", sep="\n")
 
 
@@ -136,16 +150,17 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser()
     parser.add_argument("name")
-    parser.add_argument("source", type=Path)
+    parser.add_argument("source")
     parser.add_argument("--force", action="store_true")
     options = parser.parse_args()
     with one_line("new"):
-        if not options.name or options.source == Path():
+        if not options.name or not options.source:
             raise UserError("DATASET= names the new data set, FROM= the folder of its CSV files.")
         try:
-            create(options.name, options.source, options.force)
+            create(options.name, Path(options.source), options.force)
         except UserError as error:
             raise UserError(f"{error} Nothing was written.") from None
+        presets.check_preset(options.name)
 
 
 if __name__ == "__main__":

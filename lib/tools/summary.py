@@ -1,6 +1,7 @@
 """What executing a preset takes, said before each chapter, and what it found: the last lines of `make reproduce`."""
 
 import json
+from pathlib import Path
 
 import deploy
 import pandas as pd
@@ -33,11 +34,10 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
     """
     plain = table[table["variant"] == "plain"].set_index("model")["ndcg@10"]
     taught, gains, first = deploy.taught(table), deploy.gains(table), f"deploy {best}: " if best else ""
-    if best and len(over := better_rivals(table, best)):
-        rival = over.loc[over["ndcg@10"].idxmax()]
-        name = rival["variant"] if rival["model"] == "baseline" else rival["model"]
+    if best and (rival := better_rival(table, best)) is not None:
         span = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
-        first = f"deploy {name}, which ranks better than {rival['baseline']} ({span}); the best student is {best}: "
+        first = f"deploy {rival['name']}, which ranks better than {rival['baseline']} ({span}); "
+        first += f"the best student is {best}: "
     if taught.empty:
         return f"{first}no student was taught."
     names = f" ({', '.join(gains['model'] + ' ' + gains['variant'])})" if len(gains) else ""
@@ -51,11 +51,20 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
     )
 
 
-def better_rivals(table: pd.DataFrame, best: str) -> pd.DataFrame:
-    """Rivals whose interval over the plain student lies above zero and that rank better than the best student."""
+def better_rival(table: pd.DataFrame, best: str) -> pd.Series | None:
+    """Best of the rivals whose interval over the plain student is above zero and that rank better than `best`."""
     student = (table["model"] + " " + table["variant"]) == best
     rivals = table[table["model"].isin(["baseline", "GRU4Rec"])]
-    return rivals[(rivals["ci_low"] > 0) & (rivals["ndcg@10"] > table.loc[student, "ndcg@10"].max())]
+    over = rivals[(rivals["ci_low"] > 0) & (rivals["ndcg@10"] > table.loc[student, "ndcg@10"].max())]
+    over = over.assign(name=over["variant"].where(over["model"] == "baseline", over["model"]))
+    return None if over.empty else over.loc[over["ndcg@10"].idxmax()]
+
+
+def exported(table: pd.DataFrame, best: str, path: Path) -> str:
+    """Say which student `make export` writes, and which better rival it does not."""
+    rival = better_rival(table, best)
+    other = "" if rival is None else f"; {rival['name']}, which ranks better, is not exported"
+    return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
 
 
 def print_summary(preset: str) -> None:
@@ -67,7 +76,7 @@ def print_summary(preset: str) -> None:
     else:
         best, path = deploy.export(preset)
         print(f"Answer: {answer(table, best, deploy.taught_shares(home, deploy.taught(table)))}")
-        print(f"To deploy: {display_path(path)} ({best}), written by make export PRESET={preset}")
+        print(exported(table, best, path))
         history = " ".join(load_json(path.with_name("student.json"))["item_ids"][:3])
         print(f"To serve: .venv/bin/python {display_path(path.with_name('serve.py'))} {history}")
     page = "08-results" if (home / "08-results.html").exists() else "04-distillation"

@@ -58,7 +58,7 @@ class Unpacked(gzip.GzipFile):
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading bytes, unpacked if its name ends in .gz; what cannot be read or parsed is named."""
     try:
-        with Unpacked(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+        with Unpacked(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as handle:
             yield handle
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise UserError(f"{display_path(path)}: cannot be read ({error}).") from None
@@ -144,7 +144,7 @@ def read_csv(
 
     def table(kinds: dict[str, pa.DataType], threads: bool) -> pa.Table:
         convert = pacsv.ConvertOptions(column_types=kinds, include_columns=[*kinds], null_values=[""])
-        with Unpacked(path, "rb") if path.suffix == ".gz" else path.open("rb") as handle:
+        with Unpacked(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as handle:
             return pacsv.read_csv(handle, pacsv.ReadOptions(column_names=names, use_threads=threads), parse, convert)
 
     try:

@@ -7,6 +7,7 @@ import pandas as pd
 from seqdistill.profiles.answers import Question
 from seqdistill.profiles.chat import Answer
 from seqdistill.profiles.generate import Task, rounds
+from seqdistill.profiles.llm import Facts
 from seqdistill.profiles.prompts import sampling_of
 
 SAMPLE = 200  # prompts whose tokens are counted for an estimate
@@ -38,7 +39,7 @@ def dry_run(
         return answers | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 
     rounds(task, pretend)
-    asked = list(missing.values())
+    asked = [] if task.model_sha256 == Facts.sha256 else list(missing.values())  # facts are computed, not asked for
     sample = asked[:: max(1, len(asked) // SAMPLE)]
     counts = task.prompts.count(["\n".join(message["content"] for message in chat.messages) for chat in sample])
     prompt, output = round(sum(counts) * len(asked) / max(1, len(sample))), len(asked) * expected

@@ -1,3 +1,4 @@
+import presets
 import pytest
 from estimate import estimate
 from seqdistill.io import UserError, load_csv, outputs_dir
@@ -11,6 +12,13 @@ def test_tokens_and_hours_scale_with_the_users_from_the_presets_own_row():
     hours = 10 * (row["prompt_tokens"] + row["output_tokens"]) / 1000 / 3600
     assert found["hours"].startswith(f"{hours:,.1f} at 1,000 tokens a second")
     assert found["teacher"].endswith("(64 numbers a user)") and "texts" in found
+
+
+def test_the_facts_need_no_llm(tmp_path, monkeypatch):
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    (tmp_path / "mine.yaml").write_text("02-profiles: {llm: facts}")
+    found = estimate("mine", 1_000_000, None)
+    assert "need no LLM, no requests and no tokens" in found["profiles"] and found["teacher"].startswith("0.26 GB")
 
 
 def test_a_preset_without_profiles_is_named():

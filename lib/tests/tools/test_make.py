@@ -107,6 +107,17 @@ def test_a_chapter_is_executed_again_where_its_own_section_has_changed(home):
     assert planned("04-distillation") == ["04-distillation"]
 
 
+@pytest.mark.parametrize(
+    "said", ["dataset: 2024", "dataset: '2024'", 'dataset: "2024"', "{minimum: 5, dataset: '2024'}"]
+)
+def test_the_files_of_a_presets_data_set_are_watched_however_its_name_is_quoted(home, said):
+    preset = home / "notebooks" / "presets" / "quoted.yaml"
+    preset.write_text(f"01-data: {said}\n")
+    database = make(home, "-pn", "help", "PRESET=quoted").stdout
+    preset.unlink()
+    assert "\ndataset := 2024\n" in database
+
+
 def test_a_section_is_touched_where_the_preset_says_something_else_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "PRESETS", tmp_path)
     preset, folder = tmp_path / "mine.yaml", tmp_path / "artifacts"

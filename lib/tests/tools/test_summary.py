@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pandas as pd
 import pytest
 import summary
@@ -41,11 +43,14 @@ def test_a_rival_that_ranks_better_for_certain_is_the_answer():
     rows += [("baseline", "item-kNN", 0.11, 0.001, 0.02), ("GRU4Rec", "plain", 0.13, -0.01, 0.07)]
     table = pd.DataFrame(rows, columns=["model", "variant", "ndcg@10", "ci_low", "ci_high"])
     table = table.assign(baseline="SASRec plain", **{"delta_ndcg@10": table["ndcg@10"] - 0.1})
-    said = summary.answer(table, "SASRec plain")
+    said, path = summary.answer(table, "SASRec plain"), Path("student.onnx")
     assert said.startswith("deploy EASE, which ranks better than SASRec plain (+0.0200 [+0.0100, +0.0300]); the best")
     assert summary.answer(table[table["variant"] == "plain"], "SASRec plain").startswith(
         "deploy SASRec plain: no student"
     )
+    line = "The best student, exported by make export: student.onnx (SASRec plain)"
+    assert summary.exported(table, "SASRec plain", path) == f"{line}; EASE, which ranks better, is not exported"
+    assert summary.exported(table[table["variant"] == "plain"], "SASRec plain", path) == line
 
 
 def test_a_book_without_a_teacher_or_known_times_ends_as_well(outputs, capsys):
