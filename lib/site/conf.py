@@ -39,6 +39,7 @@ html_static_path = ["book.css", str(mathjax)]
 html_css_files = ["book.css"]
 mathjax_path = "tex-svg.js"
 html_domain_indices = False
+html_scaled_image_link = False  # a figure is shown at half its pixels, not as a thumbnail
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

@@ -5,30 +5,34 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 from book import HEADLESS, alone
 from command import one_line
 from presets import chapters, check_preset
 from seqdistill.io import ROOT, outputs_dir
 
-SIDE_BY_SIDE, LAST = ("05", "06", "07", "09"), "08"  # chapters that do not read each other, and the one that reads them
+# Chapters of a wave do not read each other, but where they stand in one list.
+WAVES = [[["00"], ["01", "02", "03", "04"]], [["05"], ["06"], ["07"], ["09"]], [["08"]]]
 
 
 def nbval(preset: str) -> int:
-    """Check the chapters in three waves, the second two at a time; return 1 after the first that fails."""
+    """Check the chapters of each wave two lists at a time; return 1 after the first wave in which one fails."""
     target = ROOT / "build" / "nbval"
     shutil.rmtree(target, ignore_errors=True)
     command = [sys.executable, "-m", "pytest", "-q", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider"]
-    command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg"), "--dist", "loadfile"]
+    command += ["--nbval-sanitize-with", str(ROOT / "lib" / "tests" / "sanitize.cfg")]
     environment = {**os.environ, **HEADLESS, "SEQDISTILL_OUTPUTS": str(target)}
     paths = {chapter[:2]: str(outputs_dir(preset) / f"{chapter}.ipynb") for chapter in chapters()}
-    second, third = [paths.pop(number) for number in SIDE_BY_SIDE], [paths.pop(LAST)]
-    return int(  # -9 where a signal ended one
-        any(
-            subprocess.run([*command, "-n", workers, *notebooks], env=environment, check=False).returncode
-            for workers, notebooks in (("0", paths.values()), ("2", second), ("0", third))
-        )
-    )
+
+    def check(numbers: list[str]) -> bool:
+        notebooks = [paths[number] for number in numbers]
+        done = subprocess.run([*command, *notebooks], env=environment, capture_output=True, text=True, check=False)
+        print(f"{', '.join(numbers)}: {done.stdout}{done.stderr}", flush=True)
+        return done.returncode == 0
+
+    with ThreadPoolExecutor(2) as pool:
+        return int(not all(all([*pool.map(check, wave)]) for wave in WAVES))
 
 
 def main() -> None:
