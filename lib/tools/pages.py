@@ -20,36 +20,37 @@ BEAUTY = "amazon-beauty-5core"
 RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md that stand in a main table
     ("default", "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
     ("default", "MovieLens small", "BERT4Rec", "distilled-student", "LLM profile"),
-    (BEAUTY, "Beauty 5-core", "SASRec", "distilled-student", "LLM profile (1,500 users)"),
-    (BEAUTY, "Beauty 5-core", "BERT4Rec", "distilled-student", "LLM profile (1,500 users)"),
+    (BEAUTY, "Beauty 5-core", "SASRec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
+    (BEAUTY, "Beauty 5-core", "BERT4Rec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "item-text", "item text"),
 ]
-TAUGHT = "training {overhead}, no LLM, nothing at serving"
+TAUGHT = "{overhead} per epoch of phase 1, no LLM, nothing at serving"
 DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it costs, advice
     (
         "Items have texts, tens of thousands of users",
         "SASRec that reads item texts, with an item-text teacher to the end", "bench", "transfer",
         {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain", "seen": "excluded"},
-        "training reads a text vector an item; no LLM, nothing at serving", "use; most of the gain is due to reading",
+        "training reads a text vector an item; no LLM, nothing at serving", "use; the teacher adds little to reading",
     ),
     (
-        "Items have texts, 1,500 users to train on", "SASRec with an item-text teacher", "bench", "little-data",
+        "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
         {"variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT, "use",
     ),
     (
         "New items without events (MovieLens)", "train with item texts, and score them beside the student (06)",
         "default", "cold", {"variant": "item-side-text-scored", "group": "removed", "seen": "included"},
-        "training and serving read a text vector an item", "use",
+        "training and serving read a text vector an item", "with care: not shown to beat text-kNN",
     ),
     (
-        "A budget for an LLM", "SASRec with LLM profiles of 1,500 users as teacher", BEAUTY, "main",
+        "A budget for an LLM", "SASRec with LLM profiles (of 1,500 of 22,363 users) as teacher", BEAUTY, "main",
         {"model": "SASRec", "variant": "distilled-student", "seen": "excluded"},
-        "training {overhead}, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
+        "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
         "not yet: none gains over its control",
     ),
     (
-        "Histories of a few hundred users (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec", "default",
-        "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"}, "a search on validation", "use",
+        "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec",
+        "default", "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"},
+        "a search on validation", "use",
     ),
 ]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv

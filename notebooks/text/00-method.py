@@ -77,9 +77,9 @@ counts = seen.groupby("genre")["rating"].agg(["size", "mean"]).round(2)
 counts.sort_values(["size", "mean"], ascending=False).head(6)
 
 # %% [markdown]
-# The first three genres in the profile are the most frequent ones, and the two that are "rated best" are two of the
-# best. The quoted titles are in the user's history. The text adds nothing to the facts; a larger model could add what
-# it knows about the films.
+# The first three genres in the profile are the most frequent ones. "Rated best" and "worst" compare the genres with
+# enough ratings, so the table need not agree in every rank. The quoted titles are in the user's history. The text
+# adds nothing to the facts; a larger model could add what it knows about the films.
 
 # %% [markdown]
 # ## 2. From text to a vector
@@ -226,6 +226,9 @@ total = combined(L_model, L_distil)
 print(f"L_model {L_model:.2f}, L_distil {L_distil:.2f}, together {total:.2f}")
 
 # %% [markdown]
+# With $\beta$ the sum always has the value of $L_{\text{model}}$: only the gradient tells the two apart.
+
+# %% [markdown]
 # ## 6. Two phases of training
 #
 # Phase 1 trains with both losses. Phase 2 continues with the recommender's own loss, so that the student can use what
@@ -278,7 +281,8 @@ _ = axes[0].set_title("Training losses (dotted: end of phase 1)", fontsize=9, lo
 #
 # In the paper $T$ maps the *teacher* to the student's width and is trained as well. Then
 # $\lVert H - T(E(P(u)))\rVert^2$ can become small in two ways: the student learns the users, or $T$ maps all users to
-# the same point. We train phase 1 in three forms and plot the variance of the target over users.
+# the same point. We minimise the reconstruction loss alone in three forms and plot the variance of the target over
+# users.
 
 
 # %%
@@ -307,9 +311,11 @@ axis.set(xlabel="step of phase 1", ylabel="variance of the target, start = 1", y
 _ = axis.legend()
 
 # %% [markdown]
-# With a trainable $T$ on the teacher's side the target shrinks, so a low loss says little. The target cannot shrink if
-# $T$ is random and fixed, or if $T$ is on the student's side. The library has all three forms (`projection`) and logs
-# this variance in every run; chapter 5 compares them.
+# With a trainable $T$ on the teacher's side the target shrinks, so a low loss says little: at the start the vectors
+# of all users are nearly equal, and $T$ need only follow them. $\beta$ makes it worse. As $L_{\text{distil}}$ falls,
+# $\beta$ grows and keeps the gradient large, so $T$ shrinks on; over a whole phase 1 next to nothing is left
+# ([chapter 4](04-distillation.ipynb)). The target cannot shrink if $T$ is random and fixed, or on the student's side.
+# The library has all three forms (`projection`) and logs this variance in every run; chapter 5 compares them.
 
 # %% [markdown]
 # ## 8. Recommendations

@@ -77,7 +77,7 @@ def caption(table: pd.DataFrame, by: str = "") -> str:
     best = rows.loc[rows["delta_ndcg@10"].idxmax()]
     interval = f"{best['delta_ndcg@10']:+.4f} [{best['ci_low']:+.4f}, {best['ci_high']:+.4f}]"
     parts = [f"Highest of {len(rows)} is {best['variant']}, ΔNDCG@10 {interval}"]
-    if (rows["verdict"] == "one seed").all():
+    if set(rows["verdict"].dropna()) == {"one seed"}:
         return f"{parts[0]}; one seed a row, so that no row has a verdict."
     gain, loss = (rows["verdict"] == f"significant {word}" for word in ("gain", "loss"))
     marked = {"significant gain": gain, "significant loss": loss}
