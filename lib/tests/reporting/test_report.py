@@ -65,6 +65,8 @@ def test_a_caption_names_what_is_significant_and_what_beats_its_control(comparis
     assert text.endswith("significant loss: none; gain over the control as well: none.")
     assert report.caption(comparison, "group") == f"g: {text}"
     assert report.caption(comparison.assign(verdict="one seed")).endswith("no row has a verdict.")
+    partly = comparison.assign(verdict=[None, "one seed", None])  # a control has no verdict
+    assert report.caption(partly).endswith("no row has a verdict.")
 
 
 def test_numbers_are_formatted_with_interval_and_spread_and_text_is_escaped(comparison):
