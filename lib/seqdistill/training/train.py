@@ -169,8 +169,8 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     cpu, began, resumed = time.process_time() - saved.get("seconds", 0), time.monotonic(), len(history)
     reported = began
     while not finished(history, config):
-        heard = teacher if in_phase_1(history, config) else None
-        log = epoch(rows, model, heard, optimizer, config, len(history), machine)
+        active = teacher if in_phase_1(history, config) else None
+        log = epoch(rows, model, active, optimizer, config, len(history), machine)
         if not math.isfinite(log["loss_model"]) or not all(weight.isfinite().all() for weight in trained.parameters()):
             raise UserError(
                 f"run {folder.name}: diverged in epoch {len(history) + 1} of {config.epochs}, the loss is "
