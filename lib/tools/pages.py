@@ -17,9 +17,10 @@ from seqdistill.reporting import report
 SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
 LONG = 12  # lines beyond which a cell's code is folded
 BEAUTY = "amazon-beauty-5core"
+LARGER = "full"  # has the default's students and data, and more seeds
 RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md that stand in a main table
-    ("default", "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
-    ("default", "MovieLens small", "BERT4Rec", "distilled-student", "LLM profile"),
+    (LARGER, "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
+    (LARGER, "MovieLens small", "BERT4Rec", "distilled-student", "LLM profile"),
     (BEAUTY, "Beauty 5-core", "SASRec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "item-text", "item text"),
@@ -38,7 +39,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "New items without events (MovieLens)", "train with item texts, and score them beside the student (06)",
-        "default", "cold", {"variant": "item-side-text-scored", "group": "removed", "seen": "included"},
+        LARGER, "cold", {"variant": "item-side-text-scored", "group": "removed", "seen": "included"},
         "training and serving read a text vector an item", "with care: not shown to beat text-kNN",
     ),
     (
@@ -49,7 +50,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec",
-        "default", "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"},
+        LARGER, "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"},
         "a search on validation", "use",
     ),
 ]  # fmt: skip

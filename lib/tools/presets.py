@@ -141,6 +141,8 @@ def check_preset(preset: str) -> None:
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):
         if values[number][name]:
             require(f'"{name}" of {number}', values[number][name], trained)
+    for name in values["06"]["also"]:
+        require('one of "also" of 06', name, trained)
     parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])

@@ -16,11 +16,13 @@ from seqdistill.reporting.figures import forest
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
-folders = [folder / "tables" for folder in (home, *(ROOT / "outputs" / other for other in beside))]
+first = "full" if preset == "default" and (outputs_dir("full") / "tables" / "cold.csv").exists() else preset
+folders = [outputs_dir(name) / "tables" for name in (first, *beside)]
 report.style()
 
 # %% [markdown]
-# `beside` lists other presets, whose results in `outputs/` are shown too.
+# The default preset shows the results of preset `full` (the same data and students, five seeds) where they are in
+# `outputs/`. `beside` lists other presets, whose results are shown too.
 #
 # ## Data
 

@@ -133,11 +133,12 @@ def ablate(
 def recorded_table(path: Path, made_with: dict) -> pd.DataFrame:
     """Read an ablation that was trained earlier; UserError where its data, seeds or settings are others.
 
-    Its table may have more runs than are asked for. Teachers are not compared: another processor makes others.
+    Its table may have more runs and seeds than are asked for. Teachers are not compared: another processor makes
+    others.
     """
     sidecar = path.with_suffix(".json")
     known = load_json(sidecar) if path.exists() and sidecar.exists() else {"runs": {}}
-    same = all(known.get(part) == made_with[part] for part in ("data", "seeds"))
+    same = known.get("data") == made_with["data"] and set(known.get("seeds", [])) >= set(made_with["seeds"])
     if not same or any(known["runs"].get(variant) != run for variant, run in made_with["runs"].items()):
         raise UserError(f"{path.name} was not recorded with these data and settings of 04 and 05; set every: true.")
     return load_csv(path)
