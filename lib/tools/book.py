@@ -192,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
     parser.add_argument(
         "action",
-        choices=["execute", "publish", "pages", "weights", "profiles", "summary", "sections", "export"],
+        choices=["execute", "publish", "pages", "weights", "profiles", "summary", "times", "sections", "export"],
     )
     parser.add_argument("chapter", nargs="?", default="")
     parser.add_argument("--preset", default="default")
@@ -226,6 +226,8 @@ def main() -> None:
                     print(f"{said}; beside it serve.py, which answers with ten item ids", flush=True)
                 case "summary":
                     summary.print_summary(preset)
+                case "times":
+                    summary.keep_times(preset)
 
 
 if __name__ == "__main__":

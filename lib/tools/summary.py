@@ -1,9 +1,11 @@
 """What executing a preset takes, said before each chapter, and what it found: the last lines of `make reproduce`."""
 
 import json
+import time
 from pathlib import Path
 
 import deploy
+import numpy as np
 import pandas as pd
 from pages import main_table
 from seqdistill.io import display_path, load_json, outputs_dir, save_json
@@ -21,10 +23,34 @@ def record(preset: str, chapter: str, seconds: float) -> None:
     save_json(values, outputs_dir(preset) / "artifacts" / "seconds.json")
 
 
+def calibration() -> float:
+    """CPU seconds of a fixed piece of work, the scores of a batch, by which the times of two machines are compared."""
+    x, catalogue = np.ones((500, 64), np.float32), np.ones((64, 4000), np.float32)
+    begun = time.process_time()
+    for _ in range(40):
+        np.exp(x @ catalogue).sum()
+    return time.process_time() - begun
+
+
+def keep_times(preset: str) -> None:
+    """Commit to outputs/<preset>/seconds.json what the chapters took here, for `expected` on other machines.
+
+    To be called after an execution from nothing: a chapter that finds its runs trained takes less.
+    """
+    save_json({"calibration": calibration(), "chapters": times(preset)}, outputs_dir(preset) / "seconds.json")
+
+
 def expected(preset: str, chapter: str) -> str:
-    """Say how long a chapter took the last time."""
-    seconds = times(preset).get(chapter)
-    return "first execution here" if seconds is None else f"took {seconds} s here last time, training included"
+    """Say how long a chapter took the last time, or would take from nothing by the speed of this machine."""
+    if (seconds := times(preset).get(chapter)) is not None:
+        return f"took {seconds} s here last time"
+    reference = outputs_dir(preset) / "seconds.json"
+    known = load_json(reference) if reference.exists() else {"chapters": {}}
+    if chapter not in known["chapters"]:
+        return "first execution here"
+    scale = calibration() / known["calibration"]
+    seconds, whole = (scale * part for part in (known["chapters"][chapter], sum(known["chapters"].values())))
+    return f"about {seconds:.0f} s of the {whole / 60:.0f} minutes that all chapters take here, training included"
 
 
 def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None = None) -> str:

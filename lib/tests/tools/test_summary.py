@@ -18,6 +18,21 @@ def test_a_chapter_says_what_it_took_here(outputs):
     assert "7 s here" in summary.expected("mine", "01-data")
 
 
+def test_a_first_execution_is_foretold_by_the_speed_of_this_machine(outputs, monkeypatch):
+    summary.record("mine", "01-data", 10)
+    summary.record("mine", "04-distillation", 590)
+    monkeypatch.setattr(summary, "calibration", lambda: 0.5)
+    summary.keep_times("mine")
+    (outputs / "artifacts" / "seconds.json").unlink()
+    monkeypatch.setattr(summary, "calibration", lambda: 1.0)  # a machine that takes twice as long
+    assert summary.expected("mine", "04-distillation").startswith("about 1180 s of the 20 minutes")
+    assert summary.expected("mine", "09-explore") == "first execution here"
+
+
+def test_the_calibration_measures_work(outputs):
+    assert 0.01 < summary.calibration() < 60
+
+
 def test_the_answer_counts_gains_over_plain_and_control_and_names_the_smallest_that_could_be_seen(outputs, capsys):
     gain, columns = "significant gain", ["model", "variant", "ndcg@10", "verdict", "control_verdict", "detectable"]
     rows = [("SASRec", "plain", 0.1, "", None, None), ("SASRec", "distilled", 0.11, gain, gain, 0.004)]
