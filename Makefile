@@ -44,7 +44,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power profiles lab
+.PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power tables profiles lab
 .PHONY: book verify test lint unit slow nbval clean gone
 .SECONDARY:
 
@@ -118,6 +118,9 @@ estimate: .venv/ready ## print what the profiles of USERS=n users would take (RA
 
 power: $(stamps)/04-distillation.done ## print which gains a preset's data can show, with how many users and seeds (PRESET=)
 	@$(python) lib/tools/power.py --preset $(PRESET)
+
+tables: .venv/ready ## make 04's tables and figures again from a preset's recorded runs, without its data (PRESET=)
+	@$(python) lib/tools/tables.py --preset $(PRESET)
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
 	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)

@@ -44,14 +44,12 @@ import numpy as np
 import pandas as pd
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
-from seqdistill.reporting.figures import curves as draw_curves
-from seqdistill.reporting.figures import forest, over_epochs
+from seqdistill.reporting.main_tables import Comparison, gains, learning, main_table, power_by_seeds
+from seqdistill.reporting.main_tables import record, seen_above, select
 from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
-from seqdistill.evaluation.ranking import MISS, rank
-from seqdistill.evaluation.power import components, power
-from seqdistill.evaluation.significance import by_user, compare
+from seqdistill.evaluation.ranking import rank
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
 from seqdistill.training.train import load_training_data, load_teacher, probe, load_model
 
@@ -151,21 +149,8 @@ print(f"{len(jobs)} runs, one thread each")
 
 # %%
 runs = results(jobs, home / "runs")
-curves = pd.DataFrame(
-    {"model": variant.split()[0], "variant": variant.split()[1], "seed": seed, "epoch": epoch, **log}
-    for (variant, seed), run in runs.items()
-    for epoch, log in enumerate(run["history"], 1)
-)
-
-# %%
-titles = {"loss_model": "cross-entropy, nats", "loss_distil": "reconstruction (phase 1)"}
-figure = over_epochs(curves, titles, "variant", "variant", "model", "mean over seeds, ± 1 std")
-ends = curves[curves["epoch"] == curves.groupby("model")["epoch"].transform("max")]
-losses = ends.groupby(["model", "variant"], sort=False)["loss_model"].mean()
-text = "Cross-entropy after the last epoch: " + ", ".join(
-    f"{model} {variant} {loss:.4f}" for (model, variant), loss in losses.items()
-)
-report.show_figure(figure, curves, home / "figures" / "learning.png", f"{text}.")
+figure, curves, text = learning(runs)
+report.show_figure(figure, curves, home / "figures" / "learning.png", text)
 
 # %% [markdown]
 # `variance_start` and `variance_end` are the mean variance of the student's target over the users of a batch, in the
@@ -254,29 +239,26 @@ report.format_table(hard_targets(events))
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
 strongest, fixed = next(iter(config)), [system for system in ranked if system.startswith("baseline")]
 against |= dict.fromkeys([*fixed, *(["GRU4Rec plain"] if gru4rec else [])], f"{strongest} plain")
-single = data.test.position.max() == 0  # one target a user: the last is all
-readings = [(which, seen) for which in ("all", "last")[: 2 - single] for seen in ("included", "excluded")]
+folders = {system: [run_folder(jobs[system, seed], home / "runs").name for seed in seeds] for system in variants}
+folders |= {system: [system.replace(" ", "-")] for system in fixed}
+
+# %% [markdown]
+# What is compared is recorded in `tables/main-runs.json`; with the ranks of the runs, `make tables` makes the tables
+# and figures below again, without the data.
 
 # %%
-tables = {}
-for which, seen in readings:
-    table = compare(ranked, against, seen, which == "last", controls, fixed)
-    table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
-    tables[which, seen] = table.assign(dataset=dataset, protocol=f"{protocol}/{which}")
-
-# %%
-first = ["dataset", "protocol", "model", "variant"]
-main = pd.concat(tables.values(), ignore_index=True)
-main = main[first + [name for name in main if name not in first]]
-save_csv(main, home / "tables" / "main.csv")
+single = bool(data.test.position.max() == 0)  # one target a user: the last is all
+comparison = Comparison(folders, against, controls, single, dataset, protocol)
+record(comparison, ranked, home)
+main = save_csv(main_table(ranked, comparison), home / "tables" / "main.csv")
 columns = ["variant", "verdict", "model", "recall@10", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
-report.format_table(tables["all", "included"], columns)
+report.format_table(select(main, "included"), columns)
 
 # %% [markdown]
 # Above: all targets, seen items included. Below: all targets, seen items excluded.
 
 # %%
-report.format_table(tables["all", "excluded"], columns)
+report.format_table(select(main, "excluded"), columns)
 
 # %% [markdown]
 # Why do the results with seen items included and excluded differ? If a student ranks a user's own items high, they
@@ -286,33 +268,21 @@ report.format_table(tables["all", "excluded"], columns)
 # a shop that sells refills.
 
 # %%
-cases = {name: pd.concat(frames) for name, frames in ranked.items()}
-cases = {name: frame[frame["rank_unseen"] < MISS] for name, frame in cases.items()}
-seen_above = pd.DataFrame(
-    {
-        "variant": name,
-        "above": (frame["rank_all"] - frame["rank_unseen"]).mean(),
-        "enters": ((frame["rank_all"] > 10) & (frame["rank_unseen"] <= 10)).mean(),
-    }
-    for name, frame in cases.items()
-)
-report.format_table(save_csv(seen_above, home / "tables" / "seen.csv"))
+report.format_table(save_csv(seen_above(ranked), home / "tables" / "seen.csv"))
 
 # %% [markdown]
 # The same for each user's last target alone: seen items included, then excluded. With one case per user the intervals
 # are wide. If the protocol has one target per user, see the tables above.
 
 # %%
-last = pd.concat([table for (which, _), table in tables.items() if which == "last"] or [main[:0]])
+last = pd.concat([select(main, seen, "last") for seen in ("included", "excluded")])
 report.format_table(last, ["variant", "verdict", "model", "seen", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]
 # ## Results
 
 # %%
-shown = tables["all", "included"].query("model != 'baseline'")
-labelled = shown.assign(variant=shown["model"] + " " + shown["variant"])
-figure = forest(labelled, "Gain over the plain student, all targets, seen items included")
+figure, labelled = gains(main, "included")
 report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
@@ -335,8 +305,8 @@ report.format_table(taught, ["variant", "delta_ndcg@10", *shares])
 least = labelled[labelled["control"] != ""].groupby("model")[["detectable"]].mean()
 plain = labelled[labelled["variant"].str.endswith("plain")].set_index("model")["ndcg@10"]
 theirs = report.paper("main").pivot_table(index=["model", "dataset"], columns="variant", values="ndcg@10").dropna()
-gains = (theirs["distilled"] / theirs["plain"] - 1).groupby("model").agg(paper_lowest="min", paper_highest="max")
-least = least.assign(share_of_plain=least["detectable"] / plain).join(gains)
+reported = (theirs["distilled"] / theirs["plain"] - 1).groupby("model").agg(paper_lowest="min", paper_highest="max")
+least = least.assign(share_of_plain=least["detectable"] / plain).join(reported)
 report.format_table(least.reset_index())
 
 # %% [markdown]
@@ -348,26 +318,9 @@ report.format_table(least.reset_index())
 # that verdict is an error; the caption gives its rate.
 
 # %%
-example = next(iter(controls), "")
-plain = f"{example.split(' ')[0]} plain"
-if example and len(seeds) > 1:
-    frames = [[by_user(frame, "included")["ndcg@10"] for frame in ranked[name]] for name in (example, plain)]
-    spread, users = components(*frames), len(frames[0][0])
-    level = float(np.mean([frame.mean() for frame in frames[1]]))
-
-# %%
-if example and len(seeds) > 1:
-    gains = [share * level for share in (0.0, 0.025, 0.05, 0.1, 0.15)]
-    several = {"students": len(controls), "tables": power_tables}
-    found = power(spread, [users], [2, 3, 5, 10], gains, **several)
-    error = power(spread, [users], [len(seeds)], gains[-1:], lift=gains[-1], **several)["any"].iloc[0]
-    found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
+if drawn := power_by_seeds(ranked, comparison, power_tables):
+    figure, found, text = drawn
     save_csv(found, home / "tables" / "power.csv")
-    labels = f"Power, {found['users'].iloc[0]:,} users", "true gain, % of plain", "power"
-    figure = draw_curves(found, "gain", "power", "seeds", *labels)
-    five = found[found["seeds"] == "5"].iloc[3]
-    text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
-    text += f"Errors if the control gains as much: {error:.1%}."
     report.show_figure(figure, found, home / "figures" / "power.png", text)
 
 # %%

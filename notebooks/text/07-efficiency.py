@@ -45,6 +45,7 @@ from seqdistill.idgenrec import rivals
 from seqdistill.serving import export as serving
 from seqdistill.idgenrec import trie
 from seqdistill.io import ROOT, UserError, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.evaluation.ranking import load_ranks
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.train import load_training_data
 
@@ -144,7 +145,7 @@ seeds = load_json(artifacts / "student.json")["seeds"]
 ranked = rivals.students(home, data, seeds, sources, events)
 ranked = {name: [frame.iloc[chosen].reset_index(drop=True) for frame in frames] for name, frames in ranked.items()}
 for (name, _), run in runs.items():
-    ranked.setdefault(name, []).append(load_table(run["folder"] / "ranks.parquet"))
+    ranked.setdefault(name, []).append(load_ranks(run["folder"] / "ranks.parquet"))
 against = {name: "IDGenRec" for name in ranked if name != "IDGenRec"}
 both = pd.concat([compare(ranked, against, seen, last=False) for seen in ("included", "excluded")])
 

@@ -1,14 +1,17 @@
 """Full ranking of the catalogue, a block of users at a time, and metrics from the ranks."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from seqdistill.data.sequences import Cases, Ragged, padded
-from seqdistill.io import UserError
+from seqdistill.io import UserError, load_table, save_with
 
 CUTOFFS = (5, 10, 20)
 RANK_COLUMN = {"included": "rank_all", "excluded": "rank_unseen"}  # by whether seen items are candidates
@@ -74,6 +77,26 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
         both = ranks_of(scores, targets[chosen].to(scores.device), histories.to(scores.device))
         ranks[:, chosen] = torch.stack(both).cpu()
     return table.assign(**dict(zip(RANK_COLUMN.values(), ranks, strict=True)))
+
+
+def save_ranks(ranks: pd.DataFrame, path: Path) -> None:
+    """Write what `rank` returns in few bytes, for runs that are committed: the smallest integers, zstd; 0 is `MISS`.
+
+    In place of rank_unseen stands `above`, the seen items above the target (-1: `MISS`), which is nearly always small.
+    """
+    above = (ranks["rank_all"] - ranks["rank_unseen"]).where(ranks["rank_unseen"] < MISS, -1)
+    table = ranks.drop(columns="rank_unseen").replace({"rank_all": {MISS: 0}}).assign(above=above)
+    table = pa.Table.from_pandas(table.apply(pd.to_numeric, downcast="integer"), preserve_index=False)
+    table = table.replace_schema_metadata(None)
+    form = {"compression": "zstd", "use_dictionary": False, "column_encoding": {"user": "DELTA_BINARY_PACKED"}}
+    save_with(lambda to: pq.write_table(table, to, **form), path)
+
+
+def load_ranks(path: Path) -> pd.DataFrame:
+    """Read what `save_ranks` wrote, as `rank` returned it."""
+    table = load_table(path).astype(np.int64)
+    rank_all, above = table["rank_all"].replace(0, MISS), table.pop("above")
+    return table.assign(rank_all=rank_all, rank_unseen=(rank_all - above).where(above >= 0, MISS))
 
 
 def topk(scores: Tensor, k: int) -> Tensor:

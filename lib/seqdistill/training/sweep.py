@@ -19,7 +19,8 @@ from safetensors.torch import load_file
 from tqdm import tqdm
 
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
-from seqdistill.io import UserError, announce, digest, display_path, load_json, load_table, require
+from seqdistill.evaluation.ranking import load_ranks
+from seqdistill.io import UserError, announce, digest, display_path, load_json, require
 from seqdistill.training.train import TrainingData, run_key, train
 
 TRIES = 4
@@ -71,7 +72,7 @@ def missing(jobs: Jobs, runs: Path) -> Jobs:
 def drop_damaged(folder: Path) -> None:
     """Report a finished run whose files cannot be read, and have it count as not trained."""
     files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
-    files |= {"ranks.parquet": (load_table, "rank_unseen"), "model.safetensors": (load_file, "item.weight")}
+    files |= {"ranks.parquet": (load_ranks, "rank_unseen"), "model.safetensors": (load_file, "item.weight")}
     for name, (read, part) in files.items():
         try:
             read(folder / name)[part]
@@ -145,7 +146,7 @@ def ranks(jobs: Jobs, runs: Path) -> dict[str, list[pd.DataFrame]]:
     """Read the per-case ranks of every run of a plan: variant -> one frame per seed."""
     frames: dict[str, list[pd.DataFrame]] = {}
     for (variant, _), job in jobs.items():
-        frames.setdefault(variant, []).append(load_table(run_folder(job, runs) / "ranks.parquet"))
+        frames.setdefault(variant, []).append(load_ranks(run_folder(job, runs) / "ranks.parquet"))
     return frames
 
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from seqdistill import io
 from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
-from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend
+from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend, save_ranks
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
 from seqdistill.models.item_text import with_text
@@ -211,7 +211,7 @@ def finish(
 ) -> None:
     """Write a finished run, metrics.json last, and remove its checkpoint."""
     test = {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()}
-    io.save_table(ranks, folder / "ranks.parquet")
+    save_ranks(ranks, folder / "ranks.parquet")
     io.save_with(lambda path: save_file(weights, path), folder / "model.safetensors")
     io.save_json(settings(config), folder / "config.json")  # an option that goes later is not in it
     io.save_json({"cpu_seconds": seconds}, folder / "cost.json")

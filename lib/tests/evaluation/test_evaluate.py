@@ -8,9 +8,33 @@ from hypothesis import strategies as st
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import Ragged, cases
 from seqdistill.evaluation.baselines import item_knn, recent_popularity
-from seqdistill.evaluation.ranking import MISS, block_size, metrics, model_score, rank, ranks_of, recommend, topk
+from seqdistill.evaluation.ranking import (
+    MISS,
+    block_size,
+    load_ranks,
+    metrics,
+    model_score,
+    rank,
+    ranks_of,
+    recommend,
+    save_ranks,
+    topk,
+)
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
+
+
+def test_saved_ranks_are_read_as_they_were_and_take_little_space(tmp_path):
+    rng = np.random.default_rng(0)
+    ranks = pd.DataFrame({"user": np.arange(22_363), "item": rng.integers(1, 12_102, 22_363), "position": 0})
+    ranks["rank_all"] = rng.integers(1, 12_102, 22_363)
+    ranks["rank_unseen"] = ranks["rank_all"] - rng.integers(0, 6, 22_363)
+    ranks.loc[::100, "rank_unseen"] = MISS
+    ranks.loc[::200, "rank_all"] = MISS
+    for part in (ranks, ranks[:0], ranks[:1]):
+        save_ranks(part, tmp_path / "ranks.parquet")
+        pd.testing.assert_frame_equal(load_ranks(tmp_path / "ranks.parquet"), part)
+        assert (tmp_path / "ranks.parquet").stat().st_size < 130_000
 
 
 @settings(max_examples=60)

@@ -5,12 +5,12 @@ import pandas as pd
 import presets
 import pytest
 from seqdistill.config import Distillation, to_dict
-from seqdistill.evaluation.ranking import MISS
+from seqdistill.evaluation.ranking import MISS, load_ranks
 from seqdistill.idgenrec import rivals
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates, word_tokenizer
 from seqdistill.idgenrec.model import IDGenRec, scratch
-from seqdistill.io import UserError, load_json, load_table, save_json
+from seqdistill.io import UserError, load_json, save_json
 from seqdistill.training.sweep import cost, plan, run_folder, sweep
 from seqdistill.training.train import ENGINE_VERSION
 from test_idgenrec import SMALL, TEXTS, TINY
@@ -35,7 +35,7 @@ def test_a_rerun_reads_the_finished_run(given, tmp_path):
     assert idgenrun.train(TINY, given, TEXTS, chosen, tmp_path, lines.append) == first and len(lines) == 3
     home = tmp_path / idgenrun.key(TINY, given, TEXTS, chosen)
     assert idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]["folder"] == home
-    assert load_table(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
+    assert load_ranks(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
     assert {path.name for path in home.iterdir()} >= {"config.json", "ids.json", "model.safetensors", "cost.json"}
     run = load_json(home / "metrics.json")
     told = rivals.cost(run)
@@ -62,7 +62,7 @@ def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
     assert [log["loss"] for log in cut["history"]] == [log["loss"] for log in whole["history"]]
     key = idgenrun.key(TINY, given, TEXTS, chosen)
     cut, whole = (tmp_path / name / key for name in ("cut", "whole"))
-    assert load_table(cut / "ranks.parquet").equals(load_table(whole / "ranks.parquet"))
+    assert load_ranks(cut / "ranks.parquet").equals(load_ranks(whole / "ranks.parquet"))
     assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint").exists()
 
 
@@ -85,7 +85,7 @@ def test_students_are_those_that_04_has_trained(given, tmp_path):
     sweep(jobs, tmp_path / "runs", workers=1)
     found = rivals.students(tmp_path, given, [0, 1], [], "")
     assert {name: len(frames) for name, frames in found.items()} == {"SASRec plain": 2, "SASRec distilled": 2}
-    expected = load_table(run_folder(jobs["plain", 1], tmp_path / "runs") / "ranks.parquet")
+    expected = load_ranks(run_folder(jobs["plain", 1], tmp_path / "runs") / "ranks.parquet")
     assert found["SASRec plain"][1].equals(expected)
     with pytest.raises(UserError, match="run 04-distillation first"):
         rivals.students(tmp_path, given, [2], [], "")

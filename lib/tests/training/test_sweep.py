@@ -11,7 +11,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
-from seqdistill.io import UserError, save_json, save_table
+from seqdistill.evaluation.ranking import save_ranks
+from seqdistill.io import UserError, save_json
 from seqdistill.training.sweep import (
     Job,
     connected,
@@ -85,7 +86,7 @@ def test_a_grid_names_its_cells():
 def measured(folder, job, seconds, epochs):
     save_json({"config": to_dict(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
     save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
-    save_table(pd.DataFrame({"rank_all": [1], "rank_unseen": [1]}), run_folder(job, folder) / "ranks.parquet")
+    save_ranks(pd.DataFrame({"rank_all": [1], "rank_unseen": [1]}), run_folder(job, folder) / "ranks.parquet")
     save_file({"item.weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
 
 

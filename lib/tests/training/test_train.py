@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
-from seqdistill.io import UserError, load_json, load_table, save_json
+from seqdistill.evaluation.ranking import load_ranks
+from seqdistill.io import UserError, load_json, save_json
 from seqdistill.training import loop
 from seqdistill.training import train as engine
 from seqdistill.training.loop import AdamW, rate, training_rows
@@ -22,7 +23,7 @@ SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=2, heads=2, length=10), epo
 def outcome(config, data, folder):
     train(config, data, folder)
     home = folder / run_key(config, data)
-    return load_file(home / "model.safetensors"), load_table(home / "ranks.parquet"), load_json(home / "metrics.json")
+    return load_file(home / "model.safetensors"), load_ranks(home / "ranks.parquet"), load_json(home / "metrics.json")
 
 
 BERT = replace(SMALL, model=replace(SMALL.model, causal=False), mask_prob=0.3, mask_last_prob=0.3)

@@ -1,0 +1,136 @@
+"""Chapter 4's tables and figures from the ranks of its systems; `make tables` needs no more than those."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from seqdistill.evaluation.power import components, power
+from seqdistill.evaluation.ranking import MISS, load_ranks, save_ranks
+from seqdistill.evaluation.significance import by_user, compare
+from seqdistill.io import UserError, display_path, load_json, save_json, writable_folder
+from seqdistill.reporting.figures import curves, forest, over_epochs
+
+Ranked = dict[str, list[pd.DataFrame]]  # system -> per-case ranks, a frame a seed
+Drawn = tuple[Figure, pd.DataFrame]  # a figure and its numbers
+GAINS, SEEDS = [0.0, 0.025, 0.05, 0.1, 0.15], [2, 3, 5, 10]  # of the power figure: true gains over plain, and seeds
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What stands in a main table: systems named "<student> <variant>", or "baseline <name>".
+
+    runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
+    has one test target. dataset, protocol: the first columns.
+    """
+
+    runs: dict[str, list[str]]
+    against: dict[str, str]
+    controls: dict[str, str]
+    single: bool
+    dataset: str
+    protocol: str
+
+    @property
+    def fixed(self) -> list[str]:
+        """The systems that no seed changes."""
+        return [system for system in self.runs if system.startswith("baseline")]
+
+
+def record(comparison: Comparison, ranked: Ranked, home: Path) -> None:
+    """Write tables/main-runs.json, and the ranks of the baselines beside those of the runs."""
+    for system in comparison.fixed:
+        (folder,) = comparison.runs[system]
+        save_ranks(ranked[system][0], writable_folder(home / "runs" / folder) / "ranks.parquet")
+    save_json(asdict(comparison), home / "tables" / "main-runs.json")
+
+
+def recorded(home: Path) -> tuple[Comparison, Ranked]:
+    """Read what `record` wrote; UserError where a run's ranks are not in runs/."""
+    comparison = Comparison(**load_json(home / "tables" / "main-runs.json"))
+    paths = {name: [home / "runs" / key / "ranks.parquet" for key in keys] for name, keys in comparison.runs.items()}
+    for name, parts in paths.items():
+        if gone := [path for path in parts if not path.exists()]:
+            raise UserError(
+                f"{display_path(gone[0])}: no such file; the ranks of {name} are not recorded in {gone[0].parent.name}."
+            )
+    return comparison, {name: [load_ranks(path) for path in parts] for name, parts in paths.items()}
+
+
+def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
+    """Compare all systems: on all targets and (where a user has several) the last, seen items included and excluded."""
+    parts = []
+    for which in ("all", "last")[: 2 - comparison.single]:
+        for seen in ("included", "excluded"):
+            arms = comparison.against, seen, which == "last", comparison.controls, comparison.fixed
+            table = compare(ranked, *arms)
+            table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
+            parts.append(table.assign(dataset=comparison.dataset, protocol=f"{comparison.protocol}/{which}"))
+    main, first = pd.concat(parts, ignore_index=True), ["dataset", "protocol", "model", "variant"]
+    return main[first + [name for name in main if name not in first]]
+
+
+def select(main: pd.DataFrame, seen: str, which: str = "all") -> pd.DataFrame:
+    """Rows of a main table for one reading."""
+    return main[main["protocol"].str.endswith(f"/{which}") & (main["seen"] == seen)]
+
+
+def seen_above(ranked: Ranked) -> pd.DataFrame:
+    """Seen items above the target, and the share of targets that enter the top ten where those are excluded."""
+    cases = {name: pd.concat(frames) for name, frames in ranked.items()}
+    cases = {name: frame[frame["rank_unseen"] < MISS] for name, frame in cases.items()}
+    return pd.DataFrame(
+        {
+            "variant": name,
+            "above": (frame["rank_all"] - frame["rank_unseen"]).mean(),
+            "enters": ((frame["rank_all"] > 10) & (frame["rank_unseen"] <= 10)).mean(),
+        }
+        for name, frame in cases.items()
+    )
+
+
+def gains(main: pd.DataFrame, seen: str) -> Drawn:
+    """Draw the gain of every system over its plain student, all targets."""
+    rows = select(main, seen).query("model != 'baseline'")
+    rows = rows.assign(variant=rows["model"] + " " + rows["variant"])
+    return forest(rows, f"Gain over the plain student, all targets, seen items {seen}"), rows
+
+
+def learning(runs: dict[tuple[str, int], dict]) -> tuple[Figure, pd.DataFrame, str]:
+    """Draw the losses of runs, (system, seed) -> metrics, over epochs; and say where the student's own ends."""
+    table = pd.DataFrame(
+        {"model": system.split()[0], "variant": system.split()[1], "seed": seed, "epoch": epoch, **log}
+        for (system, seed), run in runs.items()
+        for epoch, log in enumerate(run["history"], 1)
+    )
+    titles = {"loss_model": "cross-entropy, nats", "loss_distil": "reconstruction (phase 1)"}
+    titles = {name: title for name, title in titles.items() if name in table}
+    figure = over_epochs(table, titles, "variant", "variant", "model", "mean over seeds, ± 1 std")
+    ends = table[table["epoch"] == table.groupby("model")["epoch"].transform("max")]
+    losses = ends.groupby(["model", "variant"], sort=False)["loss_model"].mean().items()
+    said = ", ".join(f"{model} {variant} {loss:.4f}" for (model, variant), loss in losses)
+    return figure, table, f"Cross-entropy after the last epoch: {said}."
+
+
+def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
+    """Draw how often a true gain of the first taught student is found, by seeds; None where there is none, or one seed.
+
+    The synthetic tables have the variances of these runs, seen items included, and as many taught students.
+    """
+    first = next(iter(comparison.controls), "")
+    if not first or len(ranked[first]) < 2:
+        return None
+    plain = comparison.against[first]
+    frames = [[by_user(frame, "included")["ndcg@10"] for frame in ranked[name]] for name in (first, plain)]
+    level, users = float(np.mean([frame.mean() for frame in frames[1]])), len(frames[0][0])
+    shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*frames)
+    found = power(spread, [users], SEEDS, [share * level for share in GAINS], **shared)
+    most = GAINS[-1] * level
+    error = power(spread, [users], [len(frames[0])], [most], lift=most, **shared)["any"].iloc[0]
+    found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
+    figure = curves(found, "gain", "power", "seeds", f"Power, {users:,} users", "true gain, % of plain", "power")
+    five = found[found["seeds"] == "5"].iloc[3]
+    text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
+    return figure, found, text + f"Errors if the control gains as much: {error:.1%}."
