@@ -44,12 +44,14 @@ def record(comparison: Comparison, ranked: Ranked, home: Path) -> None:
     for system in comparison.fixed:
         (folder,) = comparison.runs[system]
         save_ranks(ranked[system][0], writable_folder(home / "runs" / folder) / "ranks.parquet")
-    save_json(asdict(comparison), home / "tables" / "main-runs.json")
+    ordered = {name: list(part.items()) for name, part in asdict(comparison).items() if isinstance(part, dict)}
+    save_json(asdict(comparison) | ordered, home / "tables" / "main-runs.json")
 
 
 def recorded(home: Path) -> tuple[Comparison, Ranked]:
     """Read what `record` wrote; UserError where a run's ranks are not in runs/."""
-    comparison = Comparison(**load_json(home / "tables" / "main-runs.json"))
+    stored = load_json(home / "tables" / "main-runs.json")
+    comparison = Comparison(**{name: dict(part) if isinstance(part, list) else part for name, part in stored.items()})
     paths = {name: [home / "runs" / key / "ranks.parquet" for key in keys] for name, keys in comparison.runs.items()}
     for name, parts in paths.items():
         if gone := [path for path in parts if not path.exists()]:
