@@ -1,15 +1,11 @@
 """Nothing is unpickled or executed, nothing damaged is half used, and no full or read-only disk does harm."""
 
 import ast
-import os
 import subprocess
-import sys
 from dataclasses import replace
 
-import book
 import presets
 import pytest
-from filelock import FileLock
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.io import ROOT, UserError
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
@@ -84,37 +80,10 @@ def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, n
     )
 
 
-def command(outputs, *arguments):
-    environment = {**os.environ, "SEQDISTILL_OUTPUTS": str(outputs)}
-    call = [sys.executable, str(ROOT / "lib" / "tools" / "book.py"), *arguments]
-    return subprocess.run(call, env=environment, capture_output=True, text=True, check=False)
-
-
-def test_read_only_outputs_stop_a_chapter_with_one_sentence(volume):
-    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
-    done = command(volume, "execute", "01-data", "--preset", "smoke")
-    assert done.returncode and "it may not be written to" in done.stderr and "Traceback" not in done.stderr
-
-
 def test_a_run_on_a_read_only_disk_stops_with_one_sentence(volume, data):
     subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
     with pytest.raises(UserError, match="may not be written to"):
         train(TrainConfig(), data, volume)
-
-
-def test_of_two_makes_at_once_one_gives_way(tmp_path):
-    (tmp_path / "smoke" / "artifacts").mkdir(parents=True)
-    with FileLock(tmp_path / "smoke" / "artifacts" / "lock"):
-        done = command(tmp_path, "execute", "01-data", "--preset", "smoke")
-    assert done.returncode and "another `make` is at work there; run this again when it is done." in done.stderr
-    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
-
-
-def test_the_lock_ends_with_its_holder(tmp_path, monkeypatch):
-    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
-    for _ in range(2):
-        with book.alone("smoke"), pytest.raises(UserError, match="at work there"), book.alone("smoke"):
-            pass
 
 
 def test_a_setting_that_changes_leaves_other_runs_alone(given, tmp_path):

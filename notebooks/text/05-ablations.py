@@ -18,6 +18,7 @@ alphas = [0.2, 0.4, 0.6]
 losses = ["mse"]
 shares = [0.1, 1.0]
 coverage = [0.2]
+budgets = [0.25, 0.5, 1.0]
 components = [16]
 neighbors = 15
 source_encoder = "minilm"
@@ -36,8 +37,10 @@ from seqdistill.embeddings import encoders
 from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
+from seqdistill.reporting.figures import curves as draw_curves
 from seqdistill.reporting.figures import forest, over_epochs
 from seqdistill.training.ablation import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
+from seqdistill.training.ablation import strength
 from seqdistill.io import ROOT, UserError, data_dir, load_csv, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent, sweep
@@ -383,7 +386,27 @@ report.format_table(who, ["variant", "verdict", "cases", "users", "ndcg@10", "de
 report.show_figure(forest(who, "Gain of the distilled student by group"), who, figures / "ablation-who.png")
 
 # %% [markdown]
-# ## 11. Can a larger data set show a small gain?
+# ## 11. Does a teacher only repair a weak student?
+#
+# A teacher that helps a student with few updates, and no longer one with many, saves training but adds no knowledge.
+# We train the plain student, the distilled one and its control for shares of chapter 4's epochs (`budgets`).
+
+# %%
+grown = strength(others, budgets)
+shown = ["variant", "verdict", "epochs", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
+report.format_table(grown, shown)
+
+# %%
+lines = grown.assign(form=grown["variant"].str.split(",").str[0])
+lines = lines.assign(low=lines["ndcg@10"] - lines["ndcg@10_std"], high=lines["ndcg@10"] + lines["ndcg@10_std"])
+labels = "Quality by training budget, ± 1 std over seeds", "epochs", "NDCG@10, seen items included"
+figure = draw_curves(lines, "epochs", "ndcg@10", "form", *labels, log="x")
+report.show_figure(figure, lines, figures / "strength.png", report.caption(grown, "epochs"))
+
+# %% [markdown]
+# If the curves of `distilled-student` and `plain` meet as the budget grows, more epochs replace the teacher.
+#
+# ## 12. Can a larger data set show a small gain?
 #
 # With few users only large effects are significant. Amazon Beauty 5-core has 22,363 users, and our SASRec ranks there
 # as well as the published ones (chapter 8). `make bench-transfer` searches for the best distilled SASRec on it, by
@@ -414,7 +437,7 @@ report.format_table(transfer, tested)
 # A gain over `plain` that comes from reading item texts is not due to the teacher. The teacher's effect is the gain
 # over `shuffled` and over the student that reads the texts but has no teacher.
 #
-# ## 12. Does a teacher help where data is little?
+# ## 13. Does a teacher help where data is little?
 #
 # A teacher should matter most to a student that has seen few sequences. `make bench-little` trains SASRec on
 # `trained_on` users of Beauty 5-core and ranks the test target of every user; a user who was not trained on is served

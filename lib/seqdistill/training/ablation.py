@@ -101,12 +101,41 @@ def ablate(
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
     A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
-    against that teacher, shuffled: "<cell>-shuffled". Returns `compare` on all targets with seen items included, with
-    the settings that vary as columns, and writes it to tables/ablation-<name>.csv, with what it was made with beside
-    it. Where `setup.recorded` is set, reads it from there instead (`recorded_table`).
+    against that teacher, shuffled: "<cell>-shuffled". Returns `tested`, with the settings that vary as columns.
     """
-    path = setup.home / "tables" / f"ablation-{name}.csv"
     jobs, controls = planned(setup, cells, own)
+    against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
+    columns = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
+    return tested(setup, f"ablation-{name}", jobs, against, controls, columns)
+
+
+def strength(setup: Setup, budgets: Sequence[float]) -> pd.DataFrame:
+    """Train the plain student, our distillation and its control for shares of the epochs, and compare within each.
+
+    Returns `tested`, with a column `budget`, and writes it to tables/strength.csv.
+    """
+    variants, against, controls, columns = {}, {}, {}, {}
+    for budget in budgets:
+        alone = replace(setup.alone, epochs=max(1, round(budget * setup.alone.epochs)))
+        taught = replace(alone, distillation=setup.taught)
+        names = [f"{variant}, {budget:.0%}" for variant in ("plain", "distilled-student", "shuffled")]
+        variants |= dict(zip(names, (alone, taught, shuffled(taught)), strict=True))
+        against |= dict.fromkeys(names[1:], names[0])
+        controls[names[1]] = names[2]
+        columns |= {name: {"budget": budget, "epochs": alone.epochs} for name in names}
+    jobs = plan(variants, setup.seeds, setup.data)
+    return tested(setup, "strength", jobs, against, controls, pd.DataFrame.from_dict(columns, orient="index"))
+
+
+def tested(
+    setup: Setup, name: str, jobs: Jobs, against: dict[str, str], controls: dict[str, str], columns: pd.DataFrame
+) -> pd.DataFrame:
+    """Train runs and compare them on all targets, seen items included; columns: more of them, by variant.
+
+    Writes the table to tables/<name>.csv, with what it was made with beside it. Where `setup.recorded` is set, reads it
+    from there instead (`recorded_table`).
+    """
+    path = setup.home / "tables" / f"{name}.csv"
     made_with = {"data": setup.data.key, "seeds": setup.seeds}
     made_with["runs"] = {variant: settings(replace(job.run, seed=0)) for (variant, _), job in jobs.items()}
     if setup.recorded:
@@ -117,10 +146,7 @@ def ablate(
             save_json(made_with, path.with_suffix(".json"))
         return table
     sweep(jobs, setup.home / "runs", setup.cluster)
-    frames = ranks(jobs, setup.home / "runs")
-    against = dict.fromkeys((variant for variant in frames if variant != "plain"), "plain")
-    table = compare(frames, against, "included", False, controls)
-    columns = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
+    table = compare(ranks(jobs, setup.home / "runs"), against, "included", False, controls)
     table = table.merge(columns, "left", left_on="variant", right_index=True)
     for place, (column, value) in enumerate(setup.label.items()):
         table.insert(place, column, value)

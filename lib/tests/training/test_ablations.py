@@ -17,6 +17,7 @@ from seqdistill.training.ablation import (
     only_some,
     planned,
     quarters,
+    strength,
     taught_with,
     varied,
 )
@@ -146,3 +147,17 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
     assert (table["seeds"] == table["tested"].str.split().str.len()).all()
     baselines = table.loc[table["variant"] == winner["variant"], "baseline"]
     assert set(baselines) == {"plain", winner["untaught"], untaught}
+
+
+def test_strength_compares_each_budget_with_its_own_plain_student(setup):
+    table = strength(setup, [0.5, 1.0]).set_index("variant")
+    few, all_of_them = (round(share * setup.alone.epochs) for share in (0.5, 1.0))
+    assert table["epochs"].to_dict() == {
+        f"{form}, {share}": epochs
+        for share, epochs in (("50%", few), ("100%", all_of_them))
+        for form in ("plain", "distilled-student", "shuffled")
+    }
+    taught = table.loc["distilled-student, 50%"]
+    assert taught["baseline"] == "plain, 50%" and taught["control"] == "shuffled, 50%"
+    assert taught["delta_ndcg@10"] == pytest.approx(taught["ndcg@10"] - table.loc["plain, 50%", "ndcg@10"])
+    assert (setup.home / "tables" / "strength.csv").exists()

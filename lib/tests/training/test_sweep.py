@@ -147,7 +147,9 @@ def resumable(process):
     return any((lock.parent / "checkpoint" / "checkpoint.safetensors").exists() for lock in locks)
 
 
-@pytest.mark.parametrize("workers", [processes, pytest.param(ray_nodes, marks=pytest.mark.slow), dask_workers])
+@pytest.mark.parametrize(
+    "workers", [processes, *(pytest.param(one, marks=pytest.mark.slow) for one in (ray_nodes, dask_workers))]
+)
 def test_a_lost_worker_loses_no_run(data, tmp_path, monkeypatch, told, workers):
     jobs, folder, killed = plan({"distilled": replace(TAUGHT, epochs=20)}, [0, 1, 2, 3], data), tmp_path / "runs", []
     homes = sorted(run_folder(job, folder) for job in jobs.values())
