@@ -220,7 +220,7 @@ report.format_table(shown, ["question", "model", "setting", "ndcg@10", "delta", 
 # ## How fast are the students?
 #
 # `make bench-student PEERS=1` trains the same shape (d 64, 2 blocks, 2 heads, length 100) with this book's engine and
-# with the peers that the table names (it can measure RecTools' SASRec and eSASRec, and RePlay's SASRec). Each runs in a
+# with the peers: SASRec of RecTools and of RePlay, and eSASRec, RecTools' strongest variant. Each runs in a
 # separate process on the same data: `synth` (6,000 users who walk between clusters of items) and `ml` (MovieLens
 # small, 5-core). The softmax covers all items, except eSASRec's, which samples 256. CPU seconds are summed over
 # threads; `infer_s` is the top 10 of every user. `cpu_s_to_quality` is the time until Recall@10 reaches .20 on `synth`
