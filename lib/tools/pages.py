@@ -51,7 +51,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     (
         "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec",
         LARGER, "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"},
-        "a search on validation", "use",
+        "a search on validation", "choose on validation",
     ),
 ]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv

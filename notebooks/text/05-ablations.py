@@ -400,7 +400,7 @@ report.format_table(grown, shown)
 lines = grown.assign(form=grown["variant"].str.split(",").str[0])
 lines = lines.assign(low=lines["ndcg@10"] - lines["ndcg@10_std"], high=lines["ndcg@10"] + lines["ndcg@10_std"])
 labels = "Quality by training budget, ± 1 std over seeds", "epochs", "NDCG@10, seen items included"
-figure = draw_curves(lines, "epochs", "ndcg@10", "form", *labels, log="x")
+figure = draw_curves(lines, "epochs", "ndcg@10", "form", *labels)
 report.show_figure(figure, lines, figures / "strength.png", report.caption(grown, "epochs"))
 
 # %% [markdown]
@@ -451,9 +451,9 @@ shown = ["variant", "verdict", "trained_on", "seen", "ndcg@10", "delta_ndcg@10",
 report.format_table(few, shown)
 
 # %%
-drawn = few.assign(users=few["trained_on"].map("{:,} users".format), seen="seen items " + few["seen"])
+drawn = few.assign(users=few["trained_on"].map("{:,}".format), seen="seen items " + few["seen"])
 figure = forest(drawn, "Gain over plain by training users", name="users", facet="seen", hue="variant")
-text = report.caption(drawn.assign(case=drawn["users"] + ", " + drawn["seen"]), "case")
+text = report.caption(drawn.assign(case=drawn["users"] + " users, " + drawn["seen"]), "case")
 report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %% [markdown]

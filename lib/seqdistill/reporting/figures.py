@@ -26,7 +26,7 @@ def forest(
         title = f"{title}, {rows['model'].iloc[0]}"
     panels = list(rows.groupby(facet, sort=False)) if facet else [("", rows)]
     names, hues = list(rows[name].unique()), list(rows[hue].unique()) if hue else [""]
-    size = (2.5 * len(panels) if facet else 6.4, 0.9 + 0.36 * max(1, len(names)) * (0.6 + 0.4 * len(hues)))
+    size = (max(7.6, 2.5 * len(panels)) if facet else 6.4, 0.9 + 0.36 * max(1, len(names)) * (0.6 + 0.4 * len(hues)))
     figure, axes = plt.subplots(1, len(panels), sharey=True, squeeze=False, figsize=size)
     for ax, (panel, cells) in zip(axes[0], panels, strict=True):
         for number, label in enumerate(hues):
@@ -36,10 +36,10 @@ def forest(
             ax.errorbar(part[value], lines, xerr=errors, fmt="o", capsize=3, color=f"C{number}", label=label)
         ax.axvline(0, color="black", linewidth=1)
         ax.set(title=panel, yticks=range(len(names)), yticklabels=names, ylim=(max(1, len(names)) - 0.5, -0.5))
-        ax.locator_params(axis="x", nbins=4 if facet else 6)
+        ax.locator_params(axis="x", nbins=3 if facet else 6)
     if hue:
         axes[0, 0].set_ylabel(name)
-        axes[0, 0].legend(fontsize=8)
+        axes[0, -1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title, fontsize="medium")
     figure.supxlabel(xlabel, fontsize="medium")
     return figure
@@ -52,7 +52,7 @@ def curves(
     """Draw a line for each `hue`, with a band from `low` to `high` where there are any; log: "", "x" or "xy"."""
     figure, axes = plt.subplots()
     for name, part in table.groupby(hue, sort=False):
-        axes.plot(part[x], part[y], label=name, drawstyle=drawstyle)
+        axes.plot(part[x], part[y], label=name, drawstyle=drawstyle, marker="o" if len(part) < 8 else None)
         if "low" in part:
             axes.fill_between(part[x], part["low"], part["high"], alpha=0.15)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, **{f"{axis}scale": "log" for axis in log})
