@@ -66,7 +66,7 @@ data = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 setup, *_ = setups(home, data, student, minor_seeds, cluster, label)
-others = replace(setup, recorded=outputs_dir("full") if preset == "default" and not every else None)
+others = replace(setup, recorded=ROOT / "outputs" / "full" if preset == "default" and not every else None)
 columns = ["variant", "verdict", "recall@10", "ndcg@10", "delta_ndcg@10", "control_verdict"]
 print(setup.label["model"])
 

@@ -16,8 +16,10 @@ from seqdistill.reporting.figures import forest
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
-first = "full" if preset == "default" and (outputs_dir("full") / "tables" / "cold.csv").exists() else preset
-folders = [outputs_dir(name) / "tables" for name in (first, *beside)]
+recorded = ROOT / "outputs"
+larger = preset == "default" and (recorded / "full" / "tables" / "cold.csv").exists()
+folders = [recorded / "full" if larger else home, *(recorded / other for other in beside)]
+folders = [folder / "tables" for folder in folders]
 report.style()
 
 # %% [markdown]
