@@ -75,16 +75,17 @@ reproduce: $(if $(NOTEBOOK),$(stamps)/$(NOTEBOOK).done,$(chapters:%=$(stamps)/%.
 	@echo "outputs/$(PRESET)$(if $(NOTEBOOK), up to $(NOTEBOOK)) is complete and up to date."
 	@$(if $(filter-out 04-%,$(NOTEBOOK)),,$(book) summary --preset $(PRESET))
 
-# What each notebook reads.
+# What each notebook reads; the default book also reads the tables of `full`.
+larger := $(if $(filter default,$(PRESET)),$(wildcard outputs/full/tables/*))
 $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
 $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done
-$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv)
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv) $(larger)
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
-$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(stamps)/07-efficiency.done $(wildcard outputs/bench/quality*.csv outputs/bench/student*)
+$(stamps)/08-results.done: $(stamps)/05-ablations.done $(stamps)/06-cold-start.done $(stamps)/07-efficiency.done $(wildcard outputs/bench/quality*.csv outputs/bench/search*.csv outputs/bench/student*) $(larger)
 
 # A notebook that is not in outputs/ is executed, whatever its stamp says.
 $(foreach chapter,$(chapters),$(if $(wildcard outputs/$(PRESET)/$(chapter).ipynb),,$(stamps)/$(chapter).done)): gone

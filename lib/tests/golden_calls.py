@@ -17,13 +17,13 @@ from seqdistill.data.sequences import cases
 from seqdistill.data.tables import DOMAINS
 from seqdistill.embeddings.reducers import diagnostics, fit, standardised, teacher_rows
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity, text_knn
-from seqdistill.evaluation.ranking import metrics, rank, ranks_of, recommend, topk
+from seqdistill.evaluation.ranking import load_ranks, metrics, rank, ranks_of, recommend, topk
 from seqdistill.evaluation.significance import compare
 from seqdistill.idgenrec import model as idgenrec
 from seqdistill.idgenrec import train as idgenrun
 from seqdistill.idgenrec.ids import templates
 from seqdistill.idgenrec.trie import constrained_beam_search, trie
-from seqdistill.io import load_table, save_table
+from seqdistill.io import save_table
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles import answers
 from seqdistill.profiles import generate as profiles
@@ -105,7 +105,7 @@ def trained(model, shape, teach=None, text=None, teacher=None, start=None, texts
     given = replace(given, texts=texts)
     with tempfile.TemporaryDirectory() as folder:
         done = engine.train(config, given, Path(folder))
-        ranks = load_table(Path(folder) / engine.run_key(config, given) / "ranks.parquet")["rank_all"]
+        ranks = load_ranks(Path(folder) / engine.run_key(config, given) / "ranks.parquet")["rank_all"]
     losses = [[log[name] for name in LOGGED if name in log] for log in done["history"]]
     rated = {"valid": [log["valid_ndcg@10"] for log in done["history"]]}
     rated["test"] = [done["test"][name]["ndcg@10"] for name in ("included", "excluded")]

@@ -222,7 +222,7 @@ def main() -> None:
                 case "sections":
                     presets.write_sections(preset, outputs_dir(preset) / "artifacts")
                 case "export":
-                    said = summary.exported(pages.main_table(preset, "excluded"), *deploy.export(preset))
+                    said = summary.exported(pages.read_main(preset, "excluded"), *deploy.export(preset))
                     print(f"{said}; beside it serve.py, which answers with ten item ids", flush=True)
                 case "summary":
                     summary.print_summary(preset)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from pages import main_table
+from pages import read_main
 from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_key
 from seqdistill.serving.export import save_onnx
 from seqdistill.training.ablation import setups
@@ -49,7 +49,7 @@ def jobs_of(home: Path, student: str, variant: str) -> Jobs:
 
 def chosen(preset: str) -> tuple[str, Job]:
     """Name and run of the best student by validation: a taught one where any gains significantly, else a plain one."""
-    home, table = outputs_dir(preset), main_table(preset, "excluded")
+    home, table = outputs_dir(preset), read_main(preset, "excluded")
     students = [*load_json(home / "artifacts" / "student.json")["students"]]
     rows = gains(table) if len(gains(table)) else table[(table["variant"] == "plain") & table["model"].isin(students)]
     jobs = {}

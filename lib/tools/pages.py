@@ -62,7 +62,7 @@ def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
     return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
 
 
-def main_table(preset: str, seen: str) -> pd.DataFrame:
+def read_main(preset: str, seen: str) -> pd.DataFrame:
     """Rows of a preset's main.csv over all targets, with seen items "included" or "excluded"."""
     table = pd.read_csv(executed(preset, "tables/main.csv")).fillna({"verdict": ""})
     return select(table[table["protocol"].str.endswith("/all")], seen=seen)
@@ -79,7 +79,7 @@ def executed(preset: str, name: str) -> Path:
 def results_table() -> str:
     """README.md's table: taught students against plain and against their control, seen items excluded."""
     rows = [
-        select(main_table(preset, "excluded"), model=student, variant=variant).assign(data=data, teacher=teacher)
+        select(read_main(preset, "excluded"), model=student, variant=variant).assign(data=data, teacher=teacher)
         for preset, data, student, variant, teacher in RESULTS
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
@@ -107,10 +107,10 @@ def decision_table() -> str:
     for situation, what, home, name, values, cost, advice in DECISIONS:
         seen = values["seen"]
         if name == "main":
-            table = main_table(home, seen)
+            table = read_main(home, seen)
         else:
-            folder = ROOT / "outputs" / home
-            table = pd.read_csv((folder if home == "bench" else folder / "tables") / f"{name}.csv")
+            folder = outputs_dir(home) if home == "bench" else outputs_dir(home) / "tables"
+            table = pd.read_csv(folder / f"{name}.csv")
         row = select(table, **values).squeeze(axis=0)
         gain, low, high = (row[column] for column in ("delta_ndcg@10", "ci_low", "ci_high"))
         cells = {"situation": situation, "what to do": what}
@@ -168,7 +168,7 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
 
 def front(preset: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     """Fill the front page: the figure and table of the preset, and the chapters with their first paragraphs."""
-    table = main_table(preset, "included")
+    table = read_main(preset, "included")
     table = table.assign(variant=table["model"] + " " + table["variant"])
     alt = report.caption(table[table["model"] != "baseline"])
     openings = {chapter: notebook.cells[0].source.split("\n\n")[:2] for chapter, notebook in notebooks.items()}

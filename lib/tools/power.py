@@ -5,7 +5,7 @@ import argparse
 import pandas as pd
 from command import one_line
 from deploy import taught as taught_rows
-from pages import main_table
+from pages import read_main
 from presets import check_preset
 from seqdistill.evaluation.power import components, power
 from seqdistill.evaluation.significance import by_user
@@ -30,7 +30,7 @@ def powers(preset: str, seen: str) -> tuple[str, pd.DataFrame]:
         [by_user(frame, seen)["ndcg@10"] for frame in frames[name]] for name in ("plain", "distilled-student")
     )
     level, users = sum(frame.mean() for frame in plain) / len(plain), len(plain[0])
-    sizes, students = [users * times for times in TIMES], len(taught_rows(main_table(preset, seen)))
+    sizes, students = [users * times for times in TIMES], len(taught_rows(read_main(preset, seen)))
     print(
         f"{TABLES * len(sizes) * len(SEEDS) * len(GAINS):,} synthetic tables of {students} taught students", flush=True
     )

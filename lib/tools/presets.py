@@ -141,6 +141,9 @@ def check_preset(preset: str) -> None:
     for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):
         if values[number][name]:
             require(f'"{name}" of {number}', values[number][name], trained)
+    budgets = values["05"]["budgets"]
+    if not budgets or not all(isinstance(share, int | float) and share > 0 for share in budgets):
+        raise UserError(f'{where}: "budgets" of 05 is {budgets}; shares of the epochs above 0 are expected.')
     for name in values["06"]["also"]:
         require('one of "also" of 06', name, trained)
     parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")

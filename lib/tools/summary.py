@@ -1,14 +1,18 @@
 """What executing a preset takes, said before each chapter, and what it found: the last lines of `make reproduce`."""
 
 import json
+import os
 import time
 from pathlib import Path
 
 import deploy
 import numpy as np
 import pandas as pd
-from pages import main_table
-from seqdistill.io import display_path, load_json, outputs_dir, save_json
+from pages import read_main
+from presets import chapters
+from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir, save_json
+
+REFERENCES = ROOT / "outputs"  # committed times, whatever folder this execution writes to
 
 
 def times(preset: str) -> dict[str, int]:
@@ -24,7 +28,7 @@ def record(preset: str, chapter: str, seconds: float) -> None:
 
 
 def calibration() -> float:
-    """CPU seconds of a fixed piece of work, the scores of a batch, by which the times of two machines are compared."""
+    """CPU seconds of a fixed workload, the scores of a batch; used to compare machines."""
     x, catalogue = np.ones((500, 64), np.float32), np.ones((64, 4000), np.float32)
     begun = time.process_time()
     for _ in range(40):
@@ -33,24 +37,27 @@ def calibration() -> float:
 
 
 def keep_times(preset: str) -> None:
-    """Commit to outputs/<preset>/seconds.json what the chapters took here, for `expected` on other machines.
+    """Write outputs/<preset>/seconds.json, what the chapters took here, for `expected` on other machines.
 
     To be called after an execution from nothing: a chapter that finds its runs trained takes less.
     """
-    save_json({"calibration": calibration(), "chapters": times(preset)}, outputs_dir(preset) / "seconds.json")
+    known = {"calibration": calibration(), "cores": os.cpu_count(), "chapters": times(preset)}
+    if left := [name for name in chapters() if name not in known["chapters"]]:
+        raise UserError(f"times: {left[0]} has not been executed; run `make reproduce PRESET={preset}` first.")
+    save_json(known, outputs_dir(preset) / "seconds.json")
 
 
 def expected(preset: str, chapter: str) -> str:
     """Say how long a chapter took the last time, or would take from nothing by the speed of this machine."""
     if (seconds := times(preset).get(chapter)) is not None:
         return f"took {seconds} s here last time"
-    reference = outputs_dir(preset) / "seconds.json"
+    reference = REFERENCES / preset / "seconds.json"
     known = load_json(reference) if reference.exists() else {"chapters": {}}
     if chapter not in known["chapters"]:
         return "first execution here"
-    scale = calibration() / known["calibration"]
+    scale, cores = calibration() / known["calibration"], known["cores"]
     seconds, whole = (scale * part for part in (known["chapters"][chapter], sum(known["chapters"].values())))
-    return f"about {seconds:.0f} s of the {whole / 60:.0f} minutes that all chapters take here, training included"
+    return f"about {seconds:.0f} s of {whole / 60:.0f} minutes for all chapters on {cores} cores, less on more"
 
 
 def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None = None) -> str:
@@ -95,7 +102,7 @@ def exported(table: pd.DataFrame, best: str, path: Path) -> str:
 
 def print_summary(preset: str) -> None:
     """Print the answer, what to deploy, what to open, and how long the chapters took."""
-    seconds, table, home = times(preset), main_table(preset, "excluded"), outputs_dir(preset)
+    seconds, table, home = times(preset), read_main(preset, "excluded"), outputs_dir(preset)
     longest = sorted(((value, name) for name, value in seconds.items()), reverse=True)
     if not (home / "artifacts" / "student.json").exists():
         print(f"Answer: {answer(table)}")

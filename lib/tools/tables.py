@@ -2,6 +2,7 @@
 
 import argparse
 
+from book import alone
 from command import one_line
 from presets import check_preset, values_of
 from seqdistill.io import display_path, load_json, outputs_dir, save_csv
@@ -24,6 +25,9 @@ def remake(preset: str) -> list[str]:
     figures = {"main": gains(main, "included"), "learning": learning(logs)[:2]} | (
         {"power": power[:2]} if power else {}
     )
+    if not power:
+        for old in [home / "tables" / "power.csv", *(home / "figures").glob("power.*")]:
+            old.unlink(missing_ok=True)
     for name, table in tables.items():
         save_csv(table, home / "tables" / f"{name}.csv")
     for name, (figure, numbers) in figures.items():
@@ -36,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--preset", default="default")
     preset = parser.parse_args().preset
-    with one_line("tables"):
+    with one_line("tables"), alone(preset):
         check_preset(preset)
         report.style()
         print(f"{display_path(outputs_dir(preset))}: {', '.join(remake(preset))}")

@@ -285,8 +285,8 @@ extension = pd.DataFrame([{"llm_calls": calls, "r2": held_out_r2(calls)} for cal
 report.format_table(save_csv(extension, home / "tables" / "extension.csv"))
 
 # %% [markdown]
-# `r2` is the predicted share of the variance of the profiles' vectors. What is left is what only the LLM's text has:
-# knowledge, or the noise of its wording. The test above, of `facts` against the profile, tells which is more likely.
+# `r2` is the predicted share of the variance of the profiles' vectors. If it still rises with `llm_calls`, more
+# profiles would predict more. If the profile *is* the computed facts (`llm: facts`), the prediction is trivial.
 
 # %% [markdown]
 # Every alternative can be used as a teacher: it is reduced in the same way and stored beside the teacher, under its

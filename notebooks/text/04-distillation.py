@@ -42,11 +42,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from seqdistill.embeddings import reducers
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
 from seqdistill.reporting.main_tables import Comparison, gains, learning, main_table, power_by_seeds
-from seqdistill.reporting.main_tables import record, seen_above, select
-from seqdistill.io import load_table, outputs_dir, save_csv, save_json, table_key
+from seqdistill.reporting.main_tables import reading, record, seen_above
+from seqdistill.io import digest, load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
@@ -239,8 +240,8 @@ report.format_table(hard_targets(events))
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
 strongest, fixed = next(iter(config)), [system for system in ranked if system.startswith("baseline")]
 against |= dict.fromkeys([*fixed, *(["GRU4Rec plain"] if gru4rec else [])], f"{strongest} plain")
-folders = {system: [run_folder(jobs[system, seed], home / "runs").name for seed in seeds] for system in variants}
-folders |= {system: [system.replace(" ", "-")] for system in fixed}
+folders = {system: [system.replace(" ", "-")] for system in fixed}
+folders |= {system: [run_folder(jobs[system, seed], home / "runs").name for seed in seeds] for system in variants}
 
 # %% [markdown]
 # What is compared is recorded in `tables/main-runs.json`; with the ranks of the runs, `make tables` makes the tables
@@ -248,17 +249,18 @@ folders |= {system: [system.replace(" ", "-")] for system in fixed}
 
 # %%
 single = bool(data.test.position.max() == 0)  # one target a user: the last is all
-comparison = Comparison(folders, against, controls, single, dataset, protocol)
+made_with = digest([data.key, chosen, own, reducers.made_from(home / "artifacts" / "teacher.safetensors")])
+comparison = Comparison(folders, against, controls, single, dataset, protocol, made_with)
 record(comparison, ranked, home)
 main = save_csv(main_table(ranked, comparison), home / "tables" / "main.csv")
 columns = ["variant", "verdict", "model", "recall@10", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
-report.format_table(select(main, "included"), columns)
+report.format_table(reading(main, "included"), columns)
 
 # %% [markdown]
 # Above: all targets, seen items included. Below: all targets, seen items excluded.
 
 # %%
-report.format_table(select(main, "excluded"), columns)
+report.format_table(reading(main, "excluded"), columns)
 
 # %% [markdown]
 # Why do the results with seen items included and excluded differ? If a student ranks a user's own items high, they
@@ -275,7 +277,7 @@ report.format_table(save_csv(seen_above(ranked), home / "tables" / "seen.csv"))
 # are wide. If the protocol has one target per user, see the tables above.
 
 # %%
-last = pd.concat([select(main, seen, "last") for seen in ("included", "excluded")])
+last = pd.concat([reading(main, seen, "last") for seen in ("included", "excluded")])
 report.format_table(last, ["variant", "verdict", "model", "seen", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]

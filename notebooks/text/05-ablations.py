@@ -39,9 +39,9 @@ from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import curves as draw_curves
 from seqdistill.reporting.figures import forest, over_epochs
-from seqdistill.training.ablation import ablate, gains_by, noise_like, only_some, quarters, setups, taught_with
-from seqdistill.training.ablation import strength
-from seqdistill.io import ROOT, UserError, data_dir, load_csv, load_json, load_table, outputs_dir, save_csv, table_key
+from seqdistill.training.ablation import ablate, against_best, gains_by, noise_like, only_some, quarters, setups
+from seqdistill.training.ablation import strength, taught_with
+from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
 from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent, sweep
 from seqdistill.training.train import load_training_data, load_teacher
@@ -59,13 +59,14 @@ report.style()
 #
 # The default preset trains one table of weights (section 1) and the target's collapse (section 5). It reads all other
 # tables as preset `full` recorded them, with more seeds; `every: true` trains them here, as all other presets do. A
-# recorded table made with other data or settings is refused.
+# table recorded with other data, another teacher or other settings is refused.
 
 # %%
 data = load_training_data(artifacts)
 dataset, protocol = load_table(artifacts / "users.parquet")[["dataset", "protocol"]].iloc[0]
 label = {"dataset": dataset, "protocol": f"{protocol}/all"}
 setup, *_ = setups(home, data, student, minor_seeds, cluster, label)
+setup = replace(setup, teacher=reducers.made_from(artifacts / "teacher.safetensors"))
 others = replace(setup, recorded=ROOT / "outputs" / "full" if preset == "default" and not every else None)
 columns = ["variant", "verdict", "recall@10", "ndcg@10", "delta_ndcg@10", "control_verdict"]
 print(setup.label["model"])
@@ -180,12 +181,12 @@ report.show_figure(forest(compared, "Side of the projection and loss"), compared
 
 # %%
 cells = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
-jobs = plan(cells, minor_seeds[:1], data)
-sweep(jobs, home / "runs", cluster)
+probed = plan(cells, minor_seeds[:1], data)
+sweep(probed, home / "runs", cluster)
 inside = pd.DataFrame(
     {"loss": setting.loss, "projection": setting.projection, "epoch": epoch, **log}
-    for name, run in results(jobs, home / "runs").items()
-    for setting in [jobs[name].run.distillation]
+    for name, run in results(probed, home / "runs").items()
+    for setting in [probed[name].run.distillation]
     for epoch, log in enumerate(run["history"], 1)
 )
 inside = inside[["loss", "projection", "epoch", "target_variance", "probe_r2", "valid_ndcg@10"]]
@@ -328,15 +329,7 @@ report.show_figure(forest(known, "True teacher, noise, and longer training"), kn
 # stored in the runs.
 
 # %%
-if others.recorded:
-    table = load_csv(others.recorded / "tables" / "ablation-rival.csv")
-else:
-    jobs = {name: job for name, job in known.attrs["runs"].items() if name[0] in {"profile", *rivals}}
-    valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
-    rival = valid.groupby(level=0).mean().drop("profile").idxmax()
-    pair = {name: frames for name, frames in ranks(jobs, home / "runs").items() if name in ("profile", rival)}
-    table = compare(pair, {"profile": rival}, "included", False)
-save_csv(table, home / "tables" / "ablation-rival.csv")
+table = against_best(replace(others, seeds=seeds), controls, "profile", list(rivals))
 report.format_table(table, ["variant", "verdict", "seeds", "ndcg@10", "baseline", "delta_ndcg@10"])
 
 # %% [markdown]
@@ -386,10 +379,10 @@ report.format_table(who, ["variant", "verdict", "cases", "users", "ndcg@10", "de
 report.show_figure(forest(who, "Gain of the distilled student by group"), who, figures / "ablation-who.png")
 
 # %% [markdown]
-# ## 11. Does a teacher only repair a weak student?
+# ## 11. Does a teacher help more when training is short?
 #
-# A teacher that helps a student with few updates, and no longer one with many, saves training but adds no knowledge.
-# We train the plain student, the distilled one and its control for shares of chapter 4's epochs (`budgets`).
+# A teacher that only replaces updates helps a student with few of them. We train the plain student, the distilled one
+# and its control for shares of chapter 4's epochs (`budgets`).
 
 # %%
 grown = strength(others, budgets)
@@ -404,7 +397,7 @@ figure = draw_curves(lines, "epochs", "ndcg@10", "form", *labels)
 report.show_figure(figure, lines, figures / "strength.png", report.caption(grown, "epochs"))
 
 # %% [markdown]
-# If the curves of `distilled-student` and `plain` meet as the budget grows, more epochs replace the teacher.
+# If the gain shrinks as the budget grows, the teacher replaces updates and adds no knowledge.
 #
 # ## 12. Can a larger data set show a small gain?
 #
@@ -437,7 +430,7 @@ report.format_table(transfer, tested)
 # A gain over `plain` that comes from reading item texts is not due to the teacher. The teacher's effect is the gain
 # over `shuffled` and over the student that reads the texts but has no teacher.
 #
-# ## 13. Does a teacher help where data is little?
+# ## 13. Does a teacher help when data are scarce?
 #
 # A teacher should matter most to a student that has seen few sequences. `make bench-little` trains SASRec on
 # `trained_on` users of Beauty 5-core and ranks the test target of every user; a user who was not trained on is served
@@ -466,7 +459,7 @@ report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %%
 tables = {"weights": weights, "aggregation": pooled, "block": deep, "schedule": timed, "side and loss": compared}
-tables |= {"reducer": small, "profiles": worded, "controls": known, "coverage": covered}
+tables |= {"reducer": small, "profiles": worded, "controls": known, "coverage": covered, "strength": grown}
 report.record_metrics(
     home, "05-ablations", {name: table.set_index("variant")["ndcg@10"].to_dict() for name, table in tables.items()}
 )
@@ -478,7 +471,7 @@ used = {
     (f"{name} {variant}", seed): job
     for name, table in tables.items()
     for (variant, seed), job in table.attrs.get("runs", {}).items()
-}
+} | {(f"inside {variant}", seed): job for (variant, seed), job in probed.items()}
 print(spent(used, home / "runs"))
 
 # %% [markdown]

@@ -13,18 +13,19 @@ import pandas as pd
 from IPython.display import Image, Markdown
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import forest
+from seqdistill.reporting.main_tables import comparable
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
 recorded = ROOT / "outputs"
-larger = preset == "default" and (recorded / "full" / "tables" / "cold.csv").exists()
-folders = [recorded / "full" if larger else home, *(recorded / other for other in beside)]
-folders = [folder / "tables" for folder in folders]
+first = recorded / "full" if preset == "default" and comparable(home, recorded / "full") else home
+folders = [folder / "tables" for folder in (first, *(recorded / other for other in beside))]
 report.style()
+print("results of:", ", ".join(folder.parent.name for folder in folders))
 
 # %% [markdown]
-# The default preset shows the results of preset `full` (the same data and students, five seeds) where they are in
-# `outputs/`. `beside` lists other presets, whose results are shown too.
+# The default preset shows the results of preset `full`, which has five seeds, if `outputs/full` has the same events,
+# students and teacher. `beside` lists other presets, whose results are shown too.
 #
 # ## Data
 

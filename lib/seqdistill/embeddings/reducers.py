@@ -129,3 +129,9 @@ def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str,
         "explained_variance": float(r2_score(before, restored, multioutput="variance_weighted")),
         "effective_rank": float(np.exp(stats.entropy(spectrum))),
     }
+
+
+def made_from(path: Path) -> dict[str, str]:
+    """What 03 says that teacher vectors were made from: events, profiles, source, encoder and reducer."""
+    with readable(path), safe_open(path, "pt") as tensors:
+        return tensors.metadata()

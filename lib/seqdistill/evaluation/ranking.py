@@ -93,8 +93,10 @@ def save_ranks(ranks: pd.DataFrame, path: Path) -> None:
 
 
 def load_ranks(path: Path) -> pd.DataFrame:
-    """Read what `save_ranks` wrote, as `rank` returned it."""
+    """Read what `save_ranks` wrote, as `rank` returned it; runs of earlier versions have both ranks."""
     table = load_table(path).astype(np.int64)
+    if "rank_unseen" in table:
+        return table
     rank_all, above = table["rank_all"].replace(0, MISS), table.pop("above")
     return table.assign(rank_all=rank_all, rank_unseen=(rank_all - above).where(above >= 0, MISS))
 

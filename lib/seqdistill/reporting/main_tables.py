@@ -23,7 +23,7 @@ class Comparison:
     """What stands in a main table: systems named "<student> <variant>", or "baseline <name>".
 
     runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
-    has one test target. dataset, protocol: the first columns.
+    has one test target. dataset, protocol: the first columns. made_with: digest of events, students and teacher.
     """
 
     runs: dict[str, list[str]]
@@ -32,6 +32,7 @@ class Comparison:
     single: bool
     dataset: str
     protocol: str
+    made_with: str
 
     @property
     def fixed(self) -> list[str]:
@@ -61,6 +62,12 @@ def recorded(home: Path) -> tuple[Comparison, Ranked]:
     return comparison, {name: [load_ranks(path) for path in parts] for name, parts in paths.items()}
 
 
+def comparable(home: Path, other: Path) -> bool:
+    """Whether the main table in another folder has the events, students and teacher of this one, whatever its seeds."""
+    paths = [folder / "tables" / "main-runs.json" for folder in (home, other)]
+    return all(path.exists() for path in paths) and len({load_json(path)["made_with"] for path in paths}) == 1
+
+
 def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
     """Compare all systems: on all targets and (where a user has several) the last, seen items included and excluded."""
     parts = []
@@ -74,8 +81,8 @@ def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
     return main[first + [name for name in main if name not in first]]
 
 
-def select(main: pd.DataFrame, seen: str, which: str = "all") -> pd.DataFrame:
-    """Rows of a main table for one reading."""
+def reading(main: pd.DataFrame, seen: str, which: str = "all") -> pd.DataFrame:
+    """Rows of a main table with seen items included or excluded, on all targets or the last of each user."""
     return main[main["protocol"].str.endswith(f"/{which}") & (main["seen"] == seen)]
 
 
@@ -95,7 +102,7 @@ def seen_above(ranked: Ranked) -> pd.DataFrame:
 
 def gains(main: pd.DataFrame, seen: str) -> Drawn:
     """Draw the gain of every system over its plain student, all targets."""
-    rows = select(main, seen).query("model != 'baseline'")
+    rows = reading(main, seen).query("model != 'baseline'")
     rows = rows.assign(variant=rows["model"] + " " + rows["variant"])
     return forest(rows, f"Gain over the plain student, all targets, seen items {seen}"), rows
 
@@ -133,6 +140,6 @@ def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple
     error = power(spread, [users], [len(frames[0])], [most], lift=most, **shared)["any"].iloc[0]
     found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
     figure = curves(found, "gain", "power", "seeds", f"Power, {users:,} users", "true gain, % of plain", "power")
-    five = found[found["seeds"] == "5"].iloc[3]
+    five = found[(found["seeds"] == "5") & np.isclose(found["gain"], 10)].squeeze()
     text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
     return figure, found, text + f"Errors if the control gains as much: {error:.1%}."

@@ -1,7 +1,7 @@
 """One ablation: its cells beside the plain student and the shuffled teachers; and which users and items gain."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import Tensor
 from seqdistill.config import Distillation, TrainConfig, parse, settings, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import compare
-from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
-from seqdistill.training.sweep import Job, Jobs, plan, ranks, sweep
+from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json
+from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData
 
 Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
@@ -24,7 +24,8 @@ CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen
 class Setup:
     """What all ablations of a student share: its plain run, its distillation in the paper's form and in ours.
 
-    label: the first columns of its tables. recorded: folder of a preset whose tables are read instead of training.
+    label: the first columns of its tables. recorded: folder of a preset whose tables are read instead of training, if
+    they were made from the same `teacher`: what 03 says of it, its profiles, encoder and reducer.
     """
 
     home: Path
@@ -36,6 +37,7 @@ class Setup:
     cluster: str
     label: dict[str, str]
     recorded: Path | None = None
+    teacher: dict[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> dict[str, TrainConfig]:
@@ -57,6 +59,13 @@ def setups(
         forms = (parse(Distillation, one, "student.json") for one in (setting, {**setting, **chosen["own"]}))
         ready.append(Setup(home, data, alone, *forms, seeds, cluster, {**label, "model": model}))
     return ready
+
+
+def epochs_for(setup: Setup, budget: float) -> int:
+    """A share of a student's epochs; more where phase 1 would have none."""
+    full, fraction = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
+    enough = (number for number in range(max(1, round(budget * full)), full) if round(number * fraction))
+    return next(enough, max(full, round(budget * full)))
 
 
 def shuffled(run: TrainConfig) -> TrainConfig:
@@ -101,73 +110,91 @@ def ablate(
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
     A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
-    against that teacher, shuffled: "<cell>-shuffled". Returns `tested`, with the settings that vary as columns.
+    against that teacher, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary
+    as columns.
     """
     jobs, controls = planned(setup, cells, own)
     against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
     columns = varied({variant: jobs[variant, setup.seeds[0]] for variant in cells})
-    return tested(setup, f"ablation-{name}", jobs, against, controls, columns)
+    return compare_runs(setup, f"ablation-{name}", jobs, against, controls, columns)
 
 
 def strength(setup: Setup, budgets: Sequence[float]) -> pd.DataFrame:
     """Train the plain student, our distillation and its control for shares of the epochs, and compare within each.
 
-    Returns `tested`, with a column `budget`, and writes it to tables/strength.csv.
+    Returns the table of `compare_runs`, strength.csv, with a column `epochs`.
     """
     variants, against, controls, columns = {}, {}, {}, {}
-    for budget in budgets:
-        alone = replace(setup.alone, epochs=max(1, round(budget * setup.alone.epochs)))
+    for epochs in (epochs_for(setup, budget) for budget in budgets):
+        alone = replace(setup.alone, epochs=epochs)
         taught = replace(alone, distillation=setup.taught)
-        names = [f"{variant}, {budget:.0%}" for variant in ("plain", "distilled-student", "shuffled")]
+        names = [f"{variant}, {epochs} epochs" for variant in ("plain", "distilled-student", "shuffled")]
         variants |= dict(zip(names, (alone, taught, shuffled(taught)), strict=True))
         against |= dict.fromkeys(names[1:], names[0])
         controls[names[1]] = names[2]
-        columns |= {name: {"budget": budget, "epochs": alone.epochs} for name in names}
+        columns |= dict.fromkeys(names, epochs)
     jobs = plan(variants, setup.seeds, setup.data)
-    return tested(setup, "strength", jobs, against, controls, pd.DataFrame.from_dict(columns, orient="index"))
+    return compare_runs(setup, "strength", jobs, against, controls, pd.Series(columns, name="epochs").to_frame())
 
 
-def tested(
+def against_best(setup: Setup, cells: dict[str, Job], first: str, rivals: Sequence[str]) -> pd.DataFrame:
+    """Compare a cell with the one of its rivals that has the best mean validation NDCG@10: ablation-rival.csv."""
+    jobs = plan({name: cells[name] for name in (first, *rivals)}, setup.seeds, setup.data)
+
+    def make() -> pd.DataFrame:
+        valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, setup.home / "runs").items()})
+        best = valid.groupby(level=0).mean().drop(first).idxmax()
+        pair = {name: frames for name, frames in ranks(jobs, setup.home / "runs").items() if name in (first, best)}
+        return compare(pair, {first: best}, "included", False)
+
+    return recorded_or_made(setup, "ablation-rival", jobs, make)
+
+
+def compare_runs(
     setup: Setup, name: str, jobs: Jobs, against: dict[str, str], controls: dict[str, str], columns: pd.DataFrame
 ) -> pd.DataFrame:
-    """Train runs and compare them on all targets, seen items included; columns: more of them, by variant.
+    """Train runs and compare them on all targets, seen items included; columns: more of them, by variant."""
 
-    Writes the table to tables/<name>.csv, with what it was made with beside it. Where `setup.recorded` is set, reads it
-    from there instead (`recorded_table`).
-    """
+    def make() -> pd.DataFrame:
+        sweep(jobs, setup.home / "runs", setup.cluster)
+        table = compare(ranks(jobs, setup.home / "runs"), against, "included", False, controls)
+        table = table.merge(columns, "left", left_on="variant", right_index=True)
+        for place, (column, value) in enumerate(setup.label.items()):
+            table.insert(place, column, value)
+        table.attrs["runs"] = jobs
+        return table
+
+    return recorded_or_made(setup, name, jobs, make)
+
+
+def recorded_or_made(setup: Setup, name: str, jobs: Jobs, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Make a table and write it to tables/<name>.csv, with what it was made with beside it; or copy a recorded one."""
     path = setup.home / "tables" / f"{name}.csv"
-    made_with = {"data": setup.data.key, "seeds": setup.seeds}
+    made_with = {"data": setup.data.key, "seeds": setup.seeds, "teacher": setup.teacher}
     made_with["runs"] = {variant: settings(replace(job.run, seed=0)) for (variant, _), job in jobs.items()}
     if setup.recorded:
-        kept = setup.recorded / "tables" / path.name
-        table = recorded_table(kept, made_with)
-        if kept != path:
-            save_csv(table, path)
-            save_json(made_with, path.with_suffix(".json"))
-        return table
-    sweep(jobs, setup.home / "runs", setup.cluster)
-    table = compare(ranks(jobs, setup.home / "runs"), against, "included", False, controls)
-    table = table.merge(columns, "left", left_on="variant", right_index=True)
-    for place, (column, value) in enumerate(setup.label.items()):
-        table.insert(place, column, value)
-    table.attrs["runs"] = jobs
+        table, made_with = recorded_table(setup.recorded / "tables" / path.name, made_with)
+    else:
+        table = make()
     save_csv(table, path)
     save_json(made_with, path.with_suffix(".json"))
     return table
 
 
-def recorded_table(path: Path, made_with: dict) -> pd.DataFrame:
-    """Read an ablation that was trained earlier; UserError where its data, seeds or settings are others.
+def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
+    """Read a table that was made earlier, and what with; UserError where its data, teacher or settings are others.
 
-    Its table may have more runs and seeds than are asked for. Teachers are not compared: another processor makes
-    others.
+    It may have more runs and seeds than asked for. Teacher vectors are not compared: another processor makes others.
     """
-    sidecar = path.with_suffix(".json")
-    known = load_json(sidecar) if path.exists() and sidecar.exists() else {"runs": {}}
-    same = known.get("data") == made_with["data"] and set(known.get("seeds", [])) >= set(made_with["seeds"])
+    again = "run `make reproduce PRESET=full NOTEBOOK=05-ablations`, or set every: true"
+    if not path.exists() or not path.with_suffix(".json").exists():
+        raise UserError(f"{display_path(path)}: no such table, or no {path.stem}.json beside it; {again}.")
+    known = load_json(path.with_suffix(".json"))
+    same = all(known.get(part) == made_with[part] for part in ("data", "teacher"))
+    same &= set(known["seeds"]) >= set(made_with["seeds"])
     if not same or any(known["runs"].get(variant) != run for variant, run in made_with["runs"].items()):
-        raise UserError(f"{path.name} was not recorded with these data and settings of 04 and 05; set every: true.")
-    return load_csv(path)
+        raise UserError(f"{path.name} was not recorded with these data, teacher and settings; {again}.")
+    return load_csv(path), known
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:

@@ -11,7 +11,7 @@ from seqdistill.data.cold import newcomers
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import Transform, fit
 from seqdistill.profiles.facts import clean, facts_text, histories
-from seqdistill.training.ablation import Setup, shuffled, taught_with
+from seqdistill.training.ablation import Setup, epochs_for, shuffled, taught_with
 from seqdistill.training.sweep import Job, Jobs, plan
 from seqdistill.training.train import TrainingData, training_data
 
@@ -48,9 +48,7 @@ def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainCo
 
     There are more epochs where phase 1 would have none; with `ours` the form that projects the student is there, too.
     """
-    full, fraction = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
-    enough = (number for number in range(round(budget * full), full) if round(number * fraction))
-    epochs, model = next(enough, full), setup.label["model"]
+    epochs, model = epochs_for(setup, budget), setup.label["model"]
     runs, controls = {f"{model} plain": replace(setup.alone, epochs=epochs)}, {}
     for form, control in {"distilled": "shuffled-target", "distilled-student": "shuffled"}.items():
         if ours or form == "distilled":

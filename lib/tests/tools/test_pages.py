@@ -61,4 +61,4 @@ def test_what_was_not_executed_is_named(tmp_path, monkeypatch):
         with pytest.raises(UserError, match=r"00-method\.ipynb: no such file; run `make reproduce PRESET=smoke` first"):
             act("smoke")
     with pytest.raises(UserError, match=r"main\.csv: no such file"):
-        pages.main_table("smoke", "included")
+        pages.read_main("smoke", "included")

@@ -115,6 +115,8 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
         ("04-distillation: {forms: [SASRec BERT4Rec distilled]}", "04 is 'SASRec BERT4Rec distilled'"),
         ("04-distillation: {seeds: []}", '"seeds" of 04 is []; whole numbers'),
         ("04-distillation: {seeds: [0, 0]}", '"seeds" of 04 is [0, 0]; whole numbers'),
+        ("05-ablations: {budgets: [0]}", '"budgets" of 05 is [0]; shares of the epochs above 0'),
+        ("06-cold-start: {also: [GRU]}", "one of \"also\" of 06 is 'GRU'; choose one of SASRec, BERT4Rec"),
         ("05-ablations: {cluster: loki}", 'cluster "loki": choose loky, ray, dask'),
     ],
 )

@@ -3,6 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import summary
+from seqdistill.io import UserError
 
 
 @pytest.fixture
@@ -22,10 +23,14 @@ def test_a_first_execution_is_foretold_by_the_speed_of_this_machine(outputs, mon
     summary.record("mine", "01-data", 10)
     summary.record("mine", "04-distillation", 590)
     monkeypatch.setattr(summary, "calibration", lambda: 0.5)
+    with pytest.raises(UserError, match="00-method has not been executed"):
+        summary.keep_times("mine")
+    monkeypatch.setattr(summary, "chapters", lambda: ["01-data", "04-distillation"])
+    monkeypatch.setattr(summary, "REFERENCES", outputs.parent)
     summary.keep_times("mine")
     (outputs / "artifacts" / "seconds.json").unlink()
     monkeypatch.setattr(summary, "calibration", lambda: 1.0)  # a machine that takes twice as long
-    assert summary.expected("mine", "04-distillation").startswith("about 1180 s of the 20 minutes")
+    assert summary.expected("mine", "04-distillation").startswith("about 1180 s of 20 minutes")
     assert summary.expected("mine", "09-explore") == "first execution here"
 
 

@@ -7,11 +7,13 @@ import pytest
 import torch
 from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
-from seqdistill.io import ROOT, UserError
+from seqdistill.io import ROOT, UserError, load_json
 from seqdistill.training.ablation import (
     CONTROLS,
     Setup,
     ablate,
+    against_best,
+    epochs_for,
     gains_by,
     noise_like,
     only_some,
@@ -21,7 +23,7 @@ from seqdistill.training.ablation import (
     taught_with,
     varied,
 )
-from seqdistill.training.sweep import Job
+from seqdistill.training.sweep import Job, plan, results, sweep
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 
@@ -61,23 +63,36 @@ def test_a_larger_share_of_users_holds_the_smaller(teacher):
 
 def test_a_recorded_table_is_read_unless_its_settings_are_others(setup, tmp_path):
     home = tmp_path / "recorded"
-    trained = ablate(replace(setup, home=home), "weights", {"one": setup.taught})
+    setup = replace(setup, teacher={"encoder": "e5"})
+    trained = ablate(replace(setup, home=home, seeds=[0, 1]), "weights", {"one": setup.taught})
     reading = replace(setup, recorded=home)
     pd.testing.assert_frame_equal(ablate(reading, "weights", {"one": setup.taught}), trained, check_dtype=False)
-    assert (setup.home / "tables" / "ablation-weights.json").exists() and not (setup.home / "runs").exists()
+    copied, original = (folder / "tables" / "ablation-weights.json" for folder in (setup.home, home))
+    assert load_json(copied) == load_json(original) and load_json(copied)["seeds"] == [0, 1]
+    assert not (setup.home / "runs").exists()
     stale = [
         (replace(reading, alone=replace(setup.alone, epochs=3)), {"one": setup.taught}),
-        (replace(reading, seeds=[1]), {"one": setup.taught}),
+        (replace(reading, seeds=[0, 2]), {"one": setup.taught}),
         (replace(reading, data=replace(setup.data, key="other events")), {"one": setup.taught}),
+        (replace(reading, teacher={"encoder": "minilm"}), {"one": setup.taught}),
         (reading, {"one": replace(setup.taught, alpha=0.9)}),
         (reading, {"two": setup.taught}),
     ]
     for other, cells in stale:
-        with pytest.raises(UserError, match="set every: true"):
+        with pytest.raises(UserError, match="not recorded with these data, teacher and settings"):
             ablate(other, "weights", cells)
     (home / "tables" / "ablation-weights.json").unlink()
-    with pytest.raises(UserError, match="set every: true"):
+    with pytest.raises(UserError, match="no such table, or no ablation-weights"):
         ablate(reading, "weights", {"one": setup.taught})
+
+
+def test_the_best_rival_is_chosen_on_validation(setup):
+    cells = {name: Job(replace(setup.alone, lr=lr), setup.data) for name, lr in (("a", 0.01), ("b", 1e-6), ("c", 0.02))}
+    sweep(plan(cells, setup.seeds, setup.data), setup.home / "runs", workers=1)
+    table = against_best(setup, cells, "a", ["b", "c"])
+    runs = results(plan(cells, setup.seeds, setup.data), setup.home / "runs")
+    best = max("bc", key=lambda name: runs[name, 0]["valid_ndcg@10"])
+    assert table["variant"].tolist() == ["a", best] and table["baseline"].tolist() == [best, ""]
 
 
 def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):
@@ -153,11 +168,17 @@ def test_strength_compares_each_budget_with_its_own_plain_student(setup):
     table = strength(setup, [0.5, 1.0]).set_index("variant")
     few, all_of_them = (round(share * setup.alone.epochs) for share in (0.5, 1.0))
     assert table["epochs"].to_dict() == {
-        f"{form}, {share}": epochs
-        for share, epochs in (("50%", few), ("100%", all_of_them))
+        f"{form}, {epochs} epochs": epochs
+        for epochs in (few, all_of_them)
         for form in ("plain", "distilled-student", "shuffled")
     }
-    taught = table.loc["distilled-student, 50%"]
-    assert taught["baseline"] == "plain, 50%" and taught["control"] == "shuffled, 50%"
-    assert taught["delta_ndcg@10"] == pytest.approx(taught["ndcg@10"] - table.loc["plain, 50%", "ndcg@10"])
+    taught, plain = (table.loc[f"{form}, {few} epochs"] for form in ("distilled-student", "plain"))
+    assert taught["baseline"] == f"plain, {few} epochs" and taught["control"] == f"shuffled, {few} epochs"
+    assert taught["delta_ndcg@10"] == pytest.approx(taught["ndcg@10"] - plain["ndcg@10"])
     assert (setup.home / "tables" / "strength.csv").exists()
+
+
+def test_a_budget_leaves_phase_1_an_epoch(setup):
+    long = replace(setup, alone=replace(setup.alone, epochs=20), taught=Distillation(phase1_fraction=0.25))
+    long = replace(long, literal=long.taught)
+    assert [epochs_for(long, share) for share in (0.01, 0.5, 1.0, 2.0)] == [3, 10, 20, 40]
