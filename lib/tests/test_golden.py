@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from seqdistill.io import load_table
 from transformers import T5Config, T5ForConditionalGeneration
 
 HERE = Path(__file__).parent
@@ -177,7 +178,7 @@ def fidelity():
     """What the second chapter counts in the shipped profiles of the smaller model."""
     (data, _, read), path = lib.movielens(), SHIPPED / "qwen2.5-coder-0.5b-grounded.parquet"
     vocabulary = sorted({name for table in read.values() for names in table["categories"] for name in names})
-    told = lib.latest(lib.load_table(path), lib.asked("qwen2.5-coder-0.5b", "grounded", "plain"))
+    told = lib.latest(load_table(path), lib.asked("qwen2.5-coder-0.5b", "grounded", "plain"))
     told = told.assign(user=told["user_id"].map(dict(zip(data.users["user_id"], data.users["user"], strict=True))))
     checked, faults = lib.audit(told, read, vocabulary), sum(bool(lib.fault(text)) for text in told["text"])
     totals = {name: int(value) for name, value in checked.drop(columns="user").sum().items()}
