@@ -68,6 +68,7 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
         (home / ".venv" / "ready").touch()
         if name in ("PYTHON", "PEERS"):  # else make has nothing to run
             (home / {"PYTHON": ".venv/ready", "PEERS": "build/peers/rectools/ready"}[name]).unlink(missing_ok=True)
+            variables = {"PYTHON": str(home / ".venv" / "bin" / "python")} | variables  # no peer is installed
         result = make(home, TARGETS.get(name, "bench-student"), "DATASET=mine", *arguments, **variables)
         if name in ("LLM", "SIZES"):
             assert "<" + (value if name == "LLM" else value.split()[0]) + ">" in result.stdout

@@ -55,11 +55,10 @@ def test_every_preset_trains(preset, name, solved):
         config = replace(run, distillation=setting)
         model, teacher, optimizer, machine = fresh(config, given)
         before = model.item.weight.clone()
-        batches = list(examples(training_rows(given.train, run), run, 0, model.mask_id))
-        for batch in (batches * 2)[:2]:
-            log = step(batch, model, teacher, optimizer, config, machine)
-            assert all(value.isfinite() for value in log.values()) and ("loss_distil" in log) == (setting is not None)
-        assert not torch.equal(before, model.item.weight)
+        batch = next(examples(training_rows(given.train, run), run, 0, model.mask_id))
+        log = step(batch, model, teacher, optimizer, config, machine)
+        assert all(value.isfinite() for value in log.values()) and ("loss_distil" in log) == (setting is not None)
+        assert model.item.weight.isfinite().all() and not torch.equal(before, model.item.weight)
 
 
 PAPER = {  # dim, blocks, heads, dropout, batch, lr, epochs, switch, alpha, beta, loss, block from 0, aggregation
