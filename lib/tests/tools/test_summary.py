@@ -34,10 +34,6 @@ def test_a_first_execution_is_foretold_by_the_speed_of_this_machine(outputs, mon
     assert summary.expected("mine", "09-explore") == "first execution here"
 
 
-def test_the_calibration_measures_work(outputs):
-    assert 0.01 < summary.calibration() < 60
-
-
 def test_the_answer_counts_gains_over_plain_and_control_and_names_the_smallest_that_could_be_seen(outputs, capsys):
     gain, columns = "significant gain", ["model", "variant", "ndcg@10", "verdict", "control_verdict", "detectable"]
     rows = [("SASRec", "plain", 0.1, "", None, None), ("SASRec", "distilled", 0.11, gain, gain, 0.004)]
