@@ -36,7 +36,7 @@ def prompts():
     shop = {"brand": ["Acme", "Zed"] * 6, "price": "9.99", "description": "A thing. " * 40, "color": "red"}
     found, whole = {"sampling": lib.STYLES}, dict(zip(lib.DOMAINS, ("grounded", "short", "long", "short"), strict=True))
     for domain, style, strategy in product(lib.DOMAINS, lib.STYLES, lib.STRATEGIES):
-        if style != "grounded" or strategy == "plain":
+        if style not in lib.FROM_FACTS or strategy == "plain":
             read = lib.histories(
                 events, items.assign(**{"movies": {"directors": "B"}, "generic": {}}.get(domain, shop))
             )[0]

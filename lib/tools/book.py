@@ -33,6 +33,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.hf import model_folder
 from seqdistill.profiles.llm import open_llm, parts_of
+from seqdistill.profiles.prompts import FROM_FACTS
 from weights import fetch_weights
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
@@ -130,7 +131,7 @@ def weights(preset: str) -> None:
 
 def needs_model(preset: str, values: dict) -> bool:
     """Whether 02 opens the model: to count the tokens of histories, or for answers that are nowhere yet."""
-    if values["style"] != "grounded":
+    if values["style"] not in FROM_FACTS:
         return True
     target, task = profile_task(preset, values)
     asked = task.first_questions()

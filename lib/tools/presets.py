@@ -128,7 +128,11 @@ def check_preset(preset: str) -> None:
     require('"teacher"', texts["teacher"], TEACHERS)
     for source in [*texts["everyone"], *run["sources"]]:
         require("a teacher without an LLM", source, NO_LLM)
-    trained, seeds = [name for name in STUDENTS if run[name.lower()]], run["seeds"]
+    trained, seeds = run["students"], run["seeds"]
+    if not trained:
+        raise UserError(f'{where}: "students" of 04 is empty; choose of {", ".join(STUDENTS)}.')
+    for name in trained:
+        require('one of "students" of 04', name, STUDENTS)
     named = trained if "forms" in read_preset(preset).get("04-distillation", {}) else STUDENTS  # the default names both
     for form in run["forms"]:
         require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in named for form in FORMS)])
@@ -151,7 +155,7 @@ def check_preset(preset: str) -> None:
         kind_of(values[number]["cluster"])
     for rival in run["rivals"]:
         require('one of "rivals" of 04', rival, [*GRIDS])
-    for name in trained:
+    for name in STUDENTS:
         config = parse_recommender(run[name.lower()], name, f"{where}, 04-distillation")
         teacher = run[f"{name.lower()}_teacher"]
         for settings in (teacher, {**teacher, **run["own"]}):

@@ -8,6 +8,7 @@
 # %% tags=["parameters"]
 preset = "default"
 seeds = [0, 1, 2]
+students = ["SASRec"]
 sasrec = {
     "model": {"dim": 64, "blocks": 2, "heads": 2, "dropout": 0.3, "length": 50, "temperature": 0.07},
     "epochs": 20,
@@ -42,12 +43,13 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 from seqdistill.embeddings import reducers
 from seqdistill.evaluation import baselines
 from seqdistill.reporting import report
-from seqdistill.reporting.main_tables import Comparison, gains, learning, main_table, power_by_seeds
-from seqdistill.reporting.main_tables import reading, record, seen_above
-from seqdistill.io import digest, load_table, outputs_dir, save_csv, save_json, table_key
+from seqdistill.reporting.main_tables import Comparison, comparable, gains, learning, main_table
+from seqdistill.reporting.main_tables import power_by_seeds, reading, record, seen_above
+from seqdistill.io import ROOT, digest, load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
@@ -72,13 +74,14 @@ report.style()
 
 # %%
 data = load_training_data(home / "artifacts")
-config = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
+given = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
 config = {
     name: (parse_recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
-    for name, (run, taught) in config.items()
-    if run
+    for name, (run, taught) in given.items()
 }
-chosen = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run, taught) in config.items()}
+settings = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run, taught) in config.items()}
+config = {name: config[name] for name in students}
+chosen = {name: settings[name] for name in students}
 save_json({"students": chosen, "own": own, "seeds": seeds}, home / "artifacts" / "student.json")
 
 # %% [markdown]
@@ -101,10 +104,10 @@ print(f"{owners:,} of {len(learners):,} training users have a teacher ({owners /
 variants, controls, ours = {}, {}, {}
 for name, (run, taught) in config.items():
     ours[name] = parse(Distillation, {**to_dict(taught), **own}, "04-distillation, own")
-    settings = {"distilled": ("shuffled-target", taught), "distilled-student": ("shuffled", ours[name])}
+    known = {"distilled": ("shuffled-target", taught), "distilled-student": ("shuffled", ours[name])}
     variants[f"{name} plain"] = run
-    for form in (form for form in settings if {form, f"{name} {form}"} & set(forms)):
-        control, setting = settings[form]
+    for form in (form for form in known if {form, f"{name} {form}"} & set(forms)):
+        control, setting = known[form]
         variants[f"{name} {form}"] = replace(run, distillation=setting)
         variants[f"{name} {control}"] = replace(run, distillation=replace(setting, shuffled=True))
         controls[f"{name} {form}"] = f"{name} {control}"
@@ -209,12 +212,12 @@ if dated:
     ranked["baseline recent-popularity"] = [rank(data.test, recent)]
 
 # %%
-settings = {}
+searched = {}
 for name in rivals:
-    score, settings[name] = baselines.chosen(name, train, data.items, data.valid)
+    score, searched[name] = baselines.chosen(name, train, data.items, data.valid)
     ranked[f"baseline {name}"] = [rank(data.test, score)]
 ranked |= ranks(jobs, home / "runs")
-report.format_table(pd.DataFrame(settings).T.rename_axis("rival").reset_index())
+report.format_table(pd.DataFrame(searched).T.rename_axis("rival").reset_index())
 
 # %% [markdown]
 # The number of targets that are repeats or ties (defined in chapter 1):
@@ -249,7 +252,8 @@ folders |= {system: [run_folder(jobs[system, seed], home / "runs").name for seed
 
 # %%
 single = bool(data.test.position.max() == 0)  # one target a user: the last is all
-made_with = digest([data.key, chosen, own, reducers.made_from(home / "artifacts" / "teacher.safetensors")])
+teacher = reducers.made_from(home / "artifacts" / "teacher.safetensors")
+made_with = {name: digest([data.key, setting, own, teacher]) for name, setting in settings.items()}
 comparison = Comparison(folders, against, controls, single, dataset, protocol, made_with)
 record(comparison, ranked, home)
 main = save_csv(main_table(ranked, comparison), home / "tables" / "main.csv")
@@ -324,6 +328,19 @@ if drawn := power_by_seeds(ranked, comparison, power_tables):
     figure, found, text = drawn
     save_csv(found, home / "tables" / "power.csv")
     report.show_figure(figure, found, home / "figures" / "power.png", text)
+
+# %% [markdown]
+# ## A second student: BERT4Rec
+#
+# BERT4Rec (Sun et al., 2019) is trained to fill in masked items, from the items on both sides. It needs three times as
+# many epochs, so the default preset leaves it to preset `full`, which trains it with five seeds on the same events and
+# with the same teacher; the rows below are its results, seen items excluded. `students` lists the students to train.
+
+# %%
+full = ROOT / "outputs" / "full"
+if preset == "default" and comparable(home, full):
+    second = reading(report.read_table("main", full / "tables"), "excluded").query("model == 'BERT4Rec'")
+    display(report.format_table(second, ["variant", "verdict", "seeds", *columns[3:]]))
 
 # %%
 summary = {

@@ -16,9 +16,12 @@ ASPECTS = {
 }
 SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chance; free text the paper's temperature
     "grounded": {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120},
+    # Small models repeat themselves where they list what comes next.
+    "insight": {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120, "frequency_penalty": 0.4},
     "short": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 300},
     "long": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 700},
 }
+FROM_FACTS = ("grounded", "insight")  # styles that read computed facts, which always fit a prompt
 CHAT_TOKENS = 16  # per message, for the marks that a chat template puts around it
 LEAST = 128  # tokens that a history must have room for
 
@@ -90,7 +93,7 @@ def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence
         known.update(zip(new, count(new), strict=True) if new else ())
         return [known[text] for text in texts]
 
-    if style == "grounded":  # facts always fit
+    if style in FROM_FACTS:
         return Prompts(domain, style, context, counted)
     parts = [message["content"] for message in template(f"{domain}-{style}")]
     parts.append(max((prompt_file(name) for name in ("merge", "update", "aspect")), key=len))

@@ -7,14 +7,14 @@ import pandas as pd
 from seqdistill.io import UserError
 from seqdistill.profiles.chat import Messages
 from seqdistill.profiles.facts import WORDING, facts_text, history_lines
-from seqdistill.profiles.prompts import ASPECTS, Prompts, TooLong, sampling_of
+from seqdistill.profiles.prompts import ASPECTS, FROM_FACTS, Prompts, TooLong, sampling_of
 
 Plan = Generator[list[Messages], list[str], str]
 
 
 def plain(prompts: Prompts, history: pd.DataFrame) -> Plan:
-    """Ask once: with the facts (style `grounded`), or with as many of the latest events as fit."""
-    if prompts.style == "grounded":
+    """Ask once: with the facts (`FROM_FACTS`), or with as many of the latest events as fit."""
+    if prompts.style in FROM_FACTS:
         values = {"facts": facts_text(history, WORDING.get(prompts.domain, {}))}
     else:
         values = {"history": "\n".join(prompts.chunks(history_lines(history)[::-1])[0][::-1])}
@@ -55,8 +55,10 @@ def plans(strategy: str, prompts: Prompts, history: pd.DataFrame) -> list[Plan]:
     """Plans of one user: one, or with `several` one for each aspect; UserError if strategy and style do not go."""
     if strategy not in STRATEGIES:
         raise UserError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(STRATEGIES)}.')
-    if prompts.style == "grounded" and strategy != "plain":
-        raise UserError(f'profiles: style "grounded" states facts, which always fit; "{strategy}" needs short or long.')
+    if prompts.style in FROM_FACTS and strategy != "plain":
+        raise UserError(
+            f'profiles: style "{prompts.style}" reads facts, which always fit; "{strategy}" needs short or long.'
+        )
     needed = 3 * int(sampling_of(prompts.style)["max_tokens"])
     if strategy != "plain" and prompts.budget < needed:
         what = f'profiles: strategy "{strategy}" in style "{prompts.style}"'

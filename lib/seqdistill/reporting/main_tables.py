@@ -23,7 +23,7 @@ class Comparison:
     """What stands in a main table: systems named "<student> <variant>", or "baseline <name>".
 
     runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
-    has one test target. dataset, protocol: the first columns. made_with: digest of events, students and teacher.
+    has one test target. dataset, protocol: the first columns. made_with: student -> digest of data and settings.
     """
 
     runs: dict[str, list[str]]
@@ -32,7 +32,7 @@ class Comparison:
     single: bool
     dataset: str
     protocol: str
-    made_with: str
+    made_with: dict[str, str]
 
     @property
     def fixed(self) -> list[str]:
@@ -63,9 +63,12 @@ def recorded(home: Path) -> tuple[Comparison, Ranked]:
 
 
 def comparable(home: Path, other: Path) -> bool:
-    """Whether the main table in another folder has the events, students and teacher of this one, whatever its seeds."""
+    """Whether another folder's main table has the students of this one, with equal events, settings and teacher."""
     paths = [folder / "tables" / "main-runs.json" for folder in (home, other)]
-    return all(path.exists() for path in paths) and len({load_json(path)["made_with"] for path in paths}) == 1
+    if not all(path.exists() for path in paths):
+        return False
+    mine, theirs = (dict(load_json(path)["made_with"]).items() for path in paths)
+    return mine <= theirs
 
 
 def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:

@@ -12,7 +12,8 @@ from playwright.sync_api import sync_playwright
 from presets import chapters
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium on this machine: `apt-get install chromium`")
+NO_BROWSER = "there is no Chromium on this machine: `apt-get install chromium`"
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not CHROMIUM, reason=NO_BROWSER)]
 PHONE = {"width": 390, "height": 844}
 
 

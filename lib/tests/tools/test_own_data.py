@@ -20,7 +20,6 @@ PRESET = """
   seeds: [0]
   sasrec: {model: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
   sasrec_teacher: {phase1_fraction: 0.5}
-  bert4rec: {}
 06-cold-start: {seeds: [0, 1], new_seeds: [0], weights: [0.0, 1.0], lifts: [0.0, 1.0]}
 07-efficiency: {idgenrec: {layers: 1, width: 16, heads: 2, tag_epochs: 1, recommender_epochs: 1, samples: 32, batch: 16}}
 05-ablations: {seeds: [0], alphas: [0.4], shares: [0.5], coverage: [0.5], components: [3], neighbors: 8}
