@@ -1,7 +1,8 @@
 """Does a teacher help where data is little? `make bench-little`: Beauty 5-core, trained on n users, tested on all.
 
 A user who was not trained on is served from the history alone. Every teacher has the same users, encoder, width and loss,
-and a shuffled control of its own; five seeds, which also draw the n users. Runs are kept, so a killed search goes on.
+and a shuffled control of its own; the n users are drawn once, since the LLM's profiles exist for those, and the five
+seeds vary initial weights and batches. Runs are recorded, so a killed search goes on.
 """
 
 import sys
@@ -11,58 +12,92 @@ import numpy as np
 import pandas as pd
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.data import Dataset
 from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import compare
+from seqdistill.evaluation.zero_shot import similarity_ranks
 from seqdistill.io import outputs_dir, save_csv
+from seqdistill.profiles.answers import read_shipped, shipped
 from seqdistill.profiles.facts import histories
+from seqdistill.profiles.generate import Task, not_shipped, shipped_path, table_of, write
+from seqdistill.profiles.llm import model_sha256
+from seqdistill.profiles.prompts import prompts_for
 from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, ranks, results, sweep
-from seqdistill.training.train import TrainingData, training_data
+from seqdistill.training.train import training_data
 
-OUT = outputs_dir("bench")
+OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500, 500], [0, 1, 2, 3, 4], 64, 30, "minilm"
-SOURCES = ["item-text", "facts"]
+LLM, STYLE = "qwen2.5-coder-0.5b", "grounded"
+SOURCES = ["profile", "facts", "raw-history", "item-text"]
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
     schedule="cosine", validate_on="excluded",
 )  # fmt: skip
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
+SHOWN = ["variant", "seen", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
-def few(events: pd.DataFrame, users: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Leave the training and validation events of some drawn users; all users are tested."""
-    drawn = np.sort(np.random.default_rng(seed).permutation(events["user"].unique())[:users])
+def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Leave the training and validation events of some drawn users, the first of any larger draw; all are tested."""
+    drawn = np.sort(np.random.default_rng(0).permutation(events["user"].unique())[:users])
     known = events["user"].isin(drawn) | (events["split"] == "test")
     return events.assign(split=events["split"].where(known, "input")), drawn
 
 
+def profiles(dataset: Dataset, read: dict[int, pd.DataFrame]) -> pd.Series:
+    """The shipped LLM profiles of these histories, by user; `make profiles PRESET=amazon-beauty-5core` writes them."""
+    known = read_shipped(shipped_path(dataset.name, LLM, STYLE, "plain"))
+    prompts = prompts_for(dataset.domain, STYLE, 1024, lambda texts: [len(text) for text in texts])
+    task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
+    written = table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))
+    return written.set_index("user")["text"]
+
+
 def teachers(
-    events: pd.DataFrame, items: pd.DataFrame, owners: np.ndarray, catalogue: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Vectors of the owners by source, from their training events."""
+    dataset: Dataset, events: pd.DataFrame, owners: np.ndarray, catalogue: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """The owners with a profile, and vectors of their training events by source."""
     own = events[events["user"].isin(owners) & (events["split"] == "train")]
-    read, names = histories(own, items), pd.Series("", index=owners)
+    read = histories(own, dataset.items)
+    texts = profiles(dataset, read)
     each = {
-        source: source_vectors(source, names, read, catalogue, lambda texts: encode(texts, ENCODER)[0], LATEST, 0)
+        source: source_vectors(source, texts, read, catalogue, lambda texts: encode(texts, ENCODER)[0], LATEST, 0)
         for source in SOURCES
     }
-    return {source: fit(vectors, "pca", WIDTH)[0] for source, vectors in each.items()}
+    return texts.index.to_numpy(), each
 
 
-def planned(size: int, events: pd.DataFrame, items: pd.DataFrame, catalogue: np.ndarray) -> Jobs:
-    jobs: Jobs = {}
-    for seed in SEEDS:
-        left, owners = few(events, size, seed)
-        data, users = training_data(left, len(items)), int(events["user"].max()) + 1
-        jobs["plain", seed] = Job(replace(ALONE, seed=seed), data)
-        for source, space in teachers(events, items, owners, catalogue).items():
-            taught: TrainingData = taught_with(data, space, owners, users)
-            for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
-                run = replace(ALONE, seed=seed, distillation=replace(TAUGHT, shuffled=shuffled))
-                jobs[name, seed] = Job(run, taught)
+def zero_shot(
+    events: pd.DataFrame, owners: np.ndarray, each: dict[str, np.ndarray], catalogue: np.ndarray
+) -> pd.DataFrame:
+    """How each teacher's vectors rank the owners' validation items, untrained, with standard errors over users."""
+    own = events[events["user"].isin(owners)]
+    target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
+    seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
+    rows = []
+    for source, vectors in each.items():
+        rank = similarity_ranks(vectors, catalogue, target, seen)
+        gain = (rank <= 10) / np.log2(rank + 1)
+        percentile = (1 - (rank - 1) / (len(catalogue) - 1)).clip(0)
+        values = {"zero_shot_ndcg@10": gain, "zero_shot_percentile": percentile}
+        row = {name: value.mean() for name, value in values.items()}
+        row |= {f"{name}_error": value.std(ddof=1) / np.sqrt(len(value)) for name, value in values.items()}
+        rows.append({"variant": source, "users": len(rank), **row})
+    return pd.DataFrame(rows)
+
+
+def planned(events: pd.DataFrame, items: int, owners: np.ndarray, each: dict[str, np.ndarray]) -> Jobs:
+    data, users = training_data(events, items), int(events["user"].max()) + 1
+    jobs: Jobs = {("plain", seed): Job(replace(ALONE, seed=seed), data) for seed in SEEDS}
+    for source, vectors in each.items():
+        taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
+        for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
+            run = replace(ALONE, distillation=replace(TAUGHT, shuffled=shuffled))
+            jobs |= {(name, seed): Job(replace(run, seed=seed), taught) for seed in SEEDS}
     return jobs
 
 
@@ -71,33 +106,31 @@ def main() -> None:
     dataset = datasets.load("amazon-beauty-5core", 5)
     events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
     catalogue, _ = encode(item_texts(dataset.items), ENCODER)
-    parts = []
+    tables: dict[str, list[pd.DataFrame]] = {"little-data": [], "little-rivals": [], "little-zero-shot": []}
     for size in SIZES:
-        jobs = planned(size, events, dataset.items, catalogue)
-        sweep(jobs, OUT / "runs")
-        runs = results(jobs, OUT / "runs")
+        left, drawn = few(events, size)
+        owners, each = teachers(dataset, left, drawn, catalogue)
+        first = {"dataset": dataset.name, "model": "SASRec", "trained_on": size}
+        jobs = planned(left, len(dataset.items), owners, each)
+        sweep(jobs, RUNS)
+        runs = results(jobs, RUNS)
         valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
         print(f"{size} users, validation of seed {SEEDS[0]}: {valid.round(4).to_dict()}")
         controls = {source: f"{source}-shuffled" for source in SOURCES}
         against = dict.fromkeys([*controls, *controls.values()], "plain")
+        found = ranks(jobs, RUNS)
+        tables["little-zero-shot"].append(zero_shot(left, owners, each, catalogue).assign(**first))
         for seen in ("excluded", "included"):
-            table = compare(ranks(jobs, OUT / "runs"), against, seen, True, controls)
-            parts.append(table.assign(dataset=dataset.name, trained_on=size, model="SASRec"))
-        found = pd.concat(parts, ignore_index=True)
-        first = ["dataset", "model", "trained_on"]
-        save_csv(found[[*first, *found.columns.difference(first, sort=False)]], OUT / "little-data.csv")
-        shown = [
-            "variant",
-            "seen",
-            "ndcg@10",
-            "delta_ndcg@10",
-            "ci_low",
-            "ci_high",
-            "p_holm",
-            "verdict",
-            "control_verdict",
-        ]
-        print(found[found["trained_on"] == size][shown].to_string())
+            tables["little-data"].append(compare(found, against, seen, True, controls).assign(**first))
+            for rival in SOURCES[1:]:
+                pair = {name: found[name] for name in ("profile", rival)}
+                against_rival = compare(pair, {"profile": rival}, seen, True).query("baseline != ''")
+                tables["little-rivals"].append(against_rival.assign(**first))
+        for name, parts in tables.items():
+            table = pd.concat(parts, ignore_index=True)
+            save_csv(table[[*first, *table.columns.difference([*first], sort=False)]], OUT / f"{name}.csv")
+        print(pd.concat(tables["little-data"]).query(f"trained_on == {size}")[[*SHOWN, "control_verdict"]].to_string())
+        print(pd.concat(tables["little-rivals"]).query(f"trained_on == {size}")[[*SHOWN, "baseline"]].to_string())
 
 
 if __name__ == "__main__":
