@@ -126,23 +126,36 @@ def learning(runs: dict[tuple[str, int], dict]) -> tuple[Figure, pd.DataFrame, s
     return figure, table, f"Cross-entropy after the last epoch: {said}."
 
 
-def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
-    """Draw how often a true gain of the first taught student is found, by seeds; None where there is none, or one seed.
+def simulated(
+    ranked: Ranked, comparison: Comparison, seen: str, tables: int, times: tuple[int, ...] = (1,)
+) -> pd.DataFrame | None:
+    """Power of the first taught student by `users` (ours, `times` over), `seeds` and `gain`, a share of plain.
 
-    The synthetic tables have the variances of these runs, seen items included, and as many taught students.
+    The synthetic tables have the variances of these runs and as many taught students. `plain`: its NDCG@10. `error`:
+    share of tables that call a gain significant which the control shows too. None with one seed, or no taught student.
     """
     first = next(iter(comparison.controls), "")
     if not first or len(ranked[first]) < 2:
         return None
     plain = comparison.against[first]
-    frames = [[by_user(frame, "included")["ndcg@10"] for frame in ranked[name]] for name in (first, plain)]
+    frames = [[by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in (first, plain)]
     level, users = float(np.mean([frame.mean() for frame in frames[1]])), len(frames[0][0])
     shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*frames)
-    found = power(spread, [users], SEEDS, [share * level for share in GAINS], **shared)
+    found = power(spread, [users * many for many in times], SEEDS, [share * level for share in GAINS], **shared)
     most = GAINS[-1] * level
     error = power(spread, [users], [len(frames[0])], [most], lift=most, **shared)["any"].iloc[0]
-    found = found.assign(gain=100 * found["gain"] / level, seeds=found["seeds"].astype(str))
-    figure = curves(found, "gain", "power", "seeds", f"Power, {users:,} users", "true gain, % of plain", "power")
+    return found.assign(gain=found["gain"] / level, plain=level, error=error)
+
+
+def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
+    """Draw `simulated` with seen items included, by seeds; None where that is."""
+    found = simulated(ranked, comparison, "included", tables)
+    if found is None:
+        return None
+    plain, error = comparison.against[next(iter(comparison.controls))], found.pop("error").iloc[0]
+    found = found.drop(columns="plain").assign(gain=100 * found["gain"], seeds=found["seeds"].astype(str))
+    title = f"Power, {found['users'].iloc[0]:,} users"
+    figure = curves(found, "gain", "power", "seeds", title, "true gain, % of plain", "power")
     five = found[(found["seeds"] == "5") & np.isclose(found["gain"], 10)].squeeze()
     text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
     return figure, found, text + f"Errors if the control gains as much: {error:.1%}."

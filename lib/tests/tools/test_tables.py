@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import power
 import pytest
 import tables
 from seqdistill.evaluation.ranking import save_ranks
 from seqdistill.io import UserError, load_csv, save_json
+from seqdistill.reporting import main_tables
 from seqdistill.reporting.main_tables import Comparison, comparable, main_table, record, recorded
 
 
@@ -81,3 +83,15 @@ def test_a_run_that_is_not_recorded_is_named(home):
     shutil.rmtree(home / "runs" / "distilled1")
     with pytest.raises(UserError, match="the ranks of SASRec distilled are not recorded in distilled1"):
         recorded(home)
+
+
+def test_power_comes_from_the_recorded_runs_and_grows_with_users_and_seeds(home, monkeypatch):
+    monkeypatch.setattr(power, "TABLES", 10)
+    record(*compared(home, [0], 1)[::-1], home)
+    with pytest.raises(UserError, match="with two seeds or more"):
+        power.powers("smoke", "included")
+    record(*compared(home, [0, 1], 1)[::-1], home)
+    monkeypatch.setattr(main_tables, "components", lambda *_: {"user_sd": 0.02, "seed_sd": 0.0, "rest_sd": 0.02})
+    what, table = power.powers("smoke", "included")
+    assert what.endswith("30 users") and table.shape == (8, 4)
+    assert table.loc[(30, 2)].mean() + 0.3 < table.loc[(120, 10)].mean()
