@@ -31,7 +31,7 @@ from seqdistill.training.train import training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500, 500], [0, 1, 2, 3, 4], 64, 30, "minilm"
-LLM, STYLE = "qwen2.5-coder-0.5b", "grounded"
+LLM, SECOND = "qwen2.5-coder-0.5b", 500  # the second prompt, `insight`, has 500 users: ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
@@ -48,10 +48,10 @@ def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
     return events.assign(split=events["split"].where(known, "input")), drawn
 
 
-def profiles(dataset: Dataset, read: dict[int, pd.DataFrame]) -> pd.Series:
+def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
     """The shipped LLM profiles of these histories, by user; `make profiles PRESET=amazon-beauty-5core` writes them."""
-    known = read_shipped(shipped_path(dataset.name, LLM, STYLE, "plain"))
-    prompts = prompts_for(dataset.domain, STYLE, 1024, lambda texts: [len(text) for text in texts])
+    known = read_shipped(shipped_path(dataset.name, LLM, style, "plain"))
+    prompts = prompts_for(dataset.domain, style, 1024, lambda texts: [len(text) for text in texts])
     task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
     written = table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))
     return written.set_index("user")["text"]
@@ -59,41 +59,48 @@ def profiles(dataset: Dataset, read: dict[int, pd.DataFrame]) -> pd.Series:
 
 def teachers(
     dataset: Dataset, events: pd.DataFrame, owners: np.ndarray, catalogue: np.ndarray
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The owners with a profile, and vectors of their training events by source."""
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Source -> its users and their vectors, of training events: the owners with a profile, and `insight` if few."""
     own = events[events["user"].isin(owners) & (events["split"] == "train")]
     read = histories(own, dataset.items)
-    texts = profiles(dataset, read)
-    each = {
-        source: source_vectors(source, texts, read, catalogue, lambda texts: encode(texts, ENCODER)[0], LATEST, 0)
-        for source in SOURCES
-    }
-    return texts.index.to_numpy(), each
+    texts = {source: profiles(dataset, read, "grounded") for source in SOURCES}
+    if len(owners) <= SECOND:
+        texts["insight"] = profiles(dataset, read, "insight")
+    return {
+        source: (
+            told.index.to_numpy(),
+            source_vectors(
+                "profile" if source == "insight" else source, told, read, catalogue,
+                lambda texts: encode(texts, ENCODER)[0], LATEST, 0,
+            ),
+        )
+        for source, told in texts.items()
+    }  # fmt: skip
 
 
 def zero_shot(
-    events: pd.DataFrame, owners: np.ndarray, each: dict[str, np.ndarray], catalogue: np.ndarray
+    events: pd.DataFrame, each: dict[str, tuple[np.ndarray, np.ndarray]], catalogue: np.ndarray
 ) -> pd.DataFrame:
-    """How each teacher's vectors rank the owners' validation items, untrained, with standard errors over users."""
-    own = events[events["user"].isin(owners)]
-    target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
-    seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
+    """How each source's vectors rank its users' validation items, untrained, with standard errors over users."""
     rows = []
-    for source, vectors in each.items():
+    for source, (owners, vectors) in each.items():
+        own = events[events["user"].isin(owners)]
+        target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
+        seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
         rank = similarity_ranks(vectors, catalogue, target, seen)
-        gain = (rank <= 10) / np.log2(rank + 1)
-        percentile = (1 - (rank - 1) / (len(catalogue) - 1)).clip(0)
-        values = {"zero_shot_ndcg@10": gain, "zero_shot_percentile": percentile}
+        values = {"zero_shot_ndcg@10": (rank <= 10) / np.log2(rank + 1)}
+        values |= {"zero_shot_percentile": (1 - (rank - 1) / (len(catalogue) - 1)).clip(0)}
         row = {name: value.mean() for name, value in values.items()}
         row |= {f"{name}_error": value.std(ddof=1) / np.sqrt(len(value)) for name, value in values.items()}
         rows.append({"variant": source, "users": len(rank), **row})
     return pd.DataFrame(rows)
 
 
-def planned(events: pd.DataFrame, items: int, owners: np.ndarray, each: dict[str, np.ndarray]) -> Jobs:
+def planned(events: pd.DataFrame, items: int, each: dict[str, tuple[np.ndarray, np.ndarray]]) -> Jobs:
     data, users = training_data(events, items), int(events["user"].max()) + 1
     jobs: Jobs = {("plain", seed): Job(replace(ALONE, seed=seed), data) for seed in SEEDS}
-    for source, vectors in each.items():
+    for source in SOURCES:
+        owners, vectors = each[source]
         taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
         for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
             run = replace(ALONE, distillation=replace(TAUGHT, shuffled=shuffled))
@@ -109,9 +116,9 @@ def main() -> None:
     tables: dict[str, list[pd.DataFrame]] = {"little-data": [], "little-rivals": [], "little-zero-shot": []}
     for size in SIZES:
         left, drawn = few(events, size)
-        owners, each = teachers(dataset, left, drawn, catalogue)
+        each = teachers(dataset, left, drawn, catalogue)
         first = {"dataset": dataset.name, "model": "SASRec", "trained_on": size}
-        jobs = planned(left, len(dataset.items), owners, each)
+        jobs = planned(left, len(dataset.items), each)
         sweep(jobs, RUNS)
         runs = results(jobs, RUNS)
         valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
@@ -119,7 +126,7 @@ def main() -> None:
         controls = {source: f"{source}-shuffled" for source in SOURCES}
         against = dict.fromkeys([*controls, *controls.values()], "plain")
         found = ranks(jobs, RUNS)
-        tables["little-zero-shot"].append(zero_shot(left, owners, each, catalogue).assign(**first))
+        tables["little-zero-shot"].append(zero_shot(left, each, catalogue).assign(**first))
         for seen in ("excluded", "included"):
             tables["little-data"].append(compare(found, against, seen, True, controls).assign(**first))
             for rival in SOURCES[1:]:

@@ -61,10 +61,10 @@ next(iter(read.values()))[["title", "categories", "value"]].head()
 # ## From history to prompt
 #
 # The default, a 1.5B LLM, cannot count genres over a hundred titles. So the facts are computed here, and the model
-# only puts them into words (style `grounded`). A large model reads the raw history instead (styles `short` and
-# `long`). A history that exceeds the context is cut, or profiled in chunks and merged (`strategy`: `plain`,
-# `agg_after`, `agg_with`, `several`). To save time, set `sample`: only that many users, drawn at random, get a
-# profile.
+# only puts them into words (style `grounded`), or also infers from them what the user will want next (`insight`). A
+# large model reads the raw history instead (styles `short` and `long`). A history that exceeds the context is cut, or
+# profiled in chunks and merged (`strategy`: `plain`, `agg_after`, `agg_with`, `several`). To save time, set `sample`:
+# only that many users, drawn at random, get a profile.
 
 # %%
 opened = cache(lambda: open_llm(llm, context, parallel))

@@ -38,7 +38,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import curves as draw_curves
-from seqdistill.reporting.figures import forest, over_epochs
+from seqdistill.reporting.figures import dots, forest, over_epochs
 from seqdistill.training.ablation import ablate, against_best, gains_by, noise_like, only_some, quarters, setups
 from seqdistill.training.ablation import strength, taught_with
 from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
@@ -439,13 +439,29 @@ report.format_table(transfer, tested)
 #
 # ## 13. Does a teacher help when data are scarce?
 #
-# A teacher should matter most to a student that has seen few sequences. `make bench-little` trains SASRec on
-# `trained_on` users of Beauty 5-core and ranks the test target of every user; a user who was not trained on is served
-# from the history alone. Both teachers need no LLM. All students have the same users, encoder and loss; each teacher
-# has its own shuffled control; the five seeds also draw the users.
+# A teacher should matter most to a student that has seen few sequences, and with few users every one of them can have
+# an LLM profile. `make bench-little` trains SASRec on `trained_on` users of Beauty 5-core and ranks the test target of
+# all 22,363; a user who was not trained on is served from the history alone. The four teachers are profiles by a 0.5B
+# LLM, the computed facts that this LLM was given, the latest events as text, and the mean text vector of the user's
+# items. All have the same users, encoder, width and loss, and each has its own shuffled control. The users are drawn
+# once; the five seeds vary initial weights and batches.
+#
+# Before any training: how well does each source rank the users' validation items, by text similarity alone? `insight`
+# is a second prompt. It asks the same LLM what the purchases are for and what comes next, instead of a restatement of
+# the facts. The errors are standard errors over users.
 
 # %%
-little = report.read_table("little-data", ROOT / "outputs" / "bench")
+bench = ROOT / "outputs" / "bench"
+untrained = report.read_table("little-zero-shot", bench)
+scores = ["zero_shot_ndcg@10", "zero_shot_ndcg@10_error", "zero_shot_percentile", "zero_shot_percentile_error"]
+report.format_table(untrained, ["variant", "trained_on", "users", *scores])
+
+# %% [markdown]
+# The teachers are then trained with. A gain counts only if both differences, from `plain` and from the control,
+# exclude zero:
+
+# %%
+little = report.read_table("little-data", bench)
 few = little[little["control"] != ""].sort_values(["seen", "trained_on"], kind="stable")
 shown = ["variant", "verdict", "trained_on", "seen", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
 report.format_table(few, shown)
@@ -457,9 +473,25 @@ text = report.caption(drawn.assign(case=drawn["users"] + " users, " + drawn["see
 report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %% [markdown]
-# A gain counts only where both differences, from `plain` and from the control, exclude zero. With 500 users the seeds
-# differ so much that no gain of a usual size can be shown.
-#
+# Does the LLM add anything to what it was given? The student that learns from profiles against those that learn from
+# the sources without an LLM, with the same seeds (`p_holm` counts one test per row):
+
+# %%
+added = report.read_table("little-rivals", bench)
+report.format_table(added, ["baseline", "verdict", "trained_on", "seen", "delta_ndcg@10", "p_holm"])
+
+# %% [markdown]
+# If the profile is no better a teacher than its facts, the LLM's seconds per user buy nothing here: its text restates
+# what a few lines of code compute. Does the ranking before training predict which teacher helps?
+
+# %%
+both = untrained.merge(few[few["seen"] == "excluded"], on=["variant", "trained_on"])
+both["users"] = both["trained_on"].map("{:,}".format)
+labels = "Does zero-shot ranking predict the gain?", "item percentile, no training", "gain in NDCG@10 over plain"
+figure = dots(both, "zero_shot_percentile", "delta_ndcg@10", "variant", *labels, style="users")
+report.show_figure(figure, both, figures / "little-zero-shot.png")
+
+# %% [markdown]
 # ## Summary and cost
 #
 # The number of rows of each table by verdict:
