@@ -13,6 +13,7 @@ import pandas as pd
 from presets import TEXT, chapters
 from seqdistill.io import ROOT, UserError, atomic_write, display_path, outputs_dir
 from seqdistill.reporting import report
+from seqdistill.reporting.main_tables import reading
 
 SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
 LONG = 12  # lines beyond which a cell's code is folded
@@ -65,7 +66,7 @@ def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
 def read_main(preset: str, seen: str) -> pd.DataFrame:
     """Rows of a preset's main.csv over all targets, with seen items "included" or "excluded"."""
     table = pd.read_csv(executed(preset, "tables/main.csv")).fillna({"verdict": ""})
-    return select(table[table["protocol"].str.endswith("/all")], seen=seen)
+    return reading(table, seen)
 
 
 def executed(preset: str, name: str) -> Path:

@@ -37,6 +37,7 @@ from seqdistill.embeddings import encoders
 from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
+from seqdistill.reporting.main_tables import reading
 from seqdistill.reporting.figures import curves as draw_curves
 from seqdistill.reporting.figures import dots, forest, over_epochs
 from seqdistill.training.ablation import ablate, against_best, gains_by, noise_like, only_some, quarters, setups
@@ -212,7 +213,7 @@ report.show_figure(over_epochs(inside, titles, "loss", "projection"), inside, fi
 
 # %%
 both = report.read_table("main", home / "tables")
-both = both[both["protocol"].str.endswith("/all") & (both["seen"] == "included")]
+both = reading(both, "included")
 both = both[(both["model"] == setup.label["model"]) & both["variant"].isin(["distilled", "distilled-student"])]
 report.format_table(both, columns)
 

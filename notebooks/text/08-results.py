@@ -13,7 +13,7 @@ import pandas as pd
 from IPython.display import Image, Markdown
 from seqdistill.reporting import report
 from seqdistill.reporting.figures import forest
-from seqdistill.reporting.main_tables import comparable
+from seqdistill.reporting.main_tables import comparable, reading
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)
@@ -59,7 +59,7 @@ report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 
 # %%
 main = report.read_table("main", *folders)
-ours = main[main["protocol"].str.endswith("/all") & (main["seen"] == "included")]
+ours = reading(main, "included")
 columns = ["variant", "verdict", "control_verdict", "model", "dataset", "ndcg@10", "delta_ndcg@10"]
 report.format_table(ours, columns)
 
@@ -67,7 +67,7 @@ report.format_table(ours, columns)
 # The same with seen items excluded, the usual protocol on Amazon Beauty 5-core.
 
 # %%
-filtered = main[main["protocol"].str.endswith("/all") & (main["seen"] == "excluded")]
+filtered = reading(main, "excluded")
 report.format_table(filtered, columns)
 
 # %%

@@ -64,3 +64,16 @@ def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(eve
 def test_without_a_target_nothing_is_ranked():
     with pytest.raises(UserError, match="no user has both a profile and a validation item"):
         compare_sources({}, np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((0, 1)), np.array([]), [])
+
+
+def test_the_little_study_ranks_each_users_own_validation_item():
+    import bench_little
+
+    users, items = np.repeat([3, 7], 3), [1, 2, 3, 4, 5, 6]
+    events = pd.DataFrame({"user": users, "item": items, "split": ["train", "train", "valid"] * 2})
+    catalogue = np.eye(6, dtype=np.float32)
+    each = {"knows": (np.array([3, 7]), catalogue[[2, 5]]), "errs": (np.array([7]), -catalogue[[5]])}
+    found = bench_little.zero_shot(events, each, catalogue).set_index("variant")
+    assert found.loc["knows", ["users", "zero_shot_ndcg@10", "zero_shot_percentile"]].tolist() == [2, 1, 1]
+    assert found.loc["knows", "zero_shot_percentile_error"] == 0
+    assert found.loc["errs", "users"] == 1
