@@ -117,7 +117,7 @@ verify: .venv/ready ## execute a preset anew into build/verify, and say what mov
 estimate: .venv/ready ## print what the profiles of USERS=n users would take (RATE= tokens a second of a server)
 	@$(python) lib/tools/estimate.py --preset $(PRESET) --users "$$USERS" --rate "$$RATE"
 
-power: $(stamps)/04-distillation.done ## print which gains a preset's data can show, with how many users and seeds (PRESET=)
+power: .venv/ready ## print which gains a preset's data can show, with how many users and seeds (PRESET=)
 	@$(python) lib/tools/power.py --preset $(PRESET)
 
 tables: .venv/ready ## make 04's tables and figures again from a preset's recorded runs, without its data (PRESET=)
@@ -140,7 +140,7 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
 	@$(bench)/bench_search.py
 
-bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-data.csv), an hour
+bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), an hour and a half
 	@$(bench)/bench_little.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
@@ -183,7 +183,7 @@ unit: .venv/ready
 	@$(book) weights --preset smoke
 	$(python) -m pytest -n auto --dist loadfile lib/tests
 
-slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler
+slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler, a browser
 	$(python) -m pytest -m slow lib/tests
 
 nbval: .venv/ready

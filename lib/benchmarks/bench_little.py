@@ -2,7 +2,7 @@
 
 A user who was not trained on is served from the history alone. Every teacher has the same users, encoder, width and loss,
 and a shuffled control of its own; the n users are drawn once, since the LLM's profiles exist for those, and the five
-seeds vary initial weights and batches. Runs are recorded, so a killed search goes on.
+seeds vary initial weights and batches. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
 """
 
 import sys
@@ -17,28 +17,28 @@ from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts, source_vectors
-from seqdistill.evaluation.significance import compare
+from seqdistill.evaluation.significance import compare, holm, paired
 from seqdistill.evaluation.zero_shot import similarity_ranks
-from seqdistill.io import outputs_dir, save_csv
+from seqdistill.io import UserError, outputs_dir, save_csv
 from seqdistill.profiles.answers import read_shipped, shipped
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.generate import Task, not_shipped, shipped_path, table_of, write
 from seqdistill.profiles.llm import model_sha256
-from seqdistill.profiles.prompts import prompts_for
+from seqdistill.profiles.prompts import prompts_for, template
 from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, ranks, results, sweep
 from seqdistill.training.train import training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500, 500], [0, 1, 2, 3, 4], 64, 30, "minilm"
-LLM, SECOND = "qwen2.5-coder-0.5b", 500  # the second prompt, `insight`, has 500 users: ranked, not trained with
+LLM, INSIGHT_USERS, LEAST = "qwen2.5-coder-0.5b", 500, 0.95  # least share of users with a profile
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
     schedule="cosine", validate_on="excluded",
 )  # fmt: skip
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
-SHOWN = ["variant", "seen", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
+SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
 def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
@@ -50,62 +50,86 @@ def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
     """The shipped LLM profiles of these histories, by user; `make profiles PRESET=amazon-beauty-5core` writes them."""
-    known = read_shipped(shipped_path(dataset.name, LLM, style, "plain"))
-    prompts = prompts_for(dataset.domain, style, 1024, lambda texts: [len(text) for text in texts])
+    path = shipped_path(dataset.name, LLM, style, "plain")
+    known, prompts = (
+        read_shipped(path),
+        prompts_for(dataset.domain, style, 1024, lambda texts: [len(text) for text in texts]),
+    )
     task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
-    written = table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))
-    return written.set_index("user")["text"]
+    written = table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked))).set_index("user")["text"]
+    print(f"{style}: {len(written):,} of {len(read):,} users have a profile")
+    if len(written) < LEAST * len(read):
+        raise UserError(
+            f"{path.name}: {len(written):,} profiles; at least {LEAST:.0%} of {len(read):,} users are expected."
+        )
+    return written
+
+
+def copied(texts: pd.Series, domain: str, style: str) -> float:
+    """Share of profiles that hold a sentence of the prompt's worked examples."""
+    examples = " ".join(
+        message["content"] for message in template(f"{domain}-{style}") if message["role"] == "assistant"
+    )
+    sentences = [part.strip() for part in examples.split(". ") if len(part.split()) > 4]
+    return float(texts.map(lambda text: any(sentence in text for sentence in sentences)).mean())
 
 
 def teachers(
-    dataset: Dataset, events: pd.DataFrame, owners: np.ndarray, catalogue: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Source -> its users and their vectors, of training events: the owners with a profile, and `insight` if few."""
-    own = events[events["user"].isin(owners) & (events["split"] == "train")]
-    read = histories(own, dataset.items)
-    texts = {source: profiles(dataset, read, "grounded") for source in SOURCES}
-    if len(owners) <= SECOND:
-        texts["insight"] = profiles(dataset, read, "insight")
-    return {
-        source: (
-            told.index.to_numpy(),
-            source_vectors(
-                "profile" if source == "insight" else source, told, read, catalogue,
-                lambda texts: encode(texts, ENCODER)[0], LATEST, 0,
-            ),
+    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
+    """The drawn users with all profiles, their vectors by source, and the share of copied profiles by source."""
+    read = histories(events[events["user"].isin(drawn) & (events["split"] == "train")], dataset.items)
+    styles = {"profile": "grounded"} | ({"insight": "insight"} if len(drawn) <= INSIGHT_USERS else {})
+    texts = {source: profiles(dataset, read, style) for source, style in styles.items()}
+    owners = sorted(set.intersection(*(set(each.index) for each in texts.values())))
+    vectors = {}
+    for source in dict.fromkeys([*SOURCES, *styles]):
+        profile = texts.get(source, texts["profile"]).loc[owners]
+        kind = "profile" if source in styles else source
+        vectors[source] = source_vectors(
+            kind, profile, read, catalogue, lambda lines: encode(lines, ENCODER)[0], LATEST, 0
         )
-        for source, told in texts.items()
-    }  # fmt: skip
+    copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
+    return np.array(owners), vectors, copies
 
 
 def zero_shot(
-    events: pd.DataFrame, each: dict[str, tuple[np.ndarray, np.ndarray]], catalogue: np.ndarray
+    events: pd.DataFrame, owners: np.ndarray, vectors: dict[str, np.ndarray], catalogue: np.ndarray
 ) -> pd.DataFrame:
-    """How each source's vectors rank its users' validation items, untrained, with standard errors over users."""
+    """How each source's vectors rank the owners' validation items, untrained; and against `facts`, paired by user."""
+    own = events[events["user"].isin(owners)]
+    target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
+    seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
+    rank = {source: similarity_ranks(rows, catalogue, target, seen) for source, rows in vectors.items()}
+    unseen = len(catalogue) - np.array([len(np.unique(one)) for one in seen])
+    percentile = {source: pd.Series((1 - (one - 1) / (unseen - 1)).clip(0)) for source, one in rank.items()}
     rows = []
-    for source, (owners, vectors) in each.items():
-        own = events[events["user"].isin(owners)]
-        target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
-        seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
-        rank = similarity_ranks(vectors, catalogue, target, seen)
-        values = {"zero_shot_ndcg@10": (rank <= 10) / np.log2(rank + 1)}
-        values |= {"zero_shot_percentile": (1 - (rank - 1) / (len(catalogue) - 1)).clip(0)}
-        row = {name: value.mean() for name, value in values.items()}
-        row |= {f"{name}_error": value.std(ddof=1) / np.sqrt(len(value)) for name, value in values.items()}
-        rows.append({"variant": source, "users": len(rank), **row})
-    return pd.DataFrame(rows)
+    for source, one in rank.items():
+        row = {"variant": source, "users": len(owners), "zero_shot_ndcg@10": ((one <= 10) / np.log2(one + 1)).mean()}
+        test = {} if source == "facts" else paired([percentile[source] - percentile["facts"]])
+        rows.append(row | {"percentile": percentile[source].mean(), **test})
+    table = pd.DataFrame(rows)
+    columns = ["variant", "users", "zero_shot_ndcg@10", "percentile", "delta", "ci_low", "ci_high", "p_holm"]
+    return table.assign(p_holm=holm(table["p"]))[columns]
 
 
-def planned(events: pd.DataFrame, items: int, each: dict[str, tuple[np.ndarray, np.ndarray]]) -> Jobs:
+def planned(events: pd.DataFrame, items: int, owners: np.ndarray, vectors: dict[str, np.ndarray]) -> Jobs:
     data, users = training_data(events, items), int(events["user"].max()) + 1
     jobs: Jobs = {("plain", seed): Job(replace(ALONE, seed=seed), data) for seed in SEEDS}
     for source in SOURCES:
-        owners, vectors = each[source]
-        taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
+        taught = taught_with(data, fit(vectors[source], "pca", WIDTH)[0], owners, users)
         for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
             run = replace(ALONE, distillation=replace(TAUGHT, shuffled=shuffled))
             jobs |= {(name, seed): Job(replace(run, seed=seed), taught) for seed in SEEDS}
     return jobs
+
+
+def over_rivals(ranked: dict[str, list[pd.DataFrame]], seen: str) -> pd.DataFrame:
+    """The student taught by profiles against those of the other sources, one family of tests."""
+    pairs = {f"profile, {rival}": rival for rival in SOURCES[1:]}
+    frames = dict.fromkeys(pairs, ranked["profile"]) | {rival: ranked[rival] for rival in SOURCES[1:]}
+    table = compare(frames, pairs, seen, True).query("baseline != ''")
+    return table.assign(variant="profile")
 
 
 def main() -> None:
@@ -116,28 +140,26 @@ def main() -> None:
     tables: dict[str, list[pd.DataFrame]] = {"little-data": [], "little-rivals": [], "little-zero-shot": []}
     for size in SIZES:
         left, drawn = few(events, size)
-        each = teachers(dataset, left, drawn, catalogue)
+        owners, vectors, copies = teachers(dataset, left, drawn, catalogue)
         first = {"dataset": dataset.name, "model": "SASRec", "trained_on": size}
-        jobs = planned(left, len(dataset.items), each)
+        untrained = zero_shot(left, owners, vectors, catalogue)
+        tables["little-zero-shot"].append(untrained.assign(copied=untrained["variant"].map(copies), **first))
+        print(tables["little-zero-shot"][-1].to_string())
+        jobs = planned(left, len(dataset.items), owners, vectors)
         sweep(jobs, RUNS)
         runs = results(jobs, RUNS)
         valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
         print(f"{size} users, validation of seed {SEEDS[0]}: {valid.round(4).to_dict()}")
         controls = {source: f"{source}-shuffled" for source in SOURCES}
-        against = dict.fromkeys([*controls, *controls.values()], "plain")
-        found = ranks(jobs, RUNS)
-        tables["little-zero-shot"].append(zero_shot(left, each, catalogue).assign(**first))
+        against, ranked = dict.fromkeys([*controls, *controls.values()], "plain"), ranks(jobs, RUNS)
         for seen in ("excluded", "included"):
-            tables["little-data"].append(compare(found, against, seen, True, controls).assign(**first))
-            for rival in SOURCES[1:]:
-                pair = {name: found[name] for name in ("profile", rival)}
-                against_rival = compare(pair, {"profile": rival}, seen, True).query("baseline != ''")
-                tables["little-rivals"].append(against_rival.assign(**first))
+            tables["little-data"].append(compare(ranked, against, seen, True, controls).assign(**first))
+            tables["little-rivals"].append(over_rivals(ranked, seen).assign(**first))
         for name, parts in tables.items():
             table = pd.concat(parts, ignore_index=True)
             save_csv(table[[*first, *table.columns.difference([*first], sort=False)]], OUT / f"{name}.csv")
-        print(pd.concat(tables["little-data"]).query(f"trained_on == {size}")[[*SHOWN, "control_verdict"]].to_string())
-        print(pd.concat(tables["little-rivals"]).query(f"trained_on == {size}")[[*SHOWN, "baseline"]].to_string())
+            if name != "little-zero-shot":
+                print(table.query(f"trained_on == {size}")[[name for name in SHOWN if name in table]].to_string())
 
 
 if __name__ == "__main__":

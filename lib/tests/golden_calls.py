@@ -36,11 +36,8 @@ from seqdistill.profiles.strategies import STRATEGIES, plans
 from seqdistill.serving import export as serving
 from seqdistill.training import train as engine
 
-FROM_FACTS, STYLES, LOGGED = (
-    prompting.FROM_FACTS,
-    prompting.SAMPLING,
-    ("loss_model", "loss_distil", "target_variance", "probe_r2"),
-)
+FROM_FACTS, STYLES = prompting.FROM_FACTS, prompting.SAMPLING
+LOGGED = ("loss_model", "loss_distil", "target_variance", "probe_r2")
 
 
 def split_of(data, **protocol):

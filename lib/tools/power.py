@@ -6,7 +6,7 @@ import pandas as pd
 from command import one_line
 from presets import check_preset
 from seqdistill.io import UserError, outputs_dir
-from seqdistill.reporting.main_tables import recorded, simulated
+from seqdistill.reporting.main_tables import recorded, simulate_power
 
 TIMES, TABLES = (1, 4), 100
 
@@ -14,12 +14,13 @@ TIMES, TABLES = (1, 4), 100
 def powers(preset: str, seen: str) -> tuple[str, pd.DataFrame]:
     """Share of synthetic tables in which a gain of the first student of 04 is found, by users and seeds, [%]."""
     comparison, ranked = recorded(outputs_dir(preset))
-    found = simulated(ranked, comparison, seen, TABLES, TIMES)
-    if found is None:
+    table = simulate_power(ranked, comparison, seen, TABLES, TIMES)
+    if table is None:
         raise UserError(f"power: 04 of {preset} has to train a student with a teacher with two seeds or more.")
-    level, users = found["plain"].iloc[0], found["users"].min()
-    found = found[found["gain"] > 0].assign(gain=found["gain"].map("{:>6.1%}".format))
-    return f"plain NDCG@10 {level:.4f}, {users:,} users", found.pivot_table("power", ["users", "seeds"], "gain")
+    level, users = table["plain"].iloc[0], table["users"].min()
+    table = table[table["gain"] > 0].assign(gain=table["gain"].map("{:>6.1%}".format))
+    what = f"{next(iter(comparison.controls))}: plain NDCG@10 {level:.4f}, {users:,} users"
+    return what, table.pivot_table("power", ["users", "seeds"], "gain")
 
 
 def main() -> None:

@@ -130,9 +130,12 @@ def check_preset(preset: str) -> None:
         require("a teacher without an LLM", source, NO_LLM)
     trained, seeds = run["students"], run["seeds"]
     if not trained:
-        raise UserError(f'{where}: "students" of 04 is empty; choose of {", ".join(STUDENTS)}.')
+        raise UserError(f'{where}: "students" of 04 is empty; name one or more of {", ".join(STUDENTS)}.')
     for name in trained:
         require('one of "students" of 04', name, STUDENTS)
+    for name in set(STUDENTS) - {*trained}:
+        if idle := {name.lower(), f"{name.lower()}_teacher"} & {*read_preset(preset).get("04-distillation", {})}:
+            raise UserError(f'{where}: 04 sets {min(idle)!r}, but "students" does not name {name}.')
     named = trained if "forms" in read_preset(preset).get("04-distillation", {}) else STUDENTS  # the default names both
     for form in run["forms"]:
         require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in named for form in FORMS)])
@@ -155,7 +158,7 @@ def check_preset(preset: str) -> None:
         kind_of(values[number]["cluster"])
     for rival in run["rivals"]:
         require('one of "rivals" of 04', rival, [*GRIDS])
-    for name in STUDENTS:
+    for name in trained:
         config = parse_recommender(run[name.lower()], name, f"{where}, 04-distillation")
         teacher = run[f"{name.lower()}_teacher"]
         for settings in (teacher, {**teacher, **run["own"]}):

@@ -74,10 +74,10 @@ report.style()
 
 # %%
 data = load_training_data(home / "artifacts")
-given = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
+configured = {"SASRec": (sasrec, sasrec_teacher), "BERT4Rec": (bert4rec, bert4rec_teacher)}
 config = {
     name: (parse_recommender(run, name, "04-distillation"), parse(Distillation, taught, f"04-distillation, {name}"))
-    for name, (run, taught) in given.items()
+    for name, (run, taught) in configured.items()
 }
 settings = {name: {"run": to_dict(run), "teacher": to_dict(taught)} for name, (run, taught) in config.items()}
 config = {name: config[name] for name in students}
@@ -252,8 +252,7 @@ folders |= {system: [run_folder(jobs[system, seed], home / "runs").name for seed
 
 # %%
 single = bool(data.test.position.max() == 0)  # one target a user: the last is all
-teacher = reducers.made_from(home / "artifacts" / "teacher.safetensors")
-made_with = {name: digest([data.key, setting, own, teacher]) for name, setting in settings.items()}
+made_with = digest([data.key, settings, own, reducers.made_from(home / "artifacts" / "teacher.safetensors")])
 comparison = Comparison(folders, against, controls, single, dataset, protocol, made_with)
 record(comparison, ranked, home)
 main = save_csv(main_table(ranked, comparison), home / "tables" / "main.csv")
@@ -333,14 +332,16 @@ if drawn := power_by_seeds(ranked, comparison, power_tables):
 # ## A second student: BERT4Rec
 #
 # BERT4Rec (Sun et al., 2019) is trained to fill in masked items, from the items on both sides. It needs three times as
-# many epochs, so the default preset leaves it to preset `full`, which trains it with five seeds on the same events and
-# with the same teacher; the rows below are its results, seen items excluded. `students` lists the students to train.
+# many epochs, so the default preset does not train it. There this section shows the rows of preset `full`: five seeds,
+# the same events and teacher, seen items excluded. `students` lists the students to train.
 
 # %%
 full = ROOT / "outputs" / "full"
 if preset == "default" and comparable(home, full):
     second = reading(report.read_table("main", full / "tables"), "excluded").query("model == 'BERT4Rec'")
     display(report.format_table(second, ["variant", "verdict", "seeds", *columns[3:]]))
+else:
+    print(f"trained here: {', '.join(students)}; no row of another preset is shown.")
 
 # %%
 summary = {

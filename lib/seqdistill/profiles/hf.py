@@ -111,6 +111,8 @@ class Transformers:
         """Answer chats (by row, with the tokens of each row's prompt) as one batch, the longest prompt last."""
         import torch
 
+        if unknown := {*sampling} - {"max_tokens", "top_p", "temperature", "seed"}:
+            raise UserError(f"{self.name}: transformers cannot sample with {min(unknown)}; choose another style.")
         settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
         settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
         ends = self.pipeline.model.generation_config.eos_token_id

@@ -23,7 +23,7 @@ class Comparison:
     """What stands in a main table: systems named "<student> <variant>", or "baseline <name>".
 
     runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
-    has one test target. dataset, protocol: the first columns. made_with: student -> digest of data and settings.
+    has one test target. dataset, protocol: the first columns. made_with: digest of events, settings and teacher.
     """
 
     runs: dict[str, list[str]]
@@ -32,7 +32,7 @@ class Comparison:
     single: bool
     dataset: str
     protocol: str
-    made_with: dict[str, str]
+    made_with: str
 
     @property
     def fixed(self) -> list[str]:
@@ -63,12 +63,9 @@ def recorded(home: Path) -> tuple[Comparison, Ranked]:
 
 
 def comparable(home: Path, other: Path) -> bool:
-    """Whether another folder's main table has the students of this one, with equal events, settings and teacher."""
+    """Whether the main table in another folder has the events, settings and teacher of this one, whatever its seeds."""
     paths = [folder / "tables" / "main-runs.json" for folder in (home, other)]
-    if not all(path.exists() for path in paths):
-        return False
-    mine, theirs = (dict(load_json(path)["made_with"]).items() for path in paths)
-    return mine <= theirs
+    return all(path.exists() for path in paths) and len({load_json(path)["made_with"] for path in paths}) == 1
 
 
 def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
@@ -126,13 +123,14 @@ def learning(runs: dict[tuple[str, int], dict]) -> tuple[Figure, pd.DataFrame, s
     return figure, table, f"Cross-entropy after the last epoch: {said}."
 
 
-def simulated(
+def simulate_power(
     ranked: Ranked, comparison: Comparison, seen: str, tables: int, times: tuple[int, ...] = (1,)
 ) -> pd.DataFrame | None:
-    """Power of the first taught student by `users` (ours, `times` over), `seeds` and `gain`, a share of plain.
+    """Chance that a true gain of the first taught student is significant, by users, seeds and gain (a share of plain).
 
-    The synthetic tables have the variances of these runs and as many taught students. `plain`: its NDCG@10. `error`:
-    share of tables that call a gain significant which the control shows too. None with one seed, or no taught student.
+    users: ours, `times` over. The simulated tables have the variances of these runs and as many taught students.
+    Columns `plain`, its NDCG@10, and `error`, how often a gain that the control shares is called significant, are
+    constant. None where there is one seed or no taught student.
     """
     first = next(iter(comparison.controls), "")
     if not first or len(ranked[first]) < 2:
@@ -141,21 +139,21 @@ def simulated(
     frames = [[by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in (first, plain)]
     level, users = float(np.mean([frame.mean() for frame in frames[1]])), len(frames[0][0])
     shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*frames)
-    found = power(spread, [users * many for many in times], SEEDS, [share * level for share in GAINS], **shared)
+    table = power(spread, [users * factor for factor in times], SEEDS, [share * level for share in GAINS], **shared)
     most = GAINS[-1] * level
     error = power(spread, [users], [len(frames[0])], [most], lift=most, **shared)["any"].iloc[0]
-    return found.assign(gain=found["gain"] / level, plain=level, error=error)
+    return table.assign(gain=table["gain"] / level, plain=level, error=error)
 
 
 def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
-    """Draw `simulated` with seen items included, by seeds; None where that is."""
-    found = simulated(ranked, comparison, "included", tables)
-    if found is None:
+    """Draw `simulate_power` by seeds, seen items included; None where there is nothing to simulate."""
+    table = simulate_power(ranked, comparison, "included", tables)
+    if table is None:
         return None
-    plain, error = comparison.against[next(iter(comparison.controls))], found.pop("error").iloc[0]
-    found = found.drop(columns="plain").assign(gain=100 * found["gain"], seeds=found["seeds"].astype(str))
-    title = f"Power, {found['users'].iloc[0]:,} users"
-    figure = curves(found, "gain", "power", "seeds", title, "true gain, % of plain", "power")
-    five = found[(found["seeds"] == "5") & np.isclose(found["gain"], 10)].squeeze()
+    plain, error = comparison.against[next(iter(comparison.controls))], table["error"].iloc[0]
+    table = table.drop(columns=["plain", "error"]).assign(gain=100 * table["gain"], seeds=table["seeds"].astype(str))
+    title = f"Power, {table['users'].iloc[0]:,} users"
+    figure = curves(table, "gain", "power", "seeds", title, "true gain, % of plain", "power")
+    five = table[(table["seeds"] == "5") & np.isclose(table["gain"], 10)].squeeze()
     text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
-    return figure, found, text + f"Errors if the control gains as much: {error:.1%}."
+    return figure, table, text + f"Errors if the control gains as much: {error:.1%}."

@@ -66,14 +66,21 @@ def test_without_a_target_nothing_is_ranked():
         compare_sources({}, np.zeros((3, 2)), np.zeros((1, 2)), np.zeros((0, 1)), np.array([]), [])
 
 
-def test_the_little_study_ranks_each_users_own_validation_item():
+def test_the_little_study_ranks_each_users_own_validation_item_among_the_unseen():
     import bench_little
 
-    users, items = np.repeat([3, 7], 3), [1, 2, 3, 4, 5, 6]
-    events = pd.DataFrame({"user": users, "item": items, "split": ["train", "train", "valid"] * 2})
-    catalogue = np.eye(6, dtype=np.float32)
-    each = {"knows": (np.array([3, 7]), catalogue[[2, 5]]), "errs": (np.array([7]), -catalogue[[5]])}
-    found = bench_little.zero_shot(events, each, catalogue).set_index("variant")
-    assert found.loc["knows", ["users", "zero_shot_ndcg@10", "zero_shot_percentile"]].tolist() == [2, 1, 1]
-    assert found.loc["knows", "zero_shot_percentile_error"] == 0
-    assert found.loc["errs", "users"] == 1
+    events = pd.DataFrame({"user": np.repeat([3, 7], 3), "item": [1, 2, 3, 4, 5, 6]})
+    events["split"] = ["train", "train", "valid"] * 2
+    catalogue, owners = np.eye(6, dtype=np.float32), np.array([3, 7])
+    knows = 2 * catalogue[[0, 3]] + catalogue[[2, 5]]  # a seen item is nearer than the target
+    vectors = {"facts": knows, "knows": knows, "errs": -knows}
+    table = bench_little.zero_shot(events, owners, vectors, catalogue).set_index("variant")
+    assert table.loc["knows", ["users", "zero_shot_ndcg@10", "percentile", "delta"]].tolist() == [2, 1, 1, 0]
+    assert table.loc["errs", "percentile"] == 0 and table.loc["errs", "delta"] == -1
+
+
+def test_profiles_that_repeat_an_example_of_the_prompt_are_counted():
+    import bench_little
+
+    texts = pd.Series(["It is for fewer wrinkles and less sun damage, from drugstore brands.", "A buyer of soap."])
+    assert bench_little.copied(texts, "beauty", "insight") == 0.5

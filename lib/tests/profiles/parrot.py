@@ -10,7 +10,7 @@ from seqdistill.profiles.facts import histories
 ITEMS = pd.DataFrame({"item": range(1, 31), "title": [f"Film {i}" for i in range(1, 31)], "year": range(1971, 2001)})
 ITEMS["categories"] = ["Drama|Crime", "Comedy", "Horror"] * 10
 GOOD = "This is a viewer of the films that are in the history and of others."
-STRATEGIES = [("grounded", "plain"), ("short", "plain"), ("short", "agg_after")]
+STRATEGIES = [("grounded", "plain"), ("insight", "plain"), ("short", "plain"), ("short", "agg_after")]
 STRATEGIES += [("long", "agg_with"), ("short", "several")]
 
 

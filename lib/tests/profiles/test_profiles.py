@@ -30,7 +30,7 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(events, tmp_path, st
     outcomes = written(given, model, tmp_path / "a.sqlite")
     assert not profiles.failures_sentence(outcomes, "") and len(model.asked) >= (30 if strategy == "plain" else 41)
     text = json.dumps([chat for chat, _ in model.asked])
-    assert ("Comedy" if style == "grounded" else "Film 1") in text
+    assert ("Comedy" if style in prompting.FROM_FACTS else "Film 1") in text
     assert not any(str(mark) in text for mark in leaked.values())
     with pytest.raises(UserError, match="outside the training split"):
         histories(events, items)
@@ -161,13 +161,13 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
         for plan in strategies.plans(strategy, given.prompts, history)
         if "ignore all" in json.dumps(next(plan))
     }
-    assert named <= touched and (named or style == "grounded")
+    assert named <= touched and (named or style in prompting.FROM_FACTS)
     for chat, _ in model.asked:
         text = chat[-1]["content"]
         assert len(text) < 20_000 and not set(text) & set("<>\u202e\u2066\x00\u2028") and "[INST]" not in text
         lines = [line for line in text.splitlines() if "ignore all" in line]
         assert all(line.count('"') % 2 == 0 for line in lines)
-        if style != "grounded":
+        if style not in prompting.FROM_FACTS:
             assert all(line.startswith('"Bad') and "{history}" in line for line in lines)
 
 

@@ -79,6 +79,7 @@ def test_all_users_are_in_flight_together(events, tmp_path):
     ("style", "strategy", "context", "says"),
     [
         ("grounded", "agg_after", 4096, "facts, which always fit"),
+        ("insight", "several", 4096, "facts, which always fit"),
         ("short", "all", 4096, '"all" is not a strategy'),
         ("tiny", "plain", 4096, '"tiny" is not a style'),
         ("short", "plain", 500, "leave .* for the history"),
