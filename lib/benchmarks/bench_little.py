@@ -7,6 +7,7 @@ seeds vary initial weights and batches. Runs are recorded in outputs/amazon-beau
 
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,11 @@ from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import compare, holm, paired
 from seqdistill.evaluation.zero_shot import similarity_ranks
-from seqdistill.io import UserError, outputs_dir, save_csv
-from seqdistill.profiles.answers import read_shipped, shipped
+from seqdistill.io import UserError, data_dir, outputs_dir, save_csv
+from seqdistill.profiles.answers import Store, read_shipped, ship
 from seqdistill.profiles.facts import histories
-from seqdistill.profiles.generate import Task, not_shipped, shipped_path, table_of, write
-from seqdistill.profiles.llm import model_sha256
+from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, write
+from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import prompts_for, template
 from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, ranks, results, sweep
@@ -49,14 +50,19 @@ def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
 
 
 def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
-    """The shipped LLM profiles of these histories, by user; `make profiles PRESET=amazon-beauty-5core` writes them."""
-    path = shipped_path(dataset.name, LLM, style, "plain")
+    """The LLM's profiles of these histories, by user: the shipped ones; what is missing is written and added to them."""
+    path, store = shipped_path(dataset.name, LLM, style, "plain"), Store(data_dir() / "cache" / "answers.sqlite")
     known, prompts = (
         read_shipped(path),
         prompts_for(dataset.domain, style, 1024, lambda texts: [len(text) for text in texts]),
     )
     task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
-    written = table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked))).set_index("user")["text"]
+    ask, asked = asker(cache(lambda: open_llm(LLM)), store, known), []
+    written = table_of(write(task, lambda questions: asked.extend(questions) or ask(questions))).set_index("user")[
+        "text"
+    ]
+    if new := [question for question in asked if question.shipped_key not in known]:
+        ship(path, new, store.get(question.key for question in new))
     print(f"{style}: {len(written):,} of {len(read):,} users have a profile")
     if len(written) < LEAST * len(read):
         raise UserError(

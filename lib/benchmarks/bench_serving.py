@@ -1,4 +1,4 @@
-"""What do training, serving and growth cost? `make bench-serving`, on the students that the default preset trained.
+"""What do training, serving and growth cost? `make bench-serving`, on both students with a preset's settings of 04.
 
 CPU seconds are those of one thread; systems are measured in turn, so that a busy machine slows all of them; a peak of
 memory is that of a process of its own. Writes outputs/bench/{overhead,serving,rival,latency,int8,growth}.csv.
@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from bench_growth import grow, grow_users, growth
 from measuring import against_plain, apart, command, peak_mb, timed
-from seqdistill.config import Distillation, TrainConfig, parse
+from presets import STUDENTS, values_of
+from seqdistill.config import Distillation, parse, parse_recommender
 from seqdistill.data.sequences import latest
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.ranking import block_size, model_score, rank, recommend, topk
@@ -25,8 +26,8 @@ from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.reporting.efficiency import NAMES
 from seqdistill.training.loop import epoch, training_rows
-from seqdistill.training.sweep import Job, ranks, run_folder
-from seqdistill.training.train import fresh, load_model, load_training_data
+from seqdistill.training.sweep import Job, ranks, sweep
+from seqdistill.training.train import fresh, load_model, load_training_data, train
 
 PRESET, OUT = os.environ.get("PRESET") or "default", outputs_dir("bench")
 HOME = outputs_dir(PRESET)
@@ -35,19 +36,18 @@ ASKED = 50  # requests of IDGenRec timed one by one
 
 
 def students(seed: int = 0) -> dict[tuple[str, str], Job]:
-    """Jobs of chapter 4's students by model ("SASRec") and variant ("plain", "distilled")."""
-    data, jobs = load_training_data(HOME / "artifacts"), {}
-    for model, setting in load_json(HOME / "artifacts" / "student.json")["students"].items():
-        run = replace(parse(TrainConfig, setting["run"], "student.json"), seed=seed)
-        taught = replace(run, distillation=parse(Distillation, setting["teacher"], "student.json"))
+    """Jobs of the students by model ("SASRec") and variant ("plain", "distilled"), as chapter 4 would train them."""
+    data, jobs, values = load_training_data(HOME / "artifacts"), {}, values_of(PRESET, "04-distillation")
+    for model in STUDENTS:
+        run = replace(parse_recommender(values[model.lower()], model, PRESET), seed=seed)
+        taught = replace(run, distillation=parse(Distillation, values[f"{model.lower()}_teacher"], PRESET))
         jobs |= {(model, "plain"): Job(run, data), (model, "distilled"): Job(taught, data)}
     return jobs
 
 
 def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:
-    """Load a student that chapter 4 trained."""
-    job = students(seed)[model, variant]
-    return load_model(run_folder(job, HOME / "runs"))
+    """Load a student; one that chapter 4 has not trained is trained first."""
+    return load_model(train(*students(seed)[model, variant], HOME / "runs")["folder"])
 
 
 def overhead() -> pd.DataFrame:
@@ -91,6 +91,7 @@ def serve() -> pd.DataFrame:
     dataset = load_table(HOME / "artifacts" / "users.parquet")["dataset"].iloc[0]
     seeds = load_json(HOME / "artifacts" / "student.json")["seeds"]
     jobs = {(system, seed): job for seed in seeds for system, job in students(seed).items()}
+    sweep(jobs, HOME / "runs")
     quality = {
         system: np.mean([by_user(frame, "included")["ndcg@10"].mean() for frame in frames])
         for system, frames in ranks(jobs, HOME / "runs").items()

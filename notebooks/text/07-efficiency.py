@@ -194,11 +194,11 @@ Markdown(f"NDCG@10 **{leaking:.4f}** with the leak, **{clean:.4f}** without: *{v
 # %% [markdown]
 # ## What does the teacher add to training?
 #
-# `make bench` measures this on the students of the default preset; this section reads the results: CPU seconds of one
-# thread on two shared cores, so ratios are meaningful and seconds are those of this machine. Epochs with and without
-# teacher alternate, and the order within a pair changes; every pair of neighbours gives a ratio. `phase_1` is the
-# geometric mean of the ratios of CPU time with its 95 % interval, `run` the ratio for a whole run, of which phase 1 is
-# `share`. The aim is at most 5 % more; it counts as met or missed only if the whole interval agrees.
+# `make bench` measures this with the default preset's settings of both students; this section reads the results: CPU
+# seconds of one thread on two shared cores, so ratios are meaningful and seconds are those of this machine. Epochs with
+# and without teacher alternate, and the order within a pair changes; every pair of neighbours gives a ratio. `phase_1`
+# is the geometric mean of the ratios of CPU time with its 95 % interval, `run` the ratio for a whole run, of which
+# phase 1 is `share`. The aim is at most 5 % more; it counts as met or missed only if the whole interval agrees.
 
 # %%
 pairs = report.read_table("overhead", bench)
@@ -250,10 +250,10 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 # ## What does inference cost?
 #
 # Ten items for every test case, in batches of 256 and one at a time. Each student runs in its own process, and the
-# students alternate. Memory is the peak of the process, libraries included. In the default preset, whose students
-# these are, the table includes IDGenRec. Its epoch is one of the runs above, scaled from the sampled prefixes to
-# all of them. It decodes only the cases above, 32 at a time and once; its percentiles are over 50 requests. NDCG@10 is
-# on these cases for all systems; compare seconds only per case.
+# students alternate. Memory is the peak of the process, libraries included. With the default preset's data the table
+# includes IDGenRec. Its epoch is one of the runs above, scaled from the sampled prefixes to all of them. It decodes
+# only the cases above, 32 at a time and once; its percentiles are over 50 requests. NDCG@10 is on these cases, for the
+# systems that this preset trained; compare seconds only per case.
 
 # %%
 rounds = report.read_table("serving", bench)
@@ -353,8 +353,8 @@ for wrong in ([history["item_id"].iloc[0], "no-such-item"], []):
 # %% [markdown]
 # ## Are int8 weights enough?
 #
-# ONNX Runtime's dynamic quantisation stores weights as int8. The plain students of chapter 4, with the same weights,
-# ranked the whole test set with both files; the test is paired over users.
+# ONNX Runtime's dynamic quantisation stores weights as int8. `make bench` ranked the whole test set with both files of
+# each plain student; the test is paired over users.
 
 # %%
 bits = save_csv(report.read_table("int8", bench), home / "tables" / "int8.csv")
