@@ -15,6 +15,7 @@ sources = []
 cases = 0
 draw = 0
 idgenrec_seeds = [0]
+without_user_ids = False
 idgenrec = {
     "layers": 2,
     "width": 64,
@@ -78,14 +79,14 @@ print(f"{len(chosen):,} of {len(data.test):,} cases, {len(items):,} items")
 #
 # The generator writes the user id from the ids of the user's training events before the target only. The released
 # version uses all events of the user, so the user id may contain the target. We train that version too, as
-# `IDGenRec leaking`, and a third one without user ids.
+# `IDGenRec leaking`; preset `full` also trains one without user ids.
 #
 # Ten prompts are used in training. The test uses an eleventh, not seen in training. If `recommender` and `generator`
 # name no weights on the hub, both are trained from scratch: the first ids are the rarest words of an item's text, the
 # generator first learns to write those, and it may only write words that occur in its input.
 
 # %%
-jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency")
+jobs = rivals.variants(idgenrec, idgenrec_seeds, "07-efficiency", without_user_ids)
 runs = idgenrun.sweep(jobs, data, texts, chosen, home / "runs")
 main_run = runs["IDGenRec", idgenrec_seeds[0]]
 print(f"{len(runs)} runs, {main_run['parameters']:,} parameters each")

@@ -23,10 +23,13 @@ def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng(seed).permutation(last)[:most]) if most else last
 
 
-def variants(values: dict, seeds: list[int], where: str) -> dict[tuple[str, int], IDGenRec]:
-    """Cross the three ways of writing a user id with seeds: (variant, seed) -> settings."""
+def variants(
+    values: dict, seeds: list[int], where: str, without_user_ids: bool = False
+) -> dict[tuple[str, int], IDGenRec]:
+    """Cross the ways of writing a user id with seeds: (variant, seed) -> settings."""
     base = parse(IDGenRec, values, where)
-    return {(name, seed): replace(base, user_ids=how, seed=seed) for name, how in USER_IDS.items() for seed in seeds}
+    ways = {name: how for name, how in USER_IDS.items() if how != "none" or without_user_ids}
+    return {(name, seed): replace(base, user_ids=how, seed=seed) for name, how in ways.items() for seed in seeds}
 
 
 def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[str], events: str) -> dict[str, list]:

@@ -101,7 +101,9 @@ def test_cases_are_each_users_last(given):
 
 
 def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
-    jobs = rivals.variants(presets.values_of("beauty", "07-efficiency")["idgenrec"], [0, 1], "beauty")
+    values = presets.values_of("beauty", "07-efficiency")["idgenrec"]
+    assert {run.user_ids for run in rivals.variants(values, [0], "beauty").values()} == {"prefix", "leaking"}
+    jobs = rivals.variants(values, [0, 1], "beauty", without_user_ids=True)
     assert [run.user_ids for run in jobs.values()] == ["prefix"] * 2 + ["none"] * 2 + ["leaking"] * 2
     assert all(run.seed == seed for (_, seed), run in jobs.items()) and len({name for name, _ in jobs}) == 3
     assert jobs["IDGenRec", 0].recommender == "google-t5/t5-small@df1b051c49625cf57a3d0d8d3863ed4d13564fe4"
