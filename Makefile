@@ -99,7 +99,7 @@ $(stamps)/%.done: notebooks/text/%.py $(stamps)/%.section $(code) .venv/ready
 
 # A chapter's own section of the preset; the others' changes leave its time as it was.
 $(chapters:%=$(stamps)/%.section): $(stamps)/sections ;
-$(stamps)/sections: notebooks/presets/$(PRESET).yaml .venv/ready
+$(stamps)/sections: notebooks/presets/$(PRESET).yaml $(chapters:%=notebooks/text/%.py) .venv/ready
 	@$(book) sections --preset $(PRESET)
 
 publish: reproduce ## refresh notebooks/*.ipynb from the executed ones

@@ -1,24 +1,17 @@
-"""What a preset changes in the notebooks' parameters, checked as a whole before anything runs."""
+"""What a preset changes in the notebooks' parameters, checked as a whole before anything runs.
+
+What only the check needs is imported there: every chapter's execution starts with this module.
+"""
 
 import ast
 import json
-from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
 import jupytext
 import nbformat
 import yaml
-from seqdistill.config import Distillation, did_you_mean, parse, parse_recommender
-from seqdistill.data import splits
-from seqdistill.data.store import home_of
-from seqdistill.embeddings.reducers import REDUCERS
-from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
-from seqdistill.evaluation.baselines import GRIDS
+from seqdistill.config import did_you_mean
 from seqdistill.io import ROOT, UserError
-from seqdistill.profiles.llm import FACTS, parts_of
-from seqdistill.profiles.prompts import sampling_of
-from seqdistill.training.sweep import kind_of
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
@@ -103,7 +96,19 @@ def values_of(preset: str, chapter: str) -> dict:
 
 def check_preset(preset: str) -> None:
     """Check names and settings of all chapters before the first one runs, and an LLM is asked."""
-    from seqdistill.idgenrec.model import IDGenRec  # imports T5, which takes seconds
+    from dataclasses import replace
+    from typing import get_args
+
+    from seqdistill.config import Distillation, parse, parse_recommender
+    from seqdistill.data import splits
+    from seqdistill.data.store import home_of
+    from seqdistill.embeddings.reducers import REDUCERS
+    from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
+    from seqdistill.evaluation.baselines import GRIDS
+    from seqdistill.idgenrec.model import IDGenRec
+    from seqdistill.profiles.llm import FACTS, parts_of
+    from seqdistill.profiles.prompts import sampling_of
+    from seqdistill.training.sweep import kind_of
 
     values = {chapter[:2]: values_of(preset, chapter) for chapter in chapters()}
     where = f"preset {preset}.yaml"

@@ -1,62 +1,12 @@
-"""What executing a preset takes, said before each chapter, and what it found: the last lines of `make reproduce`."""
+"""What a preset's book found: the last lines of `make reproduce`."""
 
-import json
-import os
-import time
 from pathlib import Path
 
 import deploy
-import numpy as np
 import pandas as pd
 from pages import read_main
-from presets import chapters
-from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir, save_json
-
-REFERENCES = ROOT / "outputs"  # committed times, whatever folder this execution writes to
-
-
-def times(preset: str) -> dict[str, int]:
-    """Seconds that chapters took here, by name; none if nothing is known."""
-    path = outputs_dir(preset) / "artifacts" / "seconds.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def record(preset: str, chapter: str, seconds: float) -> None:
-    """Keep how long a chapter took, in artifacts/seconds.json."""
-    values = times(preset) | {chapter: round(seconds)}
-    save_json(values, outputs_dir(preset) / "artifacts" / "seconds.json")
-
-
-def calibration() -> float:
-    """CPU seconds of a fixed workload on one thread, exponentials as in a softmax; used to compare machines."""
-    logits, begun = np.ones((500, 4000), np.float32), time.process_time()
-    for _ in range(100):
-        np.exp(logits).sum()
-    return time.process_time() - begun
-
-
-def keep_times(preset: str) -> None:
-    """Write outputs/<preset>/seconds.json, what the chapters took here, for `expected` on other machines.
-
-    To be called after an execution from nothing: a chapter that finds its runs trained takes less.
-    """
-    known = {"calibration": calibration(), "cores": os.cpu_count(), "chapters": times(preset)}
-    if left := [name for name in chapters() if name not in known["chapters"]]:
-        raise UserError(f"times: {left[0]} has not been executed; run `make reproduce PRESET={preset}` first.")
-    save_json(known, outputs_dir(preset) / "seconds.json")
-
-
-def expected(preset: str, chapter: str) -> str:
-    """Say how long a chapter took the last time, or would take from nothing by the speed of this machine."""
-    if (seconds := times(preset).get(chapter)) is not None:
-        return f"took {seconds} s here last time"
-    reference = REFERENCES / preset / "seconds.json"
-    known = load_json(reference) if reference.exists() else {"chapters": {}}
-    if chapter not in known["chapters"]:
-        return "first execution here"
-    scale, cores = calibration() / known["calibration"], known["cores"]
-    seconds, whole = (scale * part for part in (known["chapters"][chapter], sum(known["chapters"].values())))
-    return f"about {seconds:.0f} s of {whole / 60:.0f} minutes for all chapters on {cores} cores, less on more"
+from seqdistill.io import display_path, load_json, outputs_dir
+from times import times
 
 
 def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None = None) -> str:
@@ -97,6 +47,11 @@ def exported(table: pd.DataFrame, best: str, path: Path) -> str:
     rival = better_rival(table, best)
     other = "" if rival is None else f"; {rival['name']}, which ranks better, is not exported"
     return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
+
+
+def export(preset: str) -> str:
+    """Write the student to deploy, and say which it is."""
+    return exported(read_main(preset, "excluded"), *deploy.export(preset))
 
 
 def print_summary(preset: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import book
 import numpy as np
 import pandas as pd
+import written
 from command import one_line
 from presets import chapters, check_preset
 from scipy import stats
@@ -110,7 +111,7 @@ def run(preset: str) -> int:
         print(f"{chapter} ({preset}), anew", flush=True)
         if chapter.startswith("02"):
             try:
-                book.weights(preset)
+                written.weights(preset)
             except UserError as error:
                 print(f"{error} The book goes on without them.", flush=True)
         book.execute(chapter, preset)

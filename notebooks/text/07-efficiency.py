@@ -265,8 +265,9 @@ systems = efficiency.table(pairs, rounds, {name: rivals.cost(first[name]) | deco
 named = kept[kept["variant"].isin(efficiency.NAMES) & here].to_dict("records")
 quality = {efficiency.NAMES[row["variant"]].format(row["model"]): row["ndcg@10"] for row in named}
 quality |= {name: rated[name]["ndcg@10"] for name in first}
-systems["ndcg@10"] = systems["system"].map(quality)
-if not here:
+if here:
+    systems["ndcg@10"] = systems["system"].map(quality)
+else:
     print("The students were measured on the default preset's cases, not on these: IDGenRec is left out of the table.")
 _ = save_csv(systems, home / "tables" / "efficiency.csv")
 

@@ -1,9 +1,9 @@
 import json
 from dataclasses import replace
 
-import book
 import pandas as pd
 import pytest
+import written as writing
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
 from seqdistill.io import ROOT, UserError, digest
 from seqdistill.profiles import answers as store
@@ -179,11 +179,11 @@ def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkey
     assert profiles.named(path.stem) == ("openai-a-b-c", style, strategy)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
     monkeypatch.setattr(
-        book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
+        writing, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
     )
-    monkeypatch.setattr(book, "profile_task", lambda *_: (path, given))
-    monkeypatch.setattr(book, "open_llm", lambda *_: model)
-    book.write_profiles("mine", fresh=False)
+    monkeypatch.setattr(writing, "profile_task", lambda *_: (path, given))
+    monkeypatch.setattr(writing, "open_llm", lambda *_: model)
+    writing.write_profiles("mine", fresh=False)
     made = profiles.table_of(written(given, model, tmp_path / "cache" / "answers.sqlite"))
     made, table = made[["user", "part", "text"]], store.load_table(path)
     monkeypatch.setattr(profiles, "task_of", lambda _, llm, *__: {"openai:a-b/c": ("d", given)}[llm])

@@ -3,8 +3,8 @@ import os
 import sqlite3
 from contextlib import closing
 
-import book
 import pytest
+import written as writing
 from parrot import GOOD, Parrot, task, written
 from seqdistill.io import UserError, save_table
 from seqdistill.profiles import answers as store
@@ -51,18 +51,18 @@ def test_a_fresh_store_lives_until_nobody_failed(events, tmp_path, monkeypatch, 
     model = Parrot(says=lambda chat: Failure("time-out", 3) if sick and '"Film 3"' in chat[-1]["content"] else GOOD)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
     monkeypatch.setattr(
-        book, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
+        writing, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1, "encoder": "own"}
     )
-    monkeypatch.setattr(book, "profile_task", lambda *_: (tmp_path / "shipped.parquet", given))
-    monkeypatch.setattr(book, "open_llm", lambda *_: model)
-    book.write_profiles("mine", fresh=True)
+    monkeypatch.setattr(writing, "profile_task", lambda *_: (tmp_path / "shipped.parquet", given))
+    monkeypatch.setattr(writing, "open_llm", lambda *_: model)
+    writing.write_profiles("mine", fresh=True)
     first, (kept,) = len(store.read_shipped(tmp_path / "shipped.parquet")), (tmp_path / "cache").glob("fresh-*.sqlite")
     assert 0 < first < 40 and "run `make profiles PRESET=mine FRESH=1`" in capsys.readouterr().out
     asked = len(model.asked)
-    book.write_profiles("mine", fresh=False)
+    writing.write_profiles("mine", fresh=False)
     assert kept.exists(), "only a fresh run may end it"
     sick.clear()
-    book.write_profiles("mine", fresh=True)
+    writing.write_profiles("mine", fresh=True)
     assert len(model.asked) - asked <= 2 * (asked - first) and not kept.exists()
     assert len(store.read_shipped(tmp_path / "shipped.parquet")) == 40
 

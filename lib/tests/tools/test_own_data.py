@@ -8,6 +8,7 @@ import pages
 import pandas as pd
 import presets
 import pytest
+import written as writing
 from seqdistill.io import load_table
 from seqdistill.profiles import answers as store
 from seqdistill.profiles.chat import Answer
@@ -76,7 +77,7 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
     for chapter in presets.chapters():
         book.execute(chapter, "mine")
         if chapter.startswith("01"):
-            path, task = book.profile_task("mine", presets.values_of("mine", "02-profiles"))
+            path, task = writing.profile_task("mine", presets.values_of("mine", "02-profiles"))
             questions = task.first_questions()
             store.ship(path, questions, parrot(questions))
     events = load_table(library / "artifacts" / "events.parquet")

@@ -94,7 +94,7 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
             '"model.head" is not a setting (did you mean "heads"?)',
         ),
         (
-            "04-distillation: {students: [BERT4Rec], bert4rec: {epoch: 3}}",
+            "04-distillation: {students: [SASRec, BERT4Rec], bert4rec: {epoch: 3}}",
             '"epoch" is not a setting (did you mean "epochs"?)',
         ),
         ("01-data: {protocol: leave_one}", "leave_one"),

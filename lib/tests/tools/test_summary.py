@@ -3,6 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import summary
+import times
 from seqdistill.io import UserError
 
 
@@ -13,25 +14,25 @@ def outputs(tmp_path, monkeypatch):
 
 
 def test_a_chapter_says_what_it_took_here(outputs):
-    assert summary.expected("mine", "01-data") == "first execution here"
-    summary.record("mine", "01-data", 7.4)
-    summary.record("mine", "02-profiles", 9.0)
-    assert "7 s here" in summary.expected("mine", "01-data")
+    assert times.expected("mine", "01-data") == "first execution here"
+    times.record("mine", "01-data", 7.4)
+    times.record("mine", "02-profiles", 9.0)
+    assert "7 s here" in times.expected("mine", "01-data")
 
 
 def test_a_first_execution_is_foretold_by_the_speed_of_this_machine(outputs, monkeypatch):
-    summary.record("mine", "01-data", 10)
-    summary.record("mine", "04-distillation", 590)
-    monkeypatch.setattr(summary, "calibration", lambda: 0.5)
+    times.record("mine", "01-data", 10)
+    times.record("mine", "04-distillation", 590)
+    monkeypatch.setattr(times, "calibration", lambda: 0.5)
     with pytest.raises(UserError, match="00-method has not been executed"):
-        summary.keep_times("mine")
-    monkeypatch.setattr(summary, "chapters", lambda: ["01-data", "04-distillation"])
-    monkeypatch.setattr(summary, "REFERENCES", outputs.parent)
-    summary.keep_times("mine")
+        times.keep_times("mine")
+    monkeypatch.setattr(times, "chapters", lambda: ["01-data", "04-distillation"])
+    monkeypatch.setattr(times, "REFERENCES", outputs.parent)
+    times.keep_times("mine")
     (outputs / "artifacts" / "seconds.json").unlink()
-    monkeypatch.setattr(summary, "calibration", lambda: 1.0)  # a machine that takes twice as long
-    assert summary.expected("mine", "04-distillation").startswith("about 1180 s of 20 minutes")
-    assert summary.expected("mine", "09-explore") == "first execution here"
+    monkeypatch.setattr(times, "calibration", lambda: 1.0)  # a machine that takes twice as long
+    assert times.expected("mine", "04-distillation").startswith("about 1180 s of 20 minutes")
+    assert times.expected("mine", "09-explore") == "first execution here"
 
 
 def test_the_answer_counts_gains_over_plain_and_control_and_names_the_smallest_that_could_be_seen(outputs, capsys):
@@ -48,7 +49,7 @@ def test_the_answer_counts_gains_over_plain_and_control_and_names_the_smallest_t
     (outputs / "tables").mkdir(parents=True)
     table.to_csv(outputs / "tables" / "main.csv", index=False)
     (outputs / "08-results.html").touch()
-    summary.record("mine", "04-distillation", 120)
+    times.record("mine", "04-distillation", 120)
     summary.print_summary("mine")
     answer, read, took = capsys.readouterr().out.splitlines()
     assert "1 of 2" in answer and "08-results.html" in read and took.startswith("Time: 2 minutes")

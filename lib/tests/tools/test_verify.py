@@ -112,7 +112,7 @@ def test_every_chapter_is_executed_and_what_was_compared_starts_afresh(tmp_path,
         shutil.copytree(verify.committed(preset, tmp_path / "again"), home, dirs_exist_ok=True)
 
     monkeypatch.setattr(verify.book, "execute", execute)
-    monkeypatch.setattr(verify.book, "weights", lambda _: None)
+    monkeypatch.setattr(verify.written, "weights", lambda _: None)
     (home / "runs" / "trained").mkdir(parents=True)
     assert verify.run("smoke") == 0
     assert executed == chapters() and "0 differences" in capsys.readouterr().out

@@ -2,9 +2,9 @@ import errno
 import subprocess
 import zipfile
 
-import book
 import pytest
 import weights
+import written as writing
 from huggingface_hub import constants
 from seqdistill.io import UserError, file_digest
 from seqdistill.profiles.llm import MODELS, local_weights
@@ -100,8 +100,8 @@ def test_what_goes_wrong_is_named_and_nothing_is_left(toy, home, part, says):
 
 def test_a_model_of_the_hub_is_fetched_before_the_notebook_goes_offline(home, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(book, "values_of", lambda *_: {"llm": "transformers:a/b", "live_users": 0, "live_llm": ""})
-    monkeypatch.setattr(book, "model_folder", lambda name: asked.append(name) or home / "snapshot")
+    monkeypatch.setattr(writing, "values_of", lambda *_: {"llm": "transformers:a/b", "live_users": 0, "live_llm": ""})
+    monkeypatch.setattr(writing, "model_folder", lambda name: asked.append(name) or home / "snapshot")
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(home))
-    book.weights("mine")
+    writing.weights("mine")
     assert asked == ["a/b"] and capsys.readouterr().out == "transformers:a/b: snapshot\n"
