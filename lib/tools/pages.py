@@ -23,7 +23,6 @@ RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md th
     (LARGER, "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
     (LARGER, "MovieLens small", "BERT4Rec", "distilled-student", "LLM profile"),
     (BEAUTY, "Beauty 5-core", "SASRec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
-    (BEAUTY, "Beauty 5-core", "BERT4Rec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "item-text", "item text"),
 ]
 TAUGHT = "{overhead} per epoch of phase 1, no LLM, nothing at serving"
@@ -56,6 +55,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
 ]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv
+LITTLE = {"variant": "profile", "trained_on": 1500}  # of little-data.csv
 
 
 def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -85,6 +85,8 @@ def results_table() -> str:
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
     rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item text, reading item texts too"))
+    little = select(pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv"), seen="excluded", **LITTLE)
+    rows.append(little.assign(data="Beauty 5-core, 1,500 training users", teacher="LLM profile"))
     joined = pd.concat(rows, ignore_index=True)
     alone = (joined["verdict"] == "significant gain") & (joined["control_verdict"] != "significant gain")
     joined.loc[alone, "verdict"] = "inconclusive"  # Beauty's was tested against plain alone
