@@ -91,10 +91,8 @@ def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
     if not names:
         raise UserError(f"{display_path(path)}: the file is empty; expected the columns {', '.join(wanted)}.")
     if missing := [name for name in wanted if name not in names]:
-        other = next((repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
-        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}" + f", not by {other}" * bool(
-            other
-        )
+        other = next((f", not by {mark!r}" for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}{other}"
         raise UserError(
             f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}). For your own '
             "data, dataset.yaml names other columns and another delimiter."

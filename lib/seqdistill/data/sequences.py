@@ -22,7 +22,6 @@ class Ragged:
     users: np.ndarray
 
     def __len__(self) -> int:
-        """Count the rows."""
         return len(self.users)
 
     @property
@@ -142,7 +141,6 @@ class Cases:
     times: np.ndarray
 
     def __len__(self) -> int:
-        """Count the cases."""
         return len(self.targets)
 
 
