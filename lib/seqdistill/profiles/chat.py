@@ -53,10 +53,9 @@ def forget(index: int, answer: Answer | Failure) -> None:
 
 
 class LLM(Protocol):
-    """A back end that answers chats; `sha256` names its weights, or the model of an endpoint."""
+    """A back end that answers chats."""
 
     name: str
-    sha256: str
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
         """Answer chats; each answer is handed to `save` the moment it is there, whether it is then yielded or not."""
