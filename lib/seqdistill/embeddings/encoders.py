@@ -124,8 +124,7 @@ def keys_of(texts: Sequence[str], name: str) -> list[str]:
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
 
-    Returns unit vectors [n, e], and the share of texts longer than the encoder's window: the vectors of several windows
-    were averaged.
+    Returns unit vectors [n, e], and the share of texts whose vector is a mean over several of the encoder's windows.
     """
     for row, text in enumerate(texts):
         if not text.strip():

@@ -69,8 +69,7 @@ def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: to
 class Teacher(nn.Module):
     """Teacher vectors [U, r], NaN where a user has none, and the projection T that makes them comparable with H_k.
 
-    The student never owns this module, so the saved student is the plain one. The seed draws the frozen projection,
-    initial weights, and the shuffle.
+    The student never owns this module, so the saved student is the plain one. The seed draws weights and shuffle.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):

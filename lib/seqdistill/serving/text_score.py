@@ -79,10 +79,7 @@ def grid_search(
     jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
     weights: list[float], lifts: list[float],
 ) -> pd.DataFrame:  # fmt: skip
-    """Validation NDCG@10 of every weight and lift, mean over seeds: columns weight, lift, removed, reduced, unaffected.
-
-    Jobs, draws and profiles are one a seed.
-    """
+    """Mean over seeds of validation NDCG@10 by weight and lift: columns weight, lift, removed, reduced, unaffected."""
     pairs, rows = [(weight, lift) for weight in weights for lift in lifts], []
     by_run = ranked(jobs, folder, draws, profiles, texts, pairs, "valid")
     for job, draw, tables in zip(jobs, draws, by_run, strict=True):

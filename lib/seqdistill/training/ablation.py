@@ -109,9 +109,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
-    A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
-    against that teacher, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary
-    as columns.
+    A distillation stands for the plain run with it. Cells in `own` have another kind of teacher and are tested against
+    it, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary as columns.
     """
     jobs, controls = planned(setup, cells, own)
     against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
