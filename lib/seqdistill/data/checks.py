@@ -23,22 +23,16 @@ EXPECTED = {ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number"
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 
 
-def unpacked_limit() -> float:
-    """Gigabytes that a packed file may have when it is unpacked."""
-    text = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise UserError(f"SEQDISTILL_UNPACKED_GB={text}: a number is expected.")
-    return float(text)
-
-
 class Unpacked(gzip.GzipFile):
     """A .gz file that ends with an error where it unpacks to more than SEQDISTILL_UNPACKED_GB (20)."""
 
     def counted(self, block: bytes) -> bytes:
         """Return what was read, unless it is too much."""
-        most = unpacked_limit()
-        if self.tell() > most * 1e9:
-            raise OSError(f"it unpacks to more than {most:g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
+        most = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", most):
+            raise UserError(f"SEQDISTILL_UNPACKED_GB={most}: a number is expected.")
+        if self.tell() > float(most) * 1e9:
+            raise OSError(f"it unpacks to more than {float(most):g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
         return block
 
     def read(self, size: int = -1) -> bytes:

@@ -112,10 +112,7 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
 
 
 def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
-    """Parse times written as "iso" says (with or without fractions and offset, UTC without) or a pattern of strptime.
-
-    Returns unix microseconds; UserError names the first that does not fit.
-    """
+    """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError names a misfit."""
     texts = texts.astype("category")
     pattern, written = "ISO8601" if form == "iso" else form, texts.cat.categories
     if form != "iso" and not re.search("%[Yy]", form):

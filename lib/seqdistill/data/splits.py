@@ -129,10 +129,7 @@ def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
 
 
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Check that a split (columns user, time, split; sorted) leaks nothing; name a user for whom it does.
-
-    Returns one row per check: what must not be, and how many events were looked at.
-    """
+    """Check that a split (columns user, time, split; sorted) leaks nothing: a row per check; UserError names a user."""
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     train, valid, test = ((events["split"] == name).to_numpy() for name in LABELS[:3])
     (before, after), target = places(events), valid | test
@@ -164,10 +161,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
 
 def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
-    """Count the targets that no recommender can rank fairly: repeats of the user's own history, and ties in time.
-
-    events: columns user, item, time, split; sorted by user, then time. Returns a row per kind: targets, such, share.
-    """
+    """Count targets that no recommender can rank fairly (columns user, item, time, split): repeats and ties in time."""
     targets = events["split"].isin(["valid", "test"])
     repeated, tied = events.duplicated(["user", "item"]), events.duplicated(["user", "time"], keep=False)
     kinds = {

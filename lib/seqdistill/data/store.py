@@ -91,10 +91,7 @@ def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> Non
 
 
 def convert(name: str, source: Path | None = None, force: bool = False) -> Dataset:
-    """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet.
-
-    Other files of the same names are replaced with `force` alone.
-    """
+    """Check files in `source` (or data/<name>/raw), copy them (`force`: over others there) and write the tables."""
     home = home_of(name)
     if source and not source.is_dir():
         raise UserError(f"RAW: {source} is no folder.")

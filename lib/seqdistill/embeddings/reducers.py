@@ -89,10 +89,7 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 
 
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
-    """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; others' rows are NaN.
-
-    Where a user stands in `owners` several times, for as many profiles, their vectors are averaged.
-    """
+    """Standardise vectors [n, r] into the teacher of all users, [U, r]: means by owner, NaN for the others."""
     means = pd.DataFrame(standardised(space).numpy()).groupby(np.asarray(owners)).mean()
     return torch.from_numpy(np.array(means.reindex(range(users)), np.float32, order="C"))
 

@@ -73,10 +73,7 @@ def without_reasoning(text: str) -> str:
 def read_answer(
     text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
 ) -> Answer | Failure:
-    """Make an answer of what a model wrote, without reasoning, chat marks and control characters.
-
-    `reasoned`: the back end has set reasoning aside.
-    """
+    """Make an answer of a text, without chat marks, control characters and reasoning (`reasoned`: set aside before)."""
     answer = without_reasoning(text)
     answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
     if not answer:

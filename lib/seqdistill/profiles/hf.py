@@ -13,10 +13,7 @@ SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model
 
 
 def model_folder(name: str) -> Path:
-    """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet).
-
-    `name@revision` pins a commit of the hub; without one it is the latest.
-    """
+    """Folder of a model: itself, or the hub's snapshot, downloaded if need be; `name@revision` pins a commit."""
     if Path(name).is_dir():
         return Path(name)
     require("huggingface_hub", "llm")

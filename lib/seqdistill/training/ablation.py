@@ -119,10 +119,7 @@ def ablate(
 
 
 def strength(setup: Setup, budgets: Sequence[float]) -> pd.DataFrame:
-    """Train the plain student, our distillation and its control for shares of the epochs, and compare within each.
-
-    Returns the table of `compare_runs`, strength.csv, with a column `epochs`.
-    """
+    """Compare plain student, our distillation and its control by shares of the epochs: strength.csv, by `epochs`."""
     variants, against, controls, columns = {}, {}, {}, {}
     for epochs in (epochs_for(setup, budget) for budget in budgets):
         alone = replace(setup.alone, epochs=epochs)
