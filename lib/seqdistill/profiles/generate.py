@@ -94,16 +94,15 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
     """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
-    answered: set[str] = set()
+    answered = False
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
+        nonlocal answered
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
-        missing = [question for question in questions if question.key not in answers]
-        if missing:
-            first = not answers and not answered
-            answers |= generate(llm(), missing, store, first)
-        answered.update(key for key, answer in answers.items() if isinstance(answer, Answer))
+        if missing := [question for question in questions if question.key not in answers]:
+            answers |= generate(llm(), missing, store, first=not answers and not answered)
+        answered |= any(isinstance(answer, Answer) for answer in answers.values())
         return answers
 
     return ask

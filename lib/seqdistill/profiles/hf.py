@@ -53,7 +53,7 @@ class Transformers:
 
         folder, gpu = model_folder(name), torch.cuda.is_available()
         self.name, self.batch = f"transformers:{name}", batch
-        model_files(folder)
+        model_files(folder)  # refuses weights that are no safetensors
         placed = {"device": 0, "dtype": torch.bfloat16} if gpu else {"device": "cpu", "dtype": torch.float32}
         try:
             self.pipeline = pipeline("text-generation", str(folder), **placed)
