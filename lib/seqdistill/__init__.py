@@ -17,5 +17,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    """List the public entry points."""
     return [*ENTRY_POINTS]

@@ -26,8 +26,7 @@ class Cache:
         here = (os.getpid(), self.path.stat().st_ino if self.path.exists() else None)
         if self.connection and self.opens == here:
             return self.connection
-        if self.opens and self.opens[0] == os.getpid():
-            self.close()
+        self.close()
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.connection = sqlite3.connect(self.path, timeout=60, check_same_thread=False)
         self.connection.execute("PRAGMA journal_mode = WAL")

@@ -80,7 +80,8 @@ def asked(llm, style, strategy, told=()):
         lines = history_lines(task.histories[user])
         for cut in range(1, min(len(lines), 100) + 1):
             part = lines[-cut:] if strategy == "plain" else lines[:cut]
-            found.append(task.question(user, task.prompts.ask("history", history="\n".join(part)), sampling))
+            chat = task.prompts.ask("history", history="\n".join(part))
+            found.append(answers.Question(task.ids[user], chat, task.model_sha256, sampling))
     return found
 
 

@@ -1,7 +1,6 @@
 """Data sets: raw files -> one event table and one item table, checked at the door."""
 
-from seqdistill.data.prepare import coded
 from seqdistill.data.store import convert, load, present
-from seqdistill.data.tables import Dataset, statistics
+from seqdistill.data.tables import Dataset, coded, statistics
 
 __all__ = ["Dataset", "coded", "convert", "load", "present", "statistics"]

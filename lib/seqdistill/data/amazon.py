@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, opened, read_csv, stop_at
-from seqdistill.data.tables import Dataset, canonical, raw_events
+from seqdistill.data.tables import Dataset, canonical
 from seqdistill.io import UserError, display_path
 
 RATING = {"user": ID, "asin": ID, "rating": NUMBER, "time": WHOLE}
@@ -70,13 +70,11 @@ def read_meta(path: Path) -> pd.DataFrame:
         asin, paths = record.get("asin"), record.get("categories") or []
         if not isinstance(asin, str) or not asin or asin in items:
             raise UserError(f'{where}, field "asin": {asin!r:.80}: an id is expected that no other line has.')
-        try:
-            if not isinstance(paths, list) or not all(isinstance(path, list) for path in paths):
-                raise TypeError
-            categories = "|".join(dict.fromkeys(name for path in paths for name in path[1:]))
-        except TypeError:
-            raise UserError(f'{where}, field "categories": {paths!r:.80}: lists of names are expected.') from None
-        texts = record | {"categories": categories}
+        lists = isinstance(paths, list) and all(isinstance(path, list) for path in paths)
+        names = [name for path in paths for name in path[1:]] if lists else [None]
+        if not all(isinstance(name, str) for name in names):
+            raise UserError(f'{where}, field "categories": {paths!r:.80}: lists of names are expected.')
+        texts = record | {"categories": "|".join(dict.fromkeys(names))}
         items[asin] = [plain_text(texts.get(name)) for name in TEXTS]
     return pd.DataFrame.from_dict(items, "index", "str", TEXTS).rename_axis("item_id").reset_index().astype("str")
 
@@ -87,7 +85,7 @@ def read_beauty(ratings: Path, meta: Path) -> Dataset:
     bad = ~table["rating"].between(1, 5)
     stop_at(display_path(ratings), table["rating"], bad, "a number from 1 to 5 is expected", 1)
     check_dates(display_path(ratings), table["time"], table["time"], 1, 1)
-    events = raw_events(table["user"], table["asin"], table["time"], table["rating"])
+    events = table.rename(columns={"user": "user_id", "asin": "item_id", "rating": "value"})
     return canonical(events, read_meta(meta), True, "beauty")
 
 
@@ -116,5 +114,6 @@ def read_m2(sessions: Path, products: Path) -> Dataset:
     locales = pa.array(table["locale"].astype("str")).take(pa.array(user))
     names = pc.binary_join_element_wise(locales, lists.flatten(), pa.scalar("/", locales.type))
     users = pd.Categorical.from_codes(user, pd.RangeIndex(len(counts)).astype("str"))
-    events = raw_events(users, names.dictionary_encode().to_pandas(), position)
+    item_ids = names.dictionary_encode().to_pandas()
+    events = pd.DataFrame({"user_id": users, "item_id": item_ids, "time": position, "value": np.nan})
     return canonical(events, read_products(products), False, "e-commerce")

@@ -23,22 +23,16 @@ EXPECTED = {ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number"
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
 
 
-def unpacked_limit() -> float:
-    """Gigabytes that a packed file may have when it is unpacked."""
-    text = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
-        raise UserError(f"SEQDISTILL_UNPACKED_GB={text}: a number is expected.")
-    return float(text)
-
-
 class Unpacked(gzip.GzipFile):
     """A .gz file that ends with an error where it unpacks to more than SEQDISTILL_UNPACKED_GB (20)."""
 
     def counted(self, block: bytes) -> bytes:
         """Return what was read, unless it is too much."""
-        most = unpacked_limit()
-        if self.tell() > most * 1e9:
-            raise OSError(f"it unpacks to more than {most:g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
+        most = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
+        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", most):
+            raise UserError(f"SEQDISTILL_UNPACKED_GB={most}: a number is expected.")
+        if self.tell() > float(most) * 1e9:
+            raise OSError(f"it unpacks to more than {float(most):g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
         return block
 
     def read(self, size: int = -1) -> bytes:
@@ -91,10 +85,8 @@ def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
     if not names:
         raise UserError(f"{display_path(path)}: the file is empty; expected the columns {', '.join(wanted)}.")
     if missing := [name for name in wanted if name not in names]:
-        other = next((repr(mark) for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
-        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}" + f", not by {other}" * bool(
-            other
-        )
+        other = next((f", not by {mark!r}" for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}{other}"
         raise UserError(
             f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}). For your own '
             "data, dataset.yaml names other columns and another delimiter."

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, header, read_csv, stop_at
-from seqdistill.data.tables import DOMAINS, UNLISTED, Dataset, canonical, likely_cause, raw_events
+from seqdistill.data.tables import DOMAINS, UNLISTED, Dataset, canonical, likely_cause
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -61,8 +61,7 @@ class Interactions:
 class Settings:
     """What dataset.yaml may say.
 
-    domain: chooses the wording of the prompts. delimiter: of all three files. unlisted: share of the events whose items
-    may be missing from items.csv.
+    domain: words the prompts. delimiter: of all files. unlisted: share of the events whose items items.csv may lack.
     """
 
     domain: str = "generic"
@@ -113,10 +112,7 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
 
 
 def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
-    """Parse times written as "iso" says (with or without fractions and offset, UTC without) or a pattern of strptime.
-
-    Returns unix microseconds; UserError names the first that does not fit.
-    """
+    """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError names a misfit."""
     texts = texts.astype("category")
     pattern, written = "ISO8601" if form == "iso" else form, texts.cat.categories
     if form != "iso" and not re.search("%[Yy]", form):
@@ -177,6 +173,6 @@ def read(
     moments, unit = (table[time], UNITS[form]) if form in UNITS else (moments_of(where, table[time], form), 1_000_000)
     if form != "position":
         check_dates(where, table[time], moments, unit)
-    events = raw_events(table[columns.user], table[columns.item], moments, value)
+    parts = {"user_id": table[columns.user], "item_id": table[columns.item], "time": moments, "value": value}
     unlisted = settings.unlisted or UNLISTED
-    return canonical(events, catalogue, form != "position", settings.domain, user_ids, unit, unlisted)
+    return canonical(pd.DataFrame(parts), catalogue, form != "position", settings.domain, user_ids, unit, unlisted)

@@ -36,14 +36,14 @@ class Layout:
     """The files of a data set as they are published.
 
     files: for each file that is needed, the names that it may have (each also with .gz). read: takes their paths, in
-    that order. source: where they can be had. optional: a file that may be missing (None is then passed). write: makes
+    that order. source: where they can be had. optional: one that may be missing (None is then passed). write: makes
     the raw files, for a data set that comes inside a package.
     """
 
     files: tuple[tuple[str, ...], ...]
     read: Callable[..., Dataset]
     source: str
-    optional: str | None = None
+    optional: tuple[str, ...] = ()
     write: Callable[[Path], None] | None = None
 
 
@@ -64,24 +64,16 @@ def split_titles(items: pd.DataFrame) -> pd.DataFrame:
     return items.assign(title=parts["title"], year=parts["year"])
 
 
-def read_ml_20m(ratings: Path, movies: Path) -> Dataset:
-    """Read ratings.csv and movies.csv."""
-    return generic.read(None, movies, ratings, MOVIELENS, tidy=split_titles)
-
-
-def read_kion(interactions: Path, films: Path) -> Dataset:
-    """Read interactions.csv (times are days, no ratings) and items_en.csv; users' demographics are not read."""
-    return generic.read(
-        None, films, interactions, KION,
-        tidy=lambda items: items.assign(year=items["year"].str.removesuffix(".0")),
-    )  # fmt: skip
+def whole_years(items: pd.DataFrame) -> pd.DataFrame:
+    """Write the year 1995.0 as 1995."""
+    return items.assign(year=items["year"].str.removesuffix(".0"))
 
 
 GENERIC = Layout(
     FILES,
     generic.read,
     "lib/site/own-data.md describes the three files, and `make new` makes them of others",
-    optional="dataset.yaml",
+    optional=("dataset.yaml",),
 )
 LAYOUTS = {
     "movielens-small": Layout(
@@ -92,7 +84,7 @@ LAYOUTS = {
     ),
     "ml-20m": Layout(
         (("ratings.csv",), ("movies.csv",)),
-        read_ml_20m,
+        lambda ratings, movies: generic.read(None, movies, ratings, MOVIELENS, tidy=split_titles),
         "they are in https://files.grouplens.org/datasets/movielens/ml-20m.zip (199 MB, 20,000,263 ratings)",
     ),
     "beauty": Layout(
@@ -103,7 +95,7 @@ LAYOUTS = {
     ),
     "kion": Layout(
         (("interactions.csv",), ("items_en.csv",)),
-        read_kion,
+        lambda views, films: generic.read(None, films, views, KION, tidy=whole_years),  # demographics are not read
         "they are in data_en.zip of https://github.com/irsafilo/KION_DATASET (5,476,251 interactions)",
     ),
     "amazon-m2": Layout(

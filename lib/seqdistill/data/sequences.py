@@ -22,7 +22,6 @@ class Ragged:
     users: np.ndarray
 
     def __len__(self) -> int:
-        """Count the rows."""
         return len(self.users)
 
     @property
@@ -131,10 +130,7 @@ def cloze(
 
 @dataclass(frozen=True)
 class Cases:
-    """What is scored: for each case the history before the target (a row), the target and its time.
-
-    position: counts the cases of a user, from 0.
-    """
+    """What is scored: history before the target (a row), target, place among its user's cases (from 0), time."""
 
     histories: Ragged
     targets: np.ndarray
@@ -142,7 +138,6 @@ class Cases:
     times: np.ndarray
 
     def __len__(self) -> int:
-        """Count the cases."""
         return len(self.targets)
 
 

@@ -1,8 +1,7 @@
 """Which events train, validate and test: a column of the event table, so that a split can be audited.
 
 `train`: a student learns from it, and a profile may be written from it. `valid`, `test`: a target, scored from the
-user's true history before it. `input`: part of the history of a later target, never trained on and never in a profile.
-`unused`: none of these.
+user's true history before it. `input`: in the history of a later target, else of no use. `unused`: of no use at all.
 """
 
 from typing import Literal
@@ -69,7 +68,6 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     """Split every user's events: the last k test, the one before them validates, the rest trains.
 
     A user with fewer than k + 3 events would keep no pair to learn from: all of it trains, none of it tests.
-
     `events` has the columns user (from 0), item (from 1) and time, sorted by user, then time; k = 1 is leave-one-out.
     """
     for name, first in (("user", 0), ("item", 1)):
@@ -131,10 +129,7 @@ def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
 
 
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
-    """Check that a split (columns user, time, split; sorted) leaks nothing; name a user for whom it does.
-
-    Returns one row per check: what must not be, and how many events were looked at.
-    """
+    """Check that a split (columns user, time, split; sorted) leaks nothing: a row per check; UserError names a user."""
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     train, valid, test = ((events["split"] == name).to_numpy() for name in LABELS[:3])
     (before, after), target = places(events), valid | test
@@ -166,16 +161,12 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
 
 
 def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
-    """Count the targets that no recommender can rank fairly: repeats of the user's own history, and ties in time.
-
-    events: columns user, item, time, split; sorted by user, then time. Returns a row per kind: targets, such, share.
-    """
+    """Count targets that no recommender can rank fairly (columns user, item, time, split): repeats and ties in time."""
     targets = events["split"].isin(["valid", "test"])
+    repeated, tied = events.duplicated(["user", "item"]), events.duplicated(["user", "time"], keep=False)
     kinds = {
-        "already in the user's history (a miss where seen items are excluded)": events.duplicated(["user", "item"]),
-        "in the same second as another event of the user (their order may be the file's)": events.duplicated(
-            ["user", "time"], keep=False
-        ),
+        "already in the user's history (a miss where seen items are excluded)": repeated,
+        "in the same second as another event of the user (their order may be the file's)": tied,
     }
     rows = [(kind, int(targets.sum()), int((bad & targets).sum())) for kind, bad in kinds.items()]
     table = pd.DataFrame(rows, columns=["targets that are", "targets", "such"])

@@ -46,7 +46,7 @@ def located(folder: Path, layout: Layout) -> list[Path | None]:
             raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
         files.append(paths[0])
     if layout.optional:
-        files.append(next(iter(candidates(folder, (layout.optional,))), None))
+        files.append(next(iter(candidates(folder, layout.optional)), None))
     return files
 
 
@@ -78,8 +78,8 @@ def processed(name: str, key: str) -> Dataset | None:
 
 def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
     """Copy files into the folder of raw files, unless it holds others; with `force`, those of equal names go."""
-    for path in candidates(raw, (*sum(layout.files, ()), layout.optional or "")):
-        if path.is_file() and path.name not in {file.name for file in files}:
+    for path in candidates(raw, sum(layout.files, layout.optional)):
+        if path.name not in {file.name for file in files}:
             raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
     replaced = [path.name for path in files if (old := raw / path.name).exists() and not filecmp.cmp(path, old, False)]
     if replaced and not force:
@@ -91,10 +91,7 @@ def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> Non
 
 
 def convert(name: str, source: Path | None = None, force: bool = False) -> Dataset:
-    """Check the files in `source` (or data/<name>/raw), copy them there and write data/<name>/processed/*.parquet.
-
-    Other files of the same names are replaced with `force` alone.
-    """
+    """Check files in `source` (or data/<name>/raw), copy them (`force`: over others there) and write the tables."""
     home = home_of(name)
     if source and not source.is_dir():
         raise UserError(f"RAW: {source} is no folder.")

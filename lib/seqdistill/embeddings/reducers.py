@@ -36,9 +36,8 @@ def fit(
 ) -> tuple[np.ndarray, Transform]:
     """Fit a reducer on the vectors of training users, [n, e] -> [n, r].
 
-    Returns reduced vectors, and a function that reduces the vectors of users who come later. `umap` is McInnes et al.
-    (2018), with its own neighbors, seed and metric; a seed makes it single-threaded and repeatable. `none` keeps the
-    vectors.
+    Returns reduced vectors, and a function that reduces those of users who come later. `umap` is McInnes et al. (2018),
+    with its own neighbors, seed (single-threaded, so repeatable) and metric; `none` keeps the vectors.
     """
     if np.ptp(vectors, axis=0).max() < 1e-6:
         raise UserError(f"reducers: all {len(vectors)} vectors are equal: a teacher must tell users apart.")
@@ -90,10 +89,7 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 
 
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:
-    """Standardise the vectors [n, r] of some users into the teacher of all, [U, r]; others' rows are NaN.
-
-    Where a user stands in `owners` several times, for as many profiles, their vectors are averaged.
-    """
+    """Standardise vectors [n, r] into the teacher of all users, [U, r]: means by owner, NaN for the others."""
     means = pd.DataFrame(standardised(space).numpy()).groupby(np.asarray(owners)).mean()
     return torch.from_numpy(np.array(means.reindex(range(users)), np.float32, order="C"))
 

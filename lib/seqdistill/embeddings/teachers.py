@@ -25,14 +25,9 @@ def derangement(order: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
 
 
 def source_vectors(
-    source: str,
-    profiles: pd.Series,
-    user_histories: dict[int, pd.DataFrame],
-    items: np.ndarray,
-    encode: Callable[[Sequence[str]], np.ndarray],
-    latest: int,
-    seed: int,
-) -> np.ndarray:
+    source: str, profiles: pd.Series, user_histories: dict[int, pd.DataFrame], items: np.ndarray,
+    encode: Callable[[Sequence[str]], np.ndarray], latest: int, seed: int,
+) -> np.ndarray:  # fmt: skip
     """One vector per user with a profile, [n, e], from one of `TEACHERS`.
 
     "facts" (computed, no LLM) and "raw-history" (the `latest` events) are texts, "item-text" is the mean of the vectors

@@ -144,8 +144,4 @@ def chosen(name: str, train: pd.DataFrame, items: int, valid: Cases) -> tuple[Sc
 def text_knn(texts: np.ndarray) -> Score:
     """Score an item by the cosine between its text's vector and the mean over the history's; texts [V, e]."""
     table = torch.from_numpy(np.concatenate([np.zeros((1, texts.shape[1])), centred(texts)])).float()
-
-    def score(_: np.ndarray, histories: Tensor) -> Tensor:
-        return table[histories].sum(1) / (histories > 0).sum(1, keepdim=True) @ table[1:].T
-
-    return score
+    return lambda _, histories: table[histories].sum(1) / (histories > 0).sum(1, keepdim=True) @ table[1:].T

@@ -46,8 +46,7 @@ def power(
     """Share of synthetic tables in which the first of some taught students is found to gain, and in which any is.
 
     spread: see `components`. gains: true differences in NDCG@10 of all of them; lift: that of their controls. Where a
-    gain is at most `lift`, `any` is the type I error, which is largest where both are equal and large. Returns a row
-    for each of users x seeds x gains.
+    gain is at most `lift`, `any` is the type I error, largest where both are equal and large. A row per combination.
     """
     against = {f"{kind} {number}": "plain" for number in range(students) for kind in ("taught", "control")}
     controls, rows = {f"taught {number}": f"control {number}" for number in range(students)}, []

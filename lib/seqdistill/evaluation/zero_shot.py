@@ -13,9 +13,7 @@ from seqdistill.io import UserError
 
 
 def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
-    """Rank of each user's target by text similarity among all items that the user has not seen in training, [n].
-
-    A target that the user has seen is a miss.
+    """Rank of each user's target by text similarity among all items unseen in training, [n]; a seen one is a miss.
 
     users: [n, e]. items: [V, e], item i in row i - 1. seen: items of each user's training history.
     """

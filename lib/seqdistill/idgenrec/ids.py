@@ -2,12 +2,11 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from importlib import resources
 from itertools import chain, count
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
@@ -16,8 +15,6 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5For
 
 WORD = re.compile(r"\w+")
 MAX_TEXT = 256  # tokens of a text that the generator reads
-BEAM_GROUPS = 10
-ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # diversity penalty, fewest tokens
 
 
 def word_tokenizer(texts: Sequence[str]) -> PreTrainedTokenizerFast:
@@ -103,8 +100,7 @@ def diverse(
     """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
 
     At every step a group pays `penalty` for each group before it that chose the same token. Reads texts [B, T], 0 at
-    padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; with `own`, tokens of the text alone, once
-    each.
+    padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; `own`: only the text's tokens, once each.
     """
     rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()
     states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)
@@ -136,27 +132,3 @@ def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
         mask.scatter_(1, texts, True)
     mask[:, [0, 2]] = False
     return mask
-
-
-def write_ids(
-    write: Callable[[list[list[int]], float, int, int], Tensor],
-    tokenizer: PreTrainedTokenizerBase,
-    texts: list[list[int]],
-) -> list[str]:
-    """Write a unique id for every tokenized text: the first candidate of `model.System.write` that is not used yet.
-
-    Where all are used, the diversity penalty is raised, then the least length; a number behind the last candidate is
-    the last resort.
-    """
-    ids: list[str | None] = [None] * len(texts)
-    taken: set[tuple[int, ...]] = set()
-    last = [""] * len(texts)
-    for penalty, least in ATTEMPTS:
-        todo = [row for row, text in enumerate(ids) if text is None]
-        for part in np.array_split(todo, -(-len(todo) // 64)) if todo else []:
-            groups = write([texts[row] for row in part], penalty, least, BEAM_GROUPS)
-            for row, written in zip(part, groups, strict=True):
-                decoded = tokenizer.batch_decode(written, skip_special_tokens=True)
-                candidates = [" ".join(WORD.findall(text)) for text in decoded]
-                ids[row], last[row] = first_unused(candidates, tokenizer, taken), candidates[-1]
-    return [text or first_unused(numbered(last[row]), tokenizer, taken) for row, text in enumerate(ids)]

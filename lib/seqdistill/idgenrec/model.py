@@ -22,6 +22,8 @@ from seqdistill.idgenrec.ids import stacked, tokens_of
 from seqdistill.io import UserError
 from seqdistill.profiles.hf import model_folder
 
+BEAM_GROUPS = 10
+ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # of naming all items: diversity penalty, fewest tokens
 MAX_USER_TEXT = 64  # tokens of the concatenated item ids that a user id is written from
 Source = tuple[int, int]  # a user, and from how many events of that user a user id is written
 Sample = tuple[int, int]  # a user, and the number of events before the target
@@ -33,8 +35,7 @@ class IDGenRec:
 
     recommender, generator: names on the hub or folders of a T5, the generator one that writes tags, both with one
     vocabulary; "" trains them from scratch, with words as tokens and keywords as the first ids.
-    layers, width, heads: of both, from scratch. tag_epochs: how often a generator from scratch reads the items to
-    learn their keywords.
+    layers, width, heads: of both, from scratch. tag_epochs: those in which such a generator learns the keywords.
     rounds: recommender, then generator, then new ids; the last round ends with its recommender.
     samples, generator_samples: prefixes drawn for an epoch of either; 0: every one. A generator's batch is an eighth.
     beams: K, of the list. history: items in the prompt. id_tokens: most tokens of a written id.
@@ -110,8 +111,22 @@ class System:
         self.ids, self.user_ids = tokens_of(self.tokenizer, ids), {}
 
     def rewrite(self) -> None:
-        """Have the generator write the items' ids anew."""
-        self.rename(naming.write_ids(self.write, self.tokenizer, self.texts))
+        """Have the generator write the items' ids anew: each the first candidate that no other item has yet.
+
+        Where all are taken, the diversity penalty is raised, then the least length; the last resort is a number.
+        """
+        ids: list[str | None] = [None] * len(self.texts)
+        last, taken = [""] * len(ids), set()
+        for penalty, least in ATTEMPTS:
+            todo = [row for row, text in enumerate(ids) if text is None]
+            for part in np.array_split(todo, -(-len(todo) // 64)) if todo else []:
+                groups = self.write([self.texts[row] for row in part], penalty, least, BEAM_GROUPS)
+                for row, written in zip(part, groups, strict=True):
+                    decoded = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+                    candidates = [" ".join(naming.WORD.findall(text)) for text in decoded]
+                    ids[row], last[row] = naming.first_unused(candidates, self.tokenizer, taken), candidates[-1]
+        pairs = zip(ids, map(naming.numbered, last), strict=True)
+        self.rename([text or naming.first_unused(more, self.tokenizer, taken) for text, more in pairs])
 
     def write(self, texts: Sequence[list[int]], penalty: float = 0.0, least: int = 1, groups: int = 1) -> Tensor:
         """Have the generator write for tokenized texts (`ids.diverse`), from scratch only words that it reads."""

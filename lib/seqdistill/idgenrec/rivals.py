@@ -52,10 +52,7 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
 
 
 def cost(run: dict) -> dict[str, float]:
-    """Seconds of a recommender's epoch over all training prefixes, scaled from the drawn ones of the log; parameters.
-
-    Naming the items and training the generator come on top.
-    """
+    """CPU and wall seconds of a recommender's epoch (a generator's come on top), scaled to all prefixes; parameters."""
     scale = run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]
     seconds = {f"train_{kind}_per_epoch": scale * mean(log[kind] for log in passes) for kind in ("cpu_s", "wall_s")}

@@ -1,7 +1,7 @@
 """A run of IDGenRec: trained once, decoded on chosen cases, stored under the digest of what it was made from."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
@@ -34,15 +34,12 @@ def key(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
     return digest([ENGINE_VERSION, *inputs])[:16]
 
 
-def train(
-    config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path,
-    progress: Callable[[str], None] = announce,
-) -> dict:  # fmt: skip
+def train(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path) -> dict:
     """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
     home = writable_folder(runs / key(config, data, texts, chosen))
     with FileLock(home / "lock"):
         if not (home / "metrics.json").exists():
-            fit(config, data, texts, chosen, home, progress)
+            fit(config, data, texts, chosen, home)
     return load_json(home / "metrics.json") | {"folder": home}
 
 
@@ -98,9 +95,7 @@ def epoch(
     return float(np.mean(losses))
 
 
-def fit(
-    config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, home: Path, progress: Callable
-) -> None:
+def fit(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, home: Path) -> None:
     """Train recommender and generator in turn, decode the cases, and write the run; metrics.json is written last."""
     torch.set_num_threads(1)
     began, rng, system = time.process_time(), np.random.default_rng(config.seed), start(config, data, texts)
@@ -133,8 +128,8 @@ def fit(
         saved |= {"ids": system.ids, "user_ids": list(system.user_ids.items())}
         checkpoint.save(home / "checkpoint", saved, pair, optimizer, {})
         left = mean(log["wall_s"] for log in history) * (len(learners) - len(history)) / 60
-        progress(f"run {home.name}: epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}, "
-                 f"{left:.1f} min left")  # fmt: skip
+        reached = f"epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}"
+        announce(f"run {home.name}: {reached}, {left:.1f} min left")
     seconds, cpu = time.process_time() - began, time.process_time()
     pair.eval()
     ranks = ranked(data, chosen, decode(system, data.test, chosen))

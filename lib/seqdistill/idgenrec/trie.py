@@ -31,10 +31,8 @@ def constrained_beam_search(
     """Find the items with the most probable ids by beam search within the trie, after prompts [B, T].
 
     The length penalty is 0, so that the score is the sum of an id's log-probabilities, its end token's included:
-    with as many beams as items the search is exact.
-
-    Returns:
-        Items, best first, 0 where the catalogue is exhausted, [B, K]; their log-probabilities, [B, K].
+    with as many beams as items the search is exact. Returns items, best first, 0 where the catalogue is exhausted,
+    [B, K], and their log-probabilities, [B, K].
     """
     end = model.config.eos_token_id
     following, leaves = trie(ids, end)

@@ -57,10 +57,7 @@ def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
 
 
 def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
-    """Pair a process's rows, of `users` [B], with the teachers of the whole batch; has: users with a profile, [U].
-
-    Made on the host, so that a step never waits.
-    """
+    """Pair a process's rows, of `users` [B], with the whole batch's teachers, on the host; has: who has one, [U]."""
     rows, candidates = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
     parts = (rows, candidates, np.searchsorted(candidates, users[rows]))
     return tuple(torch.from_numpy(part).to(device, non_blocking=True) for part in parts)
@@ -69,8 +66,7 @@ def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: to
 class Teacher(nn.Module):
     """Teacher vectors [U, r], NaN where a user has none, and the projection T that makes them comparable with H_k.
 
-    The student never owns this module, so the saved student is the plain one. The seed draws the frozen projection,
-    initial weights, and the shuffle.
+    The student never owns this module, so the saved student is the plain one. The seed draws weights and shuffle.
     """
 
     def __init__(self, vectors: Tensor, dim: int, config: Distillation, seed: int):

@@ -14,8 +14,7 @@ from seqdistill.models.transformer import SequentialRecommender
 class ItemTable(nn.Module):
     """Item vectors: an item's own, if it has a training event, plus a linear adapter of its frozen text vector.
 
-    own: the student's embedding, [V + 1 or more, d]; row 0 is padding. texts: [V, e]. known: ids of the items with an
-    event in training.
+    own: the student's embedding, [V + 1 or more, d]; row 0 is padding. texts: [V, e]. known: ids with a training event.
     """
 
     def __init__(self, own: nn.Embedding, config: ItemText, texts: Tensor, known: Tensor):

@@ -52,9 +52,8 @@ def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
 def sampled_softmax(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
     """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over positions.
 
-    A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008), so that
-    the sum over negatives is an unbiased estimate of the sum over the catalogue. negatives: item ids, [n]; one that is
-    the target does not count.
+    A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008): their sum
+    is an unbiased estimate of that over the catalogue. negatives: item ids, [n]; one that is the target does not count.
     """
     own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)  # [N, 1]
     others = (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)  # [N, n]

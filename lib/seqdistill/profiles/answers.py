@@ -59,10 +59,7 @@ class Store:
 
 
 def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) -> pd.DataFrame:
-    """Add the answered questions to the shipped table, in place of rows of equal `KEYS`, and return it.
-
-    Rows of other prompts, models and settings stay: a run that fails takes nothing away.
-    """
+    """Add the answered questions to the shipped table and return it: rows of equal `KEYS` are replaced, others stay."""
     rows = [(*asked.shipped_key, *vars(answers[asked.key]).values()) for asked in questions if asked.key in answers]
     table = pd.DataFrame(rows, columns=[*KEYS, *Answer.__dataclass_fields__])[COLUMNS]
     if path.exists():

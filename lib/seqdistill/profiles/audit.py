@@ -92,8 +92,7 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
     way between the halves of the history. A superlative is *invented* if the profile calls a category best, or worst,
     and no fact does; `superlatives_open` counts which of the two the facts leave open. A title in quotes is *inverted*
     if it is rated above the user's mean and named as disliked, or at most 2.5 and not above that mean, and named as a
-    favourite. `wrong` adds up categories not seen or inverted, superlatives invented, trends the wrong way, titles
-    unseen or inverted.
+    favourite. `wrong` adds up what is inverted or invented, trends the wrong way, categories and titles not seen.
     """
     computed, moved, mean = facts(history), trends(history), history["value"].mean()
     stated = {name: named_categories(computed.get(name, ""), vocabulary) for name in ("frequent", *CUES)}
@@ -131,10 +130,7 @@ def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[st
 
 
 def audit(texts: pd.DataFrame, histories: dict[int, pd.DataFrame], vocabulary: list[str]) -> pd.DataFrame:
-    """Check profiles (user, text, finish): words, cut at the token limit, counts of `fidelity`.
-
-    `vocabulary`: names of categories (and brands) to look for.
-    """
+    """Check profiles (user, text, finish): words, cut at the limit, `fidelity`; vocabulary: categories and brands."""
     rows = [
         {"user": row.user, "words": len(row.text.split()), "cut": row.finish == "length"}
         | fidelity(row.text, histories[row.user], vocabulary)

@@ -53,10 +53,9 @@ def forget(index: int, answer: Answer | Failure) -> None:
 
 
 class LLM(Protocol):
-    """A back end that answers chats; `sha256` names its weights, or the model of an endpoint."""
+    """A back end that answers chats."""
 
     name: str
-    sha256: str
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
         """Answer chats; each answer is handed to `save` the moment it is there, whether it is then yielded or not."""
@@ -74,10 +73,7 @@ def without_reasoning(text: str) -> str:
 def read_answer(
     text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
 ) -> Answer | Failure:
-    """Make an answer of what a model wrote, without reasoning, chat marks and control characters.
-
-    `reasoned`: the back end has set reasoning aside.
-    """
+    """Make an answer of a text, without chat marks, control characters and reasoning (`reasoned`: set aside before)."""
     answer = without_reasoning(text)
     answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
     if not answer:

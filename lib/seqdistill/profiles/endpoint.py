@@ -6,52 +6,68 @@ OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY open
 import math
 import os
 import re
+import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
+import httpx2
 import openai
 import tenacity
 from pydantic_core import from_json
 
 from seqdistill.config import did_you_mean
 from seqdistill.io import UserError
-from seqdistill.profiles.chat import (
-    Answer,
-    Answers,
-    Failure,
-    Messages,
-    Sampling,
-    Save,
-    better,
-    fold_system,
-    forget,
-    in_flight,
-    larger,
-    read_answer,
-    was_cut,
-)
-from seqdistill.profiles.transport import Client, masked
+from seqdistill.profiles import chat
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
 
 TRIES = 3
 TIMEOUT = 120.0  # seconds of a request, from asking to the last byte
+MOST = 8 << 20  # bytes of a response, unpacked: 60 times the longest answer that is asked for
 BYTES_PER_TOKEN = 3  # a cautious estimate where no tokenizer can be asked: English text has about four
 MAX_CHARACTERS = 40  # per token that was asked for
 SUFFIX = re.compile(r"(:[\w.-]+)?(-\d{4}(-\d\d-\d\d|\d{4})?)?")  # :latest, -0613, -20240806, -2024-08-06
 VARIANT = re.compile(
     r"\b(\d+(\.\d+)?b|base|chat|coder|flash|instruct|it|large|lite|max|micro|mini|nano|pro|small|tiny|turbo)\b"
 )
-MALFORMED = (  # what reading unchecked fields and deeply nested JSON raises
-    AttributeError,
-    KeyError,
-    OverflowError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
+# What reading unchecked fields and deeply nested JSON raises.
+MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class Unusable(Exception):
     """A response without the answer that was asked for; another try may do better."""
+
+
+class Client(openai.DefaultHttpxClient):
+    """HTTP with any server: whole responses, within the request's time-out and `MOST` bytes, from the host asked."""
+
+    def send(self, request: httpx2.Request, **settings: object) -> httpx2.Response:
+        """Send a request and read the response; httpx2.TransportError if that takes too long or too much memory."""
+        request.headers["Accept-Encoding"] = "identity"
+        limit = request.extensions["timeout"]["read"] or math.inf
+        begun, parts, size = time.monotonic(), [], 0
+        response = super().send(request, **settings | {"stream": True, "follow_redirects": False})
+        if (onward := response.next_request) and onward.url.host == request.url.host:
+            response.close()
+            response = super().send(onward, **settings | {"stream": True, "follow_redirects": False})
+        with closing(response):
+            for part in response.iter_bytes():
+                parts.append(part)
+                size += len(part)
+                if size > MOST:
+                    raise httpx2.RemoteProtocolError("oversized answer")
+                if time.monotonic() - begun > limit:
+                    raise httpx2.ReadTimeout("time-out")
+        headers = [(name, value) for name, value in response.headers.items() if name != "content-encoding"]
+        whole = httpx2.Response(response.status_code, headers=headers, content=b"".join(parts), request=request)
+        whole.elapsed = response.elapsed
+        return whole
+
+
+def masked(text: str, key: str) -> str:
+    """Replace the key, which a server may echo, and whatever looks like one."""
+    text = text.replace(key, "***") if len(key) > 4 else text
+    return re.sub(r"\b(sk-|hf_|Bearer\s+)[\w.-]{8,}", r"\1***", text)
 
 
 def connect(base_url: str | None = None) -> openai.OpenAI:
@@ -104,8 +120,8 @@ def parse(body: bytes, model: str, max_tokens: float, seconds: float, key: str) 
         raise Unusable("invalid-JSON answer") from None
     if other or len(text) > MAX_CHARACTERS * max_tokens:
         raise Unusable(f'answer of "{answered[:60]}", not "{model}"' if other else "oversized answer")
-    answer = read_answer(masked(text, key), *tokens, seconds, finish, reasoned)
-    if isinstance(answer, Failure) and not was_cut(answer):
+    answer = chat.read_answer(masked(text, key), *tokens, seconds, finish, reasoned)
+    if isinstance(answer, Failure) and not chat.was_cut(answer):
         raise Unusable(answer.reason)
     return answer, answered
 
@@ -115,7 +131,6 @@ class Endpoint:
     """A model behind an OpenAI-compatible address, asked `parallel` chats at a time."""
 
     name: str
-    sha256: str
     model: str
     parallel: int
     client: openai.OpenAI
@@ -134,9 +149,8 @@ class Endpoint:
         try:
             names = [getattr(model, "id", None) for model in self.client.models.list().data or []]
         except openai.APIConnectionError as error:
-            raise self.error(
-                f"in OPENAI_BASE_URL cannot be reached ({failure_of(error, self.client.api_key).reason})"
-            ) from None
+            why = failure_of(error, self.client.api_key).reason
+            raise self.error(f"in OPENAI_BASE_URL cannot be reached ({why})") from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise self.error(f"refuses the key ({error.status_code})") from None
         except (openai.APIError, *MALFORMED):
@@ -154,7 +168,7 @@ class Endpoint:
     def answer(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
         """Answer one chat."""
         if not self.has_system_role:
-            messages = fold_system(messages)
+            messages = chat.fold_system(messages)
         create, key = self.client.chat.completions.with_raw_response.create, self.client.api_key
         max_tokens = sampling["max_tokens"]
         settings = {name: value for name, value in sampling.items() if name != "max_tokens"} | {self.limit: max_tokens}
@@ -170,7 +184,7 @@ class Endpoint:
                 self.limit = "max_completion_tokens"
                 return self.answer(messages, sampling)
             if status == 400 and messages[0]["role"] == "system":
-                answer = self.answer(fold_system(messages), sampling)
+                answer = self.answer(chat.fold_system(messages), sampling)
                 self.has_system_role &= isinstance(answer, Failure)
                 return answer
             return failure_of(error, key)
@@ -181,15 +195,17 @@ class Endpoint:
             print(f'{self.name}: the server calls the model "{answered[:60]}".')
         return answer
 
-    def whole_answer(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
-        """Answer one chat; what is cut at the limit of tokens is asked for once more with a larger one."""
-        answer = self.answer(messages, sampling)
-        return better(answer, self.answer(messages, larger(sampling))) if was_cut(answer) else answer
-
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
-        """Answer chats, `parallel` at a time; see `LLM`."""
+        """Answer chats, `parallel` at a time; what is cut at the limit of tokens is asked for once more; see `LLM`."""
+
+        def ask(messages: Messages) -> Answer | Failure:
+            answer = self.answer(messages, sampling)
+            if not chat.was_cut(answer):
+                return answer
+            return chat.better(answer, self.answer(messages, chat.larger(sampling)))
+
         self.check()
-        return in_flight(lambda chat: self.whole_answer(chat, sampling), chats, self.parallel, save)
+        return chat.in_flight(ask, chats, self.parallel, save)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.
@@ -202,7 +218,7 @@ class Endpoint:
                 print(f"{self.name}: no /tokenize that works; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
         if not self.has_tokenizer:
             return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]
-        return [count for _, count in sorted(in_flight(self.tokens_of, texts, self.parallel))]
+        return [count for _, count in sorted(chat.in_flight(self.tokens_of, texts, self.parallel))]
 
     def tokens_of(self, text: str) -> int | None:
         """Ask /tokenize; None if the first text shows that the server has none that works."""

@@ -7,19 +7,16 @@ import pandas as pd
 from seqdistill.profiles.answers import Question
 from seqdistill.profiles.chat import Answer
 from seqdistill.profiles.generate import Task, rounds
-from seqdistill.profiles.llm import Facts
+from seqdistill.profiles.llm import FACTS, model_sha256
 from seqdistill.profiles.prompts import sampling_of
 
 SAMPLE = 200  # prompts whose tokens are counted for an estimate
 
 
 def dry_run(
-    task: Task,
-    known: Callable[[list[Question]], dict[str, Answer]],
-    earlier: Iterable[Answer],
-    parallel: int,
+    task: Task, known: Callable[[list[Question]], dict[str, Answer]], earlier: Iterable[Answer], parallel: int,
     price: tuple[float, float] | None,
-) -> pd.Series:
+) -> pd.Series:  # fmt: skip
     """Play all plans with placeholders for the answers: users, requests, tokens, hours and cost ahead, NaN if unknown.
 
     `known` finds the answers that need not be asked for. Length and speed are those of `earlier` answers, `parallel` at
@@ -39,7 +36,7 @@ def dry_run(
         return answers | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 
     rounds(task, pretend)
-    asked = [] if task.model_sha256 == Facts.sha256 else list(missing.values())  # facts are computed, not asked for
+    asked = [] if task.model_sha256 == model_sha256(FACTS) else list(missing.values())  # facts are computed
     sample = asked[:: max(1, len(asked) // SAMPLE)]
     counts = task.prompts.count(["\n".join(message["content"] for message in chat.messages) for chat in sample])
     prompt, output = round(sum(counts) * len(asked) / max(1, len(sample))), len(asked) * expected

@@ -96,8 +96,7 @@ def facts_text(history: pd.DataFrame, wording: dict[str, str]) -> str:
 def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFrame]:
     """Join training events (user, item, split, value) in time order with item texts: user -> history.
 
-    `items`: item, title and, where the data has them, categories ("a|b"), year and `FIELDS`. UserError if an event is
-    outside the training split.
+    `items`: item, title, perhaps categories ("a|b"), year, `FIELDS`. UserError for an event outside the training split.
     """
     if (events["split"] != "train").any():
         raise UserError("profiles: an event outside the training split was given; a profile may only see training.")

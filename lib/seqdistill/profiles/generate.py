@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Generator
+from collections.abc import Callable, Container
 from contextlib import closing
 from dataclasses import astuple, dataclass, replace
 from functools import cache
@@ -14,11 +14,11 @@ import pandas as pd
 from seqdistill.io import UserError, data_dir, load_table, progress
 from seqdistill.profiles.answers import Question, Shipped, Store, read_shipped, shipped
 from seqdistill.profiles.audit import fault
-from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Failure, Messages, Sampling
+from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Failure
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
-from seqdistill.profiles.strategies import STRATEGIES, Plan, plans
+from seqdistill.profiles.strategies import STRATEGIES, plans
 
 HOPELESS = 50  # failures in a row after which the model itself must be out of order
 TOO_LONG = Failure("text too long for the context", final=True)
@@ -37,10 +37,6 @@ class Task:
     prompts: Prompts
     strategy: str
     model_sha256: str
-
-    def question(self, user: int, messages: Messages, sampling: Sampling) -> Question:
-        """Name what is asked about a user."""
-        return Question(self.ids[user], messages, self.model_sha256, sampling)
 
     def first_questions(self) -> list[Question]:
         """What is asked in the first round: all there is with `plain`."""
@@ -76,23 +72,21 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
     UserError after many failures in a row; chats that are refused for what they say do not count, unless the `first`
     ones that this model was ever asked are all refused alike.
     """
-    todo, outcomes, failures = {question.key: question.messages for question in questions}, {}, 0
+    todo = {question.key: question.messages for question in questions}
+    keys, chats, outcomes, failures = [*todo], [*todo.values()], {}, 0
     reasons: Counter[str] = Counter()
-    keys = list(todo)
 
     def save(index: int, answer: Answer | Failure) -> None:
         if isinstance(answer, Answer):
             store.put(keys[index], answer)
 
-    chats = [*todo.values()]
     with closing(llm.answers(chats, questions[0].sampling, save)) as answers, progress("profiles", len(chats)) as done:
         for index, answer in answers:
             done(1)
             outcomes[keys[index]] = answer
             failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
-            reasons[getattr(answer, "reason", "")] += 1
-            alike = first and len(outcomes) == HOPELESS == reasons[getattr(answer, "reason", "")] and not reasons[""]
-            if failures == HOPELESS or alike:
+            reasons[reason := getattr(answer, "reason", "")] += 1
+            if failures == HOPELESS or (reason and first and len(outcomes) == HOPELESS == reasons[reason]):
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
     return outcomes
@@ -100,58 +94,52 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
     """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
-    answered: set[str] = set()
+    answered = False
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
+        nonlocal answered
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
-        missing = [question for question in questions if question.key not in answers]
-        if missing:
-            first = not answers and not answered
-            answers |= generate(llm(), missing, store, first)
-        answered.update(key for key, answer in answers.items() if isinstance(answer, Answer))
+        if missing := [question for question in questions if question.key not in answers]:
+            answers |= generate(llm(), missing, store, first=not answers and not answered)
+        answered |= any(isinstance(answer, Answer) for answer in answers.values())
         return answers
 
     return ask
 
 
-def steps(plan: Plan) -> Generator[list[Messages], list[Answer | Failure], Answer | Failure]:
-    """Run a plan on answers: return its text with the costs of all steps, or the first failure."""
-    answers, texts = [], None  # None starts the plan
-    try:
-        while True:
-            step = yield plan.send(texts)
-            if failed := next((answer for answer in step if isinstance(answer, Failure)), None):
-                return failed
-            answers += step
-            texts = [answer.text for answer in step]
-    except TooLong:
-        return TOO_LONG
-    except StopIteration as end:
-        _, prompt, output, seconds, finish = zip(*map(astuple, answers), strict=True)
-        return Answer(
-            end.value, sum(prompt), sum(output), round(sum(seconds), 3), "length" if "length" in finish else finish[-1]
-        )
-
-
 def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None = None) -> Outcomes:
-    """Run the plans of all users, or of some `owners`, side by side: each round asks what all of them want next."""
+    """Run the plans of all users, or of some `owners`, side by side: each round asks what all of them want next.
+
+    A plan ends as its text with the costs of all its answers, or as the first failure.
+    """
     sampling, outcomes = sampling_of(task.prompts.style, seed), {}
     running = {
-        (user, part): steps(plan)
+        (user, part): plan
         for user, history in task.histories.items()
         for part, plan in enumerate(plans(task.strategy, task.prompts, history))
         if owners is None or (user, part) in owners
     }
-    replies = dict.fromkeys(running)
+    spent: dict[Owner, list[Answer]] = {owner: [] for owner in running}
+    replies = dict.fromkeys(running)  # None starts a plan
     while replies:
         asked = {}
         for owner, reply in replies.items():
+            if failed := next((answer for answer in reply or () if isinstance(answer, Failure)), None):
+                outcomes[owner] = failed
+                continue
+            spent[owner] += reply or ()
             try:
-                chats = running[owner].send(reply)
-                asked[owner] = [task.question(owner[0], chat, sampling) for chat in chats]
+                chats = running[owner].send(reply and [answer.text for answer in reply])
+            except TooLong:
+                outcomes[owner] = TOO_LONG
             except StopIteration as end:
-                outcomes[owner] = end.value
+                _, prompt, output, seconds, finish = zip(*map(astuple, spent[owner]), strict=True)
+                last = "length" if "length" in finish else finish[-1]
+                outcomes[owner] = Answer(end.value, sum(prompt), sum(output), round(sum(seconds), 3), last)
+            else:
+                user_id = task.ids[owner[0]]
+                asked[owner] = [Question(user_id, chat, task.model_sha256, sampling) for chat in chats]
         answers = ask([question for questions in asked.values() for question in questions])
         replies = {owner: [answers[question.key] for question in questions] for owner, questions in asked.items()}
     return outcomes

@@ -6,68 +6,54 @@ from functools import partial
 from pathlib import Path
 
 from seqdistill.io import UserError, digest, file_digest, require
-from seqdistill.profiles.chat import (
-    Answer,
-    Answers,
-    Failure,
-    Messages,
-    Sampling,
-    Save,
-    better,
-    fold_system,
-    forget,
-    larger,
-    read_answer,
-    was_cut,
-    without_reasoning,
-)
+from seqdistill.profiles import chat
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
 
 SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
 
 
 def model_folder(name: str) -> Path:
-    """Folder of a model: itself when it is one, else the hub's snapshot (downloaded where it is not there yet).
-
-    `name@revision` pins a commit of the hub; without one it is the latest.
-    """
+    """Folder of a model: itself, or the hub's snapshot, downloaded if need be; `name@revision` pins a commit."""
     if Path(name).is_dir():
         return Path(name)
     require("huggingface_hub", "llm")
     from huggingface_hub import constants, snapshot_download
 
+    hub_name, _, revision = name.partition("@")
+    unread = ["*.gguf", "*.bin", "*.pth", "original/*"]
     try:
-        hub_name, _, revision = name.partition("@")
-        return Path(
-            snapshot_download(
-                hub_name, revision=revision or None, ignore_patterns=["*.gguf", "*.bin", "*.pth", "original/*"]
-            )
-        )
+        return Path(snapshot_download(hub_name, revision=revision or None, ignore_patterns=unread))
     except (OSError, ValueError) as error:
         offline = "; HF_HUB_OFFLINE is set, as in every notebook: download it before" * constants.HF_HUB_OFFLINE
         why = f"is no local folder, and the hub did not give it ({type(error).__name__}{offline})"
         raise UserError(f'transformers: "{name}" {why}.') from None
 
 
-def transformers_sha256(name: str) -> str:
-    """Digest of a model's configuration, tokenizer and weights, subfolders included (sentence encoders)."""
-    folder = model_folder(name)
+def model_files(folder: Path) -> dict[str, Path]:
+    """Configuration, tokenizer and weights of a model by name, subfolders included; UserError without safetensors."""
     paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()}
     files = {name.as_posix(): path for name, path in paths.items() if not any(part[0] == "." for part in name.parts)}
     if not any(name.endswith(".safetensors") for name in files):
         raise UserError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
-    return digest({name: file_digest(path) for name, path in files.items()})
+    return files
+
+
+def transformers_sha256(name: str) -> str:
+    """Digest of what a model is made of."""
+    return digest({name: file_digest(path) for name, path in model_files(model_folder(name)).items()})
 
 
 class Transformers:
     """A text-generation pipeline, `batch` chats together: bfloat16 on a GPU where there is one, else float32."""
 
-    def __init__(self, name: str, batch: int = 8):
+    def __init__(self, name: str, batch: int):
         import torch
 
         pipeline = require("transformers", "llm").pipeline
 
         folder, gpu = model_folder(name), torch.cuda.is_available()
-        self.name, self.sha256, self.batch = f"transformers:{name}", transformers_sha256(name), batch
+        self.name, self.batch = f"transformers:{name}", batch
+        model_files(folder)  # refuses weights that are no safetensors
         placed = {"device": 0, "dtype": torch.bfloat16} if gpu else {"device": "cpu", "dtype": torch.float32}
         try:
             self.pipeline = pipeline("text-generation", str(folder), **placed)
@@ -86,20 +72,18 @@ class Transformers:
         try:
             prompts = render(chats)
         except TemplateError:
-            chats = [fold_system(chat) for chat in chats]
+            chats = [chat.fold_system(messages) for messages in chats]
             prompts = render(chats)
         limit, lengths = getattr(self.pipeline.model.config, "max_position_embeddings", None), [*map(len, prompts)]
         room = [(limit or float("inf")) - length for length in lengths]
-        order = sorted(
-            (row for row in range(len(chats)) if room[row] >= sampling["max_tokens"]), key=lengths.__getitem__
-        )
-        more = larger(sampling)
+        fitting = [row for row in range(len(chats)) if room[row] >= sampling["max_tokens"]]
+        order, more = sorted(fitting, key=lengths.__getitem__), chat.larger(sampling)
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
             answers = self.batch_answers({row: chats[row] for row in rows}, lengths, sampling)
-            cut = {row: chats[row] for row in rows if was_cut(answers[row]) and room[row] >= more["max_tokens"]}
+            cut = {row: chats[row] for row in rows if chat.was_cut(answers[row]) and room[row] >= more["max_tokens"]}
             again = self.batch_answers(cut, lengths, more) if cut else {}
-            answers |= {row: better(answers[row], answer) for row, answer in again.items()}
+            answers |= {row: chat.better(answers[row], answer) for row, answer in again.items()}
             for row, answer in answers.items():
                 save(row, answer)
             yield from answers.items()
@@ -126,11 +110,11 @@ class Transformers:
             tokens = record["generated_token_ids"][longest:]  # prompts are padded to the longest
             length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
             finish = "stop" if length < len(tokens) else "length"
-            text = without_reasoning(self.tokenizer.decode(tokens[:length]))  # which special tokens may mark
+            text = chat.without_reasoning(self.tokenizer.decode(tokens[:length]))  # which special tokens may mark
             for mark in self.tokenizer.all_special_tokens:
                 text = text.replace(mark, "")
             reasoned = bool(self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip())
-            answers[row] = read_answer(text, lengths[row], length, seconds, finish, reasoned)
+            answers[row] = chat.read_answer(text, lengths[row], length, seconds, finish, reasoned)
         return answers
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seqdistill.io import UserError, data_dir, digest, file_digest, require
+from seqdistill.profiles import hf
 from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Answers, Messages, Sampling, Save, forget
 
 MODELS = {  # name -> build, sha256 of its GGUF file
@@ -22,7 +23,7 @@ FACTS = "facts"
 class Facts:
     """In place of an LLM: the facts that a prompt of style `grounded` ends with, as they are."""
 
-    name, sha256 = FACTS, digest(FACTS)
+    name = FACTS
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
         """Answer each chat with its facts."""
@@ -55,13 +56,9 @@ def parts_of(name: str) -> tuple[str, str]:
 def model_sha256(name: str) -> str:
     """Name of a model in keys: digest of its weights, or of its name where an endpoint serves it, wherever that is."""
     kind, model = parts_of(name)
-    if kind == FACTS:
-        return Facts.sha256
     if kind == "transformers":
-        from seqdistill.profiles.hf import transformers_sha256
-
-        return transformers_sha256(model)
-    return MODELS[name][1] if kind == "gguf" else digest(["openai", model])
+        return hf.transformers_sha256(model)
+    return MODELS[name][1] if kind == "gguf" else digest(FACTS if kind == FACTS else [kind, model])
 
 
 def local_weights(name: str) -> Path | None:
@@ -79,14 +76,12 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
     if kind == FACTS:
         return Facts()
     if kind == "transformers":
-        from seqdistill.profiles.hf import Transformers
-
-        return Transformers(model, parallel)
+        return hf.Transformers(model, parallel)
     require("openai", "llm")
     from seqdistill.profiles.endpoint import Endpoint, connect
 
     if kind == "openai":
-        return Endpoint(name, model_sha256(name), model, parallel, connect())
+        return Endpoint(name, model, parallel, connect())
     if (path := local_weights(name)) is None:
         raise UserError(f"the weights of {name} are not here: run `make weights`.")
     xllamacpp = require("xllamacpp", "llm")
@@ -97,4 +92,4 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count()
     params.verbosity = -1
     server = xllamacpp.Server(params)
-    return Endpoint(name, model_sha256(name), model, parallel, connect(f"{server.listening_address}/v1"), server)
+    return Endpoint(name, model, parallel, connect(f"{server.listening_address}/v1"), server)

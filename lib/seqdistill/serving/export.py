@@ -115,10 +115,7 @@ class Served(NamedTuple):
 
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
-    """Put a model and its catalogue, in any order, together.
-
-    UserError if `item` does not hold 1, 2, ... once each, or an `item_id` stands for two items.
-    """
+    """Put a model and its catalogue together; UserError unless `item` is 1, 2, ... once each and `item_id` unique."""
     if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
         raise UserError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
     items = items.astype({"item": np.int64}).sort_values("item", ignore_index=True)

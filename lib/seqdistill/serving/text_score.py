@@ -41,24 +41,19 @@ def reconstruction(h: Tensor, vectors: np.ndarray, ridge: float = 10.0) -> tuple
     return weights.float(), (torch.from_numpy(fit.intercept_) - mean.double() @ weights).float()
 
 
-def with_profile_term(
-    model: SequentialRecommender, read: tuple[Tensor, Tensor], texts: np.ndarray, unseen: np.ndarray, weight: float,
-    lift: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Item vectors [V, d] and biases [V] of a score with a term between reconstructed profile and text, and a lift.
+def profile_score(
+    model: SequentialRecommender, h: Tensor, read: tuple[Tensor, Tensor], texts: np.ndarray, unseen: np.ndarray,
+    weight: float, lift: float,
+) -> Score:  # fmt: skip
+    """Score cases of states h [N, d] with a term between reconstructed profile and item text, and a lift.
 
-    The profile is linear in the state h, so the term, h · (weights @ text), is added to the item's vector. The lift is
-    a logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which is 0 for an
+    The profile is linear in the state, so the term, h · (weights @ text), is added to the item's vector. The lift is a
+    logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which is 0 for an
     `unseen` item, [V]. `read` is the student's `reconstruction`, `texts` the items' vectors [V, e], `centred`.
     """
-    weights, intercept = read
-    known = torch.from_numpy(texts)
-    vectors = model.catalogue().detach() + weight * known @ weights.T
-    return vectors, weight * known @ intercept + lift * torch.from_numpy(unseen).float()
-
-
-def linear_score(h: Tensor, vectors: Tensor, biases: Tensor) -> Score:
-    """Score of cases whose states [N, d] are known, with item vectors [V, d] and biases [V]."""
+    (weights, intercept), known = read, torch.from_numpy(texts)
+    vectors = model.catalogue().detach() + weight * known @ weights.T  # [V, d]
+    biases = weight * known @ intercept + lift * torch.from_numpy(unseen).float()  # [V]
     return lambda rows, _: h[torch.from_numpy(rows)] @ vectors.T + biases
 
 
@@ -71,18 +66,14 @@ def ranked(
         model, cases = load_model(run_folder(job, folder)), getattr(job.data, split)
         read = reconstruction(states(model, job.data.train), profile)
         h, unseen = states(model, cases.histories), counts(draw[0], job.data.items) == 0
-        scores = (linear_score(h, *with_profile_term(model, read, texts, unseen, *pair)) for pair in pairs)
-        yield [rank(cases, score) for score in scores]
+        yield [rank(cases, profile_score(model, h, read, texts, unseen, *pair)) for pair in pairs]
 
 
 def grid_search(
     jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
     weights: list[float], lifts: list[float],
 ) -> pd.DataFrame:  # fmt: skip
-    """Validation NDCG@10 of every weight and lift, mean over seeds: columns weight, lift, removed, reduced, unaffected.
-
-    Jobs, draws and profiles are one a seed.
-    """
+    """Mean over seeds of validation NDCG@10 by weight and lift: columns weight, lift, removed, reduced, unaffected."""
     pairs, rows = [(weight, lift) for weight in weights for lift in lifts], []
     by_run = ranked(jobs, folder, draws, profiles, texts, pairs, "valid")
     for job, draw, tables in zip(jobs, draws, by_run, strict=True):
@@ -94,10 +85,7 @@ def grid_search(
 
 
 def cheapest(grid: pd.DataFrame, least: float) -> dict[str, float]:
-    """Choose the row of `grid_search` that ranks removed items best while unaffected cases keep NDCG@10 >= `least`.
-
-    Where no row does, the one with the best unaffected cases is chosen.
-    """
+    """Row of `grid_search` best on removed items with unaffected NDCG@10 >= `least`; if none, best on unaffected."""
     allowed = grid[grid["unaffected"] >= min(least, grid["unaffected"].max())]
     return allowed.sort_values(["removed", "unaffected"], ascending=False, kind="stable").iloc[0].to_dict()
 
@@ -106,5 +94,5 @@ def rescored(
     jobs: list[Job], folder: Path, draws: list[Perturbed], profiles: list[np.ndarray], texts: np.ndarray,
     weight: float, lift: float,
 ) -> list[pd.DataFrame]:  # fmt: skip
-    """Rank the test cases of runs, one a seed, with the score of `with_profile_term`."""
+    """Rank the test cases of runs, one a seed, with `profile_score`."""
     return [ranks for [ranks] in ranked(jobs, folder, draws, profiles, texts, [(weight, lift)], "test")]

@@ -109,9 +109,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
-    A distillation stands for the plain run with it. Cells in `own` have a teacher of another kind and are tested
-    against that teacher, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary
-    as columns.
+    A distillation stands for the plain run with it. Cells in `own` have another kind of teacher and are tested against
+    it, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary as columns.
     """
     jobs, controls = planned(setup, cells, own)
     against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
@@ -120,10 +119,7 @@ def ablate(
 
 
 def strength(setup: Setup, budgets: Sequence[float]) -> pd.DataFrame:
-    """Train the plain student, our distillation and its control for shares of the epochs, and compare within each.
-
-    Returns the table of `compare_runs`, strength.csv, with a column `epochs`.
-    """
+    """Compare plain student, our distillation and its control by shares of the epochs: strength.csv, by `epochs`."""
     variants, against, controls, columns = {}, {}, {}, {}
     for epochs in (epochs_for(setup, budget) for budget in budgets):
         alone = replace(setup.alone, epochs=epochs)

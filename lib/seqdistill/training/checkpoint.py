@@ -30,10 +30,7 @@ def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, bes
 
 
 def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict[str, Tensor]]:
-    """Put weights and optimizer back to where `save` left them; return progress and the weights of the best epoch.
-
-    Where there is no checkpoint, or a damaged one, which is reported, both are empty and nothing is put back.
-    """
+    """Put back weights and optimizer; return progress and best weights, both empty where no file is there or sound."""
     if not (folder / FILE).exists():
         return {}, {}
     now = changing(trained, optimizer)

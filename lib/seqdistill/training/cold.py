@@ -44,10 +44,7 @@ def taught_from(data: TrainingData, encoded: Encoded, width: int, users: int) ->
 
 
 def variants(setup: Setup, budget: float, ours: bool) -> tuple[dict[str, TrainConfig], dict[str, str]]:
-    """Name the runs of one of 04's students with a share of its epochs, and the control of each distilled form.
-
-    There are more epochs where phase 1 would have none; with `ours` the form that projects the student is there, too.
-    """
+    """Name the runs of a student of 04 for a share of its epochs (`ours`: both forms), and each form's control."""
     epochs, model = epochs_for(setup, budget), setup.label["model"]
     runs, controls = {f"{model} plain": replace(setup.alone, epochs=epochs)}, {}
     for form, control in {"distilled": "shuffled-target", "distilled-student": "shuffled"}.items():

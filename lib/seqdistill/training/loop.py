@@ -1,7 +1,6 @@
 """One step, one epoch, and when phase 1 and the run end.
 
-Under `accelerate launch` every process takes its share of each batch; gradients are summed, so that N processes train
-the model that one would.
+Under `accelerate launch` every process takes its share of each batch; gradients are summed: N train as one would.
 """
 
 import math

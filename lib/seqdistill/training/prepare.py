@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from seqdistill.data.prepare import coded
 from seqdistill.data.sequences import Ragged, latest, ragged
 from seqdistill.data.splits import Protocol, split
+from seqdistill.data.tables import coded
 from seqdistill.evaluation import ranking
 from seqdistill.io import UserError
 from seqdistill.models.transformer import SequentialRecommender
@@ -38,7 +38,7 @@ def prepare(
     """Code ids, sort, split: an interactions table (user_id, item_id, timestamp) becomes training data.
 
     items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without
-    one have no teacher. What does not fit is named (`data.prepare.coded`, `data.splits.split`).
+    one have no teacher. What does not fit is named (`data.tables.coded`, `data.splits.split`).
     """
     dataset = coded(interactions, items)
     events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))

@@ -170,8 +170,7 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
     """Let joblib use a cluster, a process of one thread per core; yield what it raises when a worker is lost.
 
     "loky" is processes of this machine; "ray" the cluster that Ray finds (RAY_ADDRESS), or one of this machine, where
-    every process takes a GPU if there are any; "dask" one of this machine; or an address, "ray://host:10001" or
-    "tcp://host:8786".
+    every process takes a GPU if there are any; "dask" one of this machine; or ray://host:10001, or tcp://host:8786.
     """
     kind, address = kind_of(cluster), cluster if "://" in cluster else None
     if kind == "loky":

@@ -68,10 +68,8 @@ class TrainingData:
         elif len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
             why = f"row {int(some[0])} is NaN in part; a user has a vector or none of it"
         elif not MILD < (size := float(teacher.square().nanmean().sqrt())) < 1 / MILD and not math.isnan(size):
-            why = (
-                f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column "
-            )
-            why += "are expected: use `embeddings.reducers.standardised`"
+            why = f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column"
+            why += " are expected: use `embeddings.reducers.standardised`"
         if why:
             raise UserError(f"teacher: {why}.")
         object.__setattr__(self, "teacher", teacher)

@@ -54,6 +54,11 @@ def test_ml_20m(home):
     assert data.domain == "movies" and data.dated
 
 
+def test_a_public_data_set_is_converted_from_a_folder_again(home):
+    source = write(home, "elsewhere", ratings__csv=ML_RATINGS, movies__csv=ML_MOVIES)
+    assert [len(datasets.convert("ml-20m", source).events) for _ in range(2)] == [3, 3]
+
+
 BEAUTY = "A39HTATAQ9V7YF,0205616461,5.0,1369699200\nA3JM6GV9MNOF9X,0558925278,3.0,1355443200\nA3JM6GV9MNOF9X,B00000XXXX,1.0,1355443300\n"
 BEAUTY += "Z,0205616461,4.0,1355443400\nZ,0558925278,4.0,1355443500\n"
 META = (

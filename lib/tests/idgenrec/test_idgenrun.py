@@ -27,12 +27,13 @@ def test_the_rank_is_the_place_in_the_list_and_beyond_it_a_miss(given):
     assert ranks["item"].tolist() == target.tolist() and ranks["position"].tolist() == [1, 1, 1]
 
 
-def test_a_rerun_reads_the_finished_run(given, tmp_path):
+def test_a_rerun_reads_the_finished_run(given, tmp_path, monkeypatch):
     chosen = rivals.last_cases(given.test, 6, 0)
     lines = []
-    first = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path, lines.append)
+    monkeypatch.setattr(idgenrun, "announce", lines.append)
+    first = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path)
     assert len(lines) == 3 and lines[1].endswith("min left") and "generator" in lines[1]
-    assert idgenrun.train(TINY, given, TEXTS, chosen, tmp_path, lines.append) == first and len(lines) == 3
+    assert idgenrun.train(TINY, given, TEXTS, chosen, tmp_path) == first and len(lines) == 3
     home = tmp_path / idgenrun.key(TINY, given, TEXTS, chosen)
     assert idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]["folder"] == home
     assert load_ranks(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
@@ -46,7 +47,7 @@ def test_a_rerun_reads_the_finished_run(given, tmp_path):
     assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
+def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path, monkeypatch):
     chosen, lines = rivals.last_cases(given.test, 6, 0), []
 
     def killed(line):
@@ -54,10 +55,12 @@ def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path):
         if len(lines) == 2:
             raise KeyboardInterrupt
 
+    monkeypatch.setattr(idgenrun, "announce", killed)
     with pytest.raises(KeyboardInterrupt):
-        idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", killed)
-    cut = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut", lines.append)
-    whole = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "whole", str)
+        idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut")
+    cut = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut")
+    monkeypatch.undo()
+    whole = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "whole")
     assert [line.split(":")[1][:14] for line in lines] == [" epoch 1 of 3 ", " epoch 2 of 3 ", " epoch 3 of 3 "]
     assert [log["loss"] for log in cut["history"]] == [log["loss"] for log in whole["history"]]
     key = idgenrun.key(TINY, given, TEXTS, chosen)

@@ -17,7 +17,7 @@ STRATEGIES += [("long", "agg_with"), ("short", "several")]
 class Parrot:
     """A model that repeats what it is told, has `per_word` tokens for a word, and counts what it was asked."""
 
-    name, sha256 = "parrot", "0" * 64
+    name = "parrot"
 
     def __init__(self, dies_after=None, says=None, per_word=1):
         self.asked, self.dies_after, self.per_word = [], dies_after, per_word
@@ -41,7 +41,7 @@ def task(events, items=ITEMS, style="grounded", strategy="plain", context=4096, 
     model = model or Parrot()
     found = histories(events[events["split"] == "train"], items)
     prompts = prompting.prompts_for("movies", style, context, model.count_tokens)
-    return profiles.Task({user: f"u{user}" for user in found}, found, prompts, strategy, model.sha256)
+    return profiles.Task({user: f"u{user}" for user in found}, found, prompts, strategy, "0" * 64)
 
 
 def tight(model, style):

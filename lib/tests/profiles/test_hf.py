@@ -76,8 +76,9 @@ def test_the_key_is_the_content_of_the_folder(folder, tmp_path):
 
 
 def test_wrong_folders_and_names_are_named(folder, tmp_path, monkeypatch):
-    with pytest.raises(UserError, match=r"no \.safetensors file"):
-        model_sha256(f"transformers:{tmp_path}")
+    for use in (model_sha256, open_llm):
+        with pytest.raises(UserError, match=r"no \.safetensors file"):
+            use(f"transformers:{tmp_path}")
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "chat_template.jinja").unlink()
     with pytest.raises(UserError, match="copy: its tokenizer has no chat template"):

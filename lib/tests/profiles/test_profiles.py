@@ -14,7 +14,7 @@ from seqdistill.profiles.answers import Question, Store
 from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.facts import facts_text, histories
-from seqdistill.profiles.llm import Facts, open_llm
+from seqdistill.profiles.llm import model_sha256, open_llm
 
 
 @pytest.mark.parametrize(("style", "strategy"), STRATEGIES)
@@ -115,7 +115,7 @@ def test_a_text_that_does_not_fit_costs_one_user_only(events, tmp_path):
     assert {outcomes[user, 0] for user in lost} == {Failure("text too long for the context", final=True)}
     assert {asked.user_id for asked in given.first_questions()} == {f"u{u}" for u in given.histories if u not in hit}
     grown = Parrot(says=lambda chat: "word " * 990)
-    given = profiles.Task(given.ids, {0: long_history()}, small(), "agg_with", grown.sha256)
+    given = profiles.Task(given.ids, {0: long_history()}, small(), "agg_with", "0" * 64)
     assert written(given, grown, tmp_path / "b") == {(0, 0): profiles.TOO_LONG}
 
 
@@ -138,7 +138,7 @@ def test_the_dry_run_counts_what_the_run_then_asks(events, tmp_path):
     assert ahead()["requests"] == 0
     plan = estimate.dry_run(given, lambda questions: {}, [], 4, None)
     assert plan["output_tokens"] == 200 * plan["requests"] and plan[["hours", "cost"]].isna().all()
-    plan = estimate.dry_run(replace(given, model_sha256=Facts.sha256), lambda questions: {}, [], 4, (1.5, 6.0))
+    plan = estimate.dry_run(replace(given, model_sha256=model_sha256("facts")), lambda questions: {}, [], 4, (1.5, 6.0))
     assert not plan[["users", "requests", "prompt_tokens", "output_tokens", "cost"]].any()
 
 

@@ -66,12 +66,12 @@ def test_a_score_with_the_term_is_what_its_definition_says(config, given):
     model = SequentialRecommender(30, ModelConfig(dim=8, length=12, dropout=0, **config)).eval()
     texts, unseen = np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32), np.arange(30) < 4
     h, read = text_score.states(model, given.test.histories), (torch.randn(8, 5), torch.randn(5))
-    vectors, biases = text_score.with_profile_term(model, read, texts, unseen, 0.7, 1.5)
+    score = text_score.profile_score(model, h, read, texts, unseen, 0.7, 1.5)
     profile = h @ read[0] + read[1]
     wanted = h @ model.catalogue().detach().T + 0.7 * profile @ torch.from_numpy(texts).T
     wanted[:, :4] += 1.5
-    torch.testing.assert_close(h @ vectors.T + biases, wanted)
-    plain = text_score.linear_score(h, *text_score.with_profile_term(model, read, texts, unseen, 0.0, 0.0))
+    torch.testing.assert_close(score(np.arange(len(h)), h), wanted)
+    plain = text_score.profile_score(model, h, read, texts, unseen, 0.0, 0.0)
     assert rank(given.test, plain).equals(rank(given.test, model_score(model)))
 
 
