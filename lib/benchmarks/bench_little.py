@@ -31,8 +31,9 @@ from seqdistill.training.sweep import Job, Jobs, ranks, results, sweep
 from seqdistill.training.train import training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
-SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500, 500], [0, 1, 2, 3, 4], 64, 30, "minilm"
-LLM, INSIGHT_USERS, LEAST = "qwen2.5-coder-0.5b", 500, 0.95  # least share of users with a profile
+SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500], [0, 1, 2, 3, 4], 64, 30, "minilm"
+LLM, LEAST = "qwen2.5-coder-0.5b", 0.95  # least share of users with a profile
+INSIGHT_USERS = 150  # of the first size; their profiles by the prompt `insight` are ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
@@ -81,11 +82,13 @@ def copied(texts: pd.Series, domain: str, style: str) -> float:
 
 
 def teachers(
-    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray
+    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray, styles: dict[str, str]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """The drawn users with all profiles, their vectors by source, and the share of copied profiles by source."""
+    """The drawn users with all profiles, their vectors by source, and the share of copied profiles by source.
+
+    styles: source -> prompt of the profiles that it stands for.
+    """
     read = histories(events[events["user"].isin(drawn) & (events["split"] == "train")], dataset.items)
-    styles = {"profile": "grounded"} | ({"insight": "insight"} if len(drawn) <= INSIGHT_USERS else {})
     texts = {source: profiles(dataset, read, style) for source, style in styles.items()}
     owners = sorted(set.intersection(*(set(each.index) for each in texts.values())))
     vectors = {}
@@ -97,6 +100,15 @@ def teachers(
         )
     copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
     return np.array(owners), vectors, copies
+
+
+def second_prompt(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
+    """Rank by both prompts, and by all other sources, for the users that have profiles by both."""
+    some = np.random.default_rng(1).permutation(drawn)[:INSIGHT_USERS]
+    styles = {"profile": "grounded", "insight": "insight"}
+    owners, vectors, copies = teachers(dataset, events, some, catalogue, styles)
+    table = zero_shot(events, owners, vectors, catalogue)
+    return table.assign(copied=table["variant"].map(copies))
 
 
 def zero_shot(
@@ -146,11 +158,13 @@ def main() -> None:
     tables: dict[str, list[pd.DataFrame]] = {"little-data": [], "little-rivals": [], "little-zero-shot": []}
     for size in SIZES:
         left, drawn = few(events, size)
-        owners, vectors, copies = teachers(dataset, left, drawn, catalogue)
+        owners, vectors, copies = teachers(dataset, left, drawn, catalogue, {"profile": "grounded"})
         first = {"dataset": dataset.name, "model": "SASRec", "trained_on": size}
         untrained = zero_shot(left, owners, vectors, catalogue)
         tables["little-zero-shot"].append(untrained.assign(copied=untrained["variant"].map(copies), **first))
-        print(tables["little-zero-shot"][-1].to_string())
+        if size == SIZES[0]:
+            tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
+        print(pd.concat(tables["little-zero-shot"]).to_string())
         jobs = planned(left, len(dataset.items), owners, vectors)
         sweep(jobs, RUNS)
         runs = results(jobs, RUNS)
