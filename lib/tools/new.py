@@ -21,6 +21,7 @@ from seqdistill.data.layouts import LAYOUTS
 from seqdistill.data.store import home_of
 from seqdistill.data.tables import Dataset, filtered, statistics
 from seqdistill.io import UserError, atomic_write, data_dir, display_path
+from seqdistill.profiles.facts import FIELDS
 from told import told
 
 ROLES, TEMPLATES = ("users", "items", "interactions"), Path(__file__).parent / "templates"
@@ -125,6 +126,14 @@ def preset(name: str, whole: Dataset) -> tuple[str, str]:
     return text, f"size: {size}\ntakes: {time}"
 
 
+def read_texts(whole: Dataset) -> str:
+    """Say which columns of the items the teachers read."""
+    columns = [column for column in ("title", "categories", *FIELDS) if column in whole.items]
+    texts = [column for column in columns if whole.items[column].fillna("").ne("").any()]
+    none = "; without categories the facts are little more than the latest titles: look at the teacher item-text first"
+    return f"item texts: {', '.join(texts)}" + none * ("categories" not in texts)
+
+
 def create(name: str, source: Path, force: bool) -> None:
     """Make a data set and its preset out of a folder; what is there is replaced with `force` alone."""
     raw, path = home_of(name) / "raw", presets.PRESETS / f"{name}.yaml"
@@ -135,7 +144,8 @@ def create(name: str, source: Path, force: bool) -> None:
         raise UserError(f"{display_path(old)} is there; FORCE=1 replaces it.")
     data_dir().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data_dir()) as folder:
-        text, size = preset(name, stage(name, source, Path(folder)))
+        whole = stage(name, source, Path(folder))
+        text, size = preset(name, whole)
         raw.mkdir(parents=True, exist_ok=True)
         for old in there:
             old.unlink()
@@ -143,7 +153,7 @@ def create(name: str, source: Path, force: bool) -> None:
             os.replace(file, raw / file.name)
     with atomic_write(path) as temporary:
         temporary.write_text(text)
-    print(size, f"written: {display_path(raw)}/ and {display_path(path)}", sep="\n")
+    print(read_texts(whole), size, f"written: {display_path(raw)}/ and {display_path(path)}", sep="\n")
 
 
 def main() -> None:

@@ -118,7 +118,7 @@ def decision_table() -> str:
         gain, low, high = (row[column] for column in ("delta_ndcg@10", "ci_low", "ci_high"))
         cells = {"situation": situation, "what to do": what}
         cells["gain in NDCG@10 [95 %]"] = f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]"
-        cells["plain"] = f"{row['ndcg@10'] - gain:.4f}"
+        cells["plain NDCG@10"] = f"{row['ndcg@10'] - gain:.4f}"
         rows.append(cells | {"cost": cost.format(**costs), "advice": advice})
     return report.markdown(pd.DataFrame(rows).set_index("situation"))
 

@@ -96,7 +96,8 @@ def cost(jobs: Jobs, runs: Path, workers: int) -> str:
     todo = [to_dict(job.run) for job in missing(jobs, runs).values()]
     known = [config["epochs"] * median(per_epoch[kind(config)]) for config in todo if kind(config) in per_epoch]
     hours = sum(known) / min(workers, len(todo) or 1) / 3600
-    time = f"about {hours:.2f} h for {len(known)} of them" if known else "time unknown"
+    long = f"{hours:.2f} h" if hours >= 1 else f"{max(1, round(60 * hours))} min"
+    time = f"about {long} for {len(known)} of them" if known else "time unknown"
     total, epochs = len({run_folder(job, runs) for job in jobs.values()}), sum(config["epochs"] for config in todo)
     return f"{total} runs, {len(todo)} to train, {workers} at a time: at most {epochs} epochs, {time}"
 

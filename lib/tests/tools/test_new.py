@@ -61,6 +61,7 @@ def test_the_files_of_a_folder_become_a_data_set_and_a_preset(home, shape, capsy
         np.testing.assert_allclose(sorted(data.events["value"]), sorted(plays["stars"] / 2))
     said = capsys.readouterr().out
     assert "size: 40 users, 24 items, 400 events" in said and "minutes to the answer" in said
+    assert "item texts: title" in said
     presets.check_preset("mine")
     assert presets.values_of("mine", "02-profiles")["llm"] == "facts"
 
