@@ -43,10 +43,10 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
         "training and serving read a text vector an item", "with care: not shown to beat text-kNN",
     ),
     (
-        "A budget for an LLM", "SASRec with LLM profiles (of 1,500 of 22,363 users) as teacher", BEAUTY, "main",
-        {"model": "SASRec", "variant": "distilled-student", "seen": "excluded"},
+        "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher", "bench", "little-data",
+        {"variant": "profile", "trained_on": 1500, "seen": "excluded"},
         "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
-        "not yet: none gains over its control",
+        "computed facts or item texts instead: not shown to be worse, and free",
     ),
     (
         "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec",
