@@ -43,7 +43,8 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
         "training and serving read a text vector an item", "with care: not shown to beat text-kNN",
     ),
     (
-        "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher", "bench", "little-data",
+        "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
+        "bench", "little-data",
         {"variant": "profile", "trained_on": 1500, "seen": "excluded"},
         "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
         "computed facts or item texts instead: not shown to be worse, and free",
