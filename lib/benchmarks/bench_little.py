@@ -27,7 +27,7 @@ from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, wr
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import prompts_for, template
 from seqdistill.training.ablation import taught_with
-from seqdistill.training.sweep import Job, Jobs, ranks, results, sweep
+from seqdistill.training.sweep import Job, Jobs, missing, ranks, results, sweep
 from seqdistill.training.train import training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
@@ -166,7 +166,7 @@ def main() -> None:
             tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
         print(pd.concat(tables["little-zero-shot"]).to_string())
         jobs = planned(left, len(dataset.items), owners, vectors)
-        sweep(jobs, RUNS)
+        sweep(missing(jobs, RUNS), RUNS)  # recorded runs come without weights, and are not trained again for them
         runs = results(jobs, RUNS)
         valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
         print(f"{size} users, validation of seed {SEEDS[0]}: {valid.round(4).to_dict()}")
