@@ -469,9 +469,9 @@ shown = ["variant", "verdict", "trained_on", "seen", "ndcg@10", "delta_ndcg@10",
 report.format_table(few, shown)
 
 # %%
-drawn = few.assign(users=few["trained_on"].map("{:,}".format), seen="seen items " + few["seen"])
-figure = forest(drawn, "Gain over plain by training users", name="users", facet="seen", hue="variant")
-text = report.caption(drawn.assign(case=drawn["users"] + " users, " + drawn["seen"]), "case")
+drawn = few.assign(seen="seen items " + few["seen"])
+figure = forest(drawn, f"Gain over plain, {few['trained_on'].iloc[0]:,} training users", facet="seen")
+text = report.caption(drawn, "seen")
 report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %% [markdown]
@@ -488,13 +488,12 @@ report.format_table(added, ["baseline", "verdict", "trained_on", "seen", "delta_
 
 # %%
 whole = untrained[untrained["users"] > 0.9 * untrained["trained_on"]]
-gained = whole[["variant", "trained_on", "percentile"]].merge(few[few["seen"] == "excluded"])
-gained["users"] = gained["trained_on"].map("{:,}".format)
-orders = gained.groupby("users")[["percentile", "delta_ndcg@10"]].corr("spearman").iloc[::2, 1].droplevel(1)
-text = "Rank correlation of the four: " + ", ".join(f"{value:+.1f} with {name} users" for name, value in orders.items())
+gained = whole[["variant", "percentile"]].merge(few[few["seen"] == "excluded"])
+order = gained["percentile"].corr(gained["delta_ndcg@10"], "spearman")
 labels = "Does zero-shot ranking predict the gain?", "item percentile, no training", "gain in NDCG@10 over plain"
-figure = dots(gained, "percentile", "delta_ndcg@10", "variant", *labels, style="users")
-report.show_figure(figure, gained, figures / "little-zero-shot.png", f"{text}.")
+figure = dots(gained, "percentile", "delta_ndcg@10", "variant", *labels, style="variant")
+text = f"Rank correlation of the {len(gained)} teachers: {order:+.1f}."
+report.show_figure(figure, gained, figures / "little-zero-shot.png", text)
 
 # %% [markdown]
 # ## Summary and cost
