@@ -141,7 +141,7 @@ bench-search: .venv/ready ## search both students' settings on validation (ONLY=
 	@$(bench)/bench_search.py
 
 bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), an hour and a half
-	@$(bench)/bench_little.py
+	@OMP_NUM_THREADS=1 $(bench)/bench_little.py  # vectors that PCA reduces, and so the names of runs, depend on it
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
 	@$(bench)/bench_gpu.py
