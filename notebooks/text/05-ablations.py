@@ -459,7 +459,7 @@ untrained = report.read_table("little-zero-shot", bench)
 report.format_table(untrained, ["variant", "users", "zero_shot_ndcg@10", "percentile", "delta", "copied"])
 
 # %% [markdown]
-# A prompt that does not rank better than its own facts is not trained with, so `insight` ends here. The others become
+# A prompt that ranks worse than its own facts is not trained with, so `insight` ends here. The others become
 # teachers. A gain counts only if the intervals of both differences, from `plain` and from the control, exclude zero:
 
 # %%

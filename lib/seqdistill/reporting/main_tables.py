@@ -58,6 +58,7 @@ def recorded(home: Path) -> tuple[Comparison, Ranked]:
         if gone := [path for path in parts if not path.exists()]:
             raise UserError(
                 f"{display_path(gone[0])}: no such file; the ranks of {name} are not recorded in {gone[0].parent.name}."
+                f" Run `make reproduce PRESET={home.name} NOTEBOOK=04-distillation` first."
             )
     return comparison, {name: [load_ranks(path) for path in parts] for name, parts in paths.items()}
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import book
 import layouts_small
 import presets
 import pytest
@@ -131,6 +132,16 @@ def test_a_later_chapters_typo_is_found_before_the_first_runs(tmp_path, monkeypa
     with pytest.raises(UserError) as caught:
         presets.check_preset("mine")
     assert message in str(caught.value)
+
+
+def test_a_typo_stops_what_make_runs_before_every_chapter(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("05-ablations: {losses: [huber]}")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["book.py", "sections", "--preset", "mine"])
+    with pytest.raises(SystemExit, match="huber"):
+        book.main()
+    assert not [*tmp_path.rglob("*.section")]
 
 
 def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
