@@ -63,6 +63,7 @@ data-check: .venv/ready ## print the checks and statistics of a data set (DATASE
 	@$(python) lib/tools/check_data.py check "$$DATASET"
 
 new: .venv/ready ## make a data set and a preset (DATASET=name) out of a folder of CSV files (FROM=folder, FORCE=1: replace)
+	@printf 'reading %s\n' "$$FROM"
 	@$(python) lib/tools/new.py $(if $(filter 1,$(FORCE)),--force) -- "$$DATASET" "$$FROM"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
@@ -81,7 +82,7 @@ $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
 $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done $(larger)
-$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv) $(larger)
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv outputs/bench/extension.csv) $(larger)
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done

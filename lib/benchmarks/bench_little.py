@@ -2,10 +2,13 @@
 
 A user who was not trained on is served from the history alone. Every teacher has the same users, encoder, width and loss,
 and a shuffled control of its own; the n users are drawn once, since the LLM's profiles exist for those, and the five
-seeds vary initial weights and batches. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
+seeds vary initial weights and batches. A student's settings are chosen without a teacher, on the validation items of the
+n users. "Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge
+regression predicts from facts and items. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
 """
 
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 
@@ -27,11 +30,18 @@ from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, wr
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import prompts_for, template
 from seqdistill.training.ablation import taught_with
-from seqdistill.training.sweep import Job, Jobs, missing, ranks, results, sweep
-from seqdistill.training.train import training_data
+from seqdistill.training.sweep import Job, Jobs, missing, plan, ranks, results, sweep
+from seqdistill.training.train import TrainingData, training_data
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
-SIZES, SEEDS, WIDTH, LATEST, ENCODER = [1_500], [0, 1, 2, 3, 4], 64, 30, "minilm"
+STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, training users
+SEEDS, WIDTH, LATEST, ENCODER = [0, 1, 2, 3, 4], 64, 30, "minilm"
+CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
 LLM, LEAST = "qwen2.5-coder-0.5b", 0.95  # least share of users with a profile
 INSIGHT_USERS = 150  # of the first size; their profiles by the prompt `insight` are ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
@@ -39,6 +49,20 @@ ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
     schedule="cosine", validate_on="excluded",
 )  # fmt: skip
+MASKED = replace(
+    ALONE, model=ModelConfig(causal=False, dim=128, blocks=1, dropout=0.4, temperature=0.07), epochs=80,
+    mask_prob=0.3, mask_last_prob=0.3,
+)  # fmt: skip
+CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation chooses
+    "SASRec": {"40 epochs": ALONE, "80 epochs": replace(ALONE, epochs=80), "batch 32": replace(ALONE, batch=32)},
+    "BERT4Rec": {
+        "masked .3": MASKED,
+        "masked .5": replace(MASKED, mask_prob=0.5),
+        "160 epochs": replace(MASKED, epochs=160),
+        "dropout .2": replace(MASKED, model=replace(MASKED.model, dropout=0.2)),
+    },
+}
+SEARCHED = [0, 1, 2]
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
@@ -131,15 +155,46 @@ def zero_shot(
     return table.assign(p_holm=holm(table["p"]))[columns]
 
 
-def planned(events: pd.DataFrame, items: int, owners: np.ndarray, vectors: dict[str, np.ndarray]) -> Jobs:
-    data, users = training_data(events, items), int(events["user"].max()) + 1
-    jobs: Jobs = {("plain", seed): Job(replace(ALONE, seed=seed), data) for seed in SEEDS}
-    for source in SOURCES:
-        taught = taught_with(data, fit(vectors[source], "pca", WIDTH)[0], owners, users)
+def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    """Keep the vectors [n, e] of the `known` users, a mask [n], and predict the others' by ridge from features [n, f].
+
+    Returns all vectors, and R² on fifths of the known users that the ridge was not fitted on.
+    """
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 6, 11)))
+    folds = KFold(5, shuffle=True, random_state=0)
+    tried = cross_val_predict(ridge, features[known], vectors[known], cv=folds)
+    predicted = ridge.fit(features[known], vectors[known]).predict(features)
+    fit_of = r2_score(vectors[known], tried, multioutput="variance_weighted")
+    return np.where(known[:, None], vectors, predicted).astype(np.float32), float(fit_of)
+
+
+def chosen(model: str, data: TrainingData) -> tuple[TrainConfig, pd.DataFrame]:
+    """The candidate with the best mean NDCG@10 on the validation items, trained without a teacher; and all of them."""
+    jobs = plan(CANDIDATES[model], SEARCHED, data)
+    sweep(missing(jobs, RUNS), RUNS)
+    runs = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, RUNS).items()})
+    table = runs.groupby(level=0, sort=False).agg(["mean", "sem"]).set_axis(["valid_ndcg@10", "standard_error"], axis=1)
+    best = table["valid_ndcg@10"].idxmax()
+    table["chosen"] = table.index == best
+    return CANDIDATES[model][best], table.rename_axis("settings").reset_index()
+
+
+def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData]) -> Jobs:
+    """The plain student, and each teacher and its shuffled control."""
+    variants = {"plain": Job(run, data)}
+    for source, one in taught.items():
         for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
-            run = replace(ALONE, distillation=replace(TAUGHT, shuffled=shuffled))
-            jobs |= {(name, seed): Job(replace(run, seed=seed), taught) for seed in SEEDS}
-    return jobs
+            variants[name] = Job(replace(run, distillation=replace(TAUGHT, shuffled=shuffled)), one)
+    return plan(variants, SEEDS, data)
+
+
+def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame, dict[str, list[pd.DataFrame]]]:
+    """Train, and test these sources against plain and their controls, as one family, in both readings of seen items."""
+    sweep(missing(jobs, RUNS), RUNS)  # recorded runs come without weights, and are not trained again for them
+    controls = {source: f"{source}-shuffled" for source in sources}
+    against, ranked = dict.fromkeys([*controls, *controls.values()], "plain"), ranks(jobs, RUNS)
+    tables = [compare(ranked, against, seen, True, controls) for seen in ("excluded", "included")]
+    return pd.concat(tables).assign(**first), ranked
 
 
 def over_rivals(ranked: dict[str, list[pd.DataFrame]], seen: str) -> pd.DataFrame:
@@ -155,31 +210,41 @@ def main() -> None:
     dataset = datasets.load("amazon-beauty-5core", 5)
     events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
     catalogue, _ = encode(item_texts(dataset.items), ENCODER)
-    tables: dict[str, list[pd.DataFrame]] = {"little-data": [], "little-rivals": [], "little-zero-shot": []}
-    for size in SIZES:
+    tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
+    for model, size in STUDIES:
         left, drawn = few(events, size)
         owners, vectors, copies = teachers(dataset, left, drawn, catalogue, {"profile": "grounded"})
-        first = {"dataset": dataset.name, "model": "SASRec", "trained_on": size}
-        untrained = zero_shot(left, owners, vectors, catalogue)
-        tables["little-zero-shot"].append(untrained.assign(copied=untrained["variant"].map(copies), **first))
-        if size == SIZES[0]:
+        first = {"dataset": dataset.name, "model": model, "trained_on": size}
+        if (model, size) == STUDIES[0]:
+            untrained = zero_shot(left, owners, vectors, catalogue)
+            tables["little-zero-shot"].append(untrained.assign(copied=untrained["variant"].map(copies), **first))
             tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
-        print(pd.concat(tables["little-zero-shot"]).to_string())
-        jobs = planned(left, len(dataset.items), owners, vectors)
-        sweep(missing(jobs, RUNS), RUNS)  # recorded runs come without weights, and are not trained again for them
-        runs = results(jobs, RUNS)
-        valid = pd.Series({name: run["valid_ndcg@10"] for (name, seed), run in runs.items() if seed == SEEDS[0]})
-        print(f"{size} users, validation of seed {SEEDS[0]}: {valid.round(4).to_dict()}")
-        controls = {source: f"{source}-shuffled" for source in SOURCES}
-        against, ranked = dict.fromkeys([*controls, *controls.values()], "plain"), ranks(jobs, RUNS)
+            print(pd.concat(tables["little-zero-shot"]).to_string())
+        data, users = training_data(left, len(dataset.items)), int(left["user"].max()) + 1
+        run, searched = chosen(model, data)
+        tables["little-search"].append(searched.assign(**first))
+        print(searched.to_string())
+        taught = {name: taught_with(data, fit(vectors[name], "pca", WIDTH)[0], owners, users) for name in SOURCES}
+        found, ranked = compared(planned(run, data, taught), SOURCES, first)
+        tables["little-data"].append(found)
         for seen in ("excluded", "included"):
-            tables["little-data"].append(compare(ranked, against, seen, True, controls).assign(**first))
             tables["little-rivals"].append(over_rivals(ranked, seen).assign(**first))
+        if (model, size) == STUDIES[0]:
+            features = np.column_stack([vectors["facts"], vectors["item-text"]])
+            calls, kept = {"profile": {"calls": len(owners), "r2": np.nan}}, {"profile": taught["profile"]}
+            for count in CALLS:
+                some = np.isin(owners, few(events, count)[1])
+                more, r2 = extended(vectors["profile"], features, some)
+                kept[f"extended-{count}"] = taught_with(data, fit(more, "pca", WIDTH)[0], owners, users)
+                calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
+            found, _ = compared(planned(run, data, kept), [*kept], first)
+            columns = pd.DataFrame.from_dict(calls, orient="index")
+            tables["extension"].append(found.merge(columns, "left", left_on="variant", right_index=True))
         for name, parts in tables.items():
             table = pd.concat(parts, ignore_index=True)
             save_csv(table[[*first, *table.columns.difference([*first], sort=False)]], OUT / f"{name}.csv")
-            if name != "little-zero-shot":
-                print(table.query(f"trained_on == {size}")[[name for name in SHOWN if name in table]].to_string())
+            if "verdict" in table:
+                print(table.query("baseline != ''")[["trained_on", *SHOWN]].to_string())
 
 
 if __name__ == "__main__":

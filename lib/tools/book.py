@@ -6,16 +6,18 @@ What only another command needs is imported there: every chapter starts this mod
 import argparse
 import os
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import jupytext
 import nbformat
 import papermill
 import presets
+import psutil
 import times
 from command import one_line
 from filelock import FileLock, Timeout
@@ -60,6 +62,14 @@ def terminal() -> Iterator[TextIO]:
             yield stderr
         finally:
             os.dup2(stderr.fileno(), 2)
+
+
+def stop(*_: object) -> None:
+    """End the kernel and its workers at once, without their tracebacks, when this process is asked to end."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    raise KeyboardInterrupt
 
 
 def execute(chapter: str, preset: str) -> None:
@@ -127,6 +137,8 @@ def main() -> None:
         with alone(preset):
             match options.action:
                 case "execute":
+                    for asked in (signal.SIGINT, signal.SIGTERM):
+                        signal.signal(asked, stop)
                     (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
                     start = time.monotonic()
                     print(f"{chapter} ({preset}): {times.expected(preset, chapter)}", flush=True)

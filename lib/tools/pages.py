@@ -35,7 +35,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
-        {"variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT, "use",
+        {"model": "SASRec", "variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT, "use",
     ),
     (
         "New items without events (MovieLens)", "train with item texts, and score them beside the student (06)",
@@ -45,7 +45,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     (
         "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
         "bench", "little-data",
-        {"variant": "profile", "trained_on": 1500, "seen": "excluded"},
+        {"model": "SASRec", "variant": "profile", "trained_on": 1500, "seen": "excluded"},
         "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
         "computed facts or item texts instead: not shown to be worse, and free",
     ),
@@ -56,7 +56,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
 ]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv
-LITTLE = {"variant": "profile", "trained_on": 1500}  # of little-data.csv
+LITTLE = {"model": "SASRec", "variant": "profile", "trained_on": 1500}  # of little-data.csv
 
 
 def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:

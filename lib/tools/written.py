@@ -3,8 +3,10 @@
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 from presets import values_of
 from seqdistill.embeddings import encoders
+from seqdistill.embeddings.teachers import raw_history
 from seqdistill.io import data_dir, digest, display_path, outputs_dir
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
@@ -79,7 +81,16 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
-    if (encoder := values_of(preset, "03-embeddings")["encoder"]) in encoders.PACKAGED:
-        texts = store.latest(table, values["strategy"])["text"].tolist()
-        encoders.ship(texts, encoder, target.parent / f"vectors-{encoder}.safetensors")
+    ship_vectors(preset, target.parent, store.latest(table, values["strategy"])["text"].tolist(), task)
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
+
+
+def ship_vectors(preset: str, folder: Path, texts: list[str], task: profiles.Task) -> None:
+    """Ship the vectors that take 03 longest: of the profiles, and (half as precise) of the raw histories."""
+    book = values_of(preset, "03-embeddings")
+    raw = [raw_history(history, book["latest"]) for history in task.histories.values()]
+    for encoder, lines, name, kind in (
+        (book["encoder"], texts, "", np.float32), (book["source_encoder"], raw, "-raw-history", np.float16)
+    ):  # fmt: skip
+        if encoder in encoders.PACKAGED:
+            encoders.ship(lines, encoder, folder / f"vectors-{encoder}{name}.safetensors", kind)

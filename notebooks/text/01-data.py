@@ -221,6 +221,3 @@ report.record_metrics(
 #
 # The default is a small, old film data set. Its ratings stand for choices, and rating sessions blur their order. The
 # paper's time split would leave too few test users (counted above), so the headline protocol is leave-last-k.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

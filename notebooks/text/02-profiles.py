@@ -284,6 +284,3 @@ report.record_metrics(home, "02-profiles", {"users": len(users), "covered": text
 # sometimes reverses a trend or a taste; the figures above say how often. The checks read English and know the phrases
 # of these styles; they miss a claim that is worded otherwise. The paper's model has nine billion parameters and reads
 # the raw history.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

@@ -331,6 +331,3 @@ report.record_metrics(home, "03-embeddings", numbers)
 # at 600, 6,000 and 20,000 users; for hundreds of thousands, fit it on a sample and `transform` the rest, or use cuML's
 # UMAP on a GPU. The test of the profiles uses text similarity only. A student can learn more from a vector than its
 # cosine shows, and `raw-history` has an advantage: its lines are worded like the items.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

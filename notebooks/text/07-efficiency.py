@@ -450,6 +450,3 @@ report.record_metrics(home, "07-efficiency", summary)
 # evaluated; none is chosen by validation. The students were trained on the same events, for as many epochs as in
 # chapter 4. The user id is written again only when the history has doubled; the released version writes one for each
 # user. With one seed of each variant in `idgenrec_seeds` there is no verdict between variants.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

@@ -272,6 +272,3 @@ Markdown("\n".join(f"* {name}: `make reproduce PRESET={name}`" for name in missi
 #
 # Our data sets, LLM and protocol differ from the paper's: directions can be compared, sizes cannot. Our IDGenRec is
 # trained from scratch, the paper's from published weights.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

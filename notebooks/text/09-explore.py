@@ -104,6 +104,3 @@ print("two menus, in JupyterLab") if headless else display(explore.panel(world, 
 #
 # One user proves nothing, and a list that looks better need not be better: chapter 4 has the test. Titles are those of
 # the data set, and a tick marks any later choice, whether or not it was recommended.
-
-# %% tags=["nbval-ignore-output"]
-print(report.cost())

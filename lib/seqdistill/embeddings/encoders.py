@@ -97,18 +97,19 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
 
 
 def shipped(name: str) -> dict[str, np.ndarray]:
-    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>.safetensors."""
+    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>*.safetensors."""
     vectors = {}
-    for path in (data_dir() / "profiles").glob(f"*/vectors-{name}.safetensors") if name in PACKAGED else ():
+    for path in (data_dir() / "profiles").glob(f"*/vectors-{name}*.safetensors") if name in PACKAGED else ():
         with readable(path), safe_open(path, "np") as file:
-            vectors |= zip(json.loads(file.metadata()["keys"]), file.get_tensor("vectors"), strict=True)
+            stored = file.get_tensor("vectors").astype(np.float32)
+            vectors |= zip(json.loads(file.metadata()["keys"]), stored, strict=True)
     return vectors
 
 
-def ship(texts: Sequence[str], name: str, path: Path) -> None:
+def ship(texts: Sequence[str], name: str, path: Path, kind: type = np.float32) -> None:
     """Write the vectors of texts, in their order, to where `shipped` finds them."""
     keys, vectors = keys_of(texts, name), np.column_stack([encode(texts, name)[0], np.zeros(len(texts))])
-    tensors = {"vectors": vectors.astype(np.float32)}
+    tensors = {"vectors": vectors.astype(kind)}
     save_with(lambda temporary: save_file(tensors, temporary, {"keys": json.dumps(keys)}), path)
 
 
@@ -127,7 +128,7 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
         if not text.strip():
             raise UserError(f"encoders: text {row} is empty.")
     cache, keys = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), keys_of(texts, name)
-    vectors = shipped(name) | {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()}
+    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()} | shipped(name)
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
     encoder = open_encoder(name) if todo else None
     with progress(f"{name}, texts", len(todo)) as done:

@@ -19,6 +19,11 @@ def item_texts(items: pd.DataFrame) -> list[str]:
     return history_lines(histories(events, items)[0])
 
 
+def raw_history(history: pd.DataFrame, latest: int) -> str:
+    """Write the latest events of a user as a text."""
+    return "\n".join(history_lines(history.tail(latest)))
+
+
 def derangement(order: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
     """Turn a permutation of n > 1, [n], into one that leaves nothing in place: the cycle through its entries."""
     return order[order.argsort() - 1]
@@ -46,7 +51,7 @@ def source_vectors(
     if source == "facts":
         profiles = pd.Series({user: facts_text(user_histories[user], {}) for user in users})
     if source == "raw-history":
-        profiles = pd.Series({user: "\n".join(history_lines(user_histories[user].tail(latest))) for user in users})
+        profiles = pd.Series({user: raw_history(user_histories[user], latest) for user in users})
     parts = pd.DataFrame(encode(profiles.tolist()), index=profiles.index)
     vectors = parts.groupby(level=0, sort=False).mean().to_numpy(np.float32)
     return vectors[derangement(rng.permutation(len(users)))] if source == "shuffled" else vectors

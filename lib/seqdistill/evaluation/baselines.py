@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
+from joblib import Parallel, delayed
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 from torch import Tensor
@@ -135,8 +136,13 @@ GRIDS: dict[str, list[Callable[[pd.DataFrame, int], Score]]] = {
 
 def chosen(name: str, train: pd.DataFrame, items: int, valid: Cases) -> tuple[Score, dict[str, float]]:
     """Make the setting of `GRIDS[name]` that has the best validation NDCG@10, seen items excluded; and its values."""
-    tried = ((make, make(train, items)) for make in GRIDS[name])
-    rated = ((metrics(rank(valid, score)["rank_unseen"])["ndcg@10"], make, score) for make, score in tried)
+
+    def tried(make: partial) -> tuple[float, partial, Score]:
+        score = make(train, items)
+        return metrics(rank(valid, score)["rank_unseen"])["ndcg@10"], make, score
+
+    with threadpool_limits(1, "blas"):
+        rated = Parallel(n_jobs=-1, prefer="threads")(delayed(tried)(make) for make in GRIDS[name])
     value, make, score = max(rated, key=lambda one: one[0])
     return score, make.keywords | {"valid_ndcg@10": value}
 

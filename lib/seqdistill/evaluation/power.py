@@ -4,6 +4,8 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from joblib import Parallel, delayed
+from scipy import stats
 
 from seqdistill.evaluation.significance import assess, decide, differences
 
@@ -39,6 +41,32 @@ def synthetic(
     return drawn
 
 
+def raised(tested: pd.DataFrame, gain: float) -> pd.DataFrame:
+    """What `assess` would say if its taught systems, those with a control, had gained so much more."""
+    table, taught = tested.copy(), tested["control"] != ""
+    for prefix in ("", "control_"):
+        table.loc[taught, f"{prefix}delta"] += gain
+        delta, error = table[f"{prefix}delta"].abs(), table[f"{prefix}error"]
+        p = 2 * stats.t.sf(delta / error.where(error > 0), table[f"{prefix}df"])
+        table[f"{prefix}p"] = np.where(error == 0, delta == 0, p)
+    return table
+
+
+def shares(
+    spread: dict[str, float], users: int, seeds: int, gains: list[float], lift: float, students: int, tables: int,
+    seed: int,
+) -> list[tuple[float, float]]:  # fmt: skip
+    """`power` for one number of users and of seeds; all gains are those of the same tables."""
+    against = {f"{kind} {number}": "plain" for number in range(students) for kind in ("taught", "control")}
+    controls = {f"taught {number}": f"control {number}" for number in range(students)}
+    rng, found = np.random.default_rng(seed), np.zeros((len(gains), tables, students), bool)
+    for number in range(tables):
+        tested = assess(synthetic(rng, spread, users, seeds, 0.0, lift, students), against, controls)
+        for place, gain in enumerate(gains):
+            found[place, number] = (decide(raised(tested, gain))["verdict"] == "significant gain").to_numpy()[1::2]
+    return [(hits[:, 0].mean(), hits.any(1).mean()) for hits in found]
+
+
 def power(
     spread: dict[str, float], users: list[int], seeds: list[int], gains: list[float], lift: float = 0.0,
     students: int = 2, tables: int = 200, seed: int = 0,
@@ -48,14 +76,12 @@ def power(
     spread: see `components`. gains: true differences in NDCG@10 of all of them; lift: that of their controls. Where a
     gain is at most `lift`, `any` is the type I error, largest where both are equal and large. A row per combination.
     """
-    against = {f"{kind} {number}": "plain" for number in range(students) for kind in ("taught", "control")}
-    controls, rows = {f"taught {number}": f"control {number}" for number in range(students)}, []
-    for size, runs, gain in product(users, seeds, gains):
-        rng, found = np.random.default_rng(seed), []
-        for _ in range(tables):
-            drawn = synthetic(rng, spread, size, runs, gain, lift, students)
-            decided = decide(assess(drawn, against, controls))
-            found.append((decided["verdict"] == "significant gain").to_numpy()[1::2])
-        hits = np.array(found)
-        rows.append((size, runs, gain, hits[:, 0].mean(), hits.any(1).mean()))
+    kinds = list(product(users, seeds))
+    jobs = (delayed(shares)(spread, *kind, gains, lift, students, tables, seed) for kind in kinds)
+    found = Parallel(n_jobs=-1 if len(kinds) > 1 else 1)(jobs)
+    rows = [
+        (*kind, gain, *hits)
+        for kind, each in zip(kinds, found, strict=True)
+        for gain, hits in zip(gains, each, strict=True)
+    ]
     return pd.DataFrame(rows, columns=["users", "seeds", "gain", "power", "any"])

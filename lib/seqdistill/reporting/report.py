@@ -2,7 +2,6 @@
 
 import io
 import re
-import time
 from importlib import resources
 from pathlib import Path
 
@@ -130,8 +129,3 @@ def record_metrics(home: Path, chapter: str, values: dict) -> None:
         except UserError as error:
             print(error)
         save_json({**known, chapter: values}, path)
-
-
-def cost() -> str:
-    """Say what this process has taken so far; what was finished before it started is not counted."""
-    return f"{time.process_time() / 60:.1f} CPU minutes for this execution"

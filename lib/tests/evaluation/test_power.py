@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill.evaluation.power import components, power, synthetic
+from seqdistill.evaluation.power import components, power, raised, synthetic
 from seqdistill.evaluation.significance import assess, decide
 
 SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}
@@ -45,3 +45,15 @@ def test_the_variances_of_synthetic_tables_are_those_that_they_were_drawn_with()
     assert found == {name: pytest.approx(value, rel=0.25) for name, value in SPREAD.items()}
     same = pd.Series(np.zeros(5))
     assert set(components([same, same], [same, same]).values()) == {0.0}
+
+
+def test_a_raised_table_is_the_table_of_students_that_gain_more():
+    against, controls = {"taught 0": "plain", "control 0": "plain"}, {"taught 0": "control 0"}
+    drawn = [synthetic(np.random.default_rng(0), SPREAD, 300, 3, gain, 0.001, 1) for gain in (0.0, 0.006)]
+    low, high = (assess(each, against, controls) for each in drawn)
+    columns = ["delta", "p", "control_delta", "control_p"]
+    pd.testing.assert_frame_equal(raised(low, 0.006)[columns], high[columns])
+    assert high["p"].iloc[1] < low["p"].iloc[1]
+    same = [pd.Series(np.zeros(5))] * 2
+    still = assess({"plain": same, "taught 0": same, "control 0": same}, against, controls)
+    assert raised(still, 0.0)["p"].iloc[1] == 1 and raised(still, 0.1)["p"].iloc[1] == 0

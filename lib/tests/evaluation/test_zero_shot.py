@@ -84,3 +84,17 @@ def test_profiles_that_repeat_an_example_of_the_prompt_are_counted():
 
     texts = pd.Series(["It is for fewer wrinkles and less sun damage, from drugstore brands.", "A buyer of soap."])
     assert bench_little.copied(texts, "beauty", "insight") == 0.5
+
+
+def test_profiles_are_extended_to_users_without_one_where_cheap_vectors_predict_them():
+    import bench_little
+
+    rng = np.random.default_rng(0)
+    features, known = rng.standard_normal((300, 8)).astype(np.float32), np.arange(300) < 150
+    vectors = (features @ rng.standard_normal((8, 5))).astype(np.float32)
+    hidden = np.where(known[:, None], vectors, 0).astype(np.float32)
+    all_vectors, r2 = bench_little.extended(hidden, features, known)
+    assert (all_vectors[known] == vectors[known]).all() and r2 > 0.98
+    assert np.abs(all_vectors[~known] - vectors[~known]).mean() < 0.1 * np.abs(vectors).mean()
+    _, unrelated = bench_little.extended(rng.standard_normal((300, 5)).astype(np.float32), features, known)
+    assert unrelated < 0.1
