@@ -17,7 +17,9 @@ $(foreach name,PRESET NOTEBOOK DATASET ONLY,$(call refuse,$(name)))
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PLATFORM_DIRS := 1
+ifneq ($(MAKECMDGOALS),unit nbval)  # the halves of `make test` run side by side, and nothing else
 .NOTPARALLEL:
+endif
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
@@ -45,7 +47,7 @@ endif
 endif
 
 .PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power tables profiles lab
-.PHONY: book verify test lint unit slow nbval clean gone
+.PHONY: book verify test lint unit slow nbval smoke-weights clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -141,8 +143,8 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
 	@$(bench)/bench_search.py
 
-bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), an hour and a half
-	@OMP_NUM_THREADS=1 $(bench)/bench_little.py  # vectors that PCA reduces, and so the names of runs, depend on it
+bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv, extension.csv), hours
+	@OMP_NUM_THREADS=1 $(bench)/bench_little.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
 	@$(bench)/bench_gpu.py
@@ -174,21 +176,23 @@ tour: .venv/ready ## execute 00-method, the whole method in one notebook (PRESET
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
 	.venv/bin/jupyter lab --notebook-dir=notebooks $$LAB
 
-test: lint unit nbval ## lint, unit tests, nbval regression checks
+test: lint ## lint, unit tests, nbval regression checks
+	@$(MAKE) --no-print-directory -j2 unit nbval
 
 lint: .venv/ready ## ruff check and format
 	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 
-unit: .venv/ready
-	@$(book) weights --preset smoke
-	$(python) -m pytest -n auto --dist loadfile lib/tests
+unit: smoke-weights
+	env -u MAKEFLAGS $(python) -m pytest -n auto --dist loadfile lib/tests
+
+smoke-weights: .venv/ready
+	@$(book) weights --preset smoke || echo "The book goes on without them."
 
 slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler, a browser
 	$(python) -m pytest -m slow lib/tests
 
-nbval: .venv/ready
-	@$(book) weights --preset smoke || echo "The book goes on without them."
+nbval: smoke-weights
 	$(python) lib/tools/check_notebooks.py --preset smoke
 	$(python) -m pytest lib/tests/regression
 

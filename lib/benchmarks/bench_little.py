@@ -14,6 +14,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+import torch
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.data import Dataset
@@ -23,7 +24,7 @@ from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import compare, holm, paired
 from seqdistill.evaluation.zero_shot import similarity_ranks
-from seqdistill.io import UserError, data_dir, outputs_dir, save_csv
+from seqdistill.io import UserError, data_dir, digest, outputs_dir, save_csv
 from seqdistill.profiles.answers import Store, read_shipped, ship
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, write
@@ -42,7 +43,7 @@ OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, training users
 SEEDS, WIDTH, LATEST, ENCODER = [0, 1, 2, 3, 4], 64, 30, "minilm"
 CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
-LLM, LEAST = "qwen2.5-coder-0.5b", 0.95  # least share of users with a profile
+LLM, STYLE, LEAST = "qwen2.5-coder-0.5b", "grounded", 0.95  # least share of users with a profile
 INSIGHT_USERS = 150  # of the first size; their profiles by the prompt `insight` are ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 ALONE = TrainConfig(
@@ -77,15 +78,11 @@ def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
 def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
     """The LLM's profiles of these histories, by user: the shipped ones; what is missing is written and added to them."""
     path, store = shipped_path(dataset.name, LLM, style, "plain"), Store(data_dir() / "cache" / "answers.sqlite")
-    known, prompts = (
-        read_shipped(path),
-        prompts_for(dataset.domain, style, 1024, lambda texts: [len(text) for text in texts]),
-    )
+    known, prompts = read_shipped(path), prompts_for(dataset.domain, style, 1024, lambda texts: [*map(len, texts)])
     task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
     ask, asked = asker(cache(lambda: open_llm(LLM)), store, known), []
-    written = table_of(write(task, lambda questions: asked.extend(questions) or ask(questions))).set_index("user")[
-        "text"
-    ]
+    outcomes = write(task, lambda questions: asked.extend(questions) or ask(questions))
+    written = table_of(outcomes).set_index("user")["text"]
     if new := [question for question in asked if question.shipped_key not in known]:
         ship(path, new, store.get(question.key for question in new))
     print(f"{style}: {len(written):,} of {len(read):,} users have a profile")
@@ -107,8 +104,8 @@ def copied(texts: pd.Series, domain: str, style: str) -> float:
 
 def teachers(
     dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray, styles: dict[str, str]
-) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, float]]:
-    """The drawn users with all profiles, their vectors by source, and the share of copied profiles by source.
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, pd.Series]]:
+    """The drawn users with all profiles, their vectors by source, and their profiles by source.
 
     styles: source -> prompt of the profiles that it stands for.
     """
@@ -122,15 +119,15 @@ def teachers(
         vectors[source] = source_vectors(
             kind, profile, read, catalogue, lambda lines: encode(lines, ENCODER)[0], LATEST, 0
         )
-    copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
-    return np.array(owners), vectors, copies
+    return np.array(owners), vectors, {source: each.loc[owners] for source, each in texts.items()}
 
 
 def second_prompt(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
     """Rank by both prompts, and by all other sources, for the users that have profiles by both."""
     some = np.random.default_rng(1).permutation(drawn)[:INSIGHT_USERS]
-    styles = {"profile": "grounded", "insight": "insight"}
-    owners, vectors, copies = teachers(dataset, events, some, catalogue, styles)
+    styles = {"profile": STYLE, "insight": "insight"}
+    owners, vectors, texts = teachers(dataset, events, some, catalogue, styles)
+    copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
     table = zero_shot(events, owners, vectors, catalogue)
     return table.assign(copied=table["variant"].map(copies))
 
@@ -166,6 +163,13 @@ def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tu
     predicted = ridge.fit(features[known], vectors[known]).predict(features)
     fit_of = r2_score(vectors[known], tried, multioutput="variance_weighted")
     return np.where(known[:, None], vectors, predicted).astype(np.float32), float(fit_of)
+
+
+def teaching(data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list) -> TrainingData:
+    """Give the users a teacher, reduced; runs are named after what it is made from, as processors differ in last bits."""
+    taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners)
+    vars(taught)["digests"] = {"teacher": digest([ENCODER, WIDTH, *made_from])}
+    return taught
 
 
 def chosen(model: str, data: TrainingData) -> tuple[TrainConfig, pd.DataFrame]:
@@ -213,18 +217,24 @@ def main() -> None:
     tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
     for model, size in STUDIES:
         left, drawn = few(events, size)
-        owners, vectors, copies = teachers(dataset, left, drawn, catalogue, {"profile": "grounded"})
+        owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
         first = {"dataset": dataset.name, "model": model, "trained_on": size}
         if (model, size) == STUDIES[0]:
-            untrained = zero_shot(left, owners, vectors, catalogue)
-            tables["little-zero-shot"].append(untrained.assign(copied=untrained["variant"].map(copies), **first))
+            untrained, copies = (
+                zero_shot(left, owners, vectors, catalogue),
+                copied(texts["profile"], dataset.domain, STYLE),
+            )
+            untrained["copied"] = untrained["variant"].map({"profile": copies})
+            tables["little-zero-shot"].append(untrained.assign(**first))
             tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
             print(pd.concat(tables["little-zero-shot"]).to_string())
-        data, users = training_data(left, len(dataset.items)), int(left["user"].max()) + 1
+        users = int(left["user"].max()) + 1
+        data = training_data(left, len(dataset.items), torch.full((users, WIDTH), torch.nan))
         run, searched = chosen(model, data)
         tables["little-search"].append(searched.assign(**first))
         print(searched.to_string())
-        taught = {name: taught_with(data, fit(vectors[name], "pca", WIDTH)[0], owners, users) for name in SOURCES}
+        made_from = [owners.tolist(), texts["profile"].tolist(), LATEST]
+        taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in SOURCES}
         found, ranked = compared(planned(run, data, taught), SOURCES, first)
         tables["little-data"].append(found)
         for seen in ("excluded", "included"):
@@ -235,7 +245,7 @@ def main() -> None:
             for count in CALLS:
                 some = np.isin(owners, few(events, count)[1])
                 more, r2 = extended(vectors["profile"], features, some)
-                kept[f"extended-{count}"] = taught_with(data, fit(more, "pca", WIDTH)[0], owners, users)
+                kept[f"extended-{count}"] = teaching(data, more, owners, [count, *made_from])
                 calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
             found, _ = compared(planned(run, data, kept), [*kept], first)
             columns = pd.DataFrame.from_dict(calls, orient="index")

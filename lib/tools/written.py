@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from presets import values_of
 from seqdistill.embeddings import encoders
 from seqdistill.embeddings.teachers import raw_history
@@ -81,13 +82,13 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
-    ship_vectors(preset, target.parent, store.latest(table, values["strategy"])["text"].tolist(), task)
+    ship_vectors(preset, target.parent, table, task)
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
-def ship_vectors(preset: str, folder: Path, texts: list[str], task: profiles.Task) -> None:
+def ship_vectors(preset: str, folder: Path, table: pd.DataFrame, task: profiles.Task) -> None:
     """Ship the vectors that take 03 longest: of the profiles, and (half as precise) of the raw histories."""
-    book = values_of(preset, "03-embeddings")
+    book, texts = values_of(preset, "03-embeddings"), store.latest(table, task.strategy)["text"].tolist()
     raw = [raw_history(history, book["latest"]) for history in task.histories.values()]
     for encoder, lines, name, kind in (
         (book["encoder"], texts, "", np.float32), (book["source_encoder"], raw, "-raw-history", np.float16)

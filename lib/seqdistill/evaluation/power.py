@@ -78,7 +78,7 @@ def power(
     """
     kinds = list(product(users, seeds))
     jobs = (delayed(shares)(spread, *kind, gains, lift, students, tables, seed) for kind in kinds)
-    found = Parallel(n_jobs=-1 if len(kinds) > 1 else 1)(jobs)
+    found = Parallel(n_jobs=-1 if tables * len(kinds) > 200 else 1)(jobs)  # fewer take less than starting processes
     rows = [
         (*kind, gain, *hits)
         for kind, each in zip(kinds, found, strict=True)

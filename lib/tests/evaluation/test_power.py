@@ -7,22 +7,22 @@ from seqdistill.evaluation.significance import assess, decide
 SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}
 
 
-@pytest.mark.parametrize(("seeds", "students"), [(2, 1), (5, 1), (3, 4)])
+@pytest.mark.parametrize(("seeds", "students"), [(2, 1), (3, 4)])
 def test_a_gain_that_the_control_shows_too_is_found_in_five_tables_of_a_hundred_at_most(seeds, students):
-    size = power(SPREAD, [300], [seeds], [0.05], 0.05, students, tables=300)["any"].iloc[0]
-    assert size <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    size = power(SPREAD, [300], [seeds], [0.05], 0.05, students, tables=200)["any"].iloc[0]
+    assert size <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_a_student_whose_seeds_differ_more_than_the_others_is_not_found_more_often():
     rng, found = np.random.default_rng(0), []
     against = {f"{kind} {number}": "plain" for number in range(2) for kind in ("taught", "control")}
     controls = {f"taught {number}": f"control {number}" for number in range(2)}
-    for _ in range(300):
+    for _ in range(200):
         drawn = synthetic(rng, SPREAD, 300, 3, 0.05, 0.05, 2)
         shifts = 5 * SPREAD["seed_sd"] * rng.standard_normal(3)
         drawn["taught 0"] = [values + shift for values, shift in zip(drawn["taught 0"], shifts, strict=True)]
         found.append((decide(assess(drawn, against, controls))["verdict"] == "significant gain").any())
-    assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 300)
+    assert np.mean(found) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
 
 def test_more_seeds_and_more_users_find_more():
@@ -35,7 +35,7 @@ def test_more_seeds_and_more_users_find_more():
 def test_a_gain_of_the_detectable_size_is_found_four_times_in_five():
     drawn = synthetic(np.random.default_rng(0), SPREAD, 300, 5, 0.0, 0.0, 1)
     table = assess(drawn, {"taught 0": "plain", "control 0": "plain"}, {"taught 0": "control 0"})
-    found = power(SPREAD, [300], [5], [table["detectable"].iloc[1]], students=1, tables=300)["power"].iloc[0]
+    found = power(SPREAD, [300], [5], [table["detectable"].iloc[1]], students=1, tables=200)["power"].iloc[0]
     assert 0.65 < found < 0.95
 
 

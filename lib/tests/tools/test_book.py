@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 
 import book
 import nbformat
 import presets
+import psutil
 import pytest
 from filelock import FileLock
 from seqdistill.io import ROOT, UserError
@@ -68,6 +70,29 @@ def test_execution_is_repeated_byte_for_byte_and_a_failure_leaves_the_former_not
     assert path.read_bytes() == runs[0]
     failed = nbformat.read(path.parent / "failed" / path.name, as_version=4)
     assert [output.ename for output in failed.cells[-1].outputs] == ["UserError"]
+
+
+def test_a_terminated_execution_leaves_no_kernel_and_no_worker(house, tmp_path):
+    house("{}")
+    work = "def work(number):\n    Path(f'worker-{number}').touch()\n    time.sleep(60)\n"
+    start = "Parallel(2)(delayed(work)(number) for number in range(2))\n"
+    imports = "import os, time\nfrom pathlib import Path\nfrom joblib import Parallel, delayed\n"
+    text = f'# %% tags=["parameters"]\npreset = ""\n\n# %%\n{imports}os.chdir("{tmp_path}")\n{work}{start}'
+    (tmp_path / "text" / "04-distillation.py").write_text(text)
+    code = f"""import sys, presets, book
+from pathlib import Path
+presets.TEXT, presets.PRESETS = Path("{tmp_path}/text"), Path("{tmp_path}/presets")
+sys.argv = ["book", "execute", "04-distillation", "--preset", "mine"]
+book.main()"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'lib' / 'tools'}:{ROOT / 'lib'}"}
+    process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and len([*tmp_path.glob("worker-*")]) < 2:
+        time.sleep(0.1)
+    offspring = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    _, error = process.communicate(timeout=30)
+    assert error == "Stopped. What is finished is kept: the same command resumes.\n" and process.returncode
+    assert len(offspring) >= 3 and not psutil.wait_procs(offspring, timeout=10)[1]
 
 
 @pytest.mark.parametrize(
