@@ -17,9 +17,7 @@ $(foreach name,PRESET NOTEBOOK DATASET ONLY,$(call refuse,$(name)))
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PLATFORM_DIRS := 1
-ifneq ($(MAKECMDGOALS),unit nbval)  # the halves of `make test` run side by side, and nothing else
 .NOTPARALLEL:
-endif
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
@@ -176,15 +174,14 @@ tour: .venv/ready ## execute 00-method, the whole method in one notebook (PRESET
 lab: .venv/ready ## open JupyterLab in notebooks/ (LAB="--no-browser --port 9000": its own options)
 	.venv/bin/jupyter lab --notebook-dir=notebooks $$LAB
 
-test: lint ## lint, unit tests, nbval regression checks
-	@$(MAKE) --no-print-directory -j2 unit nbval
+test: lint unit nbval ## lint, unit tests, nbval regression checks
 
 lint: .venv/ready ## ruff check and format
 	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 
 unit: smoke-weights
-	env -u MAKEFLAGS $(python) -m pytest -n auto --dist loadfile lib/tests
+	$(python) -m pytest -n auto --dist loadgroup lib/tests
 
 smoke-weights: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."

@@ -231,10 +231,10 @@ def test_a_search_sees_no_event_that_the_book_tests_on(raw, monkeypatch):
 
 
 def test_of_few_users_the_others_are_tested_alone(events):
-    import bench_little
+    import little_sources
 
-    left, owners = bench_little.few(events, 7)
+    left, owners = little_sources.few(events, 7)
     train, test = (left[left["split"] == split] for split in ("train", "test"))
     assert len(owners) == 7 and set(train["user"]) == set(owners) == set(left.loc[left["split"] == "valid", "user"])
-    assert len(test) == (events["split"] == "test").sum() and set(bench_little.few(events, 3)[1]) < set(owners)
+    assert len(test) == (events["split"] == "test").sum() and set(little_sources.few(events, 3)[1]) < set(owners)
     assert len(cases(left, "test")) == len(cases(events, "test"))

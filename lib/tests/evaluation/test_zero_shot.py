@@ -67,34 +67,34 @@ def test_without_a_target_nothing_is_ranked():
 
 
 def test_the_little_study_ranks_each_users_own_validation_item_among_the_unseen():
-    import bench_little
+    import little_sources
 
     events = pd.DataFrame({"user": np.repeat([3, 7], 3), "item": [1, 2, 3, 4, 5, 6]})
     events["split"] = ["train", "train", "valid"] * 2
     catalogue, owners = np.eye(6, dtype=np.float32), np.array([3, 7])
     knows = 2 * catalogue[[0, 3]] + catalogue[[2, 5]]  # a seen item is nearer than the target
     vectors = {"facts": knows, "knows": knows, "errs": -knows}
-    table = bench_little.zero_shot(events, owners, vectors, catalogue).set_index("variant")
+    table = little_sources.zero_shot(events, owners, vectors, catalogue).set_index("variant")
     assert table.loc["knows", ["users", "zero_shot_ndcg@10", "percentile", "delta"]].tolist() == [2, 1, 1, 0]
     assert table.loc["errs", "percentile"] == 0 and table.loc["errs", "delta"] == -1
 
 
 def test_profiles_that_repeat_an_example_of_the_prompt_are_counted():
-    import bench_little
+    import little_sources
 
     texts = pd.Series(["It is for fewer wrinkles and less sun damage, from drugstore brands.", "A buyer of soap."])
-    assert bench_little.copied(texts, "beauty", "insight") == 0.5
+    assert little_sources.copied(texts, "beauty", "insight") == 0.5
 
 
 def test_profiles_are_extended_to_users_without_one_where_cheap_vectors_predict_them():
-    import bench_little
+    import little_sources
 
     rng = np.random.default_rng(0)
     features, known = rng.standard_normal((300, 8)).astype(np.float32), np.arange(300) < 150
     vectors = (features @ rng.standard_normal((8, 5))).astype(np.float32)
     hidden = np.where(known[:, None], vectors, 0).astype(np.float32)
-    all_vectors, r2 = bench_little.extended(hidden, features, known)
+    all_vectors, r2 = little_sources.extended(hidden, features, known)
     assert (all_vectors[known] == vectors[known]).all() and r2 > 0.98
     assert np.abs(all_vectors[~known] - vectors[~known]).mean() < 0.1 * np.abs(vectors).mean()
-    _, unrelated = bench_little.extended(rng.standard_normal((300, 5)).astype(np.float32), features, known)
+    _, unrelated = little_sources.extended(rng.standard_normal((300, 5)).astype(np.float32), features, known)
     assert unrelated < 0.1

@@ -97,10 +97,10 @@ def test_other_seeds_are_called_out_as_seldom_as_promised(seeds):
         table |= {f"{name}_std": value.std(1, ddof=1) for name, value in values.items()}
         return pd.DataFrame(table | {"delta_ndcg@10": table["ndcg@10"] - table["ndcg@10"][0]})
 
-    for _ in range(200):
+    for _ in range(100):
         stored = draw()
         called += bool(verify.moved("main.csv", stored, draw(), verify.seed_spread(stored), 12))
-    assert 0 < called <= 0.08 * 200, "5 % were promised, and a bound that nothing meets would be too wide"
+    assert 0 < called <= 10, "5 % were promised, and a bound that nothing meets would be too wide"
 
 
 def test_every_chapter_is_executed_and_what_was_compared_starts_afresh(tmp_path, monkeypatch, capsys):

@@ -1,0 +1,124 @@
+"""Who teaches in `bench_little`: users, profiles and vectors; and how each source ranks before any training."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from seqdistill.data import Dataset
+from seqdistill.embeddings.encoders import encode
+from seqdistill.embeddings.teachers import source_vectors
+from seqdistill.evaluation.significance import holm, paired
+from seqdistill.evaluation.zero_shot import similarity_ranks
+from seqdistill.io import UserError, data_dir
+from seqdistill.profiles.answers import Store, read_shipped, ship
+from seqdistill.profiles.facts import histories
+from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, write
+from seqdistill.profiles.llm import model_sha256, open_llm
+from seqdistill.profiles.prompts import prompts_for, template
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+LATEST, ENCODER = 30, "minilm"
+LLM, STYLE, LEAST = "qwen2.5-coder-0.5b", "grounded", 0.95  # least share of users with a profile
+INSIGHT_USERS = 150  # of the first size; their profiles by the prompt `insight` are ranked, not trained with
+SOURCES = ["profile", "facts", "raw-history", "item-text"]
+
+
+def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Leave the training and validation events of some drawn users, the first of any larger draw; all are tested."""
+    drawn = np.sort(np.random.default_rng(0).permutation(events["user"].unique())[:users])
+    known = events["user"].isin(drawn) | (events["split"] == "test")
+    return events.assign(split=events["split"].where(known, "input")), drawn
+
+
+def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
+    """The LLM's profiles of these histories, by user: the shipped ones; what is missing is written and added to them."""
+    path, store = shipped_path(dataset.name, LLM, style, "plain"), Store(data_dir() / "cache" / "answers.sqlite")
+    known, prompts = read_shipped(path), prompts_for(dataset.domain, style, 1024, lambda texts: [*map(len, texts)])
+    task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
+    ask, asked = asker(cache(lambda: open_llm(LLM)), store, known), []
+    outcomes = write(task, lambda questions: asked.extend(questions) or ask(questions))
+    written = table_of(outcomes).set_index("user")["text"]
+    if new := [question for question in asked if question.shipped_key not in known]:
+        ship(path, new, store.get(question.key for question in new))
+    print(f"{style}: {len(written):,} of {len(read):,} users have a profile")
+    if len(written) < LEAST * len(read):
+        raise UserError(
+            f"{path.name}: {len(written):,} profiles; at least {LEAST:.0%} of {len(read):,} users are expected."
+        )
+    return written
+
+
+def copied(texts: pd.Series, domain: str, style: str) -> float:
+    """Share of profiles that hold a sentence of the prompt's worked examples."""
+    examples = " ".join(
+        message["content"] for message in template(f"{domain}-{style}") if message["role"] == "assistant"
+    )
+    sentences = [part.strip() for part in examples.split(". ") if len(part.split()) > 4]
+    return float(texts.map(lambda text: any(sentence in text for sentence in sentences)).mean())
+
+
+def teachers(
+    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray, styles: dict[str, str]
+) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, pd.Series]]:
+    """The drawn users with all profiles, their vectors by source, and their profiles by source.
+
+    styles: source -> prompt of the profiles that it stands for.
+    """
+    read = histories(events[events["user"].isin(drawn) & (events["split"] == "train")], dataset.items)
+    texts = {source: profiles(dataset, read, style) for source, style in styles.items()}
+    owners = sorted(set.intersection(*(set(each.index) for each in texts.values())))
+    vectors = {}
+    for source in dict.fromkeys([*SOURCES, *styles]):
+        profile = texts.get(source, texts["profile"]).loc[owners]
+        kind = "profile" if source in styles else source
+        vectors[source] = source_vectors(
+            kind, profile, read, catalogue, lambda lines: encode(lines, ENCODER)[0], LATEST, 0
+        )
+    return np.array(owners), vectors, {source: each.loc[owners] for source, each in texts.items()}
+
+
+def second_prompt(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
+    """Rank by both prompts, and by all other sources, for the users that have profiles by both."""
+    some = np.random.default_rng(1).permutation(drawn)[:INSIGHT_USERS]
+    styles = {"profile": STYLE, "insight": "insight"}
+    owners, vectors, texts = teachers(dataset, events, some, catalogue, styles)
+    copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
+    table = zero_shot(events, owners, vectors, catalogue)
+    return table.assign(copied=table["variant"].map(copies))
+
+
+def zero_shot(
+    events: pd.DataFrame, owners: np.ndarray, vectors: dict[str, np.ndarray], catalogue: np.ndarray
+) -> pd.DataFrame:
+    """How each source's vectors rank the owners' validation items, untrained; and against `facts`, paired by user."""
+    own = events[events["user"].isin(owners)]
+    target = own[own["split"] == "valid"].groupby("user")["item"].last().loc[owners].to_numpy()
+    seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
+    rank = {source: similarity_ranks(rows, catalogue, target, seen) for source, rows in vectors.items()}
+    unseen = len(catalogue) - np.array([len(np.unique(one)) for one in seen])
+    percentile = {source: pd.Series((1 - (one - 1) / (unseen - 1)).clip(0)) for source, one in rank.items()}
+    rows = []
+    for source, one in rank.items():
+        row = {"variant": source, "users": len(owners), "zero_shot_ndcg@10": ((one <= 10) / np.log2(one + 1)).mean()}
+        test = {} if source == "facts" else paired([percentile[source] - percentile["facts"]])
+        rows.append(row | {"percentile": percentile[source].mean(), **test})
+    table = pd.DataFrame(rows)
+    columns = ["variant", "users", "zero_shot_ndcg@10", "percentile", "delta", "ci_low", "ci_high", "p_holm"]
+    return table.assign(p_holm=holm(table["p"]))[columns]
+
+
+def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:
+    """Keep the vectors [n, e] of the `known` users, a mask [n], and predict the others' by ridge from features [n, f].
+
+    Returns all vectors, and R² on fifths of the known users that the ridge was not fitted on.
+    """
+    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(1, 6, 11)))
+    folds = KFold(5, shuffle=True, random_state=0)
+    tried = cross_val_predict(ridge, features[known], vectors[known], cv=folds)
+    predicted = ridge.fit(features[known], vectors[known]).predict(features)
+    fit_of = r2_score(vectors[known], tried, multioutput="variance_weighted")
+    return np.where(known[:, None], vectors, predicted).astype(np.float32), float(fit_of)
