@@ -82,7 +82,7 @@ $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
 $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done $(larger)
-$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv outputs/bench/extension.csv) $(larger)
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv) $(larger)
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done
@@ -141,7 +141,7 @@ bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours
 	@$(bench)/bench_search.py
 
-bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv, extension.csv), hours
+bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), hours
 	@OMP_NUM_THREADS=1 $(bench)/bench_little.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)

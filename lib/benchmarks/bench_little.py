@@ -127,6 +127,7 @@ def main() -> None:
         tables["little-data"].append(found)
         for seen in ("excluded", "included"):
             tables["little-rivals"].append(over_rivals(ranked, seen).assign(**first))
+        save(tables, [*first])
         if (model, size) == STUDIES[0]:
             features = np.column_stack([vectors["facts"], vectors["item-text"]])
             calls, kept = {"profile": {"calls": len(owners), "r2": np.nan}}, {"profile": taught["profile"]}
@@ -137,12 +138,17 @@ def main() -> None:
                 calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
             found, _ = compared(planned(run, data, kept), [*kept], first)
             columns = pd.DataFrame.from_dict(calls, orient="index")
-            tables["extension"].append(found.merge(columns, "left", left_on="variant", right_index=True))
-        for name, parts in tables.items():
-            table = pd.concat(parts, ignore_index=True)
-            save_csv(table[[*first, *table.columns.difference([*first], sort=False)]], OUT / f"{name}.csv")
-            if "verdict" in table:
-                print(table.query("baseline != ''")[["trained_on", *SHOWN]].to_string())
+            tables["little-extension"].append(found.merge(columns, "left", left_on="variant", right_index=True))
+            save(tables, [*first])
+
+
+def save(tables: dict[str, list[pd.DataFrame]], first: list[str]) -> None:
+    """Write what is there so far, with these columns first."""
+    for name, parts in tables.items():
+        table = pd.concat(parts, ignore_index=True)
+        save_csv(table[[*first, *table.columns.difference(first, sort=False)]], OUT / f"{name}.csv")
+        if "verdict" in table:
+            print(table.query("baseline != ''")[["trained_on", *SHOWN]].to_string())
 
 
 if __name__ == "__main__":
