@@ -45,7 +45,7 @@ endif
 endif
 
 .PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power tables profiles lab
-.PHONY: book verify test lint unit slow nbval smoke-weights clean gone
+.PHONY: book verify test lint unit slow nbval clean gone
 .SECONDARY:
 
 help: ## list the targets
@@ -63,7 +63,7 @@ data-check: .venv/ready ## print the checks and statistics of a data set (DATASE
 	@$(python) lib/tools/check_data.py check "$$DATASET"
 
 new: .venv/ready ## make a data set and a preset (DATASET=name) out of a folder of CSV files (FROM=folder, FORCE=1: replace)
-	@printf 'reading %s\n' "$$FROM"
+	@[ -z "$$FROM" ] || printf 'reading %s\n' "$$FROM"
 	@$(python) lib/tools/new.py $(if $(filter 1,$(FORCE)),--force) -- "$$DATASET" "$$FROM"
 
 bench-data: .venv/ready ## measure data preparation at the sizes of ML-20M and Amazon-M2 (outputs/bench/data.csv)
@@ -142,7 +142,7 @@ bench-search: .venv/ready ## search both students' settings on validation (ONLY=
 	@$(bench)/bench_search.py
 
 bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), hours
-	@OMP_NUM_THREADS=1 $(bench)/bench_little.py
+	@$(bench)/bench_little.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
 	@$(bench)/bench_gpu.py
@@ -180,16 +180,15 @@ lint: .venv/ready ## ruff check and format
 	.venv/bin/ruff check --config lib/pyproject.toml lib notebooks/text
 	.venv/bin/ruff format --config lib/pyproject.toml --check lib notebooks/text
 
-unit: smoke-weights
+unit: .venv/ready
+	@$(book) weights --preset smoke
 	$(python) -m pytest -n auto --dist loadgroup lib/tests
-
-smoke-weights: .venv/ready
-	@$(book) weights --preset smoke || echo "The book goes on without them."
 
 slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler, a browser
 	$(python) -m pytest -m slow lib/tests
 
-nbval: smoke-weights
+nbval: .venv/ready
+	@$(book) weights --preset smoke || echo "The book goes on without them."
 	$(python) lib/tools/check_notebooks.py --preset smoke
 	$(python) -m pytest lib/tests/regression
 

@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import torch
 from little_sources import ENCODER, LATEST, SOURCES, STYLE, copied, extended, few, second_prompt, teachers, zero_shot
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.data import Dataset
 from seqdistill.data.splits import leave_last_k
-from seqdistill.embeddings.encoders import encode
+from seqdistill.embeddings.encoders import encode, encoder_key
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import compare
@@ -53,11 +53,17 @@ TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
-def teaching(data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list) -> TrainingData:
-    """Give the users a teacher, reduced; runs are named after what it is made from, as processors differ in last bits."""
-    taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners)
-    vars(taught)["digests"] = {"teacher": digest([ENCODER, WIDTH, *made_from])}
-    return taught
+def teaching(
+    data: TrainingData, vectors: np.ndarray, owners: np.ndarray, users: int, made_from: list
+) -> TrainingData:  # fmt: skip
+    """Give the users a teacher, reduced; runs are named after what it is made from."""
+    taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
+    return replace(taught, teacher_key=digest([encoder_key(ENCODER), "pca", WIDTH, *made_from]))
+
+
+def made_from_of(dataset: Dataset, owners: np.ndarray, texts: dict[str, pd.Series]) -> list:
+    """What the teachers are made from, beside the users' events."""
+    return [owners.tolist(), texts["profile"].tolist(), item_texts(dataset.items), LATEST]
 
 
 def chosen(model: str, data: TrainingData) -> tuple[TrainConfig, pd.DataFrame]:
@@ -117,12 +123,12 @@ def main() -> None:
             tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
             print(pd.concat(tables["little-zero-shot"]).to_string())
         users = int(left["user"].max()) + 1
-        data = training_data(left, len(dataset.items), torch.full((users, WIDTH), torch.nan))
+        data = training_data(left, len(dataset.items))
         run, searched = chosen(model, data)
         tables["little-search"].append(searched.assign(**first))
         print(searched.to_string())
-        made_from = [owners.tolist(), texts["profile"].tolist(), LATEST]
-        taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in SOURCES}
+        made_from = made_from_of(dataset, owners, texts)
+        taught = {name: teaching(data, vectors[name], owners, users, [name, *made_from]) for name in SOURCES}
         found, ranked = compared(planned(run, data, taught), SOURCES, first)
         tables["little-data"].append(found)
         for seen in ("excluded", "included"):
@@ -134,7 +140,7 @@ def main() -> None:
             for count in CALLS:
                 some = np.isin(owners, few(events, count)[1])
                 more, r2 = extended(vectors["profile"], features, some)
-                kept[f"extended-{count}"] = teaching(data, more, owners, [count, *made_from])
+                kept[f"extended-{count}"] = teaching(data, more, owners, users, [f"ridge {count}", *made_from])
                 calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
             found, _ = compared(planned(run, data, kept), [*kept], first)
             columns = pd.DataFrame.from_dict(calls, orient="index")

@@ -23,7 +23,7 @@ from sklearn.preprocessing import StandardScaler
 
 LATEST, ENCODER = 30, "minilm"
 LLM, STYLE, LEAST = "qwen2.5-coder-0.5b", "grounded", 0.95  # least share of users with a profile
-INSIGHT_USERS = 150  # of the first size; their profiles by the prompt `insight` are ranked, not trained with
+INSIGHT_USERS = 150  # of the first study; their profiles by the prompt `insight` are ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 
 

@@ -20,6 +20,7 @@ TOGETHER = {
 WHOLE = ("test_hf.py", "test_make.py", "test_packaging.py", "test_presets.py", "test_reducers.py", "test_serving.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
 def pytest_collection_modifyitems(items):
     """Group tests for pytest-xdist; all others go to whichever worker is free."""
     for item in items:

@@ -137,8 +137,9 @@ def main() -> None:
         with alone(preset):
             match options.action:
                 case "execute":
-                    for asked in (signal.SIGINT, signal.SIGTERM):
-                        signal.signal(asked, stop)
+                    for asked in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                        if signal.getsignal(asked) != signal.SIG_IGN:
+                            signal.signal(asked, stop)
                     (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
                     start = time.monotonic()
                     print(f"{chapter} ({preset}): {times.expected(preset, chapter)}", flush=True)

@@ -82,16 +82,17 @@ def write_profiles(preset: str, fresh: bool) -> None:
     table = store.ship(target, asked, old | new)
     if fresh and not lost:
         own.unlink()
-    ship_vectors(preset, target.parent, table, task)
+    if preset == "default":  # what 03 of the default book would wait for
+        ship_vectors(preset, target.parent, table, task)
     print(f"{display_path(target)}: {len(table)} answers, {len(new)} of them new", flush=True)
 
 
 def ship_vectors(preset: str, folder: Path, table: pd.DataFrame, task: profiles.Task) -> None:
-    """Ship the vectors that take 03 longest: of the profiles, and (half as precise) of the raw histories."""
+    """Ship the vectors of the profiles, and (in half precision) of the raw histories."""
     book, texts = values_of(preset, "03-embeddings"), store.latest(table, task.strategy)["text"].tolist()
     raw = [raw_history(history, book["latest"]) for history in task.histories.values()]
-    for encoder, lines, name, kind in (
+    for encoder, lines, name, dtype in (
         (book["encoder"], texts, "", np.float32), (book["source_encoder"], raw, "-raw-history", np.float16)
     ):  # fmt: skip
         if encoder in encoders.PACKAGED:
-            encoders.ship(lines, encoder, folder / f"vectors-{encoder}{name}.safetensors", kind)
+            encoders.ship(lines, encoder, folder / f"vectors-{encoder}{name}.safetensors", dtype)

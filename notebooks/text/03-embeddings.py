@@ -46,7 +46,8 @@ report.style()
 #
 # Each profile becomes one unit vector. E5 was trained with a prefix before every text; the encoder adds it. A text
 # longer than the encoder's window is split, and the vectors of its parts are averaged. Vectors are cached under the
-# digest of the text, so that no text is encoded twice. The book ships the vectors of its profiles.
+# digest of the text, so that no text is encoded twice. The book ships the vectors of its profiles and,
+# in half precision, of the raw histories.
 
 # %%
 key = table_key(artifacts / "events.parquet")

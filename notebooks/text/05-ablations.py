@@ -89,13 +89,13 @@ shuffled = replace(setup.alone, distillation=replace(setup.taught, shuffled=True
 jobs = plan({"plain": setup.alone, **taught, "shuffled": shuffled}, minor_seeds, data)
 
 # %% [markdown]
-# Section 5 looks inside further runs, one for each side of the projection. They are trained here, too, so that no core
-# waits:
+# Section 5 examines further runs, one for each loss and side of the projection. They are trained in the same sweep, to
+# keep all cores busy:
 
 # %%
 sides = grid(replace(setup.taught, probe=True), loss=losses, projection=["teacher", "teacher_frozen", "student"])
-probed = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
-probed = plan(probed, minor_seeds[:1], data)
+probes = {name: replace(setup.alone, distillation=cell) for name, cell in sides.items()}
+probed = plan(probes, minor_seeds[:1], data)
 
 # %% [markdown]
 # Second, the runs are trained. Third, the test targets are ranked (each run stores its ranks). Fourth, every cell is

@@ -97,7 +97,10 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
 
 
 def shipped(name: str) -> dict[str, np.ndarray]:
-    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>*.safetensors."""
+    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>*.safetensors.
+
+    Where stored in half precision, their length is 1 to three digits.
+    """
     vectors = {}
     for path in (data_dir() / "profiles").glob(f"*/vectors-{name}*.safetensors") if name in PACKAGED else ():
         with readable(path), safe_open(path, "np") as file:
@@ -106,10 +109,9 @@ def shipped(name: str) -> dict[str, np.ndarray]:
     return vectors
 
 
-def ship(texts: Sequence[str], name: str, path: Path, kind: type = np.float32) -> None:
-    """Write the vectors of texts, in their order, to where `shipped` finds them."""
-    keys, vectors = keys_of(texts, name), np.column_stack([encode(texts, name)[0], np.zeros(len(texts))])
-    tensors = {"vectors": vectors.astype(kind)}
+def ship(texts: Sequence[str], name: str, path: Path, dtype: type = np.float32) -> None:
+    """Write the vectors of texts, in their order, to where `shipped` finds them; none is taken from there."""
+    keys, tensors = keys_of(texts, name), {"vectors": rows_of(texts, name, {}).astype(dtype)}
     save_with(lambda temporary: save_file(tensors, temporary, {"keys": json.dumps(keys)}), path)
 
 
@@ -120,15 +122,24 @@ def keys_of(texts: Sequence[str], name: str) -> list[str]:
 
 
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
-    """Encode texts with the encoder `name` (see `open_encoder`); vectors are cached in data/cache/vectors.sqlite.
+    """Encode texts with the encoder `name` (see `open_encoder`), but for those whose vectors are shipped.
 
     Returns unit vectors [n, e], and the share of texts whose vector is a mean over several of the encoder's windows.
+    """
+    rows = rows_of(texts, name, shipped(name))
+    return rows[:, :-1], float(rows[:, -1].mean())
+
+
+def rows_of(texts: Sequence[str], name: str, known: dict[str, np.ndarray]) -> np.ndarray:
+    """Vectors of texts as `encode_chunk` makes them, [n, e + 1]: known by key, cached in data/cache, or encoded now.
+
+    What is known comes before what is cached, so that a shipped vector is the same on every machine.
     """
     for row, text in enumerate(texts):
         if not text.strip():
             raise UserError(f"encoders: text {row} is empty.")
     cache, keys = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), keys_of(texts, name)
-    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()} | shipped(name)
+    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()} | known
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
     encoder = open_encoder(name) if todo else None
     with progress(f"{name}, texts", len(todo)) as done:
@@ -137,5 +148,4 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
             vectors |= zip(chunk, encode_chunk([*chunk.values()], encoder), strict=True)
             cache.put({key: vectors[key].tobytes() for key in chunk})
             done(len(chunk))
-    stacked = np.stack([vectors[key] for key in keys])
-    return stacked[:, :-1], float(stacked[:, -1].mean())
+    return np.stack([vectors[key] for key in keys])

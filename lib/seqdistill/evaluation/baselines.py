@@ -137,14 +137,13 @@ GRIDS: dict[str, list[Callable[[pd.DataFrame, int], Score]]] = {
 def chosen(name: str, train: pd.DataFrame, items: int, valid: Cases) -> tuple[Score, dict[str, float]]:
     """Make the setting of `GRIDS[name]` that has the best validation NDCG@10, seen items excluded; and its values."""
 
-    def tried(make: partial) -> tuple[float, partial, Score]:
-        score = make(train, items)
-        return metrics(rank(valid, score)["rank_unseen"])["ndcg@10"], make, score
+    def tried(make: partial) -> float:
+        return metrics(rank(valid, make(train, items))["rank_unseen"])["ndcg@10"]
 
     with threadpool_limits(1, "blas"):
-        rated = Parallel(n_jobs=-1, prefer="threads")(delayed(tried)(make) for make in GRIDS[name])
-    value, make, score = max(rated, key=lambda one: one[0])
-    return score, make.keywords | {"valid_ndcg@10": value}
+        rated = Parallel(n_jobs=-1, require="sharedmem")(delayed(tried)(make) for make in GRIDS[name])
+    value, make = max(zip(rated, GRIDS[name], strict=True), key=lambda one: one[0])
+    return make(train, items), make.keywords | {"valid_ndcg@10": value}
 
 
 def text_knn(texts: np.ndarray) -> Score:

@@ -42,7 +42,7 @@ def synthetic(
 
 
 def raised(tested: pd.DataFrame, gain: float) -> pd.DataFrame:
-    """What `assess` would say if its taught systems, those with a control, had gained so much more."""
+    """Raise the gain of the taught systems of `assess`, those with a control: delta and p, all that `decide` reads."""
     table, taught = tested.copy(), tested["control"] != ""
     for prefix in ("", "control_"):
         table.loc[taught, f"{prefix}delta"] += gain

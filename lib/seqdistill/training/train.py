@@ -41,6 +41,7 @@ class TrainingData:
 
     items: catalogue size V. key: digest of the events. teacher: [U, r], NaN where a user has none. start: item vectors
     [V, d] that students start from. texts: vectors of the items' texts, [V, e]. item_ids: the data set's own, [V].
+    teacher_key: names the teacher instead of its digest, where processors make other last bits of the same vectors.
     """
 
     items: int
@@ -52,6 +53,7 @@ class TrainingData:
     start: Tensor | None = None
     texts: Tensor | None = None
     item_ids: list | None = None
+    teacher_key: str = ""
 
     def __post_init__(self) -> None:
         """Take the teacher from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
@@ -78,11 +80,12 @@ class TrainingData:
     def digests(self) -> dict[str, str]:
         """SHA-256 of the shape and values of each tensor that is there."""
         tensors = {"teacher": self.teacher, "start": self.start, "texts": self.texts}
-        return {
+        found = {
             name: digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy()).hexdigest()])
             for name, tensor in tensors.items()
             if tensor is not None
         }
+        return found | ({"teacher": self.teacher_key} if self.teacher_key else {})
 
 
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:

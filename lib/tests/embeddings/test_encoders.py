@@ -118,3 +118,15 @@ def test_shipped_vectors_are_used_where_encoder_and_text_are_the_same(letters, t
     path.write_bytes(b"cut")
     with pytest.raises(UserError, match=r"vectors-letters\.safetensors: damaged"):
         encoders.encode(["a"], "letters")
+
+
+def test_a_shipped_vector_comes_before_a_cached_one_and_says_whether_its_text_was_split(letters, tmp_path, monkeypatch):
+    monkeypatch.setitem(encoders.PACKAGED, "letters", ("letters", "letters"))
+    folder = tmp_path / "profiles" / "mine"
+    exact, split = encoders.encode(["a b", "a " * 600], "letters")
+    assert split == 0.5
+    encoders.ship(["a b"], "letters", folder / "vectors-letters.safetensors")
+    encoders.ship(["a " * 600], "letters", folder / "vectors-letters-raw-history.safetensors", np.float16)
+    again, split = encoders.encode(["a b", "a " * 600], "letters")
+    assert split == 0.5 and np.array_equal(again[0], exact[0])
+    assert np.array_equal(again[1], exact[1].astype(np.float16)) and np.abs(again[1] - exact[1]).max() < 1e-3

@@ -179,7 +179,6 @@ def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkey
     assert profiles.named(path.stem) == ("openai-a-b-c", style, strategy)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
     monkeypatch.setattr(writing, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
-    monkeypatch.setattr(writing, "ship_vectors", lambda *_: None)
     monkeypatch.setattr(writing, "profile_task", lambda *_: (path, given))
     monkeypatch.setattr(writing, "open_llm", lambda *_: model)
     writing.write_profiles("mine", fresh=False)

@@ -51,7 +51,6 @@ def test_a_fresh_store_lives_until_nobody_failed(events, tmp_path, monkeypatch, 
     model = Parrot(says=lambda chat: Failure("time-out", 3) if sick and '"Film 3"' in chat[-1]["content"] else GOOD)
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
     monkeypatch.setattr(writing, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
-    monkeypatch.setattr(writing, "ship_vectors", lambda *_: None)
     monkeypatch.setattr(writing, "profile_task", lambda *_: (tmp_path / "shipped.parquet", given))
     monkeypatch.setattr(writing, "open_llm", lambda *_: model)
     writing.write_profiles("mine", fresh=True)

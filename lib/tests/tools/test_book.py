@@ -86,7 +86,9 @@ sys.argv = ["book", "execute", "04-distillation", "--preset", "mine"]
 book.main()"""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'lib' / 'tools'}:{ROOT / 'lib'}"}
     process = subprocess.Popen([sys.executable, "-c", code], env=environment, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and len([*tmp_path.glob("worker-*")]) < 2:
+    for _ in range(600):
+        if process.poll() is not None or len([*tmp_path.glob("worker-*")]) == 2:
+            break
         time.sleep(0.1)
     offspring = psutil.Process(process.pid).children(recursive=True)
     process.terminate()

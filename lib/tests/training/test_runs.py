@@ -171,3 +171,12 @@ def test_a_teacher_made_from_other_events_is_refused(data, events, tmp_path):
     save_table(events, tmp_path / "items.parquet", "old")
     with pytest.raises(UserError, match=r"items\.parquet: stale"):
         load_training_data(tmp_path)
+
+
+def test_a_teacher_may_be_named_by_what_it_is_made_from(data):
+    taught, moved = replace(SMALL, distillation=Distillation()), replace(data, teacher=data.teacher * 1.01)
+    assert run_key(taught, data) != run_key(taught, moved) and run_key(SMALL, data) == run_key(SMALL, moved)
+    named, renamed = (replace(data, teacher_key=name) for name in ("facts", "profiles"))
+    assert run_key(taught, named) == run_key(taught, replace(moved, teacher_key="facts"))
+    assert len({run_key(taught, one) for one in (data, named, renamed)}) == 3
+    assert run_key(SMALL, named) == run_key(SMALL, data)
