@@ -35,7 +35,8 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
-        {"model": "SASRec", "variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT, "use",
+        {"model": "SASRec", "variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT,
+        "choose on validation: free, but no gain over its control is shown",
     ),
     (
         "New items without events (MovieLens)", "train with item texts, and score them beside the student (06)",
@@ -47,7 +48,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
         "bench", "little-data",
         {"model": "SASRec", "variant": "profile", "trained_on": 1500, "seen": "excluded"},
         "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
-        "computed facts or item texts instead: not shown to be worse, and free",
+        "do not: no gain shown; facts and item texts are free",
     ),
     (
         "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside a tuned SASRec",

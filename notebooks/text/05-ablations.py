@@ -446,38 +446,53 @@ report.format_table(transfer, tested)
 # ## 13. Does a teacher help when data are scarce?
 #
 # A teacher should matter most to a student that has seen few sequences, and with few users every one of them can have
-# an LLM profile. `make bench-little` trains SASRec on `trained_on` users of Beauty 5-core and ranks the test target of
-# all 22,363; a user who was not trained on is served from the history alone. The four teachers are profiles by a 0.5B
-# LLM, the computed facts that this LLM was given, the latest events as text, and the mean text vector of the user's
-# items. Users, encoder, width and loss are the same for all, and each teacher has its own shuffled control. The users
-# are drawn once and the five seeds vary initial weights and batches, so the intervals hold for these users: another
-# draw may give another gain.
+# an LLM profile. `make bench-little` trains a student on `trained_on` users of Beauty 5-core and ranks the test target
+# of all 22,363; a user who was not trained on is served from the history alone. The four teachers are profiles by a
+# 0.5B LLM, the computed facts that this LLM was given, the latest events as text, and the mean text vector of the
+# user's items. Users, encoder, width and loss are the same for all, and each teacher has its own shuffled control. The
+# users are drawn once and the five seeds vary initial weights and batches, so the intervals hold for these users:
+# another draw may give another gain.
 #
+# A student's settings are chosen without a teacher, by NDCG@10 on the validation items of its training users:
+
+# %%
+bench = ROOT / "outputs" / "bench"
+searched = report.read_table("little-search", bench)
+report.format_table(searched, ["model", "trained_on", "settings", "valid_ndcg@10", "standard_error", "chosen"])
+
+# %% [markdown]
 # Before any training: how well does each source rank the users' validation items, by text similarity alone? `insight`
 # is a second prompt, which also asks the LLM what the purchases are for and what comes next; it was tried on 150 of the
 # users, for whom all sources are ranked again. `delta` is the difference in `percentile` from the facts, and `copied`
 # the share of profiles that repeat a sentence of the prompt's examples.
 
 # %%
-bench = ROOT / "outputs" / "bench"
 untrained = report.read_table("little-zero-shot", bench)
 report.format_table(untrained, ["variant", "users", "zero_shot_ndcg@10", "percentile", "delta", "copied"])
 
 # %% [markdown]
 # A prompt that ranks worse than its own facts is not trained with, so `insight` ends here. The others become
-# teachers. A gain counts only if the intervals of both differences, from `plain` and from the control, exclude zero:
+# teachers. A gain counts only if the intervals of both differences, from `plain` and from the control, exclude zero.
+# Seen items excluded:
 
 # %%
 little = report.read_table("little-data", bench)
-few = little[little["control"] != ""].sort_values(["seen", "trained_on"], kind="stable")
-shown = ["variant", "verdict", "trained_on", "seen", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
-report.format_table(few, shown)
+few = little[little["control"] != ""]
+few = few.assign(student=few["model"] + ", " + few["trained_on"].map("{:,} users".format))
+shown = ["variant", "verdict", "student", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
+report.format_table(few[few["seen"] == "excluded"], shown)
 
 # %%
-drawn = few.assign(seen="seen items " + few["seen"])
-figure = forest(drawn, f"Gain over plain, {few['trained_on'].iloc[0]:,} training users", facet="seen")
-text = report.caption(drawn, "seen")
+drawn = few[few["seen"] == "excluded"].drop(columns="model")
+figure = forest(drawn, "Gain over plain with few training users, seen items excluded", facet="student")
+text = report.caption(drawn, "student")
 report.show_figure(figure, drawn, figures / "little-data.png", text)
+
+# %% [markdown]
+# The same with seen items included:
+
+# %%
+report.format_table(few[few["seen"] == "included"], shown)
 
 # %% [markdown]
 # Does the LLM add anything to what it was given? We test the student that is taught by profiles against the students
@@ -485,7 +500,7 @@ report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %%
 added = report.read_table("little-rivals", bench)
-report.format_table(added, ["baseline", "verdict", "trained_on", "seen", "delta_ndcg@10", "p_holm"])
+report.format_table(added, ["baseline", "verdict", "model", "trained_on", "seen", "delta_ndcg@10", "p_holm"])
 
 # %% [markdown]
 # If the difference from the facts is inconclusive, no benefit of the LLM's seconds per user is shown here. Does the
@@ -493,7 +508,7 @@ report.format_table(added, ["baseline", "verdict", "trained_on", "seen", "delta_
 
 # %%
 whole = untrained[untrained["users"] > 0.9 * untrained["trained_on"]]
-gained = whole[["variant", "percentile"]].merge(few[few["seen"] == "excluded"])
+gained = whole[["model", "trained_on", "variant", "percentile"]].merge(few[few["seen"] == "excluded"])
 order = gained["percentile"].corr(gained["delta_ndcg@10"], "spearman")
 labels = "Does zero-shot ranking predict the gain?", "item percentile, no training", "gain in NDCG@10 over plain"
 figure = dots(gained, "percentile", "delta_ndcg@10", "variant", *labels, style="variant")

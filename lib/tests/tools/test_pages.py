@@ -34,7 +34,9 @@ def test_the_readme_holds_the_tables_that_the_results_render():
     little = pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv")
     few = pages.select(little, model="SASRec", variant="item-text", trained_on=1500, seen="excluded").iloc[0]
     gain = f"{few['delta_ndcg@10']:+.4f} [{few['ci_low']:+.4f}, {few['ci_high']:+.4f}]"
-    assert decisions[1][2] == gain and decisions[1][5] == "use" and few["verdict"] == "significant gain"
+    assert (
+        decisions[1][2] == gain and "no gain over its control" in decisions[1][5] and few["verdict"] == "inconclusive"
+    )
 
 
 @pytest.mark.parametrize(
