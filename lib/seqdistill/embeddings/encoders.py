@@ -110,8 +110,8 @@ def shipped(name: str) -> dict[str, np.ndarray]:
 
 
 def ship(texts: Sequence[str], name: str, path: Path, dtype: type = np.float32) -> None:
-    """Write the vectors of texts, in their order, to where `shipped` finds them; none is taken from there."""
-    keys, tensors = keys_of(texts, name), {"vectors": rows_of(texts, name, {}).astype(dtype)}
+    """Write the vectors of texts, in their order, to where `shipped` finds them; what is there stays as it is."""
+    keys, tensors = keys_of(texts, name), {"vectors": rows_of(texts, name).astype(dtype)}
     save_with(lambda temporary: save_file(tensors, temporary, {"keys": json.dumps(keys)}), path)
 
 
@@ -126,20 +126,20 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
 
     Returns unit vectors [n, e], and the share of texts whose vector is a mean over several of the encoder's windows.
     """
-    rows = rows_of(texts, name, shipped(name))
+    rows = rows_of(texts, name)
     return rows[:, :-1], float(rows[:, -1].mean())
 
 
-def rows_of(texts: Sequence[str], name: str, known: dict[str, np.ndarray]) -> np.ndarray:
-    """Vectors of texts as `encode_chunk` makes them, [n, e + 1]: known by key, cached in data/cache, or encoded now.
+def rows_of(texts: Sequence[str], name: str) -> np.ndarray:
+    """Vectors of texts as `encode_chunk` makes them, [n, e + 1]: shipped, else cached in data/cache, else encoded now.
 
-    What is known comes before what is cached, so that a shipped vector is the same on every machine.
+    Shipped ones come first, so that they are the same on every machine.
     """
     for row, text in enumerate(texts):
         if not text.strip():
             raise UserError(f"encoders: text {row} is empty.")
     cache, keys = Cache(data_dir() / "cache" / "vectors.sqlite", "vectors"), keys_of(texts, name)
-    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()} | known
+    vectors = {key: np.frombuffer(value, np.float32) for key, value in cache.get(keys).items()} | shipped(name)
     todo = [(key, text) for key, text in dict(zip(keys, texts, strict=True)).items() if key not in vectors]
     encoder = open_encoder(name) if todo else None
     with progress(f"{name}, texts", len(todo)) as done:

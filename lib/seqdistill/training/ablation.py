@@ -195,7 +195,7 @@ def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:
     """Give training data the teacher that reduced vectors [n, r] of some users make; U is `users` or as it was."""
-    return replace(data, teacher=teacher_rows(space, owners, users or len(data.teacher)))
+    return replace(data, teacher=teacher_rows(space, owners, users or len(data.teacher)), teacher_key="")
 
 
 def noise_like(teacher: Tensor, seed: int) -> Tensor:
