@@ -4,6 +4,7 @@ What only another command needs is imported there: every chapter starts this mod
 """
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -66,6 +67,7 @@ def terminal() -> Iterator[TextIO]:
 
 def stop(*_: object) -> None:
     """End the kernel and its workers at once, without their tracebacks, when this process is asked to end."""
+    logging.getLogger("asyncio").disabled = True  # it tells of a kernel that died before the loop ended
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             process.kill()
