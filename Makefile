@@ -17,6 +17,8 @@ $(foreach name,PRESET NOTEBOOK DATASET ONLY,$(call refuse,$(name)))
 SHELL := /bin/sh
 export JUPYTER_PREFER_ENV_PATH := 1
 export JUPYTER_PLATFORM_DIRS := 1
+# A chapter starts several processes: without bytecode each of them compiles its imports again, 20 CPU seconds a time.
+export PYTHONDONTWRITEBYTECODE :=
 .NOTPARALLEL:
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))

@@ -5,6 +5,7 @@ and a shuffled control of its own; the n users are drawn once, since the LLM's p
 seeds vary initial weights and batches. A student's settings are chosen without a teacher, on the validation items of the
 n users. "Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge
 regression predicts from facts and items. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
+Settings in ALSO were once chosen by hand; they are shown beside the chosen ones, since the verdicts depend on them.
 """
 
 import sys
@@ -40,7 +41,7 @@ MASKED = replace(
     mask_prob=0.3, mask_last_prob=0.3,
 )  # fmt: skip
 CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation chooses
-    "SASRec": {"40 epochs": ALONE, "80 epochs": replace(ALONE, epochs=80), "batch 32": replace(ALONE, batch=32)},
+    "SASRec": {"batch 128": ALONE, "80 epochs": replace(ALONE, epochs=80), "batch 32": replace(ALONE, batch=32)},
     "BERT4Rec": {
         "masked .3": MASKED,
         "masked .5": replace(MASKED, mask_prob=0.5),
@@ -49,6 +50,7 @@ CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation choo
     },
 }
 SEARCHED = [0, 1, 2]
+ALSO = {("SASRec", 1_500): ["batch 128"]}
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
@@ -66,15 +68,15 @@ def made_from_of(dataset: Dataset, owners: np.ndarray, texts: dict[str, pd.Serie
     return [owners.tolist(), texts["profile"].tolist(), item_texts(dataset.items), LATEST]
 
 
-def chosen(model: str, data: TrainingData) -> tuple[TrainConfig, pd.DataFrame]:
-    """The candidate with the best mean NDCG@10 on the validation items, trained without a teacher; and all of them."""
+def chosen(model: str, data: TrainingData) -> tuple[str, pd.DataFrame]:
+    """Name of the candidate with the best mean NDCG@10 on the validation items, trained without a teacher; and all of them."""
     jobs = plan(CANDIDATES[model], SEARCHED, data)
     sweep(missing(jobs, RUNS), RUNS)
     runs = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, RUNS).items()})
     table = runs.groupby(level=0, sort=False).agg(["mean", "sem"]).set_axis(["valid_ndcg@10", "standard_error"], axis=1)
     best = table["valid_ndcg@10"].idxmax()
     table["chosen"] = table.index == best
-    return CANDIDATES[model][best], table.rename_axis("settings").reset_index()
+    return best, table.rename_axis("settings").reset_index()
 
 
 def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData]) -> Jobs:
@@ -124,16 +126,18 @@ def main() -> None:
             print(pd.concat(tables["little-zero-shot"]).to_string())
         users = int(left["user"].max()) + 1
         data = training_data(left, len(dataset.items))
-        run, searched = chosen(model, data)
+        best, searched = chosen(model, data)
         tables["little-search"].append(searched.assign(**first))
         print(searched.to_string())
         made_from = made_from_of(dataset, owners, texts)
         taught = {name: teaching(data, vectors[name], owners, users, [name, *made_from]) for name in SOURCES}
-        found, ranked = compared(planned(run, data, taught), SOURCES, first)
-        tables["little-data"].append(found)
-        for seen in ("excluded", "included"):
-            tables["little-rivals"].append(over_rivals(ranked, seen).assign(**first))
-        save(tables, [*first])
+        for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
+            columns = first | {"settings": settings}
+            found, ranked = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
+            tables["little-data"].append(found)
+            for seen in ("excluded", "included"):
+                tables["little-rivals"].append(over_rivals(ranked, seen).assign(**columns))
+            save(tables)
         if (model, size) == STUDIES[0]:
             features = np.column_stack([vectors["facts"], vectors["item-text"]])
             calls, kept = {"profile": {"calls": len(owners), "r2": np.nan}}, {"profile": taught["profile"]}
@@ -142,19 +146,21 @@ def main() -> None:
                 more, r2 = extended(vectors["profile"], features, some)
                 kept[f"extended-{count}"] = teaching(data, more, owners, users, [f"ridge {count}", *made_from])
                 calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
-            found, _ = compared(planned(run, data, kept), [*kept], first)
-            columns = pd.DataFrame.from_dict(calls, orient="index")
-            tables["little-extension"].append(found.merge(columns, "left", left_on="variant", right_index=True))
-            save(tables, [*first])
+            columns = first | {"settings": best}
+            found, _ = compared(planned(CANDIDATES[model][best], data, kept), [*kept], columns)
+            asked = pd.DataFrame.from_dict(calls, orient="index")
+            tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
+            save(tables)
 
 
-def save(tables: dict[str, list[pd.DataFrame]], first: list[str]) -> None:
-    """Write what is there so far, with these columns first."""
+def save(tables: dict[str, list[pd.DataFrame]]) -> None:
+    """Write what is there so far."""
     for name, parts in tables.items():
         table = pd.concat(parts, ignore_index=True)
+        first = [column for column in ("dataset", "model", "trained_on", "settings") if column in table]
         save_csv(table[[*first, *table.columns.difference(first, sort=False)]], OUT / f"{name}.csv")
         if "verdict" in table:
-            print(table.query("baseline != ''")[["trained_on", *SHOWN]].to_string())
+            print(table.query("baseline != ''")[["trained_on", "settings", *SHOWN]].to_string())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which taught SASRec ranks best on Beauty 5-core? `make bench-transfer`: chosen on validation, tested against controls.
 
-Student, epochs, seeds, form of the distillation and teachers are those of the preset amazon-beauty-5core. By validation
+Student, epochs and form of the distillation are those of the preset amazon-beauty-5core. By validation
 NDCG@10, mean over seeds, the best teacher is chosen, then the schedule (the preset's, or the teacher to the end); then
 a student that also reads its items' texts (chapter 6's `item-side-text`) is tried, without the teacher and with it. The
 best taught one of all is set beside the plain student, itself without the teacher, the best untaught one, and itself
@@ -11,7 +11,6 @@ read; killed ones go on.
 from dataclasses import replace
 
 import pandas as pd
-import presets
 from seqdistill.config import ItemText
 from seqdistill.embeddings import encoders
 from seqdistill.embeddings.teachers import item_texts
@@ -20,11 +19,12 @@ from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.training.ablation import setups
 from seqdistill.training.cold import item_vectors
 from seqdistill.training.sweep import Job, plan, ranks, results, sweep
-from seqdistill.training.train import load_teacher, load_training_data
+from seqdistill.training.train import load_training_data, taught_by
 
 HOME, OUT = outputs_dir("amazon-beauty-5core"), outputs_dir("bench")
 RUNS, COMPONENTS = HOME / "runs", 128
-FRESH = [2, 3, 4, 5, 6]  # seeds that chose nothing
+SOURCES = ["item-text", "facts", "raw-history"]  # that 03 wrote for every user
+SEARCHED, FRESH = [0, 1], [2, 3, 4, 5, 6]  # seeds that choose, and those that chose nothing
 
 
 def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -> pd.DataFrame:
@@ -68,30 +68,28 @@ def main() -> None:
     key = table_key(artifacts / "events.parquet")
     texts, _ = encoders.encode(item_texts(load_table(artifacts / "items.parquet", key)), "minilm")
     data = replace(load_training_data(artifacts), texts=item_vectors(texts, COMPONENTS)[0])
-    chapter = presets.values_of("amazon-beauty-5core", "04-distillation")
-    seeds = chapter["seeds"]
-    setup = setups(HOME, data, "SASRec", seeds, "loky", {})[0]
+    setup = setups(HOME, data, "SASRec", SEARCHED, "loky", {})[0]
     alone, taught = setup.alone, replace(setup.alone, distillation=setup.taught)
-    vectors = {source: load_teacher(artifacts / f"teacher-{source}.safetensors", key) for source in chapter["sources"]}
+    paths = {source: artifacts / f"teacher-{source}.safetensors" for source in SOURCES}
     jobs = {"plain": Job(alone, data), "profile": Job(taught, data)}
-    jobs |= {source: Job(taught, replace(data, teacher=teacher)) for source, teacher in vectors.items()}
-    untaught = dict.fromkeys(["profile", *vectors], "plain")
-    teacher = best(searched(jobs, untaught, seeds))
+    jobs |= {source: Job(taught, taught_by(data, path, key)) for source, path in paths.items()}
+    untaught = dict.fromkeys(["profile", *paths], "plain")
+    teacher = best(searched(jobs, untaught, SEARCHED))
     whole = f"{teacher}, to the end"
     run = replace(alone, distillation=replace(setup.taught, phase1_fraction=1.0))
     jobs[whole], untaught[whole] = jobs[teacher]._replace(run=run), "plain"
-    form = best(searched(jobs, untaught, seeds))
+    form = best(searched(jobs, untaught, SEARCHED))
     jobs["reads"] = Job(replace(alone, item_text=ItemText()), data)
     jobs[f"reads, {form}"] = jobs[form]._replace(run=replace(jobs[form].run, item_text=ItemText()))
     untaught[f"reads, {form}"] = "reads"
-    search = searched(jobs, untaught, seeds)
+    search = searched(jobs, untaught, SEARCHED)
     print(save_csv(search, OUT / "transfer-search.csv").to_string(), flush=True)
     name, rival = best(search), best(search, taught=False)
     other = replace(jobs[name].run.distillation, shuffled=True)
     jobs["shuffled"] = jobs[name]._replace(run=replace(jobs[name].run, distillation=other))
     chosen = dict.fromkeys(("plain", untaught[name], rival, name, "shuffled"))
     rivals, parts = sorted({untaught[name], rival} - {"plain"}), []
-    for tested in (seeds, FRESH):
+    for tested in (SEARCHED, FRESH):
         planned = plan({variant: jobs[variant] for variant in chosen}, tested, data)
         sweep(planned, RUNS)
         tables = compared(ranks(planned, RUNS), name, rivals)

@@ -4,12 +4,13 @@ import ast
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import presets
 import pytest
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.io import ROOT, UserError
 from seqdistill.training.sweep import plan, ranks, results, run_folder, sweep
-from seqdistill.training.train import train
+from seqdistill.training.train import load_model, probe_run, train
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 PICKLING = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "read_pickle", "to_pickle"}
@@ -63,8 +64,10 @@ def test_no_text_is_executed():
                     assert all(isinstance(given, ast.Constant) for given in node.args), where
 
 
-@pytest.mark.parametrize("name", ["metrics.json", "ranks.parquet", "model.safetensors"])
-@pytest.mark.parametrize("harm", ["cut", "gone"])
+DAMAGES = [(name, harm) for name in ("metrics.json", "ranks.parquet") for harm in ("cut", "gone")]
+
+
+@pytest.mark.parametrize(("name", "harm"), [*DAMAGES, ("model.safetensors", "cut")])
 def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, name, harm, capsys):
     jobs = plan({"plain": SMALL}, [0], given)
     sweep(jobs, tmp_path, workers=1)
@@ -78,6 +81,19 @@ def test_a_damaged_run_is_named_and_trained_anew(given, tmp_path, monkeypatch, n
     assert (f"{name} is damaged or gone; the run is trained anew" in said) != (
         name == "metrics.json" and harm == "gone"
     )
+
+
+def test_a_run_that_is_recorded_without_its_weights_counts_as_finished(given, tmp_path):
+    jobs = plan({"plain": SMALL}, [0], given)
+    sweep(jobs, tmp_path, workers=1)
+    folder = run_folder(jobs["plain", 0], tmp_path)
+    assert np.isfinite(probe_run(folder, given))
+    (folder / "model.safetensors").unlink()
+    before = (folder / "metrics.json").stat().st_mtime_ns
+    sweep(jobs, tmp_path, workers=1)
+    assert (folder / "metrics.json").stat().st_mtime_ns == before and np.isnan(probe_run(folder, given))
+    with pytest.raises(UserError, match="recorded without its weights; remove the folder to train it anew"):
+        load_model(folder)
 
 
 def test_a_run_on_a_read_only_disk_stops_with_one_sentence(volume, data):

@@ -10,7 +10,7 @@ from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_k
 from seqdistill.serving.export import save_onnx
 from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, Jobs, plan, results, run_folder
-from seqdistill.training.train import load_model, load_teacher, load_training_data
+from seqdistill.training.train import load_model, load_training_data, taught_by
 
 GAIN = "significant gain"
 
@@ -42,7 +42,7 @@ def jobs_of(home: Path, student: str, variant: str) -> Jobs:
     setup, *_ = setups(home, data, student, seeds, "loky", {})
     if variant not in setup.runs:
         path, key = artifacts / f"teacher-{variant}.safetensors", table_key(artifacts / "events.parquet")
-        data = replace(data, teacher=load_teacher(path, key))
+        data = taught_by(data, path, key)
     run = setup.runs.get(variant, replace(setup.alone, distillation=setup.taught))
     return plan({f"{student} {variant}": Job(run, data)}, seeds, data)
 

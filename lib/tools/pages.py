@@ -25,6 +25,7 @@ RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md th
     (BEAUTY, "Beauty 5-core", "SASRec", "distilled-student", "LLM profile (1,500 of 22,363 users)"),
     (BEAUTY, "Beauty 5-core", "BERT4Rec", "item-text", "item text"),
 ]
+LITTLE = {"model": "SASRec", "trained_on": 1500, "settings": "batch 32"}  # of little-data.csv; the chosen settings
 TAUGHT = "{overhead} per epoch of phase 1, no LLM, nothing at serving"
 DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it costs, advice
     (
@@ -35,7 +36,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
-        {"model": "SASRec", "variant": "item-text", "trained_on": 1500, "seen": "excluded"}, TAUGHT,
+        {**LITTLE, "variant": "item-text", "seen": "excluded"}, TAUGHT,
         "choose on validation: free, but no gain over its control is shown",
     ),
     (
@@ -45,8 +46,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
     (
         "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
-        "bench", "little-data",
-        {"model": "SASRec", "variant": "profile", "trained_on": 1500, "seen": "excluded"},
+        "bench", "little-data", {**LITTLE, "variant": "profile", "seen": "excluded"},
         "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
         "do not: no gain shown; facts and item texts are free",
     ),
@@ -57,7 +57,6 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     ),
 ]  # fmt: skip
 TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv
-LITTLE = {"model": "SASRec", "variant": "profile", "trained_on": 1500}  # of little-data.csv
 
 
 def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -87,7 +86,9 @@ def results_table() -> str:
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
     rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item text, reading item texts too"))
-    little = select(pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv"), seen="excluded", **LITTLE)
+    little = select(
+        pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv"), seen="excluded", variant="profile", **LITTLE
+    )
     rows.append(little.assign(data="Beauty 5-core, 1,500 training users", teacher="LLM profile"))
     joined = pd.concat(rows, ignore_index=True)
     alone = (joined["verdict"] == "significant gain") & (joined["control_verdict"] != "significant gain")

@@ -292,7 +292,8 @@ report.format_table(save_csv(extension, home / "tables" / "extension.csv"))
 # %% [markdown]
 # Every alternative can be used as a teacher: it is reduced in the same way and stored beside the teacher, under its
 # name. Sources listed in `everyone`, which need no LLM, also cover the users without a profile. Each file records its
-# inputs: events, profile texts, encoder, reducer.
+# inputs: events, profile texts, encoder, reducer. Without UMAP, whose result differs with the processor, these inputs
+# also name the teacher, so that a student that another machine trained and recorded is found here.
 
 # %%
 total = events["user"].max() + 1
@@ -304,7 +305,7 @@ for source, source_rows in rivals.items():
         source_rows = teachers.source_vectors(source, texts_of, read, catalogue, encode_source, latest, seed)
     space, _ = reducers.fit(source_rows, reducer, components, neighbors, seed, metric)
     made_teacher = reducers.teacher_rows(space, owners, total)
-    about = {**made_from, "source": source, "encoder": source_encoder}
+    about = reducers.named({**made_from, "source": source, "encoder": source_encoder}, reducer, len(owners), latest)
     reducers.save_teacher(artifacts / f"teacher-{source}.safetensors", made_teacher, about)
 
 # %% [markdown]
@@ -314,7 +315,7 @@ for source, source_rows in rivals.items():
 # a user has several profiles (strategy `several`), their mean is saved.
 
 # %%
-about = {**made_from, "source": teacher, "encoder": encoder}
+about = reducers.named({**made_from, "source": teacher, "encoder": encoder}, reducer, latest)
 handed, owners = reduced, users
 if teacher == "profile" and texts.index.has_duplicates:
     handed, owners = transform(encode(texts.tolist())), texts.index

@@ -54,7 +54,7 @@ from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
 from seqdistill.evaluation.ranking import rank
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
-from seqdistill.training.train import load_training_data, load_teacher, probe, load_model
+from seqdistill.training.train import load_training_data, taught_by, probe_run
 
 home = outputs_dir(preset)
 report.style()
@@ -119,7 +119,7 @@ for name, (run, taught) in config.items():
 # %%
 key = table_key(home / "artifacts" / "events.parquet")
 for source in sources:
-    source_data = replace(data, teacher=load_teacher(home / "artifacts" / f"teacher-{source}.safetensors", key))
+    source_data = taught_by(data, home / "artifacts" / f"teacher-{source}.safetensors", key)
     for name, (run, _) in config.items():
         other = replace(ours[name], shuffled=True)
         variants[f"{name} {source}"] = Job(replace(run, distillation=ours[name]), source_data)
@@ -161,7 +161,7 @@ report.show_figure(figure, curves, home / "figures" / "learning.png", text)
 # first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` is the $R^2$ of a linear probe that
 # predicts the teacher from the final student, on users that the probe was not fitted on; 0 is no better than the mean.
 # The second table adds `variance_left`, the share of the target's variance at the end of phase 1, and the probe's
-# $R^2$ for the plain student (`plain_probe_r2`).
+# $R^2$ for the plain student (`plain_probe_r2`). Runs that are recorded without their weights have no probe.
 
 # %%
 inside = pd.DataFrame(
@@ -169,7 +169,7 @@ inside = pd.DataFrame(
         "variant": variant,
         "variance_start": next((log["target_variance"] for log in run["history"] if "loss_distil" in log), None),
         "variance_end": next((log["target_variance"] for log in run["history"][::-1] if "loss_distil" in log), None),
-        "probe_r2": probe(load_model(run_folder(jobs[variant, seed], home / "runs")), jobs[variant, seed].data),
+        "probe_r2": probe_run(run_folder(jobs[variant, seed], home / "runs"), jobs[variant, seed].data),
         "best_epoch": float(run["best_epoch"]),
     }
     for (variant, seed), run in runs.items()
@@ -181,7 +181,7 @@ report.format_table(save_csv(inside, home / "tables" / "inside.csv"))
 taught = inside.set_index("variant").loc[list(controls)]
 taught["variance_left"] = taught["variance_end"] / taught["variance_start"]
 taught["plain_probe_r2"] = [
-    np.mean([probe(load_model(run_folder(jobs[plain, seed], home / "runs")), teacher) for seed in seeds])
+    np.mean([probe_run(run_folder(jobs[plain, seed], home / "runs"), teacher) for seed in seeds])
     for name in controls
     for plain, teacher in [(f"{name.split()[0]} plain", jobs[name, seeds[0]].data)]
 ]

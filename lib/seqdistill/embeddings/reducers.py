@@ -18,7 +18,7 @@ from sklearn.metrics import r2_score
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import StandardScaler
 
-from seqdistill.io import UserError, readable, require, save_with
+from seqdistill.io import UserError, digest, readable, require, save_with
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
@@ -94,6 +94,11 @@ def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Ten
     return torch.from_numpy(np.array(means.reindex(range(users)), np.float32, order="C"))
 
 
+def named(about: dict[str, str], kind: str, *more: object) -> dict[str, str]:
+    """Name a teacher after what it was made from, and `more`; none with UMAP, whose result varies by processor."""
+    return about if kind == "umap" else {**about, "name": digest([about, *more])}
+
+
 def save_teacher(path: Path, teacher: torch.Tensor, made_from: dict[str, str]) -> None:
     """Write a teacher with what it was made from."""
     rows = np.ascontiguousarray(teacher.numpy())  # safetensors writes bytes as they lie in memory
@@ -128,6 +133,6 @@ def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str,
 
 
 def made_from(path: Path) -> dict[str, str]:
-    """What 03 says that teacher vectors were made from: events, profiles, source, encoder and reducer."""
+    """What 03 says that teacher vectors were made from: events, profiles, source, encoder, reducer; see `named`."""
     with readable(path), safe_open(path, "pt") as tensors:
         return tensors.metadata()

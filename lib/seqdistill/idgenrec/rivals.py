@@ -12,7 +12,7 @@ from seqdistill.idgenrec.model import IDGenRec
 from seqdistill.io import UserError, display_path
 from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, plan, ranks, run_folder
-from seqdistill.training.train import TrainingData, load_teacher
+from seqdistill.training.train import TrainingData, taught_by
 
 USER_IDS = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}  # by variant
 
@@ -38,10 +38,10 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
     `home` is a preset's folder, `events` the key of its events. Returns, by system, ranks by case, a frame a seed.
     """
     systems: dict[str, list] = {}
-    vectors = {name: load_teacher(home / "artifacts" / f"teacher-{name}.safetensors", events) for name in teachers}
+    paths = {name: home / "artifacts" / f"teacher-{name}.safetensors" for name in teachers}
     for setup in setups(home, data, "", seeds, "loky", {}):
         taught = setup.runs["distilled-student"]
-        others = {name: Job(taught, replace(data, teacher=teacher)) for name, teacher in vectors.items()}
+        others = {name: Job(taught, taught_by(data, path, events)) for name, path in paths.items()}
         jobs = plan(setup.runs | others, seeds, data).items()
         trained = {name: job for name, job in jobs if (run_folder(job, home / "runs") / "metrics.json").exists()}
         if any(("plain", seed) not in trained for seed in seeds):

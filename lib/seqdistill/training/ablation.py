@@ -14,7 +14,7 @@ from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
-from seqdistill.training.train import TrainingData
+from seqdistill.training.train import TrainingData, with_teacher
 
 Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
@@ -195,7 +195,7 @@ def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:
     """Give training data the teacher that reduced vectors [n, r] of some users make; U is `users` or as it was."""
-    return replace(data, teacher=teacher_rows(space, owners, users or len(data.teacher)), teacher_key="")
+    return with_teacher(data, teacher_rows(space, owners, users or len(data.teacher)))
 
 
 def noise_like(teacher: Tensor, seed: int) -> Tensor:

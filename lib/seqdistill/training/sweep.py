@@ -70,9 +70,11 @@ def missing(jobs: Jobs, runs: Path) -> Jobs:
 
 
 def drop_damaged(folder: Path) -> None:
-    """Report a finished run whose files cannot be read, and have it count as not trained."""
+    """Report a finished run whose files cannot be read, and have it count as not trained; weights need not be kept."""
     files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
-    files |= {"ranks.parquet": (load_ranks, "rank_unseen"), "model.safetensors": (load_file, "item.weight")}
+    files |= {"ranks.parquet": (load_ranks, "rank_unseen")}
+    if (folder / "model.safetensors").exists():
+        files["model.safetensors"] = load_file, "item.weight"
     for name, (read, part) in files.items():
         try:
             read(folder / name)[part]

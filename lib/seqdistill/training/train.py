@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from seqdistill import io
 from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
+from seqdistill.embeddings.reducers import made_from
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend, save_ranks
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
@@ -108,11 +109,21 @@ def load_teacher(path: Path, key: str) -> Tensor:
     return teacher
 
 
+def with_teacher(data: TrainingData, teacher: Tensor, name: str = "") -> TrainingData:
+    """Replace the teacher; its runs are named by `name`, or by the vectors themselves."""
+    return replace(data, teacher=teacher, teacher_key=name)
+
+
+def taught_by(data: TrainingData, path: Path, key: str) -> TrainingData:
+    """Replace the teacher by one that 03 left, with the name that 03 gave it if it did; see `load_teacher`."""
+    return with_teacher(data, load_teacher(path, key), made_from(path).get("name", ""))
+
+
 def load_training_data(artifacts: Path) -> TrainingData:
     """Read what 01 and 03 left: events.parquet, items.parquet, teacher.safetensors."""
     key = io.table_key(artifacts / "events.parquet")
     events, items = (io.load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
-    return training_data(events, len(items), load_teacher(artifacts / "teacher.safetensors", key))
+    return taught_by(training_data(events, len(items)), artifacts / "teacher.safetensors", key)
 
 
 def run_key(config: TrainConfig, data: TrainingData) -> str:
@@ -232,6 +243,8 @@ def load_model(folder: Path | str) -> SequentialRecommender:
     folder = Path(folder)
     if not (folder / "metrics.json").exists():
         raise UserError(f"load_model: {folder} holds no finished run; `train` returns its folder.")
+    if not (folder / "model.safetensors").exists():
+        raise UserError(f"{display_path(folder)}: recorded without its weights; remove the folder to train it anew.")
     config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
     model = plain_model(config, load_file(folder / "model.safetensors"))
     model.item_ids = io.load_json(folder / "items.json") if (folder / "items.json").exists() else None
@@ -248,3 +261,8 @@ def probe(model: SequentialRecommender, data: TrainingData, block: int | str = "
         h = hidden_state(model(ids.to(model.position.weight.device))[1], block)
         parts.append(user_vector(h.cpu(), ids > 0))
     return probe_r2(torch.cat(parts), vectors[data.train.users[owners]])
+
+
+def probe_run(folder: Path, data: TrainingData) -> float:
+    """`probe` of a finished run's student; NaN where the run was recorded without its weights."""
+    return probe(load_model(folder), data) if (folder / "model.safetensors").exists() else math.nan

@@ -121,3 +121,14 @@ def test_a_teacher_is_read_as_it_was_written_whatever_its_layout(tmp_path):
     teacher = torch.arange(6.0).view(2, 3).T
     reducers.save_teacher(tmp_path / "teacher.safetensors", teacher, {"events": "key"})
     assert torch.equal(load_teacher(tmp_path / "teacher.safetensors", "key"), teacher)
+
+
+def test_a_teacher_is_named_by_what_it_was_made_from_unless_by_umap():
+    about = {"events": "key", "source": "facts"}
+    assert reducers.named(about, "umap", 20) == about
+    names = {
+        reducers.named(made, "pca", latest)["name"]
+        for made in (about, {**about, "source": "profile"})
+        for latest in (20, 20, 30)
+    }
+    assert len(names) == 4

@@ -77,6 +77,11 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
             assert f"<{before}>\n<{value}>" in result.stdout
 
 
+def test_processes_keep_their_bytecode_whatever_the_caller_says(home):
+    seen = make(home, "--eval=seen: ; @echo [$$PYTHONDONTWRITEBYTECODE]", "seen", PYTHONDONTWRITEBYTECODE="1")
+    assert seen.stdout == "[]\n"
+
+
 def test_a_path_with_blanks_is_one_argument(home):
     assert "<--raw>\n<my files>\n" in make(home, "data", "DATASET=mine", "RAW=my files").stdout
     assert "<--no-browser>\n<--port>\n<9000>\n" in make(home, "lab", "LAB=--no-browser --port 9000").stdout

@@ -32,8 +32,10 @@ def test_the_readme_holds_the_tables_that_the_results_render():
     most = f"{one['ci_high'] / (one['ndcg@10'] - one['delta_ndcg@10']):+.1%} of plain"
     assert results[0][:6] == ["MovieLens small", one["verdict"], "SASRec", "LLM profile", gain, most]
     little = pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv")
-    few = pages.select(little, model="SASRec", variant="item-text", trained_on=1500, seen="excluded").iloc[0]
+    few = pages.select(little, **pages.LITTLE, variant="item-text", seen="excluded").squeeze(axis=0)
     gain = f"{few['delta_ndcg@10']:+.4f} [{few['ci_low']:+.4f}, {few['ci_high']:+.4f}]"
+    searched = pd.read_csv(ROOT / "outputs" / "bench" / "little-search.csv")
+    assert pages.select(searched, **pages.LITTLE)["chosen"].all()
     assert (
         decisions[1][2] == gain and "no gain over its control" in decisions[1][5] and few["verdict"] == "inconclusive"
     )

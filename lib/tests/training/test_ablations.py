@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from presets import values_of
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.io import ROOT, UserError, load_json
 from seqdistill.training.ablation import (
@@ -149,15 +148,15 @@ def test_what_is_tested_on_beauty_was_chosen_on_validation():
     search, table = (
         pd.read_csv(ROOT / "outputs" / "bench" / f"{name}.csv") for name in ("transfer-search", "transfer")
     )
-    taught, chapter = search.dropna(subset="untaught"), values_of("amazon-beauty-5core", "04-distillation")
-    assert {"plain", "profile", *chapter["sources"], "reads", *taught["untaught"]} <= set(search["variant"])
-    assert search["variant"].str.endswith(", to the end").any() and set(search["seeds"]) == {len(chapter["seeds"])}
+    taught, chosen = search.dropna(subset="untaught"), bench_transfer.SEARCHED
+    assert {"plain", "profile", *bench_transfer.SOURCES, "reads", *taught["untaught"]} <= set(search["variant"])
+    assert search["variant"].str.endswith(", to the end").any() and set(search["seeds"]) == {len(chosen)}
     winner = taught.loc[taught["valid_ndcg@10"].idxmax()]
     untaught = search[search["untaught"].isna()].set_index("variant")["valid_ndcg@10"].idxmax()
     tested = table[(table["variant"] == winner["variant"]) & (table["baseline"] == "plain")]
     assert list(tested["seen"]) == ["excluded", "included"] * 2 and set(tested["control"]) == {"shuffled"}
-    assert not set(bench_transfer.FRESH) & set(chapter["seeds"])
-    seeds = [" ".join(map(str, each)) for each in (chapter["seeds"], bench_transfer.FRESH)]
+    assert not set(bench_transfer.FRESH) & set(chosen)
+    seeds = [" ".join(map(str, each)) for each in (chosen, bench_transfer.FRESH)]
     assert list(table["tested"].unique()) == seeds and set(table["cases"]) == {22_363}
     assert (table["seeds"] == table["tested"].str.split().str.len()).all()
     baselines = table.loc[table["variant"] == winner["variant"], "baseline"]

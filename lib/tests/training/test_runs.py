@@ -10,10 +10,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig, settings, to_dict
+from seqdistill.embeddings.reducers import save_teacher
 from seqdistill.io import UserError, save_table
 from seqdistill.training import checkpoint
 from seqdistill.training import train as engine
-from seqdistill.training.train import load_model, load_training_data, probe, run_key, train, training_data
+from seqdistill.training.train import (
+    load_model,
+    load_training_data,
+    probe,
+    run_key,
+    taught_by,
+    train,
+    training_data,
+    with_teacher,
+)
 from test_train import SMALL, outcome
 
 
@@ -173,10 +183,15 @@ def test_a_teacher_made_from_other_events_is_refused(data, events, tmp_path):
         load_training_data(tmp_path)
 
 
-def test_a_teacher_may_be_named_by_what_it_is_made_from(data):
+def test_a_teacher_may_be_named_by_what_it_is_made_from(data, tmp_path):
     taught, moved = replace(SMALL, distillation=Distillation()), replace(data, teacher=data.teacher * 1.01)
     assert run_key(taught, data) != run_key(taught, moved) and run_key(SMALL, data) == run_key(SMALL, moved)
     named, renamed = (replace(data, teacher_key=name) for name in ("facts", "profiles"))
     assert run_key(taught, named) == run_key(taught, replace(moved, teacher_key="facts"))
     assert len({run_key(taught, one) for one in (data, named, renamed)}) == 3
     assert run_key(SMALL, named) == run_key(SMALL, data)
+    assert run_key(taught, with_teacher(named, moved.teacher)) == run_key(taught, moved)
+    for name in ("", "facts"):
+        save_teacher(tmp_path / "teacher", moved.teacher, {"events": "key"} | ({"name": name} if name else {}))
+        read = taught_by(renamed, tmp_path / "teacher", "key")
+        assert run_key(taught, read) == run_key(taught, named if name else moved)

@@ -1,0 +1,50 @@
+"""The study of few training users, whose data set is not in the repository: what it chooses, trains and writes."""
+
+from dataclasses import replace
+
+import bench_little
+import pandas as pd
+import pytest
+from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.io import load_csv
+from seqdistill.training.sweep import plan, results, run_folder
+from seqdistill.training.train import with_teacher
+
+SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+CANDIDATES = {"short": replace(SMALL, epochs=1), "long": SMALL}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    constants = {
+        "RUNS": tmp_path / "runs", "OUT": tmp_path, "SEEDS": [0, 1], "SEARCHED": [0, 1],
+        "CANDIDATES": {"SASRec": CANDIDATES}, "TAUGHT": Distillation(projection="student", phase1_fraction=1.0),
+    }  # fmt: skip
+    for name, value in constants.items():
+        monkeypatch.setattr(bench_little, name, value)
+    return bench_little
+
+
+def test_settings_are_chosen_by_the_mean_of_the_seeds_on_validation(study, data):
+    best, searched = study.chosen("SASRec", data)
+    runs = results(plan(CANDIDATES, [0, 1], data), study.RUNS)
+    means = {name: sum(runs[name, seed]["valid_ndcg@10"] for seed in (0, 1)) / 2 for name in CANDIDATES}
+    assert searched.set_index("settings")["valid_ndcg@10"].to_dict() == pytest.approx(means)
+    assert best == max(means, key=means.get) and list(searched.query("chosen")["settings"]) == [best]
+
+
+def test_every_source_is_tested_against_plain_and_its_own_control(study, data):
+    jobs = study.planned(SMALL, data, {"facts": with_teacher(data, data.teacher.roll(1, 0))})
+    assert {name: job.run.distillation and job.run.distillation.shuffled for (name, _), job in jobs.items()} == {
+        "plain": None, "facts": False, "facts-shuffled": True,
+    }  # fmt: skip
+    columns = {"model": "SASRec", "trained_on": 40, "settings": "long", "dataset": "small"}
+    table, _ = study.compared(jobs, ["facts"], columns)
+    for job in jobs.values():
+        (run_folder(job, study.RUNS) / "model.safetensors").unlink()
+    study.save({"little-data": [table]})
+    saved = load_csv(study.OUT / "little-data.csv")
+    assert list(saved.columns[:4]) == ["dataset", "model", "trained_on", "settings"]
+    tested = saved.query("control != ''")[["variant", "seen", "baseline", "control"]].to_numpy().tolist()
+    assert tested == [["facts", seen, "plain", "facts-shuffled"] for seen in ("excluded", "included")]
+    pd.testing.assert_frame_equal(study.compared(jobs, ["facts"], columns)[0], table)
