@@ -1,5 +1,6 @@
 """Vectors -> teacher vectors of the student's size, and what is lost on the way."""
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +23,7 @@ from seqdistill.io import UserError, digest, readable, require, save_with
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
+MILD = 0.1  # root mean square of a teacher's values, or 1 over it, that cannot come from standardised ones
 SAMPLE = 2000  # rows that quadratic diagnostics look at
 
 
@@ -86,6 +88,26 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
     """Centre each dimension and give it unit variance; a constant one becomes 0. [n, r] -> [n, r]."""
     scaler = StandardScaler().fit(vectors)
     return torch.from_numpy(np.where(scaler.var_ > 1e-12, scaler.transform(vectors), 0)).float()
+
+
+def checked_teacher(values: object, users: int) -> torch.Tensor:
+    """Take a teacher [U, r] from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
+    values = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
+    teacher, why = values.detach().cpu().float().contiguous(), ""
+    shape = " x ".join(map(str, teacher.shape))
+    if teacher.ndim != 2 or len(teacher) < users:
+        why = f"{shape} values; a row for each of {users} users is expected, NaN for no teacher"
+    elif (infinite := teacher.isinf()).any():
+        row, column = infinite.nonzero()[0].tolist()
+        why = f"row {row}, column {column} is {teacher[row, column]}; a finite number is expected"
+    elif len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
+        why = f"row {int(some[0])} is NaN in part; a user has a vector or none of it"
+    elif not MILD < (size := float(teacher.square().nanmean().sqrt())) < 1 / MILD and not math.isnan(size):
+        why = f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column"
+        why += " are expected: use `embeddings.reducers.standardised`"
+    if why:
+        raise UserError(f"teacher: {why}.")
+    return teacher
 
 
 def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from seqdistill import io
 from seqdistill.config import TrainConfig, parse, settings, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
-from seqdistill.embeddings.reducers import made_from
+from seqdistill.embeddings.reducers import checked_teacher, made_from
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend, save_ranks
 from seqdistill.io import UserError, announce, digest, display_path
 from seqdistill.models.distillation import Teacher, hidden_state, probe_r2, user_vector
@@ -32,7 +32,6 @@ from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW, epoch, epochs_since_best, finished, in_phase_1, training_rows
 
 ENGINE_VERSION = 2  # part of every run's key: raised by hand when the same config and data give other numbers
-MILD = 0.1  # root mean square of a teacher's values, or 1 over it, that cannot come from standardised ones
 QUIET = 20.0  # seconds between lines of progress
 
 
@@ -58,35 +57,19 @@ class TrainingData:
 
     def __post_init__(self) -> None:
         """Take the teacher from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
-        if self.teacher is None:
-            return
-        values = self.teacher if isinstance(self.teacher, Tensor) else torch.from_numpy(np.array(self.teacher))
-        teacher, users = values.detach().cpu().float().contiguous(), int(self.train.users.max(initial=-1)) + 1
-        shape, why = " x ".join(map(str, teacher.shape)), ""
-        if teacher.ndim != 2 or len(teacher) < users:
-            why = f"{shape} values; a row for each of {users} users is expected, NaN for no teacher"
-        elif (infinite := teacher.isinf()).any():
-            row, column = infinite.nonzero()[0].tolist()
-            why = f"row {row}, column {column} is {teacher[row, column]}; a finite number is expected"
-        elif len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
-            why = f"row {int(some[0])} is NaN in part; a user has a vector or none of it"
-        elif not MILD < (size := float(teacher.square().nanmean().sqrt())) < 1 / MILD and not math.isnan(size):
-            why = f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column"
-            why += " are expected: use `embeddings.reducers.standardised`"
-        if why:
-            raise UserError(f"teacher: {why}.")
-        object.__setattr__(self, "teacher", teacher)
+        if self.teacher is not None:
+            users = int(self.train.users.max(initial=-1)) + 1
+            object.__setattr__(self, "teacher", checked_teacher(self.teacher, users))
 
     @cached_property
     def digests(self) -> dict[str, str]:
         """SHA-256 of the shape and values of each tensor that is there."""
         tensors = {"teacher": self.teacher, "start": self.start, "texts": self.texts}
-        found = {
+        return {
             name: digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy()).hexdigest()])
             for name, tensor in tensors.items()
             if tensor is not None
-        }
-        return found | ({"teacher": self.teacher_key} if self.teacher_key else {})
+        } | ({"teacher": self.teacher_key} if self.teacher_key else {})
 
 
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:
@@ -103,9 +86,7 @@ def load_teacher(path: Path, key: str) -> Tensor:
     with io.readable(path), safe_open(path, "pt") as tensors:
         events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
     if events != key:
-        raise UserError(
-            f"{display_path(path)}: stale, made from other events; run 02-profiles and 03-embeddings again."
-        )
+        raise UserError(f"{display_path(path)}: stale, made from other events; run chapters 02 and 03 again.")
     return teacher
 
 
@@ -115,7 +96,7 @@ def with_teacher(data: TrainingData, teacher: Tensor, name: str = "") -> Trainin
 
 
 def taught_by(data: TrainingData, path: Path, key: str) -> TrainingData:
-    """Replace the teacher by one that 03 left, with the name that 03 gave it if it did; see `load_teacher`."""
+    """Replace the teacher by one that 03 left, with its name if it has one; see `load_teacher`."""
     return with_teacher(data, load_teacher(path, key), made_from(path).get("name", ""))
 
 
@@ -243,10 +224,10 @@ def load_model(folder: Path | str) -> SequentialRecommender:
     folder = Path(folder)
     if not (folder / "metrics.json").exists():
         raise UserError(f"load_model: {folder} holds no finished run; `train` returns its folder.")
-    if not (folder / "model.safetensors").exists():
+    if not (path := folder / "model.safetensors").exists():
         raise UserError(f"{display_path(folder)}: recorded without its weights; remove the folder to train it anew.")
     config = parse(TrainConfig, io.load_json(folder / "config.json"), display_path(folder))
-    model = plain_model(config, load_file(folder / "model.safetensors"))
+    model = plain_model(config, load_file(path))
     model.item_ids = io.load_json(folder / "items.json") if (folder / "items.json").exists() else None
     return model
 

@@ -78,7 +78,13 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
 
 
 def test_processes_keep_their_bytecode_whatever_the_caller_says(home):
-    seen = make(home, "--eval=seen: ; @echo [$$PYTHONDONTWRITEBYTECODE]", "seen", PYTHONDONTWRITEBYTECODE="1")
+    seen = make(
+        home,
+        "--no-print-directory",
+        "--eval=seen: ; @echo [$$PYTHONDONTWRITEBYTECODE]",
+        "seen",
+        PYTHONDONTWRITEBYTECODE="1",
+    )
     assert seen.stdout == "[]\n"
 
 
