@@ -520,30 +520,6 @@ text = f"Rank correlation of the {len(gained)} teachers: {order:+.1f}."
 report.show_figure(figure, gained, figures / "little-zero-shot.png", text)
 
 # %% [markdown]
-# ## 14. How many LLM calls does a teacher need?
-#
-# A profile takes an LLM seconds per user; facts and item texts are free. So we keep the profiles of `calls` training
-# users, fit a ridge regression from the free vectors to the profile vectors of these users, and let it predict the
-# vectors of all other training users. `r2` is the R² on users with a profile that the regression was not fitted on.
-# The last row has a profile for every training user. Students, users and tests are those of section 13.
-
-# %%
-extension = report.read_table("little-extension", bench)
-asked = extension[extension["control"] != ""].sort_values(["seen", "calls"], ignore_index=True)
-shown = ["calls", "verdict", "seen", "r2", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
-report.format_table(asked, shown)
-
-# %%
-lines = asked.assign(low=asked["ci_low"], high=asked["ci_high"])
-labels = "Gain over plain by LLM calls, 95 % intervals", "LLM calls", "gain in NDCG@10 over plain"
-figure = draw_curves(lines, "calls", "delta_ndcg@10", "seen", *labels)
-report.show_figure(figure, lines, figures / "little-extension.png", report.caption(asked, "seen"))
-
-# %% [markdown]
-# If the gain does not grow with the number of calls, the part of the profile that the regression predicts from free
-# vectors is all that the student uses. Where every row is inconclusive, the intervals bound what any number of calls
-# could have gained here.
-#
 # ## Summary and cost
 #
 # The number of rows of each table by verdict:
