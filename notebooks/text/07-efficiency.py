@@ -23,7 +23,7 @@ idgenrec = {
     "tag_epochs": 4,
     "rounds": 2,
     "recommender_epochs": 3,
-    "samples": 6000,
+    "samples": 3000,
     "generator_samples": 256,
     "batch": 32,
     "recommender_lr": 0.002,
