@@ -30,7 +30,7 @@ from seqdistill.embeddings import reducers
 from seqdistill.reporting import report
 from seqdistill.evaluation.zero_shot import compare_sources
 from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
-from seqdistill.profiles.facts import histories, shares
+from seqdistill.profiles.facts import facts_text, histories, shares
 from seqdistill.reporting.figures import forest, palette, users_map
 from seqdistill.reporting.hover import svg_scatter
 from sklearn.cluster import KMeans
@@ -292,12 +292,14 @@ report.format_table(save_csv(extension, home / "tables" / "extension.csv"))
 # %% [markdown]
 # Every alternative can be used as a teacher: it is reduced in the same way and stored beside the teacher, under its
 # name. Sources listed in `everyone`, which need no LLM, also cover the users without a profile. Each file records its
-# inputs: events, profile texts, encoder, reducer. Without UMAP, whose result differs with the processor, these inputs
-# also name the teacher, so that a student that another machine trained and recorded is found here.
+# inputs: events, profile texts, encoder, reducer. Without UMAP, whose result differs with the processor, these inputs,
+# the texts and the encoder's version also name the teacher: a student recorded on another machine is found here.
 
 # %%
 total = events["user"].max() + 1
 made_from = {"events": key, "profiles": content_digest(profiles), "reducer": digest(settings)}
+texts_read = [*teachers.item_texts(items), facts_text(read[users[0]], {})]
+inputs = latest, texts_read, [encoders.encoder_key(name) for name in (encoder, source_encoder)]
 for source, source_rows in rivals.items():
     owners = np.array(list(read)) if source in everyone else users
     if len(owners) > len(source_rows):
@@ -305,7 +307,7 @@ for source, source_rows in rivals.items():
         source_rows = teachers.source_vectors(source, texts_of, read, catalogue, encode_source, latest, seed)
     space, _ = reducers.fit(source_rows, reducer, components, neighbors, seed, metric)
     made_teacher = reducers.teacher_rows(space, owners, total)
-    about = reducers.named({**made_from, "source": source, "encoder": source_encoder}, reducer, len(owners), latest)
+    about = reducers.named({**made_from, "source": source, "encoder": source_encoder}, reducer, len(owners), *inputs)
     reducers.save_teacher(artifacts / f"teacher-{source}.safetensors", made_teacher, about)
 
 # %% [markdown]
@@ -315,7 +317,7 @@ for source, source_rows in rivals.items():
 # a user has several profiles (strategy `several`), their mean is saved.
 
 # %%
-about = reducers.named({**made_from, "source": teacher, "encoder": encoder}, reducer, latest)
+about = reducers.named({**made_from, "source": teacher, "encoder": encoder}, reducer, *inputs)
 handed, owners = reduced, users
 if teacher == "profile" and texts.index.has_duplicates:
     handed, owners = transform(encode(texts.tolist())), texts.index
