@@ -184,7 +184,7 @@ lint: .venv/ready ## ruff check and format
 
 unit: .venv/ready
 	@$(book) weights --preset smoke
-	$(python) -m pytest -n auto --dist loadgroup lib/tests
+	$(python) -m pytest -n auto --dist loadfile lib/tests
 
 slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books, clusters, a compiler, a browser
 	$(python) -m pytest -m slow lib/tests

@@ -12,22 +12,6 @@ settings.register_profile("book", deadline=None, derandomize=True)
 settings.load_profile("book")
 
 
-# One worker runs what compiles UMAP, another what opens the ONNX exporter; what shares a fixture stays together, too.
-TOGETHER = {
-    "test_nothing_has_changed[teacher]": "test_reducers.py",
-    "test_nothing_has_changed[exported]": "test_serving.py",
-}
-WHOLE = ("test_hf.py", "test_make.py", "test_packaging.py", "test_presets.py", "test_reducers.py", "test_serving.py")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Group tests for pytest-xdist; all others go to whichever worker is free."""
-    for item in items:
-        if group := TOGETHER.get(item.name, item.path.name if item.path.name in WHOLE else ""):
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
 @pytest.fixture(autouse=True)
 def one_thread():
     torch.set_num_threads(1)
