@@ -86,7 +86,9 @@ def results_table() -> str:
         for preset, data, student, variant, teacher in RESULTS
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
-    rows.append(transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item texts, which the student also reads"))
+    rows.append(
+        transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item texts, which the student also reads")
+    )
     little = select(
         pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv"), seen="excluded", variant="profile", **LITTLE
     )
