@@ -23,11 +23,12 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
     if taught.empty:
         return f"{first}no student was taught."
     names = f" ({', '.join(gains['model'] + ' ' + gains['variant'])})" if len(gains) else ""
-    least = (taught["detectable"] / taught["model"].map(plain)).min()
+    detectable = taught[["detectable", "control_detectable"]].max(axis=1)  # both of two tests must succeed
+    least = (detectable / taught["model"].map(plain)).min()
     heard = ", ".join(f"{variant} {share:.0%}" for variant, share in (shares or {}).items())
     return (
         f"{first}{len(gains)} of {len(taught)} taught students rank significantly better than both plain and their "
-        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain could not have been shown"
+        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain would often have been missed"
         + f"; users who were taught: {heard}" * bool(heard)
         + "."
     )

@@ -10,18 +10,20 @@ from scipy import stats
 from seqdistill.evaluation.significance import assess, decide, differences
 
 
-def components(variant: list[pd.Series], baseline: list[pd.Series]) -> dict[str, float]:
+def components(*pairs: tuple[list[pd.Series], list[pd.Series]]) -> dict[str, float]:
     """Standard deviations of the differences of two systems by user (a series a seed): users, seeds, the rest.
 
-    The usual estimates of a two-way layout without replication; at least two seeds, the same users in each.
+    The usual estimates of a two-way layout without replication, their variances averaged over pairs of systems: one
+    pair alone, with few seeds, often shows no variance over seeds at all. At least two seeds, the same users in each.
     """
-    table = pd.concat(differences(variant, baseline), axis=1).to_numpy()  # [U, S]
-    users, seeds = table.shape
-    by_user, by_seed, mean = table.mean(1, keepdims=True), table.mean(0, keepdims=True), table.mean()
-    rest = ((table - by_user - by_seed + mean) ** 2).sum() / ((users - 1) * (seeds - 1))
-    over_users = max(0.0, by_user.var(ddof=1) - rest / seeds)
-    over_seeds = max(0.0, by_seed.var(ddof=1) - rest / users)
-    return {"user_sd": over_users**0.5, "seed_sd": over_seeds**0.5, "rest_sd": rest**0.5}
+    variances = []
+    for variant, baseline in pairs:
+        table = pd.concat(differences(variant, baseline), axis=1).to_numpy()  # [U, S]
+        users, seeds = table.shape
+        by_user, by_seed, mean = table.mean(1, keepdims=True), table.mean(0, keepdims=True), table.mean()
+        rest = ((table - by_user - by_seed + mean) ** 2).sum() / ((users - 1) * (seeds - 1))
+        variances.append([by_user.var(ddof=1) - rest / seeds, by_seed.var(ddof=1) - rest / users, rest])
+    return dict(zip(["user_sd", "seed_sd", "rest_sd"], np.sqrt(np.maximum(np.mean(variances, 0), 0)), strict=True))
 
 
 def synthetic(

@@ -57,11 +57,12 @@ def paired(
 
     Returns `TESTED`: delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided),
     effect (Cohen's d of the users' differences) and detectable (the smallest true difference that a test at the 5 %
-    level of all `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN for one user.
+    level of all `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN for one user, and
+    where no user differs from another although delta is not 0.
     """
     users = pd.concat(parts).groupby(level=0).mean()
     delta, deviation = float(users.mean()), users.std()
-    if len(users) < 2:
+    if len(users) < 2 or (delta and not deviation):
         return dict.fromkeys(TESTED, np.nan) | {"delta": delta}
     variances, freedom = [deviation**2 / len(users)], [len(users) - 1]
     if spread := max(filter(None, (spread, pooled([parts]))), default=None):

@@ -112,15 +112,15 @@ class Teacher(nn.Module):
         states: those of `SequentialRecommender.forward`, K + 1 times [B, T, d]; real: True where an event is, [B, T].
         """
         rows, users, own = pairs
-        if not len(rows):  # all that is trained gets a gradient of 0: other processes wait for it
-            return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), states[-1].new_zeros(())
-        h = self.aggregate(states, real).index_select(0, rows)  # [n, d]
         targets = self.vectors[users]  # [m, r]
+        if self.config.projection != "student":
+            targets = self.project(targets)  # [m, d]
+        variance = targets.detach().var(0, correction=0).mean() if len(users) else states[-1].new_zeros(())
+        if not len(rows):  # all that is trained gets a gradient of 0: other processes wait for it
+            return sum(part.sum() * 0 for part in (states[-1], *self.parameters())), variance
+        h = self.aggregate(states, real).index_select(0, rows)  # [n, d]
         if self.config.projection == "student":
             h = self.project(h)  # [n, r]
-        else:
-            targets = self.project(targets)  # [m, d]
-        variance = targets.detach().var(0, correction=0).mean()
         return distillation_loss(h, targets, own, self.config), variance
 
     def finish(self, loss: Tensor) -> Tensor:

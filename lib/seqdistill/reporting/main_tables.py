@@ -129,20 +129,24 @@ def simulate_power(
 ) -> pd.DataFrame | None:
     """Chance that a true gain of the first taught student is significant, by users, seeds and gain (a share of plain).
 
-    users: ours, `times` over. The simulated tables have the variances of these runs and as many taught students.
-    Columns `plain`, its NDCG@10, and `error`, how often a gain that the control shares is called significant, are
+    users: ours, `times` over. The simulated tables have as many taught students, and the variances of these runs: the
+    means over the differences of all taught forms of that student from plain and from their controls. Columns `plain`,
+    its NDCG@10, and `error`, how often a gain that the control shares is called significant with five seeds, are
     constant. None where there is one seed or no taught student.
     """
     first = next(iter(comparison.controls), "")
     if not first or len(ranked[first]) < 2:
         return None
     plain = comparison.against[first]
-    frames = [[by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in (first, plain)]
-    level, users = float(np.mean([frame.mean() for frame in frames[1]])), len(frames[0][0])
-    shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*frames)
+    forms = [(name, control) for name, control in comparison.controls.items() if comparison.against[name] == plain]
+    names = {plain, *(name for pair in forms for name in pair)}
+    gains = {name: [by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in names}
+    level, users = float(np.mean([frame.mean() for frame in gains[plain]])), len(gains[plain][0])
+    pairs = [(gains[name], gains[rival]) for name, control in forms for rival in (plain, control)]
+    shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*pairs)
     table = power(spread, [users * factor for factor in times], SEEDS, [share * level for share in GAINS], **shared)
     most = GAINS[-1] * level
-    error = power(spread, [users], [len(frames[0])], [most], lift=most, **shared)["any"].iloc[0]
+    error = power(spread, [users], [5], [most], lift=most, **shared)["any"].iloc[0]
     return table.assign(gain=table["gain"] / level, plain=level, error=error)
 
 

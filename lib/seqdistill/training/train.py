@@ -111,7 +111,8 @@ def run_key(config: TrainConfig, data: TrainingData) -> str:
     """Name of a run: digest of its settings, of the data that it reads, and of `ENGINE_VERSION`."""
     reads = {"start": True, "teacher": config.distillation, "texts": config.item_text}
     tensors = {name: value for name, value in data.digests.items() if reads[name]}
-    return digest([ENGINE_VERSION, settings(config), data.key, tensors])[:16]
+    named = [digest(data.item_ids)] if data.item_ids else []  # the data's key knows items by number alone
+    return digest([ENGINE_VERSION, settings(config), data.key, tensors, *named])[:16]
 
 
 def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable = announce) -> dict:

@@ -41,10 +41,17 @@ def test_a_gain_of_the_detectable_size_is_found_four_times_in_five():
 
 def test_the_variances_of_synthetic_tables_are_those_that_they_were_drawn_with():
     drawn = synthetic(np.random.default_rng(0), SPREAD, 4000, 40, 0.0, 0.0, 1)
-    found = components(drawn["taught 0"], drawn["plain"])
+    found = components((drawn["taught 0"], drawn["plain"]))
     assert found == {name: pytest.approx(value, rel=0.25) for name, value in SPREAD.items()}
     same = pd.Series(np.zeros(5))
-    assert set(components([same, same], [same, same]).values()) == {0.0}
+    assert set(components(([same, same], [same, same])).values()) == {0.0}
+
+
+def test_variances_are_averaged_over_pairs_before_what_is_negative_counts_as_none():
+    drawn = [synthetic(np.random.default_rng(seed), SPREAD, 300, 3, 0.0, 0.0, 1) for seed in range(60)]
+    pairs = [(tables["taught 0"], tables["plain"]) for tables in drawn]
+    alone = [components(pair)["seed_sd"] for pair in pairs]
+    assert alone.count(0.0) > 10 and components(*pairs)["seed_sd"] == pytest.approx(SPREAD["seed_sd"], rel=0.5)
 
 
 def test_a_raised_table_is_the_table_of_students_that_gain_more():

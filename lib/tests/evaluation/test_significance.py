@@ -6,6 +6,12 @@ from seqdistill.evaluation.significance import assess, by_user, compare, decide,
 from seqdistill.io import UserError
 
 
+def test_users_who_all_gain_alike_are_no_sample_to_test():
+    found = paired([pd.Series([0.5, 0.5])])
+    assert found["delta"] == 0.5 and np.isnan([found["p"], found["ci_low"], found["ci_high"]]).all()
+    assert paired([pd.Series([0.0, 0.0])])["p"] == 1
+
+
 def test_paired_finds_a_planted_gain_and_not_a_null_one():
     rng = np.random.default_rng(0)
     users = pd.Series(rng.random(300))

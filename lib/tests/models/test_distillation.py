@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -60,6 +61,15 @@ def test_losses_by_hand(loss, by_hand):
         target = student + torch.tensor([[1.0, 0.0], [0.0, 2.0]])
     found = distillation_loss(student, target.flip(0), torch.tensor([1, 0]), Distillation(loss=loss))
     assert found.item() == pytest.approx(by_hand)
+
+
+def test_a_process_without_a_taught_row_reports_the_variance_of_the_whole_batch():
+    vectors = torch.randn(6, 4)
+    vectors[0] = torch.nan
+    teacher, everyone = Teacher(vectors, 8, Distillation(projection="student"), 0), np.array([0, 1, 2])
+    hidden, real = [torch.randn(1, 3, 8)] * 2, torch.ones(1, 3, dtype=torch.bool)
+    loss, variance = teacher(hidden, real, pairing(np.array([0]), everyone, teacher.has, CPU))
+    assert loss == 0 and variance == pytest.approx(vectors[1:3].var(0, correction=0).mean().item())
 
 
 def test_rmse_is_the_root_of_the_mean_over_processes():

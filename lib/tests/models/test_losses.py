@@ -24,6 +24,13 @@ def test_the_chunked_loss_equals_its_definition_and_torchs():
     same_with_gradients(3 * full_softmax(h, items, targets), 3 * torchs, (h, items))
 
 
+def test_a_loss_beyond_the_range_of_probabilities_is_exact():
+    h, items, targets = batch()
+    h, items = h * 10, items * 10
+    plain = F.cross_entropy(h.double() @ items.double().T, targets - 1)
+    assert plain > 300 and full_softmax(h, items, targets).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
 def test_sampled_softmax_over_everything_is_the_full_softmax():
     h, items, targets = batch()
     loss = sampled_softmax(h, items, targets, torch.randperm(30) + 1)

@@ -29,6 +29,12 @@ def test_the_import_is_fast_and_loads_no_torch():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_equal_events_of_other_items_are_another_run(interactions, tmp_path):
+    renamed = interactions.assign(item_id=interactions["item_id"].str.replace("i", "j"))
+    first, second = (train(CONFIG, prepare(table), tmp_path)["folder"] for table in (interactions, renamed))
+    assert first != second and set(recommend(load_model(second), prepare(renamed))["item_id"].str[0]) == {"j"}
+
+
 def test_from_a_table_to_recommendations(interactions, tmp_path):
     data = prepare(interactions)
     run = train(CONFIG, data, tmp_path)
