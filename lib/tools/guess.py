@@ -21,6 +21,11 @@ LIKE = {  # what the name of a column says about it
     "categories": r"categor|genre|shelf|tags?$|kategorie",
     "year": r"year|released|printed|jahr",
 }
+TEXTS = {  # the same of other texts, under the name that the book reads
+    "author": r"author|autor|writer|artist|künstler",
+    "brand": r"brand|marke|hersteller|manufacturer|maker|publisher|verlag|label",
+    "description": r"descri|beschreib|klappentext|blurb|summary|synopsis",
+}
 DOMAINS = {"movies": r"movie|film", "beauty": r"beauty|cosmetic", "e-commerce": r"product|shop|sku|asin"}
 DAYS, CLOCKS = ("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y%m%d"), ("", " %H:%M", " %H:%M:%S")
 SAMPLE, MOST = 20_000, 0.9  # rows that are looked at; share of a column's cells that must be what the column is
@@ -139,7 +144,10 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
         roots = table[names[0]].str.split(mark, regex=False).str[0].nunique()
         found |= {"categories": names[0], "separator": mark} | ({"root": True} if roots == 1 and mark == " > " else {})
     years = [name for name in like("year", rest) if table[name].str.fullmatch(r"(\d{4})?").mean() >= MOST]
-    return found | ({"year": years[0]} if years else {})
+    rest = [name for name in rest if name not in (*found.values(), *years[:1])]
+    likely = {text: next((name for name in rest if re.search(TEXTS[text], name, re.I)), "") for text in TEXTS}
+    texts = {text: name for text, name in likely.items() if name and text not in table}
+    return found | ({"year": years[0]} if years else {}) | ({"texts": texts} if texts else {})
 
 
 def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> dict:

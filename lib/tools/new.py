@@ -65,9 +65,9 @@ def stage(name: str, source: Path, raw: Path) -> Dataset:
         return checked(told(own, paths), paths, raw, own.read_text("utf-8"))
     try:
         found = guess(name, paths)
-        return checked(found, paths, raw, filled("dataset.yaml", name=name, **found.settings))
     except UserError as error:
-        raise UserError(f"{error} A dataset.yaml in {source} is taken instead of the guess.") from None
+        raise UserError(f"{error} If the files are right, a dataset.yaml in {source} replaces the guess.") from None
+    return checked(found, paths, raw, filled("dataset.yaml", name=name, **found.settings))
 
 
 def checked(found: Found, paths: list[Path], raw: Path, text: str) -> Dataset:
@@ -92,7 +92,7 @@ def checked(found: Found, paths: list[Path], raw: Path, text: str) -> Dataset:
     except UserError as error:
         said = str(error)
         for role, path in files.items():
-            said = re.sub(rf"\b{role}\.csv(\.gz)?", path.name, said)
+            said = re.sub(rf"\S*\b{role}\.csv(\.gz)?", lambda _, path=path: display_path(path), said)
         raise UserError(said) from None
 
 
@@ -121,17 +121,23 @@ def preset(name: str, whole: Dataset) -> tuple[str, str]:
     training = work / SPEED / cores / 60
     minutes = 3 + (users + items) / 3000 + training
     size = f"{users:,} users, {items:,} items, {events:,} events (users and items with {max(enough)} or more)"
+    rare = int(counts[1]["items"]) - items
+    size += f"; {rare:,} other items are never recommended (`minimum` in the preset)" * bool(rare)
     time = f"about {minutes:.0f} minutes to the answer (chapters 1 to 4)"
     time += f", {minutes + 5 + MORE * training:.0f} for the whole book, on {cores} cores"
     return text, f"size: {size}\ntakes: {time}"
 
 
 def read_texts(whole: Dataset) -> str:
-    """Say which columns of the items the teachers read."""
+    """Say which columns of the items the teachers read, and which they do not."""
     columns = [column for column in ("title", "categories", *FIELDS) if column in whole.items]
     texts = [column for column in columns if whole.items[column].fillna("").ne("").any()]
     none = "; without categories the facts are little more than the latest titles: look at the teacher item-text first"
-    return f"item texts: {', '.join(texts)}" + none * ("categories" not in texts)
+    unread = [column for column in whole.items if column not in ("item", "item_id", "year", *columns)]
+    how = "; `texts: {description: that column}` under `items` of dataset.yaml has one read"
+    said = [f"item texts: {', '.join(texts)}" + none * ("categories" not in texts)]
+    said += [f"not read: {', '.join(unread)}{how}"] * bool(unread)
+    return "\n".join(said + [note for note in whole.notes if "not in the list of items" in note])
 
 
 def create(name: str, source: Path, force: bool) -> None:

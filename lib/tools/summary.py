@@ -28,7 +28,7 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
     heard = ", ".join(f"{variant} {share:.0%}" for variant, share in (shares or {}).items())
     return (
         f"{first}{len(gains)} of {len(taught)} taught students rank significantly better than both plain and their "
-        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain would often have been missed"
+        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain would often be missed (seen items excluded)"
         + f"; users who were taught: {heard}" * bool(heard)
         + "."
     )
@@ -47,6 +47,8 @@ def exported(table: pd.DataFrame, best: str, path: Path) -> str:
     """Say which student `make export` writes, and which better rival it does not."""
     rival = better_rival(table, best)
     other = "" if rival is None else f"; {rival['name']}, which ranks better, is not exported"
+    if rival is not None and rival["name"] == "GRU4Rec":
+        other += ": `load_model` and `recommend` serve its run (lib/site/library.md)"
     return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
 
 
@@ -66,8 +68,9 @@ def print_summary(preset: str) -> None:
         print(f"Answer: {answer(table, best, deploy.taught_shares(home, deploy.taught(table)))}")
         print(exported(table, best, path))
         history = " ".join(load_json(path.with_name("student.json"))["item_ids"][:3])
-        print(f"To serve: .venv/bin/python {display_path(path.with_name('serve.py'))} {history}")
-    page = "08-results" if (home / "08-results.html").exists() else "04-distillation"
-    print(f"To read: {display_path(home / f'{page}.html')}; all chapters: make book PRESET={preset}")
+        print(f"To serve {best}: .venv/bin/python {display_path(path.with_name('serve.py'))} {history}")
+    whole = (home / "08-results.html").exists()
+    page, more = ("08-results", "make book") if whole else ("04-distillation", "make reproduce, then make book, with")
+    print(f"To read: {display_path(home / f'{page}.html')}; all chapters: {more} PRESET={preset}")
     parts = ", ".join(f"{name} {value / 60:.1f}" for value, name in longest[:3])
     print(f"Time: {sum(seconds.values()) / 60:.0f} minutes, most of them in {parts or 'no chapter'}")

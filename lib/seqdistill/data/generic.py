@@ -30,6 +30,7 @@ class Items:
     """Columns of items.csv; the others are kept as texts under their own names.
 
     separator: between the categories of an item. root: leave out the first category, where it is the same for all.
+    texts: names under which the book reads texts (author, brand, description, ...) -> their columns.
     """
 
     id: str = "item_id"
@@ -38,6 +39,7 @@ class Items:
     separator: str = "|"
     root: bool = False
     year: str | None = None
+    texts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -100,6 +102,7 @@ def read_ids(path: Path, column: str, delimiter: str, texts: list[str] | None = 
 def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame:
     """Read items.csv: item_id, title and the other texts."""
     roles = {"item_id": columns.id, "title": columns.title, "categories": columns.categories, "year": columns.year}
+    roles |= columns.texts
     names = {name: role for role, name in roles.items() if name}
     items = read_ids(path, columns.id, delimiter, list(names)).rename(columns=names)
     if "item" in items or not items.columns.is_unique or len(names) < sum(map(bool, roles.values())):

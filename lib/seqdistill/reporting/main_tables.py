@@ -24,6 +24,7 @@ class Comparison:
 
     runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
     has one test target. dataset, protocol: the first columns. made_with: digest of events, settings and teacher.
+    primary: the reading of seen items, on all targets, that the data set's question is asked of.
     """
 
     runs: dict[str, list[str]]
@@ -33,6 +34,7 @@ class Comparison:
     dataset: str
     protocol: str
     made_with: str
+    primary: str = "excluded"
 
     @property
     def fixed(self) -> list[str]:
@@ -77,6 +79,7 @@ def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
             arms = comparison.against, seen, which == "last", comparison.controls, comparison.fixed
             table = compare(ranked, *arms)
             table[["model", "variant"]] = table["variant"].str.split(" ", n=1, expand=True).to_numpy()
+            table["primary"] = (seen, which) == (comparison.primary, "all")
             parts.append(table.assign(dataset=comparison.dataset, protocol=f"{comparison.protocol}/{which}"))
     main, first = pd.concat(parts, ignore_index=True), ["dataset", "protocol", "model", "variant"]
     return main[first + [name for name in main if name not in first]]

@@ -40,6 +40,7 @@ def semicolons(folder):
     )
     plays.to_csv(folder / "ausleihen.csv", sep=";", index=False)
     books = pd.DataFrame({"isbn": 978000 + np.arange(BOOKS), "titel": [f"Buch; Band {n}" for n in range(BOOKS)]})
+    books = books.assign(autor=[f"Autorin {n % 5}" for n in range(BOOKS)], regal="A1")
     books.to_csv(folder / "buecher.csv", sep=";", index=False)
     pd.DataFrame({"kunde": range(READERS), "ort": "Ulm"}).to_csv(folder / "kunden.csv", sep=";", index=False)
 
