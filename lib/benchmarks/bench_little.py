@@ -25,7 +25,7 @@ from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import digest, outputs_dir, save_csv
 from seqdistill.training.ablation import taught_with
-from seqdistill.training.sweep import Job, Jobs, missing, plan, ranks, results, sweep
+from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
@@ -71,7 +71,7 @@ def made_from_of(dataset: Dataset, owners: np.ndarray, texts: dict[str, pd.Serie
 def chosen(model: str, data: TrainingData) -> tuple[str, pd.DataFrame]:
     """Name of the candidate with the best mean NDCG@10 on the validation items, trained without a teacher; and all of them."""
     jobs = plan(CANDIDATES[model], SEARCHED, data)
-    sweep(missing(jobs, RUNS), RUNS)
+    sweep(jobs, RUNS)
     runs = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, RUNS).items()})
     table = runs.groupby(level=0, sort=False).agg(["mean", "sem"]).set_axis(["valid_ndcg@10", "standard_error"], axis=1)
     best = table["valid_ndcg@10"].idxmax()
@@ -90,7 +90,7 @@ def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData
 
 def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame, dict[str, list[pd.DataFrame]]]:
     """Train, and test these sources against plain and their controls, as one family, in both readings of seen items."""
-    sweep(missing(jobs, RUNS), RUNS)  # recorded runs come without weights, and are not trained again for them
+    sweep(jobs, RUNS)
     controls = {source: f"{source}-shuffled" for source in sources}
     against, ranked = dict.fromkeys([*controls, *controls.values()], "plain"), ranks(jobs, RUNS)
     tables = [compare(ranked, against, seen, True, controls) for seen in ("excluded", "included")]

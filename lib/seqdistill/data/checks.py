@@ -111,7 +111,7 @@ def check_quotes(path: Path, delimiter: str) -> None:
 
 
 def explained(error: Exception, where: str, names: list[str], kinds: dict[str, pa.DataType]) -> UserError:
-    """Put the name of a column and what is expected there into Arrow's error, which knows its number and row."""
+    """Add the name of the column and what is expected there to Arrow's error, which gives its number and row."""
     pattern = r"In CSV column #(\d+): Row #(\d+): [^:]*: (?:invalid value )?(.*)"
     if not (parts := re.match(pattern, str(error), re.DOTALL)):
         return UserError(f"{where}: cannot be read ({error}).")

@@ -104,7 +104,7 @@ def load_ranks(path: Path) -> pd.DataFrame:
 def topk(scores: Tensor, k: int) -> Tensor:
     """Columns of the k highest scores of each row, best first: [B, V] -> [B, k], or [B, V] where there are fewer.
 
-    They lie in the k groups of columns with the highest maxima, or in the rest that fills no group: few need sorting.
+    Only the k groups of columns with the highest maxima, and the columns that fill no group, can contain them.
     """
     groups = scores.shape[1] // GROUP
     if k >= groups:

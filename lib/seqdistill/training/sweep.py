@@ -70,7 +70,7 @@ def missing(jobs: Jobs, runs: Path) -> Jobs:
 
 
 def drop_damaged(folder: Path) -> None:
-    """Report a finished run whose files cannot be read, and have it count as not trained; weights need not be kept."""
+    """Report a finished run whose files cannot be read, and mark it as not trained; missing weights are no damage."""
     files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
     files |= {"ranks.parquet": (load_ranks, "rank_unseen")}
     if (folder / "model.safetensors").exists():
