@@ -30,7 +30,7 @@ def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, bes
 
 
 def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict[str, Tensor]]:
-    """Put back weights and optimizer; return progress and best weights, both empty if the file is missing or damaged."""
+    """Restore weights and optimizer; return progress and best weights, both empty if the file is missing or damaged."""
     if not (folder / FILE).exists():
         return {}, {}
     now = changing(trained, optimizer)
