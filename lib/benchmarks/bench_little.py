@@ -97,12 +97,13 @@ def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame,
     return pd.concat(tables).assign(**first), ranked
 
 
-def over_rivals(ranked: dict[str, list[pd.DataFrame]], seen: str) -> pd.DataFrame:
-    """The student taught by profiles against those of the other sources, one family of tests."""
-    pairs = {f"profile, {rival}": rival for rival in SOURCES[1:]}
-    frames = dict.fromkeys(pairs, ranked["profile"]) | {rival: ranked[rival] for rival in SOURCES[1:]}
-    table = compare(frames, pairs, seen, True).query("baseline != ''")
-    return table.assign(variant="profile")
+def over_rivals(ranked: dict[str, list[pd.DataFrame]], name: str = "profile") -> pd.DataFrame:
+    """The student taught by `name` against those of the sources, one family of tests, in both readings of seen items."""
+    rivals = [source for source in SOURCES if source != name]
+    pairs = {f"{name}, {rival}": rival for rival in rivals}
+    frames = dict.fromkeys(pairs, ranked[name]) | {rival: ranked[rival] for rival in rivals}
+    tables = [compare(frames, pairs, seen, True).query("baseline != ''") for seen in ("excluded", "included")]
+    return pd.concat(tables).assign(variant=name)
 
 
 def main() -> None:
@@ -131,12 +132,12 @@ def main() -> None:
         print(searched.to_string())
         made_from = made_from_of(dataset, owners, texts)
         taught = {name: teaching(data, vectors[name], owners, users, [name, *made_from]) for name in SOURCES}
+        ranked: dict[str, dict[str, list[pd.DataFrame]]] = {}
         for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
             columns = first | {"settings": settings}
-            found, ranked = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
+            found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
             tables["little-data"].append(found)
-            for seen in ("excluded", "included"):
-                tables["little-rivals"].append(over_rivals(ranked, seen).assign(**columns))
+            tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
             save(tables)
         if (model, size) == STUDIES[0]:
             features = np.column_stack([vectors["facts"], vectors["item-text"]])
@@ -147,9 +148,11 @@ def main() -> None:
                 kept[f"extended-{count}"] = teaching(data, more, owners, users, [f"ridge {count}", *made_from])
                 calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
             columns = first | {"settings": best}
-            found, _ = compared(planned(CANDIDATES[model][best], data, kept), [*kept], columns)
+            found, more = compared(planned(CANDIDATES[model][best], data, kept), [*kept], columns)
             asked = pd.DataFrame.from_dict(calls, orient="index")
             tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
+            for name in [*kept][1:]:
+                tables["little-rivals"].append(over_rivals(ranked[best] | more, name).assign(**columns))
             save(tables)
 
 
