@@ -533,11 +533,12 @@ report.show_figure(figure, gained, figures / "little-zero-shot.png", text)
 # %%
 extension = report.read_table("little-extension", bench)
 asked = extension[extension["control"] != ""].sort_values(["seen", "calls"], ignore_index=True)
+asked["calls"] = asked["calls"].astype(int)
 shown = ["calls", "verdict", "seen", "r2", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
 report.format_table(asked, shown)
 
 # %%
-lines = asked.assign(low=asked["ci_low"], high=asked["ci_high"])
+lines = asked.assign(low=asked["ci_low"], high=asked["ci_high"], seen="seen items " + asked["seen"])
 labels = "Gain over plain by LLM calls, 95 % intervals", "LLM calls", "gain in NDCG@10 over plain"
 figure = draw_curves(lines, "calls", "delta_ndcg@10", "seen", *labels)
 report.show_figure(figure, lines, figures / "little-extension.png", report.caption(asked, "seen"))
@@ -576,7 +577,8 @@ verdicts.drop(columns="", errors="ignore").fillna(0).astype(int)
 # Which rows gain over plain **and** over their control, here and on Beauty (sections 12 and 13, seen items excluded)?
 
 # %%
-beauty = {"Beauty": transfer, "few users": few.assign(variant=few["variant"] + ", " + few["settings"])}
+beauty = {"Beauty": transfer, "few users": few.assign(variant=few["variant"] + ", " + few["student"])}
+beauty["fewer LLM calls"] = extension
 judged = tables | {name: table[table["seen"] == "excluded"] for name, table in beauty.items()}
 winners = {}
 for name, table in judged.items():
