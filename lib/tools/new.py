@@ -145,7 +145,7 @@ def create(name: str, source: Path, force: bool) -> None:
     raw, path = home_of(name) / "raw", presets.PRESETS / f"{name}.yaml"
     if name in OWN:
         raise UserError(f"DATASET={name}: the book has a data set or a preset of that name; choose another.")
-    there = [old for role in ("dataset", *ROLES) for old in sorted(raw.glob(f"{role}.*"))]
+    there = [raw / "dataset.yaml"] + [old for role in ROLES for old in sorted(raw.glob(f"{role}.*"))]
     if not force and (old := next(filter(Path.exists, [path, *there]), None)):
         raise UserError(f"{display_path(old)} is there; FORCE=1 replaces it.")
     data_dir().mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,10 @@ def create(name: str, source: Path, force: bool) -> None:
         whole = stage(name, source, Path(folder))
         text, size = preset(name, whole)
         raw.mkdir(parents=True, exist_ok=True)
-        for old in there:
+        for old in filter(Path.exists, [raw / "dataset.yaml", path]):  # they may have been edited
+            os.replace(old, old.with_suffix(".yaml.old"))
+            print(f"kept: the former {display_path(old)} as {old.name}.old")
+        for old in filter(Path.exists, there):
             old.unlink()
         for file in Path(folder).iterdir():
             os.replace(file, raw / file.name)

@@ -84,9 +84,12 @@ def test_nothing_is_overwritten_without_force(home):
         preset.unlink(missing_ok=True)
     shutil.rmtree(home / "own"), (home / "own").mkdir()
     semicolons(home / "own")
+    preset.write_text("own: words")
     new.create("mine", home / "own", force=True)
+    assert preset.with_name("mine.yaml.old").read_text() == "own: words"
     assert sorted(path.name for path in raw.iterdir()) == [
         "dataset.yaml",
+        "dataset.yaml.old",
         *(f"{role}.csv" for role in sorted(new.ROLES)),
     ]
     assert "minimum: 5" in preset.read_text()
