@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from math import floor
 from pathlib import Path
 
 import numpy as np
@@ -217,10 +218,11 @@ def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
 
 
 def quarters(values: pd.Series) -> pd.Series:
-    """Cut values into four groups of about the same size, in their order; fewer where values repeat."""
+    """Cut counts into four groups of about the same size, in their order; fewer where values repeat."""
     if values.min() == values.max():
         return values.astype(str).astype("category")
-    return pd.qcut(values, 4, duplicates="drop").cat.rename_categories(str)
+    cut = pd.qcut(values, 4, duplicates="drop")
+    return cut.cat.rename_categories(lambda bounds: f"{floor(bounds.left) + 1} to {floor(bounds.right)}")
 
 
 def gains_by(
