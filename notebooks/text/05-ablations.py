@@ -488,8 +488,9 @@ report.format_table(few[few["seen"] == "excluded"], shown)
 
 # %%
 drawn = few[few["seen"] == "excluded"].drop(columns="model")
-figure = forest(drawn, "Gain over plain with few training users, seen items excluded", facet="student")
-text = report.caption(drawn, "student")
+drawn["panel"] = drawn["trained_on"].map("{:,} users, ".format) + drawn["settings"]
+figure = forest(drawn, "SASRec's gain over plain with few training users, seen items excluded", facet="panel")
+text = report.caption(drawn, "panel")
 report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %% [markdown]
