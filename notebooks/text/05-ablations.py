@@ -312,7 +312,7 @@ report.show_figure(forest(worded, "Model and style of the profiles"), worded, fi
 # `noise` is Gaussian with the true teacher's covariance. `sources` lists teachers that need no LLM, each with its own
 # shuffled control. `text start` has no teacher: its item vectors are initialised with reduced item texts.
 # `plain, longer` trains for additional epochs, as many as the others train with the teacher. It takes more time than
-# they do, so equal time could not gain more.
+# they do: the comparison favours it.
 
 # %%
 items = load_table(artifacts / "items.parquet", key)
@@ -575,7 +575,7 @@ verdicts = pd.DataFrame({name: table["verdict"].value_counts() for name, table i
 verdicts.drop(columns="", errors="ignore").fillna(0).astype(int)
 
 # %% [markdown]
-# Which rows gain over plain **and** over their control, here and on Beauty (sections 12 and 13, seen items excluded)?
+# Which rows gain over plain **and** over their control, here and on Beauty (sections 12 to 14, seen items excluded)?
 
 # %%
 beauty = {"Beauty": transfer, "few users": few.assign(variant=few["variant"] + ", " + few["student"])}
