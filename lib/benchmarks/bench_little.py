@@ -12,6 +12,7 @@ import sys
 from collections import defaultdict
 from dataclasses import replace
 
+import little_sources
 import numpy as np
 import pandas as pd
 from little_sources import ENCODER, LATEST, SOURCES, STYLE, copied, extended, few, second_prompt, teachers, zero_shot
@@ -32,6 +33,7 @@ OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, training users
 SEEDS, WIDTH = [0, 1, 2, 3, 4], 64
 CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
+DOSES, DOSED = [0.1, 0.25, 0.5], ["profile", "item-text"]  # shares of the users with another's vector, of two teachers
 ALONE = TrainConfig(
     model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
     schedule="cosine", validate_on="excluded",
@@ -106,6 +108,22 @@ def over_rivals(ranked: dict[str, list[pd.DataFrame]], name: str = "profile") ->
     return pd.concat(tables).assign(variant=name)
 
 
+def dosed(jobs: Jobs, source: str, noisy: dict[float, TrainingData], first: dict) -> pd.DataFrame:
+    """Train with noisy teachers, and test every dose from none to all (the control) against plain, as one family.
+
+    jobs: of `planned`. noisy: share of the users with another's vector -> data. Returns `variant` (source) and `share`.
+    """
+    names = {source: 0.0, **{f"{share:.0%}": share for share in noisy}, f"{source}-shuffled": 1.0}
+    run = next(job.run for (name, _), job in jobs.items() if name == source)
+    more = plan({f"{share:.0%}": Job(run, data) for share, data in noisy.items()}, SEEDS, next(iter(noisy.values())))
+    known = {key: job for key, job in jobs.items() if key[0] in {"plain", *names}}
+    sweep(known | more, RUNS)
+    ranked = ranks(known | more, RUNS)
+    tables = [compare(ranked, dict.fromkeys(names, "plain"), seen, True) for seen in ("excluded", "included")]
+    found = pd.concat(tables).query("baseline != ''")
+    return found.assign(share=found["variant"].map(names), variant=source, **first).sort_values(["seen", "share"])
+
+
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
     dataset = datasets.load("amazon-beauty-5core", 5)
@@ -154,6 +172,15 @@ def main() -> None:
             for name in [*kept][1:]:
                 tables["little-rivals"].append(over_rivals(ranked[best] | more, name).assign(**columns))
             save(tables)
+            for name in DOSED:
+                noisy = {share: little_sources.exchanged(vectors[name], share) for share in DOSES}
+                noisy = {
+                    share: teaching(data, rows, owners, users, [f"{share} of {name}", *made_from])
+                    for share, rows in noisy.items()
+                }
+                jobs = planned(CANDIDATES[model][best], data, {name: taught[name]})
+                tables["little-doses"].append(dosed(jobs, name, noisy, columns))
+                save(tables)
 
 
 def save(tables: dict[str, list[pd.DataFrame]]) -> None:

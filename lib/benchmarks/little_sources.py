@@ -122,3 +122,11 @@ def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tu
     predicted = ridge.fit(features[known], vectors[known]).predict(features)
     fit_of = r2_score(vectors[known], tried, multioutput="variance_weighted")
     return np.where(known[:, None], vectors, predicted).astype(np.float32), float(fit_of)
+
+
+def exchanged(vectors: np.ndarray, share: float) -> np.ndarray:
+    """Exchange the vectors [n, e] of a share of the users among them; a larger share holds the smaller."""
+    rows = np.random.default_rng(0).permutation(len(vectors))[: round(share * len(vectors))]
+    noisy = vectors.copy()
+    noisy[rows] = vectors[np.roll(rows, 1)]
+    return noisy

@@ -152,6 +152,11 @@ def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
     return replace(config, model=model)
 
 
+def gru4rec(run: TrainConfig) -> TrainConfig:
+    """GRU4Rec with the settings of another student's run: one recurrent layer for its blocks, no teacher."""
+    return replace(run, model=replace(run.model, causal=True, recurrent=True, blocks=1), distillation=None)
+
+
 to_dict = asdict  # a config as JSON-able values
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from pages import read_main
+from seqdistill.config import gru4rec
 from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_key
 from seqdistill.serving.export import save_onnx
 from seqdistill.training.ablation import setups
@@ -39,7 +40,10 @@ def jobs_of(home: Path, student: str, variant: str) -> Jobs:
     """The runs of a row of 04's table, one a seed."""
     data, artifacts = load_training_data(home / "artifacts"), home / "artifacts"
     seeds = load_json(artifacts / "student.json")["seeds"]
-    setup, *_ = setups(home, data, student, seeds, "loky", {})
+    rival = student == "GRU4Rec"  # with the settings of the first student
+    setup, *_ = setups(home, data, "" if rival else student, seeds, "loky", {})
+    if rival:
+        return plan({f"{student} {variant}": gru4rec(setup.alone)}, seeds, data)
     if variant not in setup.runs:
         path, key = artifacts / f"teacher-{variant}.safetensors", table_key(artifacts / "events.parquet")
         data = taught_by(data, path, key)
@@ -48,12 +52,13 @@ def jobs_of(home: Path, student: str, variant: str) -> Jobs:
 
 
 def chosen(preset: str) -> tuple[str, Job]:
-    """Name and run of the best student by validation: a taught one where any gains significantly, else a plain one."""
+    """Name and run of the best model by validation: a student that gains by a teacher, else a plain one; or GRU4Rec."""
     home, table = outputs_dir(preset), read_main(preset, "excluded")
     students = [*load_json(home / "artifacts" / "student.json")["students"]]
-    rows = gains(table) if len(gains(table)) else table[(table["variant"] == "plain") & table["model"].isin(students)]
+    alone, rival = table["variant"] == "plain", table["model"] == "GRU4Rec"
+    rows = gains(table) if len(gains(table)) else table[alone & table["model"].isin(students)]
     jobs = {}
-    for student, variant in rows[["model", "variant"]].itertuples(index=False):
+    for student, variant in pd.concat([rows, table[rival]])[["model", "variant"]].itertuples(index=False):
         jobs |= jobs_of(home, student, variant)
     valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
     best = valid.groupby(level=0).mean().idxmax()

@@ -47,8 +47,6 @@ def exported(table: pd.DataFrame, best: str, path: Path) -> str:
     """Say which student `make export` writes, and which better rival it does not."""
     rival = better_rival(table, best)
     other = "" if rival is None else f"; {rival['name']}, which ranks better, is not exported"
-    if rival is not None and rival["name"] == "GRU4Rec":
-        other += ": `load_model` and `recommend` serve its run (lib/site/library.md)"
     return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
 
 

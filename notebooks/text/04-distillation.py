@@ -53,6 +53,7 @@ from seqdistill.reporting.main_tables import power_by_seeds, reading, record, se
 from seqdistill.io import ROOT, digest, load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender
+from seqdistill.config import gru4rec as recurrent
 from seqdistill.evaluation.ranking import rank
 from seqdistill.training.sweep import Job, plan, ranks, results, run_folder, spent, sweep
 from seqdistill.training.train import load_training_data, taught_by, probe_run
@@ -134,8 +135,7 @@ for source in sources:
 # %%
 if gru4rec:
     first, _ = next(iter(config.values()))
-    shape = replace(first.model, causal=True, recurrent=True, blocks=1)
-    variants["GRU4Rec plain"] = replace(first, model=shape)
+    variants["GRU4Rec plain"] = recurrent(first)
 
 # %% [markdown]
 # Each variant is trained with several seeds. A finished run is never trained again; an interrupted one resumes from

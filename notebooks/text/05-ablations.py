@@ -236,24 +236,34 @@ width = own.shape[1]
 
 # %% [markdown]
 # The first row is chapter 3's reducer, the teacher of all other sections. The other rows reduce the same vectors,
-# except the last.
+# except the last. A recorded table is found by the settings of its runs, so its teachers are not made again.
 
 # %%
 student_side = replace(setup.alone, distillation=setup.taught)
+
+
+def taught_by_space(users, encoded, kind, size):
+    """Return a job whose teacher is made of the vectors that `encoded()` returns; a recorded table needs none."""
+    if others.recorded:
+        return Job(student_side, data)
+    return Job(student_side, taught_with(data, reducers.fit(encoded(), kind, size, neighbors, 0)[0], users))
+
+
+# %%
 choices = {f"pca to {width}": ("pca", width), "none": ("none", width)}
 choices |= {f"umap to {size}": ("umap", size) for size in components}
 spaces = {f"{reducer_settings['kind']} to {width}": Job(student_side, data)}
 for name, (kind, size) in choices.items():
     if name not in spaces:
-        space, _ = reducers.fit(vectors, kind, size, neighbors, 0)
-        spaces[name] = Job(student_side, taught_with(data, space, owners))
+        spaces[name] = taught_by_space(owners, lambda: vectors, kind, size)
 
 # %%
 key = table_key(artifacts / "events.parquet")
 texts = load_table(artifacts / "profiles.parquet", key).groupby("user")["text"].agg("\n".join)
-other, _ = encoders.encode(texts.tolist(), source_encoder)
-space, _ = reducers.fit(other, "pca", width)
-spaces[f"{source_encoder}, pca to {width}"] = Job(student_side, taught_with(data, space, texts.index.to_numpy()))
+profiled = texts.index.to_numpy()
+spaces[f"{source_encoder}, pca to {width}"] = taught_by_space(
+    profiled, lambda: encoders.encode(texts.tolist(), source_encoder)[0], "pca", width
+)
 
 # %%
 small = ablate(others, "reducer", spaces)
@@ -296,8 +306,7 @@ for name, texts in profile_texts.items():
     else:
         encoded, _ = encoders.encode(texts["text"].tolist(), source_encoder)
         means = pd.DataFrame(encoded).groupby(texts["user"].to_numpy(int)).mean()  # of the parts of a user
-        space, _ = reducers.fit(means.to_numpy(), "pca", width)
-        written[name] = Job(student_side, taught_with(data, space, means.index.to_numpy()))
+        written[name] = taught_by_space(means.index.to_numpy(), means.to_numpy, "pca", width)
 
 # %%
 worded = ablate(others, "profiles", written)
@@ -322,11 +331,12 @@ for source in sources:
     controls[source] = Job(student_side, rival)
 
 # %%
-texts, _ = encoders.encode(teachers.item_texts(items), source_encoder)
 dim = setup.alone.model.dim
 start = torch.zeros(len(items), dim)
-narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
-start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
+if not others.recorded:
+    texts, _ = encoders.encode(teachers.item_texts(items), source_encoder)
+    narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
+    start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
 controls["text start"] = Job(setup.alone, replace(data, start=start))
 phase1_epochs = round(setup.alone.epochs * setup.taught.phase1_fraction)
 controls["plain, longer"] = replace(setup.alone, epochs=setup.alone.epochs + phase1_epochs)

@@ -165,7 +165,7 @@ class GRU4Rec(SequentialRecommender):
     def encode_last(self, ids: Tensor) -> Tensor:
         """Encode the place after each history, [B, T] -> [B, d]."""
         last = (ids > 0).sum(1) - 1
-        return self.forward(ids)[0][torch.arange(len(ids), device=ids.device), last]
+        return self.forward(ids)[0][torch.arange(ids.shape[0], device=ids.device), last]
 
 
 def student(items: int, config: ModelConfig) -> SequentialRecommender:

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,13 +48,17 @@ def quiet() -> Iterator[None]:
 def save_onnx(student: SequentialRecommender, path: Path) -> Path:
     """Write a student as ONNX, input `ids` [B, T] of any B and T up to `max_history`, output `scores` [B, V]."""
     require("onnxscript", "serve")
-    if student.config.recurrent:
-        raise UserError("save_onnx: a recurrent student (GRU4Rec) is a rival in the tables; it is not exported.")
-    shape = {"ids": {0: Dim("histories", min=1), 1: Dim("length", min=1, max=student.max_history)}}
-    example = torch.ones(2, min(3, student.max_history), dtype=torch.int64)
+    scorer, names = Scorer(student).eval(), {"input_names": ["ids"], "output_names": ["scores"], "verbose": False}
+    example = (torch.ones(2, min(3, student.max_history), dtype=torch.int64),)
     with quiet():
-        program = torch.export.export(Scorer(student).eval(), (example,), dynamic_shapes=shape)
-        onnx = torch.onnx.export(program, dynamo=True, input_names=["ids"], output_names=["scores"], verbose=False)
+        if student.config.recurrent:  # torch.export keeps no size of a recurrent layer's input open
+            axes = {"ids": {0: "histories", 1: "length"}, "scores": {0: "histories"}}
+            traced = partial(torch.onnx.export, scorer, example, dynamo=False, dynamic_axes=axes, **names)
+            save_with(lambda temporary: traced(str(temporary)), path)
+            return path
+        shape = {"ids": {0: Dim("histories", min=1), 1: Dim("length", min=1, max=student.max_history)}}
+        program = torch.export.export(scorer, example, dynamic_shapes=shape)
+        onnx = torch.onnx.export(program, dynamo=True, **names)
     save_with(lambda temporary: onnx.save(temporary, external_data=False), path)
     return path
 

@@ -98,3 +98,12 @@ def test_profiles_are_extended_to_users_without_one_where_cheap_vectors_predict_
     assert np.abs(all_vectors[~known] - vectors[~known]).mean() < 0.1 * np.abs(vectors).mean()
     _, unrelated = little_sources.extended(rng.standard_normal((300, 5)).astype(np.float32), features, known)
     assert unrelated < 0.1
+
+
+def test_a_share_of_the_users_gets_another_users_vector_and_a_larger_share_holds_the_smaller():
+    import little_sources
+
+    vectors = np.arange(40.0)[:, None]
+    changed = [set(np.flatnonzero(little_sources.exchanged(vectors, share) != vectors)) for share in (0.1, 0.5, 1.0)]
+    assert [len(users) for users in changed] == [4, 20, 40] and changed[0] < changed[1] < changed[2]
+    assert sorted(little_sources.exchanged(vectors, 0.5)[:, 0]) == list(range(40))

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
-from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, gru4rec
 from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.io import UserError
 from seqdistill.serving import export as serving
@@ -22,12 +22,12 @@ RUNS = {
     "SASRec": TrainConfig(model=SHAPE, epochs=2, batch=16, lr=0.01),
     "BERT4Rec": TrainConfig(model=replace(SHAPE, causal=False), epochs=2, batch=16, lr=0.01),
 }
-KINDS = [(model, variant) for model in RUNS for variant in ("plain", "distilled")]
+KINDS = [(model, variant) for model in RUNS for variant in ("plain", "distilled")] + [("GRU4Rec", "plain")]
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory):
-    """Four trained students, each beside its ONNX model and its opened session."""
+    """Five trained students, each beside its ONNX model and its opened session."""
     torch.set_num_threads(1)
     home, rng = tmp_path_factory.mktemp("serving"), np.random.default_rng(0)
     rows = [(user, item + 1, place) for user in range(30) for place, item in enumerate(rng.permutation(ITEMS)[:12])]
@@ -36,7 +36,8 @@ def house(tmp_path_factory):
     given = training_data(events, ITEMS, torch.randn(30, 6, generator=torch.Generator().manual_seed(0)))
     found = {}
     for model, variant in KINDS:
-        run = replace(RUNS[model], distillation=Distillation() if variant == "distilled" else None)
+        run = gru4rec(RUNS["SASRec"]) if model == "GRU4Rec" else RUNS[model]
+        run = replace(run, distillation=Distillation()) if variant == "distilled" else run
         train(run, given, home)
         net = load_model(run_folder(Job(run, given), home))
         path = serving.save_onnx(net, home / f"{model}-{variant}.onnx")

@@ -18,7 +18,7 @@ from own_folders import BOOKS, EACH, READERS, loans, new_home, rows, semicolons,
 from seqdistill import data as datasets
 from seqdistill.data.splits import Protocol, split
 from seqdistill.embeddings.reducers import save_teacher
-from seqdistill.io import UserError, save_csv, save_json, save_table
+from seqdistill.io import UserError, load_json, save_csv, save_json, save_table
 from seqdistill.serving import export as serving
 from seqdistill.training.sweep import sweep
 from seqdistill.training.train import load_model
@@ -176,6 +176,16 @@ def test_the_recommended_student_is_exported_and_served(home, shape):
     assert said.stdout.split() in tops and len(set(said.stdout.split())) == 10, said.stderr
     assert not set(said.stdout.split()) & set(history)
     assert "ids of items are expected" in served(path.parent, "unknown").stderr
+    jobs = deploy.jobs_of(outputs, "GRU4Rec", "plain")
+    sweep(jobs, outputs / "runs", workers=1)
+    for job in jobs.values():  # as if validation liked it best
+        metrics = deploy.run_folder(job, outputs / "runs") / "metrics.json"
+        save_json(load_json(metrics) | {"valid_ndcg@10": 1.0}, metrics)
+    rival = table[:1].assign(model="GRU4Rec")
+    both = pd.concat([table.assign(model="SASRec"), rival]).assign(protocol="a/all", seen="excluded")
+    save_csv(both, outputs / "tables" / "main.csv")
+    assert deploy.export("mine") == ("GRU4Rec plain", path)
+    assert len(served(path.parent, *history).stdout.split()) == 10
 
 
 @pytest.mark.slow
@@ -192,6 +202,7 @@ def test_a_book_without_an_llm_ends_with_the_answer_and_what_to_deploy(home, cap
     answer, deployed, serve, read, _ = capsys.readouterr().out.splitlines()
     assert answer.startswith("Answer: deploy ") and "0 of 2 taught students" in answer
     assert "distilled-student 100%, item-text 100%" in answer and "04-distillation.html" in read
-    assert "student.onnx (SASRec plain)" in deployed and "serve.py s0 s1 s10" in serve
+    assert deployed.endswith(("student.onnx (SASRec plain)", "student.onnx (GRU4Rec plain)"))
+    assert "serve.py s0 s1 s10" in serve
     ids = served(home / "outputs" / "mine" / "export", "s0", "s1", "s2").stdout.split()
     assert len(set(ids)) == 10 and set(ids) < {f"s{n}" for n in range(3, BOOKS)}

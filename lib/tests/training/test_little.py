@@ -48,3 +48,16 @@ def test_every_source_is_tested_against_plain_and_its_own_control(study, data):
     tested = saved.query("control != ''")[["variant", "seen", "baseline", "control"]].to_numpy().tolist()
     assert tested == [["facts", seen, "plain", "facts-shuffled"] for seen in ("excluded", "included")]
     pd.testing.assert_frame_equal(study.compared(jobs, ["facts"], columns)[0], table)
+
+
+def test_doses_of_noise_go_from_the_teacher_to_its_control(study, data):
+    jobs = study.planned(SMALL, data, {"facts": with_teacher(data, data.teacher.roll(1, 0))})
+    noisy = {0.5: with_teacher(data, data.teacher.roll(2, 0))}
+    table = study.dosed(jobs, "facts", noisy, {"model": "SASRec"})
+    assert table[["variant", "seen", "share", "baseline"]].to_numpy().tolist() == [
+        ["facts", seen, share, "plain"] for seen in ("excluded", "included") for share in (0.0, 0.5, 1.0)
+    ]
+    ends, _ = study.compared(jobs, ["facts"], {"model": "SASRec"})
+    for share, name in ((0.0, "facts"), (1.0, "facts-shuffled")):
+        gained = table.loc[table["share"] == share, "delta_ndcg@10"].tolist()
+        assert gained == ends.loc[ends["variant"] == name, "delta_ndcg@10"].tolist()
