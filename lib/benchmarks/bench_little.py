@@ -11,6 +11,7 @@ Settings in ALSO were once chosen by hand; they are shown beside the chosen ones
 import sys
 from collections import defaultdict
 from dataclasses import replace
+from typing import NamedTuple
 
 import little_sources
 import numpy as np
@@ -54,13 +55,14 @@ CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation choo
 SEARCHED = [0, 1, 2]
 ALSO = {("SASRec", 1_500): ["batch 128"]}
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
+CUTS = [3, 5]  # events of a user that a student reads at most, in training and serving; its teacher read all
+Tables = dict[str, list[pd.DataFrame]]  # file in OUT -> parts of its table
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
-def teaching(
-    data: TrainingData, vectors: np.ndarray, owners: np.ndarray, users: int, made_from: list
-) -> TrainingData:  # fmt: skip
+def teaching(data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list) -> TrainingData:
     """Give the users a teacher, reduced; runs are named after what it is made from."""
+    users = int(data.test.histories.users.max()) + 1  # all of them, trained on or not
     taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
     return replace(taught, teacher_key=digest([encoder_key(ENCODER), "pca", WIDTH, *made_from]))
 
@@ -124,66 +126,112 @@ def dosed(jobs: Jobs, source: str, noisy: dict[float, TrainingData], first: dict
     return found.assign(share=found["variant"].map(names), variant=source, **first).sort_values(["seen", "share"])
 
 
+class Study(NamedTuple):
+    """One student and its few training users: their data, teachers by source, settings, and what was ranked."""
+
+    first: dict  # columns of every table
+    data: TrainingData
+    owners: np.ndarray
+    vectors: dict[str, np.ndarray]
+    made_from: list
+    taught: dict[str, TrainingData]
+    run: TrainConfig
+    ranked: dict[str, list[pd.DataFrame]]
+
+    def teach(self, vectors: np.ndarray, name: str) -> TrainingData:
+        """Give the users another teacher."""
+        return teaching(self.data, vectors, self.owners, [name, *self.made_from])
+
+
+def zero_shots(dataset: Dataset, events: pd.DataFrame, catalogue: np.ndarray, tables: Tables) -> None:
+    """Rank the validation items of the first study's users by each source, before any training."""
+    model, size = STUDIES[0]
+    left, drawn = few(events, size)
+    owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
+    untrained = zero_shot(left, owners, vectors, catalogue)
+    untrained["copied"] = untrained["variant"].map({"profile": copied(texts["profile"], dataset.domain, STYLE)})
+    for table in (untrained, second_prompt(dataset, left, drawn, catalogue)):
+        tables["little-zero-shot"].append(table.assign(dataset=dataset.name, model=model, trained_on=size))
+
+
+def study(
+    model: str, size: int, dataset: Dataset, events: pd.DataFrame, catalogue: np.ndarray, tables: Tables
+) -> Study:
+    """Choose a student's settings on validation, train it with each source, and test."""
+    left, drawn = few(events, size)
+    owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
+    data, made_from = training_data(left, len(dataset.items)), made_from_of(dataset, owners, texts)
+    taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in SOURCES}
+    best, searched = chosen(model, data)
+    first = {"dataset": dataset.name, "model": model, "trained_on": size}
+    tables["little-search"].append(searched.assign(**first))
+    print(searched.to_string())
+    ranked = {}
+    for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
+        columns = first | {"settings": settings}
+        found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
+        tables["little-data"].append(found)
+        tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
+        save(tables)
+    columns = first | {"settings": best}
+    return Study(columns, data, owners, vectors, made_from, taught, CANDIDATES[model][best], ranked[best])
+
+
+def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
+    """Train with teachers that were extended from fewer profiles."""
+    features = np.column_stack([of.vectors["facts"], of.vectors["item-text"]])
+    calls, kept = {"profile": {"calls": len(of.owners), "r2": np.nan}}, {"profile": of.taught["profile"]}
+    for count in CALLS:
+        some = np.isin(of.owners, few(events, count)[1])
+        more, r2 = extended(of.vectors["profile"], features, some)
+        kept[f"extended-{count}"] = of.teach(more, f"ridge {count}")
+        calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
+    found, ranked = compared(planned(of.run, of.data, kept), [*kept], of.first)
+    asked = pd.DataFrame.from_dict(calls, orient="index")
+    tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
+    for name in [*kept][1:]:
+        tables["little-rivals"].append(over_rivals(of.ranked | ranked, name).assign(**of.first))
+    save(tables)
+
+
+def noise(of: Study, tables: Tables) -> None:
+    """Train with teachers of which a share of the users has another user's vector."""
+    for name in DOSED:
+        noisy = {
+            share: of.teach(little_sources.exchanged(of.vectors[name], share), f"{share} of {name}") for share in DOSES
+        }
+        jobs = planned(of.run, of.data, {name: of.taught[name]})
+        tables["little-doses"].append(dosed(jobs, name, noisy, of.first))
+        save(tables)
+
+
+def cuts(of: Study, tables: Tables) -> None:
+    """Train and serve students that read only a user's latest events."""
+    for most in CUTS:
+        short = replace(of.run, windows="last", model=replace(of.run.model, length=most))
+        columns = of.first | {"settings": f"last {most} events"}
+        found, ranked = compared(planned(short, of.data, of.taught), SOURCES, columns)
+        tables["little-cut"].append(found)
+        tables["little-rivals"].append(over_rivals(ranked).assign(**columns))
+        save(tables)
+
+
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
     dataset = datasets.load("amazon-beauty-5core", 5)
     events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
     catalogue, _ = encode(item_texts(dataset.items), ENCODER)
-    tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
-    for model, size in STUDIES:
-        left, drawn = few(events, size)
-        owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
-        first = {"dataset": dataset.name, "model": model, "trained_on": size}
-        if (model, size) == STUDIES[0]:
-            untrained, copies = (
-                zero_shot(left, owners, vectors, catalogue),
-                copied(texts["profile"], dataset.domain, STYLE),
-            )
-            untrained["copied"] = untrained["variant"].map({"profile": copies})
-            tables["little-zero-shot"].append(untrained.assign(**first))
-            tables["little-zero-shot"].append(second_prompt(dataset, left, drawn, catalogue).assign(**first))
-            print(pd.concat(tables["little-zero-shot"]).to_string())
-        users = int(left["user"].max()) + 1
-        data = training_data(left, len(dataset.items))
-        best, searched = chosen(model, data)
-        tables["little-search"].append(searched.assign(**first))
-        print(searched.to_string())
-        made_from = made_from_of(dataset, owners, texts)
-        taught = {name: teaching(data, vectors[name], owners, users, [name, *made_from]) for name in SOURCES}
-        ranked: dict[str, dict[str, list[pd.DataFrame]]] = {}
-        for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
-            columns = first | {"settings": settings}
-            found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
-            tables["little-data"].append(found)
-            tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
-            save(tables)
-        if (model, size) == STUDIES[0]:
-            features = np.column_stack([vectors["facts"], vectors["item-text"]])
-            calls, kept = {"profile": {"calls": len(owners), "r2": np.nan}}, {"profile": taught["profile"]}
-            for count in CALLS:
-                some = np.isin(owners, few(events, count)[1])
-                more, r2 = extended(vectors["profile"], features, some)
-                kept[f"extended-{count}"] = teaching(data, more, owners, users, [f"ridge {count}", *made_from])
-                calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
-            columns = first | {"settings": best}
-            found, more = compared(planned(CANDIDATES[model][best], data, kept), [*kept], columns)
-            asked = pd.DataFrame.from_dict(calls, orient="index")
-            tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
-            for name in [*kept][1:]:
-                tables["little-rivals"].append(over_rivals(ranked[best] | more, name).assign(**columns))
-            save(tables)
-            for name in DOSED:
-                noisy = {share: little_sources.exchanged(vectors[name], share) for share in DOSES}
-                noisy = {
-                    share: teaching(data, rows, owners, users, [f"{share} of {name}", *made_from])
-                    for share, rows in noisy.items()
-                }
-                jobs = planned(CANDIDATES[model][best], data, {name: taught[name]})
-                tables["little-doses"].append(dosed(jobs, name, noisy, columns))
-                save(tables)
+    tables: Tables = defaultdict(list)
+    zero_shots(dataset, events, catalogue, tables)
+    first, *_ = [study(*one, dataset, events, catalogue, tables) for one in STUDIES[:2]]
+    extension(first, events, tables)
+    noise(first, tables)
+    cuts(first, tables)
+    for one in STUDIES[2:]:
+        study(*one, dataset, events, catalogue, tables)
 
 
-def save(tables: dict[str, list[pd.DataFrame]]) -> None:
+def save(tables: Tables) -> None:
     """Write what is there so far."""
     for name, parts in tables.items():
         table = pd.concat(parts, ignore_index=True)

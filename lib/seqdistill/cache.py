@@ -1,4 +1,4 @@
-"""Values on disk by key (SQLite): what is finished survives a kill, several processes may write, damage is named."""
+"""Values by key in an SQLite file: finished ones survive a kill, several processes may write, damage is reported."""
 
 import os
 import sqlite3
@@ -13,7 +13,7 @@ DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class Cache:
-    """A table of values by key, in a file that is made when it is not there."""
+    """A table of values by key, in a file that is created if it does not exist."""
 
     def __init__(self, path: Path, table: str):
         self.path, self.table, self.connection, self.opens = path, table, None, None
@@ -22,7 +22,7 @@ class Cache:
             pass
 
     def current(self) -> sqlite3.Connection:
-        """Connection of this process to the file that is there now; another one where it was replaced or removed."""
+        """Return this process's connection to the file; open a new one if the file was replaced or removed."""
         here = (os.getpid(), self.path.stat().st_ino if self.path.exists() else None)
         if self.connection and self.opens == here:
             return self.connection
@@ -43,9 +43,9 @@ class Cache:
 
     @contextmanager
     def opened(self) -> Iterator[sqlite3.Connection]:
-        """Yield a connection that waits for other writers, in one transaction; a damaged file is set aside and named.
+        """Yield a connection that waits for other writers, in one transaction; a damaged file is renamed (UserError).
 
-        It stays open: closing the last one would write the whole journal back, which takes longer than an answer.
+        The connection stays open: closing the last one writes the whole journal back, which takes longer than an answer.
         """
         name = display_path(self.path)
         with self.lock:
@@ -71,11 +71,11 @@ class Cache:
         self.connection = self.opens = None
 
     def __del__(self):
-        """Close the connection with the object: the garbage collector would leave it open for long."""
+        """Close the connection with the object; the garbage collector would leave it open for long."""
         self.close()
 
     def get(self, keys: Iterable[str]) -> dict[str, str | bytes]:
-        """Return the values that are there among those of `keys`."""
+        """Return the stored values of `keys`; keys without one are left out."""
         with self.opened() as connection:
             rows = (connection.execute(f"SELECT * FROM {self.table} WHERE key = ?", (key,)) for key in set(keys))
             return dict(row for cursor in rows for row in cursor)

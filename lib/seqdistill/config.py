@@ -16,8 +16,8 @@ STRICT = ConfigDict(extra="forbid")
 class ModelConfig:
     """Shape of the recommender: SASRec where attention is causal, else BERT4Rec.
 
-    dim: d. length: most positions that are read. temperature: scores are cosines divided by it; 0 leaves them inner
-    products. item_dropout: chance of an item of the history to be zeroed in a training step; its position stays.
+    dim: d. length: maximum number of positions read. temperature: scores are cosines divided by it, or inner products
+    if it is 0. item_dropout: probability that an item of the history is zeroed in a training step; its position stays.
     output_layer: BERT4Rec's (linear, GELU, norm), and a bias for each item (Sun et al., 2019, section 3.5). recurrent:
     GRU4Rec, `blocks` recurrent layers in place of attention.
     """
@@ -34,7 +34,7 @@ class ModelConfig:
     recurrent: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse heads that do not divide the width, and a recurrent student that reads both ways."""
+        """Refuse heads that do not divide the width, and a bidirectional recurrent student."""
         if self.recurrent and not self.causal:
             raise UserError("ModelConfig: a recurrent student is causal.")
         if self.dim % self.heads:
@@ -48,11 +48,11 @@ class Distillation:
     beta: dynamic scaling of the reconstruction loss.
     projection: where T sits. `teacher` is the paper's trainable T on the teacher vector, `teacher_frozen` a fixed
     orthonormal T, `student` a trainable projection of H_k onto the fixed teacher vector.
-    loss, temperature: how the two are compared; the temperature is InfoNCE's.
-    block: k, counted from 1, or "last" or "final_norm". aggregation, gamma: of the states after block k into H_k.
-    phase1_fraction, patience: phase 1 lasts this fraction of the epochs, or ends after so many epochs without a better
-    validation NDCG@10 (0: never). shuffled: every user gets another user's teacher (a control). probe: log after every
-    epoch the R² of a linear probe of the teacher from H_k.
+    loss: how H_k and the teacher are compared. temperature: InfoNCE's.
+    block: k, counted from 1, or "last" or "final_norm". aggregation, gamma: how states after block k are pooled to H_k.
+    phase1_fraction, patience: phase 1 lasts this fraction of the epochs, or ends after `patience` epochs without a
+    better validation NDCG@10 (0: never). shuffled: every user gets another user's teacher (a control). probe: log after
+    every epoch the R² of a linear probe that predicts the teacher from H_k.
     """
 
     alpha: float = Field(0.4, ge=0, le=1)
@@ -73,7 +73,7 @@ class Distillation:
 class ItemText:
     """Item vectors that also read the item's text, see `models.item_text`; not part of the paper's method.
 
-    id_dropout: chance of an item's own vector to be left out of a training step, so that its text alone must do.
+    id_dropout: probability that an item's own vector is left out in a training step, so that only its text is used.
     """
 
     id_dropout: float = Field(0.2, ge=0, lt=1)
@@ -85,9 +85,9 @@ class TrainConfig:
 
     epochs, patience: a run ends after `epochs`, or after `patience` epochs of phase 2 without a better validation
     NDCG@10 (0: never). warmup: epochs of linearly rising learning rate. validate_on: whether seen items are included
-    in the validation ranking that chooses the epoch. windows: "all" cuts long histories so that every event trains,
-    "last" keeps the last `length` events as the papers do. mask_prob, mask_last_prob: BERT4Rec's chance of an item to
-    be masked, and of a row to mask its last item alone. negatives: shared by a batch, for the sampled softmax.
+    in the validation ranking that chooses the epoch. windows: "all" cuts long histories so that every event is used,
+    "last" keeps the last `length` events as the papers do. mask_prob, mask_last_prob: BERT4Rec's probability that an
+    item is masked, and that only the last item of a row is. negatives: shared by a batch, for the sampled softmax.
     """
 
     model: ModelConfig = ModelConfig()
@@ -111,7 +111,7 @@ class TrainConfig:
     seed: int = Field(0, ge=0)
 
     def __post_init__(self) -> None:
-        """Refuse a block that the model does not have, and a phase 1 without an epoch; write block "last" as K."""
+        """Refuse a block that the model does not have, and a phase 1 without an epoch; replace block "last" by K."""
         if not self.distillation:
             return
         if self.model.recurrent:
@@ -132,7 +132,7 @@ def did_you_mean(name: str, known: list[str]) -> str:
 
 
 def parse(kind: type, values: dict, where: str):
-    """Build a config dataclass from plain values; a UserError names the first that is unknown or out of range."""
+    """Build a config dataclass from plain values; UserError names the first value that is unknown or out of range."""
     try:
         return TypeAdapter(kind).validate_python(values)
     except ValidationError as error:
@@ -161,7 +161,7 @@ to_dict = asdict  # a config as JSON-able values
 
 
 def settings(config: object) -> dict:
-    """Return the values that differ from the defaults: they name a run, so that an option added later renames none."""
+    """Return the values that differ from the defaults: they name a run, so a new option does not rename old runs."""
     default, values = type(config)(), {}
     for name in (field.name for field in fields(config)):
         if (value := getattr(config, name)) != getattr(default, name):

@@ -1,4 +1,4 @@
-"""Where things live, how they are named by content, and how they are written: whole or not at all."""
+"""Paths, digests of content, and files that are written whole or not at all."""
 
 import errno
 import hashlib
@@ -22,11 +22,11 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE_EVERY = 20  # seconds between two lines of progress
-DENIED = ("Read-only file system", "readonly database", "unable to open")  # of errors that carry no errno
+DENIED = ("Read-only file system", "readonly database", "unable to open")  # in messages of errors without an errno
 
 
 class UserError(Exception):
-    """A failure that its one sentence explains: what, where, what was expected."""
+    """An error that its message explains in one sentence: what, where, what was expected."""
 
 
 def data_dir() -> Path:
@@ -40,19 +40,19 @@ def outputs_dir(preset: str) -> Path:
 
 
 def display_path(path: Path) -> str:
-    """Path as messages show it: relative to the project where it can be."""
+    """Path as messages show it: relative to the project if it is inside."""
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def announce(line: str) -> None:
-    """Report progress of long work on stderr where the run is headless; in JupyterLab tqdm shows it."""
+    """Report progress of long work on stderr in a headless run; in JupyterLab tqdm shows it."""
     if os.environ.get("SEQDISTILL_HEADLESS"):
         print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress of long work: yields what counts steps done; a line every `LINE_EVERY` s, even while none is."""
+    """Yield a function that counts finished steps; report progress every `LINE_EVERY` s, even if no step finishes."""
     done, begun, ended = [0], time.monotonic(), threading.Event()
 
     def report() -> None:
@@ -77,7 +77,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import a module of an optional dependency, or name the line that installs it."""
+    """Import a module of an optional dependency; UserError gives the command that installs it."""
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
@@ -91,7 +91,7 @@ def digest(value: object) -> str:
 
 
 def content_digest(frame: pd.DataFrame) -> str:
-    """SHA-256 of a table's values, row by row; its index does not count."""
+    """SHA-256 of a table's values, row by row, without its index."""
     return hashlib.sha256(pd.util.hash_pandas_object(frame, index=False).to_numpy().tobytes()).hexdigest()
 
 
@@ -133,7 +133,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 def writable_folder(path: Path) -> Path:
-    """Make a folder, or name one that cannot be made or written to."""
+    """Make a folder; UserError if it cannot be made or written to."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK):
@@ -150,11 +150,11 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 
 
 def unusable(path: Path, why: str) -> UserError:
-    """Error of an artifact that cannot be used; where `make` left stamps, these and it are removed and made anew."""
+    """Error of an artifact that cannot be used; if `make` left stamps, remove them and it, so that both are remade."""
     stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
     for file in stamps:
         file.unlink(missing_ok=True)
-    if stamps and path.parent.name == "artifacts":  # what lies elsewhere may be tracked by git; it is replaced as it is
+    if stamps and path.parent.name == "artifacts":  # other files may be tracked by git; they are only overwritten
         path.unlink(missing_ok=True)
     again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
     return UserError(f"{display_path(path)}: {why}; {again}.")
@@ -162,7 +162,7 @@ def unusable(path: Path, why: str) -> UserError:
 
 @contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Name an artifact that turns out to be missing or damaged while it is read (UserError, see `unusable`)."""
+    """Raise a UserError (see `unusable`) if an artifact turns out to be missing or damaged while it is read."""
     try:
         yield
     except FileNotFoundError:
@@ -186,7 +186,7 @@ def load_json(path: Path) -> dict:
 
 
 def load_csv(path: Path) -> pd.DataFrame:
-    """Read a results table; texts that are missing are empty."""
+    """Read a results table; missing texts become empty strings."""
     with readable(path):
         table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     return table.fillna(dict.fromkeys(table.select_dtypes(["object", "str"]), ""))
@@ -206,7 +206,7 @@ def save_table(frame: pd.DataFrame, path: Path, key: str = "") -> None:
 
 
 def load_table(path: Path, key: str | None = None) -> pd.DataFrame:
-    """Read a Parquet table; with `key`, only if it was made from what `key` stands for, else it is stale."""
+    """Read a Parquet table; with `key`, UserError if the table is stale, i.e. was saved under another key."""
     if key is not None and table_key(path) != key:
         raise unusable(path, "stale, made from other inputs")
     with readable(path):

@@ -108,7 +108,7 @@ def results_table() -> str:
 def decision_table() -> str:
     """README.md's decisions: what a situation asks for, what it gains over plain SASRec, what it costs."""
     overhead = pd.read_csv(ROOT / "outputs" / "bench" / "overhead.csv")
-    llm = pd.read_csv(ROOT / "outputs" / "bench" / "llm.csv").set_index("system").loc["book"]
+    llm = pd.read_csv(ROOT / "outputs" / "bench" / "llm.csv").iloc[0]
     costs = {
         "overhead": f"{overhead['distilled_cpu_s'].sum() / overhead['plain_cpu_s'].sum() - 1:+.0%}",
         "seconds": f"{llm['wall_s'] / llm['users']:.0f}",
@@ -178,7 +178,7 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
 
 def front(preset: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
     """Fill the front page: the figure and table of the preset, and the chapters with their first paragraphs."""
-    table = read_main(preset, "included")
+    table = read_main(preset, "excluded")
     table = table.assign(variant=table["model"] + " " + table["variant"])
     alt = report.caption(table[table["model"] != "baseline"])
     openings = {chapter: notebook.cells[0].source.split("\n\n")[:2] for chapter, notebook in notebooks.items()}

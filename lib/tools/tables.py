@@ -22,9 +22,8 @@ def remake(preset: str) -> list[str]:
     logs = {(system, run["config"]["seed"]): run for system, seeds in runs.items() for run in seeds}
     power = power_by_seeds(ranked, comparison, values_of(preset, "04-distillation")["power_tables"])
     tables = {"main": main, "seen": seen_above(ranked)} | ({"power": power[1]} if power else {})
-    figures = {"main": gains(main, "included"), "learning": learning(logs)[:2]} | (
-        {"power": power[:2]} if power else {}
-    )
+    figures = {"main": gains(main, comparison.primary), "learning": learning(logs)[:2]}
+    figures |= {"power": power[:2]} if power else {}
     if not power:
         for old in [home / "tables" / "power.csv", *(home / "figures").glob("power.*")]:
             old.unlink(missing_ok=True)

@@ -77,16 +77,17 @@ counts = seen.groupby("genre")["rating"].agg(["size", "mean"]).round(2)
 counts.sort_values(["size", "mean"], ascending=False).head(6)
 
 # %% [markdown]
-# The first three genres in the profile are the most frequent ones, and the quoted titles are in the user's history.
-# Action is not among the two best genres here, but it was for the LLM: later chapters keep the last training film,
-# *The Matrix* with a rating of 1, for validation, so the facts come from the films before it. The text adds nothing to
-# the facts; a larger model could add what it knows about the films.
+# The first three genres in the profile are the most frequent ones, and the quoted titles are in the user's history. Two
+# statements differ from the table: the profile praises Action, and it calls Comedy the worst genre. Later chapters keep
+# the last training film, *The Matrix* with a rating of 1, for validation. So the LLM's facts come from the films before
+# it, without this low rating for Action and Sci-Fi. The text adds nothing to the facts; a larger model could add what
+# it knows about the films.
 
 # %% [markdown]
 # ## 2. From text to a vector
 #
-# A sentence encoder, E5, maps every profile to 384 numbers, $E(P(u))$. We read them from a file because encoding is
-# the slow part. All profiles are similar, and what they share does not distinguish users, so we subtract the mean.
+# A sentence encoder, E5, maps every profile to 384 numbers, $E(P(u))$. We read the vectors from a file because encoding
+# is the slow part. All profiles are similar, and what they share does not distinguish users, so we subtract the mean.
 
 # %% tags=["nbval-ignore-output"]
 stored = load_file(shipped / "vectors-e5-small.safetensors")["vectors"]  # by user; the last column says "was cut"
@@ -108,8 +109,8 @@ print(f"{dim} components explain {(scale[:dim] ** 2).sum() / (scale**2).sum():.0
 # %% [markdown]
 # ## 3. A student in 35 lines
 #
-# SASRec is a transformer over item ids with causal attention: each position attends to itself and to earlier
-# positions. The output at position $t$, multiplied by the vectors of all items, gives the scores of the next item.
+# SASRec is a transformer over item ids with causal attention: each position attends to itself and to earlier positions.
+# The output at position $t$, multiplied by the vectors of all items, scores every item as the next one.
 
 
 # %%
@@ -283,7 +284,8 @@ _ = axes[0].set_title("Training losses (dotted: end of phase 1)", fontsize=9, lo
 #
 # In the paper $T$ maps the *teacher* to the student's width and is trained as well. Then
 # $\lVert H - T(E(P(u)))\rVert^2$ can become small in two ways: the student learns the users, or $T$ maps all users to
-# the same point. We train with both losses in three forms and plot the variance of the target over users. It can
+# the same point. We train with both losses in three forms (trainable $T$ on the teacher's side, fixed $T$ on the
+# teacher's side, trainable $T$ on the student's side) and plot the variance of the target over users. This variance can
 # change in the first form only.
 
 
@@ -374,7 +376,7 @@ print("hidden states, user vectors and all three losses agree")
 # %% [markdown]
 # From a plain table to recommendations, the library needs a few lines. It adds validation after each epoch, resuming
 # after an interruption, both students, and every form of this chapter. Its split and epochs differ from those above, so
-# the films do, too.
+# the recommended films differ, too.
 
 # %% tags=["nbval-ignore-output"]
 from tempfile import TemporaryDirectory
@@ -396,7 +398,7 @@ best.assign(title=best["item_id"].map(names)).head(3)
 # ## Limits
 #
 # Sixty users and one seed show the mechanism, not its value. PCA stands in for UMAP. The profiles are those of the
-# book's default preset, written beforehand by the LLM that their file names.
+# book's default preset, written beforehand by the LLM that is named in the file name.
 #
 # Next: [01-data](01-data.ipynb) decides which events a model may learn from; [04-distillation](04-distillation.ipynb)
 # tests whether the teacher helps.

@@ -55,9 +55,9 @@ data.events.head()
 # %% [markdown]
 # ## How large is the data?
 #
-# The columns are those of the paper's first table. The paper's four data sets are listed below ours. If the name
-# differs, they are **other data**, shown for size only. The default, MovieLens small, is a development set: it fits a
-# laptop, but it has so few users that only large effects can be detected.
+# The columns are those of the paper's first table. The paper's four data sets are listed below ours. A data set of the
+# paper with another name than ours is **other data**, shown for size only. The default, MovieLens small, is a
+# development set: it fits a laptop, but it has so few users that only large effects can be detected.
 
 # %%
 ours = pd.DataFrame([{"dataset": dataset, "source": "ours", **datasets.statistics(data.events)}])
@@ -66,7 +66,8 @@ theirs["density"] = theirs["interactions"] / (theirs["users"] * theirs["items"])
 sizes = save_csv(pd.concat([ours, theirs], ignore_index=True), home / "tables" / "data.csv")
 
 # %% [markdown]
-# Other data sets that `make data` has prepared on this machine are listed too, under the paper's filter.
+# The next table also lists the other data sets that `make data` has prepared on this machine, with the paper's filter
+# applied.
 
 # %% tags=["nbval-ignore-output"]
 others = {name: numbers for name, numbers in datasets.present().items() if name != dataset}
@@ -76,11 +77,11 @@ report.format_table(pd.concat([ours, pd.DataFrame(here), theirs], ignore_index=T
 # %% [markdown]
 # ## Which events may a model see?
 #
-# There are three protocols. `leave_last_k`: each user's last $k$ events are the test targets. Each target is predicted
-# from the true history before it; the event before the test targets is for validation, and all earlier events are for
-# training. `leave_one_out` is the same with $k = 1$, the usual protocol in the field. `global_time` is the paper's:
-# events up to one time are for training, later ones for testing, and a share of the training users is held out for
-# validation.
+# There are three protocols. `leave_last_k`: the last $k$ events of every user with enough events are test targets. Each
+# target is predicted from the true history before it; the event before the test targets is for validation, and all
+# earlier events are for training. `leave_one_out` is the same with $k = 1$, the usual protocol in the field.
+# `global_time` is the paper's: events up to one time are for training, later ones for testing, and a share of the
+# training users is held out for validation.
 
 # %%
 settings = {"name": protocol, "last_k": last_k, "quantile": quantile, "targets": targets}
@@ -90,10 +91,10 @@ events["split"].value_counts().rename_axis("split").to_frame()
 
 # %% [markdown]
 # `global_time` adds two labels. `input` events are part of the history from which a later target is predicted, but are
-# not trained on; `unused` events are neither. Students and profiles use `train` events only, so a validation user of
-# `global_time` has no profile, and needs none.
+# not trained on; `unused` events serve neither purpose. Students and profiles use `train` events only, so a validation
+# user of `global_time` has no profile, and needs none.
 #
-# Is there leakage? Each line is a check that would have stopped the book here.
+# Is there leakage? Each row is a check; a single violation would have stopped the book here.
 
 # %%
 splits.audit(events, how).set_index("must not be")
@@ -128,7 +129,7 @@ report.show_figure(figure, drawn, home / "figures" / "protocol.png", text)
 # ## Long tails
 #
 # A few users have very many events, and a few items are chosen much more often than the rest. The long tail of the
-# items is why every table of this book includes *popularity* as a baseline.
+# items is why the comparisons of recommenders include *popularity* as a baseline.
 
 # %%
 tails = pd.concat(
@@ -169,9 +170,10 @@ report.show_figure(figure, lengths, home / "figures" / "lengths.png", text)
 # %% [markdown]
 # ## When did it happen?
 #
-# Events over time, in forty equal steps, coloured by split. The black line is the boundary of `global_time`. A
-# protocol that splits each user's history separately lets a student learn from other users' events that are later than
-# a target. This is common in the field, but it makes results look better than those of a running service.
+# The figure shows the events over time, in forty equal steps, coloured by split. The black line is the boundary of
+# `global_time`. A protocol that splits each user's history separately lets a student learn from other users' events
+# that are later than a target. This is common in the field, but it makes results look better than those of a running
+# service.
 
 # %%
 edges = np.linspace(events["time"].min(), events["time"].max() + 1, 41)
@@ -188,8 +190,8 @@ timeline = timeline.assign(border=border, dated=data.dated)
 report.show_figure(draw_timeline(timeline), timeline, home / "figures" / "timeline.png", text)
 
 # %% [markdown]
-# "The next event" is the next one in the data, not in the user's life. On a rating site, such as the default's, people
-# rate in sessions, often hundreds of films in an hour. This caveat applies to every number in this book.
+# "The next event" is the next one in the data, not in the user's life. On a rating site, such as MovieLens, people rate
+# in sessions, often hundreds of films in an hour. This caveat applies to every number in this book.
 
 # %%
 sitting = events.groupby("user")["time"].agg(lambda times: (times.max() - times.min()) / 86_400)

@@ -62,9 +62,10 @@ next(iter(read.values()))[["title", "categories", "value"]].head()
 #
 # The default, a 1.5B LLM, cannot count genres over a hundred titles. So the facts are computed here, and the model
 # only puts them into words (style `grounded`), or also infers from them what the user will want next (`insight`). A
-# large model reads the raw history instead (styles `short` and `long`). A history that exceeds the context is cut, or
-# profiled in chunks and merged (`strategy`: `plain`, `agg_after`, `agg_with`, `several`). To save time, set `sample`:
-# only that many users, drawn at random, get a profile.
+# large model reads the raw history instead (styles `short` and `long`). A history that exceeds the context is cut
+# (`strategy`: `plain`), or read in chunks: their profiles are merged at the end (`agg_after`), one profile is updated
+# chunk by chunk (`agg_with`), or every chunk keeps its own (`several`). To save time, set `sample`: only that many
+# users, drawn at random, get a profile.
 
 # %%
 opened = cache(lambda: open_llm(llm, context, parallel))
@@ -100,8 +101,8 @@ ahead = estimate.dry_run(
 print("still to be requested:", f"\n{ahead.dropna()}" if ahead["requests"] else "nothing: every answer is stored")
 
 # %% [markdown]
-# A user gets no profile if the request still fails after retries, or if the profile fails a hard check twice (empty, a
-# refusal, repetitive, not English). Later chapters handle such users.
+# A user gets no profile if the request still fails after retries, or if the profile fails a hard check (empty, a
+# refusal, repetitive, not English) twice. Later chapters handle such users.
 
 # %%
 outcomes = profiles.write(task, profiles.asker(opened, kept, known))
@@ -146,8 +147,8 @@ claims = {name: f"**{share:.2%}** of {of:,}" if of else "none claimed" for name,
 Markdown("\n".join(f"* {name}: {words}" for name, words in claims.items()))
 
 # %% [markdown]
-# The same per user. The bars on the left are users whose profile is wrong about genres, trends or titles. Such
-# profiles are kept: the student should be trained on what this model actually writes.
+# The figure shows the shares per user. The bars on the left count the users whose profile is wrong about genres, trends
+# or titles. Such profiles are kept: the student should be trained on what this model actually writes.
 
 # %%
 per_user = pd.DataFrame(
@@ -174,8 +175,8 @@ grid = sns.displot(checked, x="words", discrete=True, height=3, aspect=1.8)
 report.show_figure(grid.figure, checked[["user", "words"]], home / "figures" / "length.png", text)
 
 # %% [markdown]
-# The profiles with the most claims that the checks count as false, at most five, each with the facts that it was
-# given. The checks match phrases, so they may reject a text that repeats its facts correctly.
+# Below are the profiles with the most claims that the checks count as false, at most five, each with its user's facts.
+# The checks match phrases, so they may reject a text that repeats its facts correctly.
 
 # %%
 worst = checked[checked["wrong"] > 0].sort_values("wrong", ascending=False, kind="stable").head(5)
@@ -187,10 +188,11 @@ for row in worst.itertuples():
 # %% [markdown]
 # ## Does another model or style do better?
 #
-# The book ships further profiles for some data sets: each file holds one model, one style and one strategy (named if
-# it is not `plain`). All are checked in the same way, each on the users that it covers. For a strategy other than this
-# preset's, the last answer is checked: the profile, or with `several` the last aspect. These profiles were written
-# from the default preset's training events and are not used as teachers here.
+# The book ships further profiles for some data sets. Each file holds the answers of one model in one style and one
+# strategy (named if it is not `plain`). All files are checked in the same way, each on the users that it covers. A file
+# may hold several answers per user. For a strategy other than this preset's, only the last one is checked: the finished
+# profile or, with `several`, the profile of the last aspect. These profiles were written from the default preset's
+# training events and are not used as teachers here.
 
 # %%
 ids = dict(zip(users["user_id"], users["user"], strict=True))
@@ -238,14 +240,14 @@ if len(named):
 Markdown(text)
 
 # %% [markdown]
-# `seconds` is the sum over answers. Several are written in parallel, so the wall time is a fraction of it. `faults`
-# are texts that would be requested again.
+# `seconds` is the sum over all answers. Several answers are written in parallel, so the wall time is a fraction of this
+# sum. `faults` counts the texts that fail a hard check and would be requested again.
 #
 # ## A live check
 #
-# Profiles for a few users are generated again now, as a check of the shipped answers. The text need not be equal: with
-# several requests in flight, rounding differs from run to run. If the weights are not on this machine, the first line
-# below says so.
+# Profiles for a few users are generated again now, to show that the path from history to profile works here. The texts
+# differ from the shipped ones: `live_llm` may be a smaller model, and with several requests in flight rounding differs
+# from run to run. If the weights are not on this machine, the first line below says so.
 
 # %%
 live_path = local_weights(live_llm) if live_users else None
@@ -269,7 +271,8 @@ for question, text in zip(asked, live, strict=False):
 # %% [markdown]
 # ## Save
 #
-# The profiles store the key of the events from which they were written; later chapters reject them with other events.
+# The profiles store the key of the events from which they were written; later chapters reject profiles that were
+# written from other events.
 
 # %%
 save_table(texts[["user", "text"]], artifacts / "profiles.parquet", key)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 3 · From text to a teacher vector
 #
-# The profile text becomes a vector (a sentence encoder of the E5 family), which is reduced to the student's size with
-# UMAP, as in the paper (section 3.2). What does the reduction lose? Is the vector still about taste? Does a profile
+# A sentence encoder of the E5 family turns the profile text into a vector. UMAP reduces this vector to the student's
+# size, as in the paper (section 3.2). What does the reduction lose? Is the vector still about taste? Does a profile
 # carry more information than the history from which it was written?
 
 # %% tags=["parameters"]
@@ -84,10 +84,11 @@ print("largest difference in a coordinate:", "below .001" if gap < 1e-3 else f"{
 # %% [markdown]
 # ## Reduce
 #
-# UMAP preserves neighbourhoods. Its seed is fixed, so that on one machine the same texts give the same teacher;
-# without a seed every run would use a different one. On another processor the last digits of the vectors differ, and
-# UMAP amplifies this, so the numbers below differ slightly. With `reducer: pca` they do not. UMAP can be saved only
-# with pickle, which this book does not use. We store vectors and settings instead; chapters 5 and 9 read the vectors.
+# UMAP preserves neighbourhoods. Its seed is fixed, so that on one machine the same texts give the same teacher; without
+# a seed every run would have a different teacher. On another processor the last digits of the vectors differ, and UMAP
+# amplifies this, so the numbers below differ slightly. With `reducer: pca` the numbers do not differ. UMAP can be saved
+# only with pickle, which this book does not use. We store vectors and settings instead; chapters 5 and 9 read the
+# vectors.
 
 # %%
 reduced, transform = reducers.fit(vectors, reducer, components, neighbors, seed, metric)
@@ -124,7 +125,8 @@ Markdown(
 # ## New users
 #
 # A reducer is fitted on the present users; its `transform` maps new ones. How well? One user in ten is left out of the
-# fit and transformed. We compare the user's neighbours with those in the encoder's space.
+# fit and transformed afterwards. We compare such a user's neighbours in the reduced space with those in the encoder's
+# space.
 
 # %%
 late = np.arange(len(users)) % 10 == 9
@@ -141,7 +143,7 @@ Markdown(f"Neighbour overlap of the {late.sum()} new users: **{overlap_late:.4f}
 #
 # Each dot is a user, coloured by the most frequent genre in the user's training history. If the text reflects taste,
 # users of one colour are close together. The labels name what distinguishes a cluster (k-means on the map): the genres
-# whose share in the cluster exceeds their share among all users most.
+# whose share in the cluster exceeds their share among all users by the most.
 
 # %%
 favourite = pd.Series([next(iter(shares(read[user]["categories"])), "none") for user in users])
@@ -159,8 +161,8 @@ text = f"{len(drawn):,} profiles; the favourite of {biggest.iloc[0]:.0%} of the 
 report.show_figure(users_map(drawn), drawn, home / "figures" / "map.png", text)
 
 # %% [markdown]
-# In JupyterLab the next cell shows the same map with each profile as a tooltip. In a headless run it saves that page
-# next to this notebook.
+# The next cell saves the same map, with each profile as a tooltip, as `map.html` next to this notebook. In JupyterLab
+# it also shows the map.
 
 # %%
 shown_text = texts.groupby(level=0, sort=False).agg(" ".join).to_numpy()
@@ -258,15 +260,16 @@ report.format_table(rivalry.dropna(subset="delta"), ["source", "delta", "ci_low"
 
 # %% [markdown]
 # A difference is significant if the interval excludes zero and the corrected *p* is below .05. An interval above zero
-# means that the alternative predicts the next choice better than the LLM's text: the text has lost information.
-# Chapter 5 tests whether it is a good teacher all the same.
+# means that the alternative predicts the next choice better than the LLM's text: the text has lost information. Chapter
+# 5 tests whether the profile is a good teacher all the same.
 
 # %% [markdown]
 # ## Can a profile be predicted without the LLM?
 #
-# An LLM call takes seconds per user. If the profile's vector follows from vectors that need no LLM, profiles of some
-# users are enough for all. A ridge regression predicts it from the vectors of `facts`, `raw-history` and `item-text`:
-# fitted on a number of users (`llm_calls`), tested on one user in five.
+# An LLM call takes seconds per user. If a profile's vector can be predicted from vectors that need no LLM, the profiles
+# of some users are enough for all users. A ridge regression predicts the profile's vector from those of `facts`,
+# `raw-history` and `item-text`. It is fitted on an increasing number of users (`llm_calls`) and tested on one user in
+# five.
 
 # %%
 cheap = np.hstack([teachers.centred(rivals[source]) for source in teachers.NO_LLM])
@@ -286,14 +289,16 @@ extension = pd.DataFrame([{"llm_calls": calls, "r2": held_out_r2(calls)} for cal
 report.format_table(save_csv(extension, home / "tables" / "extension.csv"))
 
 # %% [markdown]
-# `r2` is the predicted share of the variance of the profiles' vectors. If it still rises with `llm_calls`, more
-# profiles would predict more. If the profile *is* the computed facts (`llm: facts`), the prediction is trivial.
+# `r2` is the share of the variance of the profiles' vectors that the regression predicts. If it still rises with
+# `llm_calls`, more profiles would improve the prediction. If the profile *is* the computed facts (`llm: facts`), the
+# prediction is trivial.
 
 # %% [markdown]
 # Every alternative can be used as a teacher: it is reduced in the same way and stored beside the teacher, under its
 # name. Sources listed in `everyone`, which need no LLM, also cover the users without a profile. Each file records its
-# inputs: events, profile texts, encoder, reducer. Without UMAP, whose result differs with the processor, these inputs,
-# the texts and the encoder's version also name the teacher: a student recorded on another machine is found here.
+# inputs: events, profile texts, encoder, reducer. These inputs, the texts and the encoder's version also give the
+# teacher a name, by which a student recorded on another machine is found here. A teacher reduced with UMAP has no such
+# name, because UMAP's result differs with the processor.
 
 # %%
 total = events["user"].max() + 1
@@ -313,8 +318,8 @@ for source, source_rows in rivals.items():
 # %% [markdown]
 # ## Save
 #
-# The teacher is standardised per dimension. A user without a profile has a row of NaN and is left out of the loss. If
-# a user has several profiles (strategy `several`), their mean is saved.
+# The teacher is standardised per dimension. A user without a profile has a row of NaN and is left out of the
+# reconstruction loss. If a user has several profiles (strategy `several`), their mean is saved.
 
 # %%
 about = reducers.named({**made_from, "source": teacher, "encoder": encoder}, reducer, *inputs)

@@ -70,9 +70,9 @@ report.style()
 # $$\mathcal{L} = \alpha\,\beta\,\lVert H - T(E(P(u)))\rVert^2 + (1-\alpha)\,\mathcal{L}_{\text{model}}, \qquad
 # \beta = \mathrm{sg}\!\left(\mathcal{L}_{\text{model}} / \mathcal{L}_{\text{distil}}\right),$$
 #
-# where sg stops the gradient: $\beta$ scales both losses to the same size. Phase 1 takes `phase1_fraction` of the
-# epochs; phase 2 continues with $\mathcal{L}_{\text{model}}$ alone. `plain` has the same number of updates, all
-# without the teacher.
+# where sg stops the gradient: $\beta$ scales $\mathcal{L}_{\text{distil}}$ to the size of $\mathcal{L}_{\text{model}}$.
+# Phase 1 takes `phase1_fraction` of the epochs; phase 2 continues with $\mathcal{L}_{\text{model}}$ alone. `plain` has
+# the same number of updates, all without the teacher.
 
 # %%
 data = load_training_data(home / "artifacts")
@@ -97,10 +97,10 @@ print(f"{owners:,} of {len(learners):,} training users have a teacher ({owners /
 
 # %% [markdown]
 # Two forms of distillation are trained. `distilled` is the paper's form: a trainable $T$ on the teacher's side.
-# `distilled-student` projects the student instead, so that the target cannot move. Each has a control of the same
-# form, `shuffled-target` and `shuffled`: every user gets **another user's** profile, with the same vectors and the
-# same loss but no information about the user. `forms` lists the forms to train; "SASRec distilled" selects a form for
-# one student only.
+# `distilled-student` projects the student instead, so that the target cannot move. Each has a control of the same form,
+# `shuffled-target` and `shuffled` respectively: every user gets **another user's** profile, with the same vectors and
+# the same loss but no information about the user. `forms` lists the forms to train; "SASRec distilled" selects a form
+# for one student only.
 
 # %%
 variants, controls, ours = {}, {}, {}
@@ -150,7 +150,7 @@ print(f"{len(jobs)} runs, one thread each")
 # ## Training curves
 #
 # Left: the student's own loss. Right: the reconstruction loss, in phase 1 only. The paper's trainable $T$ can shrink
-# its own target, which the curve does not show; the table below therefore gives the target's variance.
+# the target. The curve does not show this, so the table below gives the target's variance.
 
 # %%
 runs = results(jobs, home / "runs")
@@ -159,10 +159,11 @@ report.show_figure(figure, curves, home / "figures" / "learning.png", text)
 
 # %% [markdown]
 # `variance_start` and `variance_end` are the mean variance of the student's target over the users of a batch, in the
-# first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` is the $R^2$ of a linear probe that
-# predicts the teacher from the final student, on users that the probe was not fitted on; 0 is no better than the mean.
-# The second table adds `variance_left`, the share of the target's variance at the end of phase 1, and the probe's
-# $R^2$ for the plain student (`plain_probe_r2`). Runs that are recorded without their weights have no probe.
+# first and last epoch of phase 1 (about 1 for a fixed teacher). `probe_r2` is the $R^2$ of a linear probe that predicts
+# the teacher from the final student's $H$, on users that the probe was not fitted on; 0 means no better than predicting
+# the mean. The second table adds `variance_left`, the share of the target's variance that is left at the end of phase
+# 1, and the probe's $R^2$ for the plain student (`plain_probe_r2`). Runs that are recorded without their weights have
+# no probe.
 
 # %%
 inside = pd.DataFrame(
@@ -200,10 +201,10 @@ Markdown(f"Variance left: {left}. Probe more than 0.05 above the plain student's
 #
 # ## The main table
 #
-# The table includes baselines: popularity in training, popularity in the weeks before each test case, and four
-# recommenders, each with a small grid of settings, chosen on validation (seen items excluded): item-kNN, optionally
-# with more weight on recent items; a first-order Markov chain; EASE (Steck, 2019); iALS (Hu et al., 2008). Every item
-# is ranked, without sampling; a tie counts against the target.
+# The table includes baselines: popularity in training, popularity in the `recent_days` days before each test case, and
+# four recommenders: item-kNN, optionally with more weight on recent items; a first-order Markov chain; EASE (Steck,
+# 2019); iALS (Hu et al., 2008). The settings of each recommender are chosen from a small grid on validation (seen items
+# excluded). Every item is ranked, without sampling; a tie counts against the target.
 
 # %%
 events = load_table(home / "artifacts" / "events.parquet")
@@ -233,19 +234,18 @@ report.format_table(hard_targets(events))
 
 # %% [markdown]
 # If the protocol gives each user several test targets, the same runs are evaluated twice: on the last target alone, as
-# in leave-one-out, and on all targets; each with seen items included (as in the paper) and excluded. Metrics are means
-# over users, so every user has the same weight.
+# in leave-one-out, and on all targets. Both evaluations are made with seen items included (as in the paper) and
+# excluded. Metrics are means over users, so every user has the same weight.
 #
 # The question is: does a distilled student rank better than its own `plain` **and** than its control, the shuffled
 # teacher of the same form? Both must hold, so a student's p is the larger of the two, corrected for the number of
-# distilled students in the table (Holm). `verdict` answers the question; `control_delta_ndcg@10` is the difference
-# from the control. The verdicts that count are those of the primary endpoint: NDCG@10 on all targets, with seen items
-# as `primary` says. All other readings are secondary. Rows without a verdict have an interval only. Users and seeds
-# are both samples: the variance of a difference is the variance over users plus the variance over seeds, in a t-test.
-# A few seeds estimate their variance poorly, so it is the larger of the difference's own and the one pooled over the
-# variants of a student.
-# `tables/main.csv` has more columns: seeds, p, and `effect`, the mean difference in standard deviations of the users'
-# differences (Cohen's d, paired).
+# distilled students in the table (Holm). `verdict` answers the question; `control_delta_ndcg@10` is the difference from
+# the control. The verdicts that count are those of the primary endpoint: NDCG@10 on all targets, with seen items as
+# `primary` says. All other readings are secondary. Rows without a verdict have an interval only. The t-test treats both
+# users and seeds as samples: the variance of a difference is the variance over users plus the variance over seeds. A
+# few seeds give a poor estimate of the variance over seeds, so the test takes the larger of two estimates: that of the
+# difference itself and the one pooled over the variants of a student. `tables/main.csv` has more columns: seeds, p, and
+# `effect`, the mean difference divided by the standard deviation of the users' differences (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}
@@ -255,8 +255,8 @@ folders = {system: [system.replace(" ", "-")] for system in fixed}
 folders |= {system: [run_folder(jobs[system, seed], home / "runs").name for seed in seeds] for system in variants}
 
 # %% [markdown]
-# What is compared is recorded in `tables/main-runs.json`; with the ranks of the runs, `make tables` makes the tables
-# and figures below again, without the data.
+# `tables/main-runs.json` records what is compared. From this file and the ranks of the runs, `make tables` makes the
+# tables and figures below again, without the data.
 
 # %%
 single = bool(data.test.position.max() == 0)  # one target a user: the last is all
@@ -274,18 +274,18 @@ print(f"Secondary: all targets, seen items {secondary}")
 report.format_table(reading(main, secondary), columns)
 
 # %% [markdown]
-# Why do the results with seen items included and excluded differ? If a student ranks a user's own items high, they
-# push the target down only while they remain candidates. `above` is the mean number of seen items ranked above the
-# target, and `enters` the share of cases whose target is in the top ten only with seen items excluded. Use the results
-# with seen items excluded for a shop that never recommends what a customer has, and those with seen items included for
-# a shop that sells refills.
+# Why do the results with seen items included and excluded differ? If a student ranks items high that the user has
+# already seen, these items push the target down, but only while they remain candidates. `above` is the mean number of
+# seen items ranked above the target, and `enters` the share of cases whose target is in the top ten only with seen
+# items excluded. Use the results with seen items excluded for a shop that never recommends what a customer has, and
+# those with seen items included for a shop that sells refills.
 
 # %%
 report.format_table(save_csv(seen_above(ranked), home / "tables" / "seen.csv"))
 
 # %% [markdown]
-# The same for each user's last target alone: seen items included, then excluded. With one case per user the intervals
-# are wide. If the protocol has one target per user, see the tables above.
+# The main table for each user's last target alone: seen items included, then excluded. With one case per user the
+# intervals are wide. If the protocol has one target per user, see the tables above.
 
 # %%
 last = pd.concat([reading(main, seen, "last") for seen in ("included", "excluded")])
@@ -295,14 +295,15 @@ report.format_table(last, ["variant", "verdict", "model", "seen", "ndcg@10", "de
 # ## Results
 
 # %%
-figure, labelled = gains(main, "included")
+figure, labelled = gains(main, primary)
 report.show_figure(figure, labelled, home / "figures" / "main.png")
 
 # %% [markdown]
 # A gain is *significant* if the intervals against `plain` and against the control both exclude zero. The intervals,
-# like p, are adjusted for the number of distilled students. `shuffled` carries no information about its user, so a
-# gain that it also shows is an effect of the added loss, not evidence of transfer. `upper_share` is the upper bound of
-# the gain over plain, as a share of plain; `control_upper_share` is the same for the gain over the control.
+# like p, are adjusted for the number of distilled students. A shuffled teacher carries no information about the user,
+# so a gain that the control also shows is an effect of the added loss, not evidence of transfer. `upper_share` is the
+# upper bound of the gain over plain, as a share of plain; `control_upper_share` is the same for the gain over the
+# control.
 
 # %%
 taught = labelled.dropna(subset="control_delta_ndcg@10")
@@ -311,9 +312,10 @@ report.format_table(taught, ["variant", "delta_ndcg@10", *shares])
 
 # %% [markdown]
 # How large must a gain be for this data to show it? With this number of users, this variance and this number of tests,
-# a true gain of `detectable` in NDCG@10 over plain and over the control is significant four times in five (the mean
-# over the distilled forms of a student, each the larger of its two tests). The next columns are shares of the
-# plain student: that difference, and the lowest and the highest gain that the paper reports on its four data sets.
+# a true gain of `detectable` in NDCG@10 over plain and over the control is significant four times in five. For each
+# distilled form, `detectable` is the larger value of its two tests; the table shows the mean over the forms of
+# a student. The next columns are shares of the plain student's NDCG@10: `detectable`, and the lowest and the highest
+# gain that the paper reports on its four data sets.
 
 # %%
 least = labelled[labelled["control"] != ""].copy()
@@ -326,8 +328,9 @@ least = least.assign(share_of_plain=least["detectable"] / plain).join(reported)
 report.format_table(least.reset_index())
 
 # %% [markdown]
-# If a gain of the paper's size is too small to be detected here, an *inconclusive* verdict does not contradict it.
-# `detectable` is cautious: it takes the larger of two estimates of the spread over seeds, and counts every test.
+# If a gain of the paper's size is too small to be detected here, an *inconclusive* verdict does not contradict the
+# paper. `detectable` is cautious: it takes the larger of two estimates of the spread over seeds, and corrects for every
+# test.
 #
 # How many seeds are needed? We simulate tables with the variance components of these runs (users, seeds, residual), and
 # the same number of distilled students, and test them in the same way. The figure shows how often a student with a
@@ -344,8 +347,8 @@ if drawn := power_by_seeds(ranked, comparison, power_tables):
 # ## A second student: BERT4Rec
 #
 # BERT4Rec (Sun et al., 2019) is trained to fill in masked items, from the items on both sides. It needs three times as
-# many epochs, so the default preset does not train it. There this section shows the rows of preset `full`: five seeds,
-# the same events and teacher, seen items excluded. `students` lists the students to train.
+# many epochs, so the default preset does not train it. With the default preset, this section shows the rows of preset
+# `full` instead: five seeds, the same events and teacher, seen items excluded. `students` lists the students to train.
 
 # %%
 full = ROOT / "outputs" / "full"
@@ -370,13 +373,13 @@ report.record_metrics(
 # ## Limits
 #
 # One data set, one encoder, one LLM. The settings of the plain students were searched (`make bench-search`, chapter 8)
-# without the test events, on five validation targets per user; to save time the default preset trains fewer epochs
-# than the best settings have. The distilled students have their plain student's settings; `phase1_fraction` was chosen
-# by hand; $\alpha$, $\beta$ and the loss are those of the paper for Beauty (for ML-20M it has $\alpha = 0.8$ without
-# $\beta$, which was not tried); GRU4Rec has SASRec's settings. The number of epochs is a budget: a
-# `best_epoch` near it means that the student was still improving. With `windows`, the setting here, every event of a
-# long history is used in training; with `last`, as in the published settings, only the last window is. *Inconclusive*
-# means that this data cannot tell, not that there is no effect.
+# without the test events, on five validation targets per user; to save time the default preset trains fewer epochs than
+# the best settings use. The distilled students have their plain student's settings; `phase1_fraction` was chosen by
+# hand; $\alpha$, $\beta$ and the loss are those of the paper for Beauty (for ML-20M the paper has $\alpha = 0.8$
+# without $\beta$; this was not tried); GRU4Rec has SASRec's settings. The number of epochs is a budget: a `best_epoch`
+# near it means that the student was still improving. With `windows: all`, as here by default, every event of a long
+# history is used in training; with `windows: last`, as in the published settings, only the last window is.
+# *Inconclusive* means that this data cannot tell, not that there is no effect.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(jobs, home / "runs"))

@@ -27,6 +27,7 @@ every = False
 
 # %%
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -43,8 +44,11 @@ from seqdistill.training.ablation import ablate, against_best, gains_by, noise_l
 from seqdistill.training.ablation import strength, taught_with
 from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
+from seqdistill.models.distillation import pairing
+from seqdistill.models.losses import student_loss
+from seqdistill.training.loop import epoch, examples, training_rows
 from seqdistill.training.sweep import Job, grid, plan, ranks, results, spent, sweep
-from seqdistill.training.train import load_training_data, taught_by, with_teacher
+from seqdistill.training.train import fresh, load_training_data, taught_by, with_teacher
 
 home = outputs_dir(preset)
 artifacts, figures = home / "artifacts", home / "figures"
@@ -52,9 +56,9 @@ report.style()
 
 # %% [markdown]
 # The student, its training and its distillation are those of chapter 4; runs trained there are read, not trained
-# again. The cells vary the form that projects the student (`distilled-student`), since its target cannot move;
+# again. The ablations vary `distilled-student`, the form that projects the student, since its target cannot move;
 # exceptions are stated. The controls (section 8) use `seeds`, the groups of users and items (section 10) all seeds of
-# chapter 4, and all other cells `minor_seeds`: with one seed a table gives intervals over users, adjusted for its
+# chapter 4, and all other sections `minor_seeds`: with one seed a table gives intervals over users, adjusted for its
 # number of rows, but no verdict. `tables/ablation-*.csv` have more columns (seeds, p, effect size).
 #
 # The default preset trains the first table of section 1 and the target's collapse (section 5). It reads all other
@@ -107,7 +111,7 @@ by_hand = compare(ranks(jobs, home / "runs"), against, "included", False, contro
 
 # %% [markdown]
 # `ablate` does the same and writes the table; the rest of the chapter uses it. With one seed an interval covers users
-# alone; the next table has more seeds where `full` recorded it, and its intervals cover them, too.
+# alone. A table that `full` recorded has more seeds, and its intervals cover seeds as well.
 
 # %%
 balanced = ablate(setup, "beta", cells)
@@ -165,7 +169,8 @@ report.show_figure(forest(deep, "Distilled block"), deep, figures / "ablation-bl
 #
 # `phase1_fraction` is the share of epochs with the teacher; with 1 there is no second phase. `plain` has no phase 1.
 # `patience` ends phase 1 once validation has not improved for two epochs. For the fraction of chapter 4, see the row
-# of its block in section 3. If `patience` ends phase 1 at the same epoch, two rows have the same ranking.
+# of chapter 4's block in section 3. If `patience` ends phase 1 at the epoch at which it ends in another row, the two
+# rows have the same ranking.
 
 # %%
 cells = grid(setup.taught, phase1_fraction=shares) | {
@@ -178,11 +183,65 @@ report.format_table(timed, columns)
 report.show_figure(forest(timed, "Length of phase 1"), timed, figures / "ablation-schedule.png")
 
 # %% [markdown]
+# Do the two losses work against each other in phase 1? If their gradients point in opposite directions, a step that
+# lowers one loss raises the other. We measure the cosine between the two gradients with respect to all weights of the
+# student: 0 if they are orthogonal, negative if they conflict.
+
+
+# %%
+def gradient_cosine(batch, model, teacher, run, device):
+    """Cosine between the gradients of L_model and L_distil on the student's weights, for one batch."""
+    users, inputs, targets = batch
+    ids, places = torch.from_numpy(inputs).to(device), np.flatnonzero(targets)
+    h, states = model(ids)
+    y = torch.from_numpy(targets.flat[places]).to(device)
+    model_loss = student_loss(h.flatten(0, 1)[places], model.catalogue(), y, run)
+    distil_loss, _ = teacher(states, ids > 0, pairing(users, users, teacher.has, device))
+    grads = [
+        torch.autograd.grad(loss, [*model.parameters()], retain_graph=True, materialize_grads=True)
+        for loss in (model_loss, distil_loss)
+    ]
+    one, other = (torch.cat([part.flatten() for part in grad]) for grad in grads)
+    return float(torch.cosine_similarity(one, other, 0))
+
+
+# %% [markdown]
+# After each epoch of phase 1 we take the mean over eight batches, with dropout as in training, for the profiles and for
+# their shuffled control, one seed:
+
+# %%
+phase1_epochs = round(setup.alone.epochs * setup.taught.phase1_fraction)
+angles = []
+for name, setting in {"profile": setup.taught, "shuffled": replace(setup.taught, shuffled=True)}.items():
+    run = replace(setup.alone, distillation=setting)
+    model, teacher, optimizer, machine = fresh(run, data)
+    rows = training_rows(data.train, run)
+    for number in range(phase1_epochs):
+        epoch(rows, model, teacher, optimizer, run, number, machine)
+        few_batches = islice(examples(rows, run, run.epochs, model.mask_id), 8)
+        cosines = [gradient_cosine(batch, model, teacher, run, machine.device) for batch in few_batches]
+        angles.append({"teacher": name, "epoch": number + 1, "cosine": np.mean(cosines)})
+
+# %%
+angles = save_csv(pd.DataFrame(angles), home / "tables" / "gradients.csv")
+labels = "Do the two losses conflict?", "epoch of phase 1", "cosine between the gradients"
+last = angles.groupby("teacher", sort=False)["cosine"].last()
+text = "After phase 1 the mean cosine is " + ", ".join(f"{cosine:+.4f} ({name})" for name, cosine in last.items())
+figure = draw_curves(angles, "epoch", "cosine", "teacher", *labels)
+report.show_figure(figure, angles, figures / "gradients.png", f"{text}.")
+
+# %% [markdown]
+# A cosine near 0 means that the teacher neither helps nor hinders the recommendation loss at that moment: a small step
+# along its gradient hardly changes this loss. If the shuffled teacher has the same cosine, the effect on the
+# recommendation loss does not depend on what the profiles say.
+
+# %% [markdown]
 # ## 5. Which side should be projected, and with which loss?
 #
 # With $\beta$ on, the gradient of $\alpha\,\mathrm{sg}(L_{model}/L_{distil})\,L_{distil}$ is that of
 # $\alpha L_{model}\log L_{distil}$ with $L_{model}$ held constant. It does not vanish as $L_{distil}$ falls, and a
-# trainable $T$ on the teacher's side can reach zero by shrinking its own target. Does this happen, and does it matter?
+# trainable $T$ on the teacher's side can bring $L_{distil}$ to zero by shrinking its own target. Does this happen, and
+# does it matter?
 
 # %%
 compared = ablate(others, "side-loss", sides)
@@ -278,9 +337,9 @@ report.show_figure(forest(small, "Reduction of the teacher"), small, figures / "
 # Each file of shipped profiles holds one model, one style and one strategy for histories that exceed the context
 # (chapter 2; `plain` if none is named). A file that covers some users is a teacher for those only. A profile is used
 # only if it answers exactly the prompts built from the present training events (for a strategy, every step): a profile
-# written from another split could include events that are test events here. All profiles use the same, faster encoder
-# and PCA, but `shuffled` is as in chapter 3. If a style covers only some users, the table also shows `grounded` for
-# those users; for a strategy it shows `plain`, if such profiles exist.
+# written from another split could include events that are test events here. All these profiles are encoded by the
+# same, faster encoder and reduced by PCA; only `shuffled` uses the vectors of chapter 3. If a style covers only some
+# users, the table also shows `grounded` for those users; for a strategy it shows `plain`, if such profiles exist.
 
 # %% tags=["nbval-ignore-output"]
 profile_texts = {}
@@ -338,7 +397,6 @@ if not others.recorded:
     narrow, _ = reducers.fit(texts, "pca", min(dim, len(items) - 1, texts.shape[1]))
     start[:, : narrow.shape[1]] = reducers.standardised(narrow) * 0.02
 controls["text start"] = Job(setup.alone, replace(data, start=start))
-phase1_epochs = round(setup.alone.epochs * setup.taught.phase1_fraction)
 controls["plain, longer"] = replace(setup.alone, epochs=setup.alone.epochs + phase1_epochs)
 
 # %%
@@ -428,12 +486,12 @@ report.show_figure(figure, lines, figures / "strength.png", report.caption(grown
 #
 # With few users only large effects are significant. Amazon Beauty 5-core has 22,363 users, and our SASRec ranks there
 # as well as the published ones (chapter 8). `make bench-transfer` searches for the best distilled SASRec on it, by
-# mean validation NDCG@10 over seeds, in three steps. Step 1 compares the teachers of its main table: the LLM's
-# profiles, for a sample of the users, and for all users computed facts, raw histories (the latest events as text) and
-# the mean text vector of their items. Step 2 keeps the best teacher until the end of training. Step 3 takes the better
-# of the two and adds item texts to the student's input (`reads`, the form of chapter 6). `untaught` names the same
-# student without its teacher. Weight, phase 1 and loss were chosen with `item-text`, which favours it; the profiles
-# use another encoder.
+# mean validation NDCG@10 over seeds, in three steps. Step 1 compares the teachers of the main table for Beauty: the
+# LLM's profiles, for a sample of the users; and, for all users, computed facts, raw histories (the latest events as
+# text) and the mean text vector of their items. Step 2 keeps the best teacher until the end of training. Step 3 takes
+# the better of these two students and adds item texts to the student's input (`reads`, the form of chapter 6).
+# `untaught` names the same student without its teacher. Weight, phase 1 and loss were chosen with `item-text`, which
+# favours it; the profiles use another encoder.
 
 # %%
 search = report.read_table("transfer-search", ROOT / "outputs" / "bench")
@@ -442,8 +500,8 @@ report.format_table(search, ["variant", "untaught", "seeds", "valid_ndcg@10", "b
 # %% [markdown]
 # The best distilled student is compared with the plain student, with itself without the teacher, with the best student
 # without a teacher, and with itself trained on other users' vectors (`shuffled`). Each user has one test target; seen
-# items are excluded, then included. Holm's correction counts the tests against `plain` and the control; another
-# baseline has one test. `tested` lists the seeds: first those used in the search, which favour the winner, then
+# items are excluded, then included. Holm's correction counts the tests against `plain` and the control; every other
+# baseline has a single test. `tested` lists the seeds: first those used in the search, which favour the winner, then
 # others, fixed before training. Rely on the second test. Both use the same users and targets. The intervals are by
 # bootstrap over users, widened for the seeds and not adjusted for the number of tests, unlike those above.
 
@@ -463,8 +521,8 @@ report.format_table(transfer, tested)
 # of all 22,363; a user who was not trained on is served from the history alone. The four teachers are profiles by a
 # 0.5B LLM, the computed facts that this LLM was given, the latest events as text, and the mean text vector of the
 # user's items. Users, encoder, width and loss are the same for all, and each teacher has its own shuffled control. The
-# users are drawn once and the five seeds vary initial weights and batches, so the intervals hold for these users:
-# another draw may give another gain.
+# training users are drawn once, and the five seeds vary initial weights and batches. So the intervals hold for this
+# draw; another may give another gain.
 #
 # A student's settings are chosen without a teacher, by NDCG@10 on the validation items of its training users:
 
@@ -475,9 +533,9 @@ report.format_table(searched, ["model", "trained_on", "settings", "valid_ndcg@10
 
 # %% [markdown]
 # Before any training: how well does each source rank the users' validation items, by text similarity alone? `insight`
-# is a second prompt, which also asks the LLM what the purchases are for and what comes next; it was tried on 150 of the
-# users, for whom all sources are ranked again. `delta` is the difference in `percentile` from the facts, and `copied`
-# the share of profiles that repeat a sentence of the prompt's examples.
+# is a second prompt, which also asks the LLM what the purchases are for and what comes next; it was tried on 150 of
+# the users, for whom all sources are ranked again. `delta` is the difference in `percentile` (1 is the top) from the
+# facts, and `copied` is the share of profiles that repeat a sentence of the prompt's examples.
 
 # %%
 untrained = report.read_table("little-zero-shot", bench)
@@ -486,8 +544,8 @@ report.format_table(untrained, ["variant", "users", "zero_shot_ndcg@10", "percen
 # %% [markdown]
 # A prompt that ranks worse than its own facts is not trained with, so `insight` ends here. The others become
 # teachers. A gain counts only if the intervals of both differences, from `plain` and from the control, exclude zero.
-# At 1,500 users the table also has the batch size of 128 that we first chose by hand: the verdicts of small gains can
-# depend on such a setting. Seen items excluded:
+# For SASRec and 1,500 users the table also has the batch size of 128 that we first chose by hand: the verdicts of small
+# gains can depend on such a setting. Seen items excluded:
 
 # %%
 little = report.read_table("little-data", bench)
@@ -498,9 +556,8 @@ report.format_table(few[few["seen"] == "excluded"], shown)
 
 # %%
 drawn = few[few["seen"] == "excluded"].drop(columns="model")
-drawn["panel"] = drawn["trained_on"].map("{:,} users, ".format) + drawn["settings"]
-figure = forest(drawn, "SASRec's gain over plain with few training users, seen items excluded", facet="panel")
-text = report.caption(drawn, "panel")
+figure = forest(drawn, "Gain over plain with few training users, seen items excluded", facet="student")
+text = report.caption(drawn, "student")
 report.show_figure(figure, drawn, figures / "little-data.png", text)
 
 # %% [markdown]
@@ -537,9 +594,10 @@ report.show_figure(figure, gained, figures / "little-zero-shot.png", text)
 # ## 14. How many LLM calls does a teacher need?
 #
 # A profile takes an LLM seconds per user; facts and item texts are free. So we keep the profiles of `calls` training
-# users, fit a ridge regression from the free vectors to the profile vectors of these users, and let it predict the
-# vectors of all other training users. `r2` is the R² on users with a profile that the regression was not fitted on.
-# The last row has a profile for every training user. Students, users and tests are those of section 13.
+# users and fit a ridge regression that predicts their profile vectors from their fact and item-text vectors. Its
+# predictions replace the profile vectors of all other training users. `r2` is the R² on users with a profile that the
+# regression was not fitted on. The rows with the most calls have a profile for every training user. Students, users
+# and tests are those of section 13.
 
 # %%
 extension = report.read_table("little-extension", bench)
@@ -555,13 +613,77 @@ figure = draw_curves(lines, "calls", "delta_ndcg@10", "seen", *labels)
 report.show_figure(figure, lines, figures / "little-extension.png", report.caption(asked, "seen"))
 
 # %% [markdown]
-# If the gain does not grow with the number of calls, the part of the profile that the regression predicts from free
-# vectors is all that the student uses. A predicted profile is a mixture of facts and item texts, so a gain counts for
-# the LLM only where it also exceeds that of these free teachers (Holm's correction for the four tests of a variant):
+# If the gain does not grow with the number of calls, the student uses only the part of a profile that the regression
+# can predict from the free vectors. A predicted profile is computed from facts and item texts, so a gain is due to the
+# LLM only where it also exceeds the gain of these free teachers (Holm's correction for the four tests of a variant):
 
 # %%
 predicted = added[added["variant"] != "profile"]
 report.format_table(predicted, ["variant", "baseline", "verdict", "seen", "delta_ndcg@10", "p_holm"])
+
+# %% [markdown]
+# ## 15. Does the gain shrink as the teacher gets noisier?
+#
+# If a gain comes from what the teacher knows about the users, it should fall as more users get another user's vector.
+# A `share` of the training users exchange their vectors: 0 is the teacher of section 13, and 1 its shuffled control.
+# Students and users are those of section 13, for the profiles and for the item texts. Each share is tested against
+# plain alone.
+
+# %%
+doses = report.read_table("little-doses", bench)
+shown = ["variant", "verdict", "share", "seen", "ndcg@10", "delta_ndcg@10"]
+report.format_table(doses, shown)
+
+# %%
+lines = doses[doses["seen"] == "excluded"]
+lines = lines.assign(low=lines["ci_low"], high=lines["ci_high"])
+labels = "Gain over plain by noise, 95 % intervals, seen items excluded", "share of users with another's vector"
+figure = draw_curves(lines, "share", "delta_ndcg@10", "variant", *labels, "gain in NDCG@10 over plain")
+slopes = {name: np.polyfit(part["share"], part["delta_ndcg@10"], 1)[0] for name, part in lines.groupby("variant")}
+text = "Change of the gain from no noise to noise alone (least squares): "
+text += ", ".join(f"{name} {slope:+.4f}" for name, slope in slopes.items())
+report.show_figure(figure, lines, figures / "little-doses.png", f"{text}.")
+
+# %% [markdown]
+# If a line does not fall, the gain comes from the added loss, not from the teacher's knowledge. All points are
+# differences from the same plain runs, so their errors are correlated.
+#
+# ## 16. What does a gain cost?
+#
+# The cost of a teacher is the LLM's time: encoding a text takes milliseconds, and facts and item texts need no LLM.
+# `make bench-llm` measures the CPU seconds of the 0.5B model per profile. We report the time for all profiles, divided
+# by the number of training users.
+
+# %%
+measured = report.read_table("llm", bench).iloc[0]
+seconds = measured["cpu_s"] / measured["users"]
+print(f"{seconds:.1f} CPU seconds per profile")
+
+# %% [markdown]
+# The gains are those of sections 13 and 14, with the settings that validation chose, seen items excluded, in percent of
+# the plain student, with 95 % intervals.
+
+# %%
+chosen = searched.loc[searched["chosen"], ["model", "trained_on", "settings"]]
+priced = pd.concat([few, asked[asked["calls"] < asked["trained_on"]]]).query("seen == 'excluded'").merge(chosen)
+free = priced["variant"].isin(teachers.NO_LLM)
+calls = priced["calls"].fillna(priced["trained_on"]).where(~free, 0)  # an extended teacher says how many it had
+priced["llm_cpu_s"] = seconds * calls / priced["trained_on"]
+plain_level = priced["ndcg@10"] - priced["delta_ndcg@10"]
+for column, source in {"gain": "delta_ndcg@10", "ci_low": "ci_low", "ci_high": "ci_high"}.items():
+    priced[column] = 100 * priced[source] / plain_level
+
+# %%
+priced["student"] = priced["model"] + priced["trained_on"].map(", {:,} users".format)
+priced["teacher"] = priced["variant"] + priced["llm_cpu_s"].map(", {:.1f} s".format)
+priced = priced.sort_values(["trained_on", "llm_cpu_s"], ascending=[False, True]).drop(columns="model")
+title = "Gain of each teacher, with its LLM time per user"
+figure = forest(priced, title, "teacher", "gain", "gain over plain in %", facet="student")
+above = ", ".join((priced["student"] + " " + priced["teacher"])[priced["ci_low"] > 0])
+report.show_figure(figure, priced, figures / "cost.png", f"Intervals above zero: {above or 'none'}.")
+
+# %% [markdown]
+# A teacher that needs an LLM is worth its cost only if its gain exceeds that of the teachers that need none.
 
 # %% [markdown]
 # ## Summary and cost

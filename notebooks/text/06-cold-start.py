@@ -91,8 +91,8 @@ Markdown(f"The paper's affected items as a share of remaining and removed items:
 #
 # A profile written from the full history would leak the deleted items to the student. So every draw needs its own
 # profiles, and an LLM cannot write all of them again. Here the teacher of each draw is the *facts* text of chapter 2
-# (computed, no LLM), from the training events left in that draw, encoded and reduced by PCA to the width of chapter
-# 3's teacher.
+# (computed, no LLM), written from the training events left in that draw, encoded and reduced by PCA to the width of
+# chapter 3's teacher.
 
 # %%
 width = load_teacher(artifacts / "teacher.safetensors", key).shape[-1]
@@ -123,10 +123,11 @@ Markdown(
 # ## Training
 #
 # The students `lead` and `also`, their distillation and their names are those of chapter 4, with a share of its epochs
-# (`budget`): `distilled` is the paper's form, `shuffled-target` its control. `lead` also has the form that projects
-# the student. `item-side-text` is not the paper's method: an item's vector is its own embedding plus a linear
-# adapter of its frozen text vector. The item's own embedding is dropped at random (`id_dropout`), and always for an
-# item without events. Text vectors come from the same encoder as the profiles, reduced by PCA.
+# (`budget`): `distilled` is the paper's form, `shuffled-target` its control. `lead` is trained in the form that
+# projects the student as well (`distilled-student`). `item-side-text` is not the paper's method: an item's vector is
+# its own embedding plus a linear adapter of its frozen text vector. The item's own embedding is dropped at random
+# (`id_dropout`), and always for an item without events. Text vectors come from the same encoder as the profiles,
+# reduced by PCA.
 
 # %%
 texts, _ = encoders.encode(teachers.item_texts(items), encoder)
@@ -145,7 +146,8 @@ for other in [setup for setup in others if setup.label["model"] in also]:
 jobs = cold.planned(variants, lead, parse(ItemText, item_text, "06-cold-start"), seeds, own, leaked)
 
 # %% [markdown]
-# For the section on new users, some users are removed from training entirely, without cold items.
+# The section on new users has runs of its own: some users are removed from training entirely, and no item is made
+# cold.
 
 # %%
 simple = {name: variants[name] for name in (f"{lead} plain", f"{lead} distilled", f"{lead} shuffled-target")}
@@ -171,9 +173,9 @@ for data, (left, _, _) in zip(training, draws, strict=True):
 # %% [markdown]
 # Targets are grouped into *removed*, *reduced*, either (*affected*), and the rest. Each seed has its own cold items,
 # so a user counts in a seed only if one of their targets is in the group there. Systems are compared within (seed,
-# user); values are averaged over a user's seeds, then over users; tests count users and seeds. `cases` counts the
-# cases of all seeds together; ± is the spread of the seed means. As in chapter 4, a distilled student must gain over
-# plain and over its control; each table is corrected for its own students.
+# user); values are averaged over a user's seeds, then over users; the tests account for the spread over both users and
+# seeds. `cases` counts the cases of all seeds together; ± is the spread of the seed means. As in chapter 4, a
+# distilled student must gain over plain and over its control; each table is corrected for its own students.
 
 # %%
 base = [name for name in ranked if name.startswith("baseline")]
@@ -262,8 +264,8 @@ report.show_figure(figure, places, figures / "cold-ranks.png", text)
 
 # %% [markdown]
 # Removed items still occur in test histories. If a history ends in one, the student's state is near that item's
-# vector, which is near those of all items without events because training moved them together. The curves of the plain
-# student may therefore have two parts:
+# vector. This vector is near those of all other items without events, because training moved them all in the same way.
+# The curves of the plain student may therefore have two parts:
 
 # %%
 parts = []
@@ -280,20 +282,20 @@ Markdown(
 # %% [markdown]
 # ## Item vectors from text
 #
-# `item-side-text` gives an item a vector before its first event, *similar* to those of similar items. But its scores
-# are still low: the softmax has learned how often each item is the target, and these items never are. Two terms are
-# added to the score after training, without an encoder at serving time:
+# `item-side-text` gives an item a vector before its first event, *similar* to those of similar items. But the scores
+# of such items are still low: the softmax has learned how often each item is the target, and these items never are.
+# Two terms are added to the score after training, without an encoder at serving time:
 #
-# * a **term** between the user's reconstructed profile (a linear map of the student's state, fitted on the training
-#   users' encoded profiles, with an untuned ridge penalty) and the item's text: profiles and item texts share one
-#   encoder space. It is linear in the state, so it can be merged into the item's vector;
+# * a **profile term**, the inner product of the user's reconstructed profile (a linear map of the student's state,
+#   fitted on the training users' encoded profiles, with an untuned ridge penalty) and the item's text vector: profiles
+#   and item texts share one encoder space. It is linear in the state, so it can be merged into the item's vector;
 # * a **lift**, the same for every item without training events: a logit adjustment (Menon et al., 2021).
 #
-# Their weights are chosen on validation targets, which also include cold items. Among all settings that lose at most
-# the share `price` of the plain student's NDCG@10 on unaffected items, we choose the one that ranks removed items
-# best. The choice between readers with and without a teacher is made there, too. `plain-scored` is a control: the
-# plain student with the same two terms, chosen in the same way. If weight and lift 0 are chosen for it, it *is* the
-# plain student.
+# The weight of the profile term and the lift are chosen on validation targets, which also include cold items. Among
+# all settings that lose at most the share `price` of the plain student's NDCG@10 on unaffected items, we choose the
+# one that ranks removed items best. The choice between the two students that read texts (the readers), with and
+# without a teacher, is made there, too. `plain-scored` is a control: the plain student with the same two terms, chosen
+# in the same way. If weight and lift 0 are chosen for it, it *is* the plain student.
 
 # %%
 centred, vectors = teachers.centred(texts), [teachers.centred(encoded) for _, encoded in profiles]
@@ -372,7 +374,7 @@ report.format_table(
 # %% [markdown]
 # We set these goals beforehand; they are not the paper's. "Above" a baseline means that a paired test on the removed
 # items is significant. Popularity and item-kNN cannot rank an item without events, so text-kNN is the baseline that
-# matters there. An inconclusive loss does not prove that there is none; its interval is given.
+# matters there. An inconclusive difference does not prove that there is no loss; its interval is given.
 
 # %%
 rivals = {"baseline popularity": scored, "baseline text-kNN": scored}
@@ -499,12 +501,13 @@ report.record_metrics(home, "06-cold-start", numbers | {"median_percentile": med
 # %% [markdown]
 # ## Limits
 #
-# The teacher in this chapter is computed facts, not an LLM's text. Removed items keep their test and validation
-# events, so a history may include an item whose vector was never trained, or comes from its text alone. The lift is
+# The teacher in this chapter is computed facts, not an LLM's text. Removed items keep their test and validation events,
+# so a history may include an item whose vector was never trained as a target, or comes from its text alone. The lift is
 # one number for all items without events; a service would update it as items age. `price` is relative to the plain
-# student, so that what the texts gain on unaffected items may be spent on the removed ones. The profile term is fitted
-# after training, on the states of a finished student; joint training could do better. The item side was developed on a
-# split within the training events, with one draw. The number of epochs is a budget, smaller than chapter 4's.
+# student, so a gain from the texts on unaffected items may be given up in favour of the removed ones. The profile term
+# is fitted after training, on the states of a finished student; joint training could do better. The item side was
+# developed on a split within the training events, with one draw. The number of epochs is a budget, smaller than chapter
+# 4's.
 
 # %% tags=["nbval-ignore-output"]
 print(spent(everything, runs))

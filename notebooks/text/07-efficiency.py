@@ -2,9 +2,9 @@
 # # 7 · What do training and serving cost?
 #
 # IDGenRec (Tan et al., 2024), which the paper compares with, needs a language model at serving time: it gives every
-# item a textual id and recommends by generating one. The students of chapter 4 serve without an LLM: the teacher costs
-# once, and during training. Which ranks better, what does each cost, how long does a request take, and what are the
-# limits of one machine?
+# item a textual id and recommends by generating one. The students of chapter 4 serve without an LLM: the teacher has a
+# one-off cost before training and a cost during training. Which ranks better, what does each cost, how long does a
+# request take, and what are the limits of one machine?
 
 # %% tags=["parameters"]
 preset = "default"
@@ -252,9 +252,9 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 #
 # Ten items for every test case, in batches of 256 and one at a time. Each student runs in its own process, and the
 # students alternate. Memory is the peak of the process, libraries included. With the default preset's data the table
-# includes IDGenRec. Its epoch is one of the runs above, scaled from the sampled prefixes to all of them. It decodes
-# only the cases above, 32 at a time and once; its percentiles are over 50 requests. NDCG@10 is on these cases, for the
-# systems that this preset trained; compare seconds only per case.
+# includes IDGenRec. The cost of its epoch is that of a run above, scaled from the sampled prefixes to all of them. It
+# decodes only the cases above, once, in batches of 32; its percentiles are over 50 requests. NDCG@10 is on these
+# cases, for the systems that this preset trained; compare seconds only per case.
 
 # %%
 rounds = report.read_table("serving", bench)
@@ -367,8 +367,7 @@ report.format_table(bits, ["variant", "verdict", "cases", "file_mb", "ndcg@10", 
 #
 # One history of random length at a time, ten items returned. Every system answers the same requests in random order
 # and is compared with `plain` request by request. We compare CPU time, because other work on the machine lengthens the
-# tail of wall time. `plain again` is the plain student loaded twice: it shows the size of a difference without a
-# cause.
+# tail of wall time. `plain again` is the plain student loaded twice: its difference from `plain` is measurement noise.
 
 # %%
 asked = save_csv(report.read_table("latency", bench), home / "tables" / "latency.csv")
@@ -415,10 +414,10 @@ report.show_figure(draw_growth(sizes), sizes, figures / "growth.png", text)
 # ## What are the limits of one machine?
 #
 # We extrapolate the measured constants to the users and items of Amazon-M2, and name an alternative for each cost that
-# becomes too high. Hours are of one thread, except for the profiles' server, which is this machine. Nothing below was
-# run at that size as a whole. `exchange_share` is the time to exchange the gradients of all item vectors over a
-# network of `bandwidth` bytes per second, as a share of the step measured here (a faster processor makes it larger).
-# If it is large, more machines help little.
+# becomes too high. Hours are for one thread, except those of the profiles, which are for an LLM server on this
+# machine. Nothing below was run at that size as a whole. `exchange_share` is the time to exchange the gradients of all
+# item vectors over a network of `bandwidth` bytes per second, as a share of the step measured here (a faster processor
+# makes it larger). If it is large, more machines help little.
 
 # %%
 bandwidth = 1.25e9

@@ -54,8 +54,8 @@ report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 # %% [markdown]
 # Ours: all test targets of a user, seen items included. `verdict`: does a distilled student rank better than the plain
 # one with equal updates and than its control, the same teacher shuffled among the users? `control_verdict` is the test
-# against the control alone. Beauty's rows were tested before the two became one question: their `verdict` is against
-# plain alone, and their intervals are not adjusted as their verdicts are.
+# against the control alone. Beauty's rows were tested before the two tests were combined: their `verdict` is against
+# plain alone, and their intervals, unlike their verdicts, are not adjusted for the number of tests.
 
 # %%
 main = report.read_table("main", *folders)
@@ -85,8 +85,8 @@ Markdown(f"The paper: {higher} of {len(wide)} pairs are higher with the teacher;
 # %% [markdown]
 # ## Relative gains
 #
-# NDCG@10 of distilled over plain students, seen items included, next to their shuffled controls. The paper gives no
-# interval for the difference, so its dots have none.
+# Gain in NDCG@10 of the distilled students over the plain ones, seen items included, next to their shuffled controls.
+# The paper gives no interval for the difference, so its dots have none.
 
 # %%
 plain = ours[ours["variant"] == "plain"].set_index(["dataset", "model"])["ndcg@10"]
@@ -159,9 +159,9 @@ Markdown(f"The paper's gain of the distilled over the plain student: {grown}, wi
 # %% [markdown]
 # ## IDGenRec and efficiency
 #
-# IDGenRec, which the paper compares with, generates item ids with a language model at serving time. The paper's
-# NDCG@10 of it is among the main results above. Ours, from chapter 7, is on each user's last target, for all or some
-# users; differences are from `IDGenRec` on the same cases. It is trained from scratch for minutes.
+# IDGenRec, which the paper compares with, generates item ids with a language model at serving time. Its NDCG@10 in the
+# paper is among the main results above. Ours, from chapter 7, is on each user's last target, for all or some users;
+# differences are from `IDGenRec` on the same cases. Our IDGenRec is trained from scratch for minutes.
 
 # %%
 rival = report.read_table("idgenrec", *folders).query("seen == 'included'")
@@ -191,9 +191,9 @@ report.format_table(times)
 # A gain over a weak student would mean little. The table compares the plain students of the Beauty preset with
 # published results of SASRec on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked.
 # There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so there a gain over BERT4Rec is a
-# gain over a weak student. Both settings for Beauty were chosen from the table below by validation NDCG@10 of one
-# seed; `make bench-quality` repeats this. The rows of movielens-small are not chapter 4's students: they train longer,
-# for leave-one-out, and their settings were not searched.
+# gain over a weak student. The settings of both students on Beauty were chosen from the table below by validation
+# NDCG@10 of one seed; `make bench-quality` repeats this. The rows of movielens-small are not chapter 4's students:
+# they train longer, for leave-one-out, and their settings were not searched.
 
 # %%
 bench = ROOT / "outputs" / "bench"
@@ -207,10 +207,11 @@ both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable
 report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# How were the settings of chapter 4 chosen? `make bench-search` varies one setting at a time (a question), each from
-# the best so far. It does not use the test events: it ranks the five events of a user before them. `delta` is the
-# difference from the best before the question, `delta_se` its standard error over users; the last rows have three
-# seeds, the others one. The table shows the best answers to each question, and the rows with three seeds:
+# How were the settings of chapter 4 chosen? `make bench-search` varies one setting at a time (a `question`), each from
+# the best settings so far. It does not use the test events: it ranks a user's last events before them (five on
+# MovieLens, one on Beauty). `delta` is the difference from the best settings before the question, `delta_se` its
+# standard error over users; the last rows have three seeds, the others one. The table shows the best answers to each
+# question, and the rows with three seeds:
 
 # %%
 names = [path.stem for path in sorted(bench.glob("search-*.csv"))]

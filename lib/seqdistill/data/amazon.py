@@ -30,7 +30,7 @@ SESSION = r"\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]"  # as numpy prints it: spaces, a
 
 
 def plain_text(value: object) -> str:
-    """Text of a field as people read it: None is empty, entities are characters, tags are blanks."""
+    """Text of a field without markup: None becomes empty, entities become characters, tags become blanks."""
     text = "" if value is None else " ".join(map(plain_text, value)) if isinstance(value, list) else str(value)
     text, marked = html.unescape(text), None
     while text != marked:  # some are escaped twice
@@ -39,7 +39,7 @@ def plain_text(value: object) -> str:
 
 
 def records(path: Path, parse: Callable[[str], object]) -> Iterator[tuple[str, dict]]:
-    """Yield the place (file and line) and the record of every line of a file with one record a line."""
+    """Yield the place (file and line) and the record of each line, in a file with one record per line."""
     number = 0
     with opened(path) as handle:
         for number, line in enumerate(handle, 1):
@@ -90,7 +90,7 @@ def read_beauty(ratings: Path, meta: Path) -> Dataset:
 
 
 def read_products(path: Path) -> pd.DataFrame:
-    """Read products_train.csv; the same ASIN has another text in another locale, so an item is a locale/ASIN."""
+    """Read products_train.csv; the text of an ASIN differs between locales, so an item is a locale/ASIN."""
     table = read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, others=True, multiline=True).astype("str")
     names = table["locale"] + "/" + table["id"]
     stop_at(display_path(path), table["id"], names.duplicated(), "the id stands here twice")

@@ -24,10 +24,10 @@ EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix second
 
 
 class Unpacked(gzip.GzipFile):
-    """A .gz file that ends with an error where it unpacks to more than SEQDISTILL_UNPACKED_GB (20)."""
+    """A .gz file that raises an OSError once it unpacks to more than SEQDISTILL_UNPACKED_GB (default 20)."""
 
     def counted(self, block: bytes) -> bytes:
-        """Return what was read, unless it is too much."""
+        """Return the bytes read; OSError if they exceed the limit."""
         most = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
         if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", most):
             raise UserError(f"SEQDISTILL_UNPACKED_GB={most}: a number is expected.")
@@ -40,7 +40,7 @@ class Unpacked(gzip.GzipFile):
         return self.counted(super().read(size))
 
     def read1(self, size: int = -1) -> bytes:
-        """Read bytes by one call at most."""
+        """Read bytes with one call at most."""
         return self.counted(super().read1(size))
 
     def readline(self, size: int = -1) -> bytes:
@@ -50,7 +50,7 @@ class Unpacked(gzip.GzipFile):
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
-    """Open a file for reading bytes, unpacked if its name ends in .gz; what cannot be read or parsed is named."""
+    """Open a file for reading bytes, unpacked if its name ends in .gz; UserError if it cannot be read or parsed."""
     try:
         with Unpacked(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as handle:
             yield handle
@@ -59,7 +59,7 @@ def opened(path: Path) -> Iterator[io.BufferedIOBase]:
 
 
 def stop_at(where: str, values: pd.Series, bad: np.ndarray | pd.Series, expected: str, first: int = 2) -> None:
-    """Raise a UserError that names the first row of a column where `bad` is True; its first cell is in row `first`."""
+    """Raise a UserError for the first row of a column where `bad` is True; rows are numbered from `first`."""
     if (bad := np.asarray(bad, dtype=bool)).any():
         row, such = int(bad.argmax()), f"({int(bad.sum()):,} such rows; this is the first)"
         cell = str(values.iloc[row])[:80]
@@ -73,13 +73,13 @@ def rows(handle: io.BufferedIOBase, delimiter: str) -> Iterator[list[str]]:
 
 
 def check_dates(where: str, times: pd.Series, moments: pd.Series, unit: int, first: int = 2) -> None:
-    """Refuse times beyond our days, as where milliseconds are taken for seconds; `unit`: moments a second."""
+    """Refuse times outside 1900 to 2100, as when milliseconds are read as seconds; `unit`: moments per second."""
     expected = "a time between 1900 and 2100 is expected; is the unit right?"
     stop_at(where, times, ~(moments // unit).between(EARLIEST, LATEST), expected, first)
 
 
 def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
-    """Read the names of a CSV's columns, all of `wanted` among them and none twice."""
+    """Read a CSV's column names; UserError if one of `wanted` is missing or a name occurs twice."""
     with opened(path) as handle:
         names = next(rows(handle, delimiter), [])
     if not names:
@@ -99,7 +99,7 @@ def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
 
 
 def check_quotes(path: Path, delimiter: str) -> None:
-    """Find a quotation mark that is left open: Arrow takes all that follows it for one cell."""
+    """Raise a UserError if a quotation mark is left open: Arrow reads all that follows it as one cell."""
     with opened(path) as handle:
         quotes = sum(block.count(b'"') for block in iter(lambda: handle.read(1 << 20), b""))
     if quotes % 2:
@@ -111,7 +111,7 @@ def check_quotes(path: Path, delimiter: str) -> None:
 
 
 def explained(error: Exception, where: str, names: list[str], kinds: dict[str, pa.DataType]) -> UserError:
-    """Add the name of the column and what is expected there to Arrow's error, which gives its number and row."""
+    """Turn Arrow's error, which gives column number and row, into one with the column's name and the expected kind."""
     pattern = r"In CSV column #(\d+): Row #(\d+): [^:]*: (?:invalid value )?(.*)"
     if not (parts := re.match(pattern, str(error), re.DOTALL)):
         return UserError(f"{where}: cannot be read ({error}).")
@@ -126,8 +126,8 @@ def read_csv(
     """Read a CSV (or .csv.gz) and check that it is whole and that every cell is of its column's kind.
 
     columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE or NUMBER; `others`: all the rest as TEXT, too.
-    names: all column names, of a file without a header. multiline: quoted fields may hold line breaks. optional:
-    columns of numbers whose cells may be empty, then NaN.
+    names: all column names, for a file without a header. multiline: quoted fields may hold line breaks. optional:
+    columns of numbers whose cells may be empty (read as NaN).
     """
     where, first = display_path(path), 1 if names else 2
     found = names or header(path, list(columns), delimiter)
@@ -143,7 +143,7 @@ def read_csv(
         cells = table(kinds, threads=True)
     except (pa.ArrowInvalid, OSError, EOFError, zlib.error):
         softer = {name: NUMBER if kind == WHOLE else kind for name, kind in kinds.items()}  # 1600000000.0 is whole, too
-        try:  # one thread alone can number the row of what is wrong
+        try:  # only with one thread does Arrow give the row of an error
             cells = table(softer, threads=False)
         except (pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:
             raise explained(error, where, found, kinds) from None

@@ -12,9 +12,9 @@ Perturbed = tuple[pd.DataFrame, np.ndarray, np.ndarray]  # events that are left,
 def cold_items(
     events: pd.DataFrame, share: float = 0.4, removed: float = 0.5, kept: tuple[int, int] = (6, 9), seed: int = 0
 ) -> Perturbed:
-    """Take a share of the items that are test targets out of training, or starve them (Severin et al., 2026).
+    """Draw a share of the items that are test targets; remove or reduce their training events (Severin et al., 2026).
 
-    Only training events are taken away: a share `removed` of the drawn items loses all, the others are reduced to a
+    Other events stay. A share `removed` of the drawn items loses all training events; each of the others keeps a
     number drawn from `kept` (fewest, most). events: columns user, item, split; sorted by user, then time.
     """
     rng = np.random.default_rng(seed)
@@ -43,7 +43,7 @@ def counts(events: pd.DataFrame, items: int) -> np.ndarray:
 
 
 def statistics(drawn: Perturbed) -> dict[str, int]:
-    """What is left, in the paper's columns: users, items and interactions of all splits, and who meets a cold item."""
+    """Count what is left, in the paper's columns: users, items, interactions, cold items, test users who meet one."""
     left, removed, reduced = drawn
     test = left[left["split"] == "test"]
     cold = group_of(test["item"].to_numpy(), drawn) != "unaffected"
@@ -58,7 +58,7 @@ def statistics(drawn: Perturbed) -> dict[str, int]:
 
 
 def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.DataFrame:
-    """Take a drawn share of the users out of training and test them from their second event on, at most `most` times.
+    """Take a random share of the users out of training; test them from their second event on, at most `most` times.
 
     Target number n has n events before it. The others train and validate as before and are not tested.
     """

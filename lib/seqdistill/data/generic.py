@@ -61,9 +61,9 @@ class Interactions:
 
 @dataclass(frozen=True, config=STRICT)
 class Settings:
-    """What dataset.yaml may say.
+    """Settings that dataset.yaml may hold.
 
-    domain: words the prompts. delimiter: of all files. unlisted: share of the events whose items items.csv may lack.
+    domain: wording of the prompts. delimiter: of all files. unlisted: share of events whose items items.csv may lack.
     """
 
     domain: str = "generic"
@@ -83,7 +83,7 @@ def settings_of(path: Path) -> Settings:
         values = yaml.safe_load(path.read_text("utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{where}: not valid YAML ({str(error).splitlines()[0]}).") from None
-    if isinstance(values, dict):  # a section whose lines were all taken out is None
+    if isinstance(values, dict):  # a section without lines is None
         values = {name: value for name, value in values.items() if value is not None}
     settings = parse(Settings, values, where)
     if settings.domain not in DOMAINS:
@@ -115,13 +115,13 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
 
 
 def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
-    """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError names a misfit."""
+    """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError if one fails."""
     texts = texts.astype("category")
     pattern, written = "ISO8601" if form == "iso" else form, texts.cat.categories
     if form != "iso" and not re.search("%[Yy]", form):
         raise UserError(f'{where}: "format" of dataset.yaml is {form!r}: {", ".join(UNITS)}, iso or a pattern with %Y.')
     cells = pd.Series(written, dtype="str")
-    cells = cells.where(cells.str.contains(r"\d"))  # pandas knows words like "now"
+    cells = cells.where(cells.str.contains(r"\d"))  # pandas would parse words like "now"
     try:
         times = pd.to_datetime(cells, format=pattern, utc=True, errors="coerce")
     except (ValueError, re.error) as error:
@@ -136,7 +136,7 @@ def read(
     users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None,
     tidy: Callable[[pd.DataFrame], pd.DataFrame] = lambda catalogue: catalogue,
 ) -> Dataset:  # fmt: skip
-    """Read users.csv (None: all who occur), items.csv and interactions.csv; tidy: applied to the table of items."""
+    """Read users.csv (None: all users that occur), items.csv and interactions.csv; tidy: applied to the items."""
     if not isinstance(settings, Settings):
         settings = settings_of(settings) if settings else Settings()
     columns, where, delimiter = settings.interactions, display_path(interactions), settings.delimiter

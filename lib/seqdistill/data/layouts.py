@@ -1,4 +1,4 @@
-"""The public data sets: what their files are called, which columns they have, and where they can be had."""
+"""The public data sets: the names of their files, their columns, and where to get them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ BEAUTY_5CORE = Settings(
 class Layout:
     """The files of a data set as they are published.
 
-    files: for each file that is needed, the names that it may have (each also with .gz). read: takes their paths, in
-    that order. source: where they can be had. optional: one that may be missing (None is then passed). write: makes
-    the raw files, for a data set that comes inside a package.
+    files: for each required file, the names that it may have (each also with .gz). read: takes their paths, in that
+    order. source: where to get them. optional: names of a file that may be missing (its path is then None). write:
+    makes the raw files, for a data set that comes inside a package.
     """
 
     files: tuple[tuple[str, ...], ...]

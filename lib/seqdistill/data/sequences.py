@@ -1,4 +1,4 @@
-"""Ragged histories (places in flat ids), and right-padded batches little wider than their longest row."""
+"""Ragged histories (ranges of one flat array of ids), and right-padded batches little wider than their longest row."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from seqdistill.io import UserError
 
 @dataclass(frozen=True)
 class Ragged:
-    """Rows of item ids: row r is items[starts[r]:ends[r]]; `users[r]` is whose it is. Rows may share ids."""
+    """Rows of item ids: row r is items[starts[r]:ends[r]] and belongs to user `users[r]`. Rows may overlap."""
 
     items: np.ndarray
     starts: np.ndarray
@@ -43,11 +43,11 @@ def ragged(events: pd.DataFrame) -> Ragged:
 def windows(rows: Ragged, length: int) -> Ragged:
     """Cut every row, from its end, into windows of `length` + 1 items that overlap by one.
 
-    Each event but the first of a user is then the target of exactly one position. Rows of one event vanish.
+    Each event but the first of a user is then the target of exactly one position. Rows with one event are dropped.
     """
     counts = np.maximum(-(-(rows.lengths - 1) // length), 0)
     row = np.repeat(np.arange(len(rows)), counts)
-    place = pd.Series(row).groupby(row).cumcount().to_numpy()  # of a window, counted from the end
+    place = pd.Series(row).groupby(row).cumcount().to_numpy()  # number of a window, counted from the end
     ends = rows.ends[row] - place * length
     return Ragged(rows.items, np.maximum(rows.starts[row], ends - length - 1), ends, rows.users[row])
 
@@ -59,7 +59,7 @@ def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
 
 
 def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
-    """Stack rows, none of them empty, into [B, T], padded with 0 on the right; T is the longest or `width` if more."""
+    """Stack non-empty rows into [B, T], padded with 0 on the right; T is the longest length, or `width` if larger."""
     lengths = rows.lengths[chosen]
     if not lengths.all():
         empty = int(chosen[np.flatnonzero(lengths == 0)[0]])
@@ -71,7 +71,7 @@ def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
 
 
 def lengths_of(ids: Tensor) -> Tensor:
-    """Items per row of histories [B, T], 0 at padding on the right; UserError where a row has none."""
+    """Items per row of histories [B, T], 0 at padding on the right; UserError if a row has none."""
     lengths = (ids > 0).sum(1)
     if not lengths.all():
         empty = int((lengths == 0).nonzero()[0])
@@ -87,8 +87,8 @@ def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
 def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield shuffled batches of rows of similar length: users [B]; item ids [B, T + 1], 0 at padding.
 
-    T is rounded up, by less than a quarter, to one of few lengths, so that a batch's tensors fit where another's were:
-    between blocks of any size a heap keeps holes that fit nothing, and a process of 410 MB grows to 490 MB.
+    T is rounded up, by less than a quarter, to one of few lengths, so that a batch can reuse the memory of an earlier
+    one. With arbitrary lengths the heap fragments, and a process of 410 MB grows to 490 MB.
     """
     widest = int(rows.lengths.max(initial=0))
     order = rng.permutation(len(rows))
@@ -114,10 +114,10 @@ def batches(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[Batch
 def cloze(
     rows: Ragged, size: int, rng: np.random.Generator, mask_id: int, mask_prob: float, mask_last_prob: float
 ) -> Iterator[Batch]:
-    """Yield shuffled batches of windows in which some items are hidden (Sun et al., 2019, section 3.6).
+    """Yield shuffled batches of windows in which some items are masked (Sun et al., 2019, section 3.6).
 
-    Each item is hidden (`mask_id` stands in its place) with the chance `mask_prob`, but at least one in every row; in
-    a share `mask_last_prob` of the rows the last item alone is, as when scoring. Targets are 0 where none is hidden.
+    Each item is replaced by `mask_id` with probability `mask_prob`, at least one in every row. With probability
+    `mask_last_prob`, only the last item of a row is masked, as in scoring. Targets are 0 where no item is masked.
     """
     for users, ids in bucketed(rows, size, rng):
         lengths, steps = (ids > 0).sum(1)[:, None], np.arange(ids.shape[1])
@@ -130,7 +130,7 @@ def cloze(
 
 @dataclass(frozen=True)
 class Cases:
-    """What is scored: history before the target (a row), target, place among its user's cases (from 0), time."""
+    """Cases to score: history before the target (a row), target, place among its user's cases (from 0), time."""
 
     histories: Ragged
     targets: np.ndarray
@@ -142,7 +142,7 @@ class Cases:
 
 
 def cases(events: pd.DataFrame, split: str) -> Cases:
-    """Make a case of every event of a split, "valid" or "test", that has a history: its input is the true one."""
+    """Make a case of every event of a split ("valid" or "test") that has a history; the input is the true history."""
     items, user = events["item"].to_numpy(copy=True), events["user"].to_numpy()
     before, _ = places(events)
     at = np.flatnonzero((events["split"] == split).to_numpy() & (before > 0))

@@ -1,7 +1,7 @@
 """Which events train, validate and test: a column of the event table, so that a split can be audited.
 
-`train`: a student learns from it, and a profile may be written from it. `valid`, `test`: a target, scored from the
-user's true history before it. `input`: in the history of a later target, else of no use. `unused`: of no use at all.
+`train`: for training a student and for writing a profile. `valid`, `test`: a target, scored from the user's true
+history before it. `input`: only part of the history of a later target. `unused`: in no role.
 """
 
 from typing import Literal
@@ -31,7 +31,7 @@ class Protocol:
 
     @property
     def k(self) -> int:
-        """Test targets of a user; 0 where a time decides."""
+        """Test targets of a user; 0 if a point in time decides."""
         return {"leave_one_out": 1, "leave_last_k": self.last_k}.get(self.name, 0)
 
     @property
@@ -55,7 +55,7 @@ def places(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_order(events: pd.DataFrame) -> None:
-    """Refuse events that are not sorted by user, then time, or of which one has no time, which would hide that."""
+    """Refuse events that are not sorted by user, then time; a missing time would hide that, so it is refused, too."""
     user, time = events["user"].to_numpy(), events["time"].to_numpy()
     if (missing := pd.isna(time)).any():
         raise UserError(f"split: row {missing.argmax()} has no time ({missing.sum()} such rows).")
@@ -67,7 +67,7 @@ def check_order(events: pd.DataFrame) -> None:
 def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     """Split every user's events: the last k test, the one before them validates, the rest trains.
 
-    A user with fewer than k + 3 events would keep no pair to learn from: all of it trains, none of it tests.
+    A user with fewer than k + 3 events would keep no training pair, so all events of that user train and none test.
     `events` has the columns user (from 0), item (from 1) and time, sorted by user, then time; k = 1 is leave-one-out.
     """
     for name, first in (("user", 0), ("item", 1)):
@@ -90,8 +90,8 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
     """Split at one moment for all users, as in Severin et al. (2026); events are sorted by user, then time.
 
     Events at or before the boundary train; later ones test: a user's last one, or all with targets = "all". A share of
-    the training users, drawn with the seed, is taken out of training (and has no profile): the last event of each
-    before the boundary validates. An event without any history before it is no target but `input` or `unused`.
+    the training users, drawn with the seed, is taken out of training (and has no profile): the last event before the
+    boundary of each of them validates. An event without history before it is not a target but `input` or `unused`.
     """
     check_order(events)
     user = events["user"].to_numpy()
@@ -122,7 +122,7 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
 
 
 def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Say which events come after a marked event of the same user; events are sorted by user."""
+    """Mark the events that come after a marked event of the same user; events are sorted by user."""
     first = np.full(user.max() + 1, len(user))
     np.minimum.at(first, user[marked], np.flatnonzero(marked))
     return np.arange(len(user)) > first[user]
@@ -135,7 +135,7 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     (before, after), target = places(events), valid | test
     every = np.ones(len(events), dtype=bool)
     unsorted = np.append(False, user[1:] == user[:-1]) & (np.diff(time, prepend=0) < 0)
-    checks = [  # what must not be, where it is, what was looked at
+    checks = [  # what must not occur, where it does, which events are checked
         ("an event without a label", ~events["split"].isin(LABELS).to_numpy(), every),
         ("an event before an earlier one of its user", unsorted, every),
         ("a training event after a target of its user", train & after_any(user, ~train), train),

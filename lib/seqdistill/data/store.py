@@ -24,7 +24,7 @@ def home_of(name: str) -> Path:
 
 
 def candidates(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Files in a folder that have one of these names, plain or packed (.gz); never a pipe or a link out."""
+    """Files in a folder with one of these names, plain or .gz; UserError for a pipe or a link out of the folder."""
     paths = [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").exists()]
     for path in paths:
         if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
@@ -51,7 +51,7 @@ def located(folder: Path, layout: Layout) -> list[Path | None]:
 
 
 def raw_files(name: str) -> tuple[Layout, list[Path | None]]:
-    """Layout and raw files of a data set (three CSV files if it is not a public one); write those from a package."""
+    """Layout and raw files of a data set (if not public, three CSV files); those in a package are written first."""
     raw = home_of(name) / "raw"
     if name not in LAYOUTS and not raw.parent.is_dir():
         hint = did_you_mean(name, list(LAYOUTS))
@@ -68,7 +68,7 @@ def raw_key(files: list[Path | None]) -> str:
 
 
 def processed(name: str, key: str) -> Dataset | None:
-    """Read the tables that `convert` left, if they were made from what `key` stands for."""
+    """Read the tables that `convert` wrote under this key; None if there are none."""
     folder = data_dir() / name / "processed"
     if not (folder / "notes.json").exists() or (notes := io.load_json(folder / "notes.json"))["key"] != key:
         return None
@@ -77,7 +77,7 @@ def processed(name: str, key: str) -> Dataset | None:
 
 
 def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
-    """Copy files into the folder of raw files, unless it holds others; with `force`, those of equal names go."""
+    """Copy files into the folder of raw files; UserError if it holds others. `force` replaces those of equal names."""
     for path in candidates(raw, sum(layout.files, layout.optional)):
         if path.name not in {file.name for file in files}:
             raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
@@ -91,7 +91,7 @@ def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> Non
 
 
 def convert(name: str, source: Path | None = None, force: bool = False) -> Dataset:
-    """Check files in `source` (or data/<name>/raw), copy them (`force`: over others there) and write the tables."""
+    """Check files in `source` (or data/<name>/raw), copy them (`force`: see `copy_files`) and write the tables."""
     home = home_of(name)
     if source and not source.is_dir():
         raise UserError(f"RAW: {source} is no folder.")
@@ -116,11 +116,11 @@ def convert(name: str, source: Path | None = None, force: bool = False) -> Datas
 
 
 def load(name: str, minimum: int, first_users: int | None = None, kind: str = "core") -> Dataset:
-    """Read a data set from its processed tables, or from its raw files if these are newer, and filter and code it.
+    """Read a data set from its processed tables, or from its raw files if these are newer, then filter and code it.
 
     name: folder below data/; `movielens-small` is written there on first use. minimum: fewest events of a user or an
-    item; kind: "core" repeats that filter until nothing changes, "single" applies it once. first_users: keep only so
-    many users (after the filter, in order of id), for quick runs.
+    item; kind: "core" repeats that filter until nothing changes, "single" applies it once. first_users: number of
+    users to keep (after the filter, in order of id), for quick runs.
     """
     layout, files = raw_files(name)
     key = raw_key(files)

@@ -10,21 +10,21 @@ from seqdistill.data.checks import check_dates, stop_at
 from seqdistill.io import UserError, content_digest
 
 UNLISTED = 0.2  # share of events whose items may be missing from the list
-CAUSES = {  # how two ids are made equal, by what tells them apart
+CAUSES = {  # a difference between ids -> the function that removes it
     "letter case": str.lower,
     "blanks around them": str.strip,
     "a decimal point, as in 10.0 for 10": lambda text: text.removesuffix(".0"),
     "zeros in front": lambda text: text.lstrip("0"),
 }
-DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those that prompts are worded for
+DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those with prompts of their own
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A data set in canonical order: events by user, then time, with the columns user, item, time and value.
 
-    Users are coded 0..U-1 and items 1..V (0 is padding); `canonical` returns places from 0 in both, as nothing is
-    filtered yet. users: user, user_id. items: item, item_id, title and other texts. notes: what the checks met and
+    Users are coded 0..U-1 and items 1..V (0 is padding); `canonical` codes both by row number from 0, as nothing is
+    filtered yet. users: user, user_id. items: item, item_id, title and other texts. notes: what the checks found and
     dropped, in words. key: digest of raw files and filters.
     """
 
@@ -39,7 +39,7 @@ class Dataset:
 
 
 def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Sort a table by its distinct ids: as numbers where all are numbers, else as text."""
+    """Sort a table by its distinct ids: as numbers if all are numbers, else as text."""
     texts = table[column].astype("str").tolist()
     kind = int if all(text.isdecimal() for text in texts) else str
     order = sorted(range(len(texts)), key=lambda place: kind(texts[place]))
@@ -47,7 +47,7 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def likely_cause(ids: pd.Index, listed: pd.Series) -> str:
-    """Say what most of the ids that are not listed differ from listed ones by; empty if nothing is known to."""
+    """Say in what way most unlisted ids differ from listed ones; empty if no known difference explains them."""
     lacking = ids[~ids.isin(listed)].astype(str)
     known = listed.astype(str)
     if lacking.empty:
@@ -62,12 +62,12 @@ def canonical(
     events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1,
     unlisted_share: float = UNLISTED,
 ) -> Dataset:  # fmt: skip
-    """Order users and items by id, events by user and time; drop repeated events; count ties and what lacks a text.
+    """Order users and items by id, events by user and time; drop repeated events; count ties and missing texts.
 
     Events of one user at the same time stay in file order; items that are not listed are appended without texts.
     events: user_id and item_id (categorical), time or position, value (a rating or NaN). items: item_id, title and
-    other texts. users: all ids, where there is a list. unit: parts of a second in which times are given; the order
-    within a second counts. UserError where more than `unlisted_share` of the events are of items that are not listed.
+    other texts. users: all ids, if there is a list. unit: units of `time` per second; the order within a second is
+    kept. UserError if more than `unlisted_share` of the events are of items that are not listed.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
@@ -116,8 +116,8 @@ def canonical(
 def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core") -> np.ndarray:
     """Mark the events whose user and item both have at least `minimum` events.
 
-    "core" counts the marked events only, repeated until nothing changes (the k-core). "single" counts all events once;
-    what is left may hold rarer ones. "More than 3 events", as in the paper's published settings, is minimum = 4.
+    "core" counts marked events only and repeats this until nothing changes (the k-core). "single" counts all events
+    once, so users and items may keep fewer. "More than 3 events", the paper's published setting, is minimum = 4.
     """
     keep = np.ones(len(user), dtype=bool)
     while True:
@@ -131,7 +131,7 @@ def frequent(user: np.ndarray, item: np.ndarray, minimum: int, kind: str = "core
 def filtered(
     data: Dataset, name: str, minimum: int = 1, kind: str = "core", first_users: int | None = None, key: str = ""
 ) -> Dataset:
-    """Filter a canonical data set and give those who are left new codes."""
+    """Filter a canonical data set and give the remaining users and items new codes."""
     if kind not in ("core", "single"):
         raise UserError(f'"{kind}" is not a filter; choose one of core, single.')
     if first_users is not None and first_users < 1:
@@ -171,7 +171,7 @@ def statistics(events: pd.DataFrame) -> dict[str, float]:
 
 
 def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
-    """Raise a UserError if it is no table, or a column is missing, or an id in one of ids."""
+    """Raise a UserError if `table` is not a table, lacks a column, or lacks an id in a column of ids."""
     if not isinstance(table, pd.DataFrame):
         read = "; pd.read_csv reads a file" if isinstance(table, str | Path) else ""
         raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}{read}.")
@@ -183,7 +183,7 @@ def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
 
 
 def numbers(values: pd.Series, whole: bool) -> pd.Series:
-    """Return a column as int64 (datetimes as unix microseconds, UTC), or as float64; rows are counted from 0."""
+    """Return a column as int64 (datetimes as unix microseconds, UTC) or float64; errors count rows from 0."""
     if pd.api.types.is_datetime64_any_dtype(values) and values.notna().all():
         return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]").astype("int64")
     cells = pd.to_numeric(values, errors="coerce").astype("float64")

@@ -154,13 +154,13 @@ def simulate_power(
 
 
 def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
-    """Draw `simulate_power` by seeds, seen items included; None where there is nothing to simulate."""
-    table = simulate_power(ranked, comparison, "included", tables)
+    """Draw `simulate_power` of the primary endpoint by seeds; None where there is nothing to simulate."""
+    table = simulate_power(ranked, comparison, comparison.primary, tables)
     if table is None:
         return None
     plain, error = comparison.against[next(iter(comparison.controls))], table["error"].iloc[0]
     table = table.drop(columns=["plain", "error"]).assign(gain=100 * table["gain"], seeds=table["seeds"].astype(str))
-    title = f"Power, {table['users'].iloc[0]:,} users"
+    title = f"Power, {table['users'].iloc[0]:,} users, seen items {comparison.primary}"
     figure = curves(table, "gain", "power", "seeds", title, "true gain, % of plain", "power")
     five = table[(table["seeds"] == "5") & np.isclose(table["gain"], 10)].squeeze()
     text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "

@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import bench_little
+import numpy as np
 import pandas as pd
 import pytest
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.data import Dataset
 from seqdistill.io import load_csv
 from seqdistill.training.sweep import plan, results, run_folder
 from seqdistill.training.train import with_teacher
@@ -61,3 +63,32 @@ def test_doses_of_noise_go_from_the_teacher_to_its_control(study, data):
     for share, name in ((0.0, "facts"), (1.0, "facts-shuffled")):
         gained = table.loc[table["share"] == share, "delta_ndcg@10"].tolist()
         assert gained == ends.loc[ends["variant"] == name, "delta_ndcg@10"].tolist()
+
+
+def test_the_whole_study_writes_every_table(study, events, tmp_path, monkeypatch):
+    rng, items, users = np.random.default_rng(0), int(events["item"].max()), events["user"].unique()
+    dataset = Dataset(
+        events, pd.DataFrame({"user": users, "user_id": users.astype(str)}),
+        pd.DataFrame({"item": range(1, items + 1), "item_id": range(1, items + 1), "title": "Soap"}), True, "beauty", (),
+        name="small",
+    )  # fmt: skip
+
+    def teachers(dataset, left, drawn, catalogue, styles):
+        vectors = {source: rng.standard_normal((len(drawn), 6)).astype(np.float32) for source in study.SOURCES}
+        return drawn, vectors, {source: pd.Series(f"Likes {source}.", drawn) for source in styles}
+
+    constants = {
+        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts"], "CUTS": [3],
+        "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "teachers": teachers, "encode": lambda *_: (rng.standard_normal((items, 6)), 0.0), "encoder_key": lambda _: "key",
+        "second_prompt": lambda *_: pd.DataFrame({"variant": ["insight"]}),
+    }  # fmt: skip
+    for name, value in constants.items():
+        monkeypatch.setattr(study, name, value)
+    monkeypatch.setattr(study.datasets, "load", lambda *_: dataset)
+    study.main()
+    tables = {path.stem: load_csv(path) for path in tmp_path.glob("*.csv")}
+    written = ["cut", "data", "doses", "extension", "rivals", "search", "zero-shot"]
+    assert sorted(tables) == [f"little-{name}" for name in written]
+    assert set(tables["little-data"]["trained_on"]) == {20, 15}
+    assert tables["little-extension"].query("variant == 'extended-10'")["calls"].tolist() == [10, 10]
+    assert set(tables["little-cut"]["settings"]) == {"last 3 events"}
