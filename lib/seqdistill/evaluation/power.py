@@ -11,10 +11,10 @@ from seqdistill.evaluation.significance import assess, decide, differences
 
 
 def components(*pairs: tuple[list[pd.Series], list[pd.Series]]) -> dict[str, float]:
-    """Standard deviations of the differences of two systems by user (a series a seed): users, seeds, the rest.
+    """Standard deviations of differences between two systems by user (one series per seed): users, seeds, residual.
 
-    The usual estimates of a two-way layout without replication, their variances averaged over pairs of systems: one
-    pair alone, with few seeds, often shows no variance over seeds at all. At least two seeds, the same users in each.
+    The usual estimates for a two-way layout without replication. Variances are averaged over pairs of systems, since
+    one pair with few seeds often shows no variance over seeds. At least two seeds are needed, with the same users.
     """
     variances = []
     for variant, baseline in pairs:
@@ -29,8 +29,8 @@ def components(*pairs: tuple[list[pd.Series], list[pd.Series]]) -> dict[str, flo
 def synthetic(
     rng: np.random.Generator, spread: dict[str, float], users: int, seeds: int, gain: float, lift: float, students: int
 ) -> dict[str, list[pd.Series]]:
-    """Draw a plain student, taught ones that gain, and controls that gain `lift`: system -> a series a seed."""
-    half = np.sqrt(0.5)  # two systems make a difference
+    """Draw plain, taught students (true gain `gain`) and controls (true gain `lift`): system -> one series per seed."""
+    half = np.sqrt(0.5)  # a difference has the variance of two systems
 
     def system(mean: float) -> list[pd.Series]:
         fixed = mean + half * spread["user_sd"] * rng.standard_normal(users)
@@ -44,7 +44,7 @@ def synthetic(
 
 
 def raised(tested: pd.DataFrame, gain: float) -> pd.DataFrame:
-    """Raise the gain of the taught systems of `assess`, those with a control: delta and p, all that `decide` reads."""
+    """Add `gain` to the taught systems (with a control) of a table by `assess`: delta and p, which `decide` reads."""
     table, taught = tested.copy(), tested["control"] != ""
     for prefix in ("", "control_"):
         table.loc[taught, f"{prefix}delta"] += gain
@@ -58,7 +58,7 @@ def shares(
     spread: dict[str, float], users: int, seeds: int, gains: list[float], lift: float, students: int, tables: int,
     seed: int,
 ) -> list[tuple[float, float]]:  # fmt: skip
-    """`power` for one number of users and of seeds; all gains are those of the same tables."""
+    """`power` for one number of users and of seeds; all gains are tested on the same synthetic tables."""
     against = {f"{kind} {number}": "plain" for number in range(students) for kind in ("taught", "control")}
     controls = {f"taught {number}": f"control {number}" for number in range(students)}
     rng, found = np.random.default_rng(seed), np.zeros((len(gains), tables, students), bool)
@@ -73,14 +73,14 @@ def power(
     spread: dict[str, float], users: list[int], seeds: list[int], gains: list[float], lift: float = 0.0,
     students: int = 2, tables: int = 200, seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
-    """Share of synthetic tables in which the first of some taught students is found to gain, and in which any is.
+    """Share of synthetic tables in which the first taught student gains significantly, and in which any does.
 
-    spread: see `components`. gains: true differences in NDCG@10 of all of them; lift: that of their controls. Where a
-    gain is at most `lift`, `any` is the type I error, largest where both are equal and large. A row per combination.
+    spread: see `components`. gains: true NDCG@10 gains of all taught students over plain; lift: that of their controls.
+    If a gain is at most `lift`, `any` is the type I error, largest if both are equal and large. A row per combination.
     """
     kinds = list(product(users, seeds))
     jobs = (delayed(shares)(spread, *kind, gains, lift, students, tables, seed) for kind in kinds)
-    found = Parallel(n_jobs=-1 if tables * len(kinds) > 200 else 1)(jobs)  # fewer take less than starting processes
+    found = Parallel(n_jobs=-1 if tables * len(kinds) > 200 else 1)(jobs)  # fewer take less time than new processes
     rows = [
         (*kind, gain, *hits)
         for kind, each in zip(kinds, found, strict=True)

@@ -15,14 +15,14 @@ from seqdistill.io import UserError, load_table, save_with
 
 CUTOFFS = (5, 10, 20)
 RANK_COLUMN = {"included": "rank_all", "excluded": "rank_unseen"}  # by whether seen items are candidates
-MISS = 2**31 - 1  # rank of a target that is not recommended at any place
+MISS = 2**31 - 1  # rank of a target that is not recommended
 HELD = 2**24  # scores held at a time
-GROUP = 16  # columns that one maximum stands for
+GROUP = 16  # columns that share one maximum in `topk`
 
 
 def finite(scores: Tensor) -> Tensor:
-    """Return scores [B, V] as they are; UserError where one is NaN or infinite, as those of a diverged model are."""
-    if not scores.sum().isfinite() and not scores.isfinite().all():  # a sum may overflow, and is ten times as fast
+    """Return scores [B, V] as they are; UserError if one is NaN or infinite, as from a diverged model."""
+    if not scores.sum().isfinite() and not scores.isfinite().all():  # the sum is ten times as fast, but may overflow
         row, column = (~scores.isfinite()).nonzero()[0].tolist()
         raise UserError(
             f"scores: row {row}, item {column + 1} is {scores[row, column].item()}, a finite number is expected; the "
@@ -34,8 +34,8 @@ def finite(scores: Tensor) -> Tensor:
 def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Tensor]:
     """Rank each target [B] in the catalogue by scores [B, V], column i being item i + 1; a tie counts against it.
 
-    Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with them excluded; [B] each. A
-    target that is itself a seen item cannot be recommended then: its rank is `MISS`.
+    Returns ranks from 1 with seen items (histories [B, T], 0 at padding) included, and with them excluded; [B] each. If
+    they are excluded, a target that is itself a seen item cannot be recommended: its rank is `MISS`.
     """
     own = finite(scores).gather(1, targets[:, None] - 1)  # [B, 1]
     ahead = torch.ge(scores, own, out=torch.empty_like(scores, dtype=torch.float32))  # bool sums take 3 times as long
@@ -49,7 +49,7 @@ def ranks_of(scores: Tensor, targets: Tensor, seen: Tensor) -> tuple[Tensor, Ten
 
 
 def block_size(items: int) -> int:
-    """Users scored together: as many as keep their scores within `HELD` numbers."""
+    """Number of users scored together: at most 256, and at most `HELD` scores."""
     return max(1, min(256, HELD // items))
 
 
@@ -80,9 +80,9 @@ def rank(cases: Cases, score: Score, size: int = 256) -> pd.DataFrame:
 
 
 def save_ranks(ranks: pd.DataFrame, path: Path) -> None:
-    """Write what `rank` returns in few bytes, for runs that are committed: the smallest integers, zstd; 0 is `MISS`.
+    """Write what `rank` returns in few bytes, for committed runs: smallest integer types, zstd; 0 stands for `MISS`.
 
-    In place of rank_unseen stands `above`, the seen items above the target (-1: `MISS`), which is nearly always small.
+    rank_unseen is stored as `above`, the seen items above the target (-1: `MISS`), which is nearly always small.
     """
     above = (ranks["rank_all"] - ranks["rank_unseen"]).where(ranks["rank_unseen"] < MISS, -1)
     table = ranks.drop(columns="rank_unseen").replace({"rank_all": {MISS: 0}}).assign(above=above)
@@ -93,7 +93,7 @@ def save_ranks(ranks: pd.DataFrame, path: Path) -> None:
 
 
 def load_ranks(path: Path) -> pd.DataFrame:
-    """Read what `save_ranks` wrote, as `rank` returned it; runs of earlier versions have both ranks."""
+    """Read what `save_ranks` wrote, as `rank` returned it; files of earlier versions hold both ranks."""
     table = load_table(path).astype(np.int64)
     if "rank_unseen" in table:
         return table
@@ -118,7 +118,7 @@ def topk(scores: Tensor, k: int) -> Tensor:
 
 @torch.inference_mode()
 def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, size: int = 256) -> np.ndarray:
-    """Item ids of the k (or V) best items of every history, best first, [U, k]; without the history's unless `seen`.
+    """Item ids of the k (or V) best items of every history, best first, [U, k]; no items of the history unless `seen`.
 
     Where fewer than k items are unseen, the rest of the row is 0.
     """
@@ -135,7 +135,7 @@ def recommend(histories: Ragged, score: Score, k: int = 10, seen: bool = False, 
 
 
 def model_score(model: torch.nn.Module) -> Score:
-    """Scoring function of a student: it reads the last events of each history, as many as it can."""
+    """Scoring function of a student, which reads the last `max_history` events of each history."""
 
     def score(_: np.ndarray, histories: Tensor) -> Tensor:
         length = (histories > 0).sum(1, keepdim=True)

@@ -25,7 +25,7 @@ def by_user(ranks: pd.DataFrame, seen: str) -> pd.DataFrame:
 def differences(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.Series]:
     """Differences of two systems' values by user, seed by seed: runs of one seed share initial weights and batches.
 
-    A system of one run is set beside every run of the other. Seeds without a user are left out.
+    A system with one run is compared with every run of the other. Seeds without a user are left out.
     """
     runs = max(len(variant), len(baseline))
     pairs = [values * runs if len(values) == 1 else values for values in (variant, baseline)]
@@ -37,8 +37,8 @@ def differences(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.
 def pooled(arms: list[list[pd.Series]]) -> Spread | None:
     """Pool the variance over seeds of the mean differences of several arms to one baseline; None with a single seed.
 
-    The arms share the runs of the baseline, so their differences correlate by a half; the degrees of freedom are those
-    of a mean of so correlated variances.
+    The arms share the runs of the baseline, so their differences have a correlation of 1/2; the degrees of freedom are
+    those of a mean of variances that are correlated accordingly.
     """
     means = [[one.mean() for one in arm] for arm in arms if len(arm) > 1]
     if not means:
@@ -52,13 +52,14 @@ def paired(
 ) -> dict[str, float]:
     """Test the differences of two systems by user, one series a training seed, against zero.
 
-    Users and seeds are both samples: the variance of the mean is that over users (of their means over seeds) plus that
-    over seeds, the larger of `spread` (pooled) and the parts' own; t-test with Welch-Satterthwaite degrees of freedom.
+    Users and seeds are both samples. The variance of the mean is that over users (of their means over seeds) plus that
+    over seeds, the larger of `spread` (pooled) and the parts' own. The t-test uses Welch-Satterthwaite degrees of
+    freedom.
 
     Returns `TESTED`: delta (mean over users), its standard error and df, ci_low and ci_high (95 %), p (two-sided),
-    effect (Cohen's d of the users' differences) and detectable (the smallest true difference that a test at the 5 %
-    level of all `tests` together (Bonferroni) shows with the chance `power`); all but delta are NaN for one user, and
-    where no user differs from another although delta is not 0.
+    effect (Cohen's d of the users' differences) and detectable: the smallest true difference that is significant with
+    probability `power`, at the 5 % level for all `tests` together (Bonferroni). All but delta are NaN with one user,
+    and if all users have the same nonzero difference.
     """
     users = pd.concat(parts).groupby(level=0).mean()
     delta, deviation = float(users.mean()), users.std()
@@ -90,16 +91,17 @@ def compare(
     controls: dict[str, str] | None = None, fixed: Collection[str] = (),
     groups: dict[str, list[np.ndarray]] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Set systems (system -> per-case ranks, a frame a seed) beside their baselines and controls, on the same users.
+    """Compare systems (system -> per-case ranks, one frame per seed) with baselines and controls, on the same users.
 
-    against, controls: system -> the system that it is tested against; its control, the same without knowledge. seen:
-    "included" or "excluded". last: each user's last target alone. fixed: systems that no seed changes. groups: group ->
-    the cases that count, a mask a seed: two systems are compared within (seed, user), groups are adjusted together.
+    against: system -> its baseline. controls: system -> its control, the same without knowledge. seen: "included" or
+    "excluded". last: use only each user's last target. fixed: systems that no seed changes. groups: group -> the cases
+    in it, one mask per seed; systems are compared within (seed, user), and all groups are adjusted together.
 
     Returns one row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
     difference to `baseline` with its interval, effect and detectable (see `paired`), upper_share (the interval's upper
-    end over the baseline), p_holm and verdict (see `decide`); with controls the same as control_*; with groups, `cases`
-    is the sum over seeds. UserError where systems differ in users or seeds, or no case falls into a group.
+    end as a share of the baseline), p_holm and verdict (see `decide`); with controls, the same against them as
+    control_*. With groups, `cases` is the sum over seeds. UserError if systems differ in users or seeds, or if no case
+    falls into a group.
     """
     parts = []
     for group, masks in (groups or {"": None}).items():
@@ -131,9 +133,9 @@ def assess(
     gains: dict[str, list[pd.Series]], against: dict[str, str], controls: dict[str, str] | None,
     fixed: Collection[str] = (), tables: int = 1,
 ) -> pd.DataFrame:  # fmt: skip
-    """Test systems, given as NDCG@10 by user, a series a seed, against their baselines and controls (see `compare`).
+    """Test systems, given as NDCG@10 by user, one series per seed, against baselines and controls (see `compare`).
 
-    Returns a row per system, in their order, for `decide`; tables: how many such are adjusted together.
+    Returns a row per system, in their order, for `decide`; tables: how many such tables are adjusted together.
     """
     family = {*(controls or (name for name, rival in against.items() if name not in fixed or rival in fixed))}
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
@@ -170,13 +172,14 @@ def spreads_of(
 
 
 def decide(table: pd.DataFrame) -> pd.DataFrame:
-    """Give each system of the family one p-value, adjust them (Holm), and say what follows.
+    """Give each system of the family one p-value, adjust them (Holm), and add verdicts.
 
-    A system must rank better than its baseline and, where it has one, than its control, so that its p is the larger of
-    the two (intersection-union test; Berger, 1982), and 1 where it is above the one and below the other. Its intervals
-    are adjusted as its p is (once Holm stops, by the step at which it does), so that a gain is significant where both
-    exclude zero; a loss is one to the baseline. The family is the systems with a control, if there are any; the others,
-    and fixed ones beside what is trained, have 95 % intervals without a verdict. What was trained once has none.
+    A system must rank better than its baseline and than its control, if it has one. Its p is the larger of the two
+    (intersection-union test; Berger, 1982), or 1 if it is above the baseline but not above the control. Its intervals
+    are adjusted like its p (after Holm has stopped, by the step at which it stopped). A gain is significant if both
+    exclude zero; a loss is judged against the baseline alone. The family is the systems with a control, if there are
+    any. The others, and fixed systems beside trained ones, have 95 % intervals without a verdict. A system with one
+    training run gets no verdict either ("one seed").
     """
     prefixes = ["control_", ""] if "control" in table else [""]
     larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)

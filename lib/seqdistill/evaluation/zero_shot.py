@@ -13,7 +13,7 @@ from seqdistill.io import UserError
 
 
 def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:
-    """Rank of each user's target by text similarity among all items unseen in training, [n]; a seen one is a miss.
+    """Rank of each user's target by text similarity among all items unseen in training, [n]; a seen target is a miss.
 
     users: [n, e]. items: [V, e], item i in row i - 1. seen: items of each user's training history.
     """
@@ -24,7 +24,7 @@ def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, 
 
 
 def category_auc(users: np.ndarray, categories: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """ROC AUC of text similarity for the categories of each user's target, [n]; NaN where it carries all or none.
+    """ROC AUC of text similarity for the categories of each user's target, [n]; NaN if it has all of them or none.
 
     users: [n, e]. categories: vectors of their names, [c, e]. relevant: True where the target carries one, [n, c].
     """
@@ -41,8 +41,8 @@ def compare_sources(
 ) -> pd.DataFrame:  # fmt: skip
     """Rank the validation item and its categories by the vectors [n, e] of each teacher source, without training.
 
-    Returns one row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; and against
-    the source `against` the difference in item_percentile (`paired`), p_holm corrected for the number of sources.
+    Returns one row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; the
+    difference in item_percentile from the source `against` (`paired`); and p_holm, corrected for the number of sources.
     Other arguments: see `similarity_ranks` and `category_auc`.
     """
     if not len(targets):

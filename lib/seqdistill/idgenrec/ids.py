@@ -39,7 +39,7 @@ def stacked(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
 
 
 def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
-    """Cut token rows to what the generator reads, and end them: [B, T], 0 at padding."""
+    """Truncate token rows to what the generator reads, and append `end`: [B, T], 0 at padding."""
     return stacked([[*row[: MAX_TEXT - 1], end] for row in rows])
 
 
@@ -74,7 +74,7 @@ def keywords(texts: Sequence[str], most: int) -> list[list[str]]:
 def first_unused(
     candidates: Iterable[str], tokenizer: PreTrainedTokenizerBase, taken: set[tuple[int, ...]]
 ) -> str | None:
-    """Take the first candidate whose tokens are no item's id yet, and add them to `taken`; None where there is none."""
+    """Take the first candidate whose tokens are no item's id yet, and add them to `taken`; None if there is none."""
     for candidate in candidates:
         if (tokens := tuple(tokens_of(tokenizer, [candidate])[0])) and tokens not in taken:
             taken.add(tokens)
@@ -83,12 +83,12 @@ def first_unused(
 
 
 def numbered(text: str) -> Iterator[str]:
-    """Yield a text with 2, 3, ... behind it, digit by digit."""
+    """Yield a text followed by 2, 3, ..., with blanks between digits."""
     return (f"{text} {' '.join(str(number))}".strip() for number in count(2))
 
 
 def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Give every item the first of its candidates that no earlier item has; the last resort is a number behind it."""
+    """Give every item the first of its candidates that no earlier item has; the last resort is a number as suffix."""
     taken: set[tuple[int, ...]] = set()
     return [first_unused(chain(row, numbered(row[-1])), tokenizer, taken) for row in candidates]
 
@@ -99,7 +99,7 @@ def diverse(
 ) -> Tensor:
     """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
 
-    At every step a group pays `penalty` for each group before it that chose the same token. Reads texts [B, T], 0 at
+    At every step, a token's score falls by `penalty` for each earlier group that chose it. Reads texts [B, T], 0 at
     padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; `own`: only the text's tokens, once each.
     """
     rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()

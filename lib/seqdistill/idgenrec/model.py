@@ -1,7 +1,7 @@
-"""IDGenRec (Tan et al., 2024), compact: textual ids from a generator, a T5 that recommends by writing one.
+"""IDGenRec (Tan et al., 2024), compact: a generator writes textual ids, and a T5 recommends by writing such an id.
 
-What differs from the released version: no prompt depends on its target or on what follows it. The user id is written
-from a beginning of the history, anew whenever the history has doubled, so that there are few of them.
+Unlike in the released version, no prompt depends on its target or on later events. A user id is written from a prefix
+of the history, and again whenever the history has doubled, so that there are few user ids.
 """
 
 import re
@@ -23,7 +23,7 @@ from seqdistill.io import UserError
 from seqdistill.profiles.hf import model_folder
 
 BEAM_GROUPS = 10
-ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # of naming all items: diversity penalty, fewest tokens
+ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # to name all items: diversity penalty, fewest tokens
 MAX_USER_TEXT = 64  # tokens of the concatenated item ids that a user id is written from
 Source = tuple[int, int]  # a user, and from how many events of that user a user id is written
 Sample = tuple[int, int]  # a user, and the number of events before the target
@@ -33,12 +33,12 @@ Sample = tuple[int, int]  # a user, and the number of events before the target
 class IDGenRec:
     """Settings of IDGenRec.
 
-    recommender, generator: names on the hub or folders of a T5, the generator one that writes tags, both with one
-    vocabulary; "" trains them from scratch, with words as tokens and keywords as the first ids.
-    layers, width, heads: of both, from scratch. tag_epochs: those in which such a generator learns the keywords.
+    recommender, generator: hub names or folders of two T5 with the same vocabulary, the generator one that writes tags;
+    "" trains both from scratch, with words as tokens and keywords as the first ids.
+    layers, width, heads: of both, from scratch. tag_epochs: epochs in which such a generator learns the keywords.
     rounds: recommender, then generator, then new ids; the last round ends with its recommender.
-    samples, generator_samples: prefixes drawn for an epoch of either; 0: every one. A generator's batch is an eighth.
-    beams: K, of the list. history: items in the prompt. id_tokens: most tokens of a written id.
+    samples, generator_samples: prefixes drawn per epoch (0: all). The generator's batch is an eighth of `batch`.
+    beams: K, the length of the list. history: items in the prompt. id_tokens: most tokens of a written id.
     user_ids: "prefix", "none", or "leaking": written from all of a user's events, the target among them.
     """
 
@@ -63,7 +63,7 @@ class IDGenRec:
     seed: int = Field(0, ge=0)
 
     def __post_init__(self) -> None:
-        """Refuse half a pair, and heads that do not divide the width."""
+        """Refuse one of the two models without the other, and heads that do not divide the width."""
         if bool(self.recommender) != bool(self.generator):
             raise UserError("IDGenRec: name both recommender and generator, or neither (trained from scratch).")
         if self.width % self.heads:
@@ -71,9 +71,9 @@ class IDGenRec:
 
 
 class Batch(NamedTuple):
-    """Prompts, [B, T], 0 at padding; labels, [B, L], -100 at padding; which ids stand where in the prompts.
+    """Prompts, [B, T], 0 at padding; labels, [B, L], -100 at padding; and where ids occur in the prompts.
 
-    units, places: for a token of an id the id's number, from 1, and the token's place in it, else 0, [B, T].
+    units, places: [B, T]; for a token of an id, the id's number (from 1) and the token's place in the id, else 0.
     ids, texts: the N ids and what the generator reads to write them, [N, M] and [N, S].
     """
 
@@ -107,13 +107,13 @@ class System:
         self.events, self.trained = events_of(train, test)
 
     def rename(self, ids: Sequence[str]) -> None:
-        """Give the items new ids; the user ids made of the old ones go."""
+        """Give the items new ids; drop the user ids, which were made from the old ones."""
         self.ids, self.user_ids = tokens_of(self.tokenizer, ids), {}
 
     def rewrite(self) -> None:
-        """Have the generator write the items' ids anew: each the first candidate that no other item has yet.
+        """Have the generator write new ids for the items: each gets the first candidate that no other item has yet.
 
-        Where all are taken, the diversity penalty is raised, then the least length; the last resort is a number.
+        If all are taken, the diversity penalty is raised, then the minimum length; the last resort is a number.
         """
         ids: list[str | None] = [None] * len(self.texts)
         last, taken = [""] * len(ids), set()
@@ -129,12 +129,12 @@ class System:
         self.rename([text or naming.first_unused(more, self.tokenizer, taken) for text, more in pairs])
 
     def write(self, texts: Sequence[list[int]], penalty: float = 0.0, least: int = 1, groups: int = 1) -> Tensor:
-        """Have the generator write for tokenized texts (`ids.diverse`), from scratch only words that it reads."""
+        """Have the generator write ids for tokenized texts (`ids.diverse`); one from scratch uses only their words."""
         read, own = naming.cut(texts, self.tokenizer.eos_token_id), not self.config.generator
         return naming.diverse(self.generator.eval(), read, penalty, least, self.config.id_tokens, groups, own)
 
     def source(self, sample: Sample) -> Source:
-        """Say from which events of a user the user id of a sample is written: none is its target or follows it."""
+        """User, and number of first events that the user id is written from; all precede the target, unless leaking."""
         user, before = sample
         if self.config.user_ids == "leaking":
             return user, len(self.events[user])
@@ -148,7 +148,7 @@ class System:
         return tokens[1 - MAX_USER_TEXT :]
 
     def write_users(self, samples: Sequence[Sample]) -> None:
-        """Write the user ids that samples need and that are not written yet."""
+        """Write the user ids that samples need and that do not exist yet."""
         needed = {self.source(sample) for sample in samples} - self.user_ids.keys()
         texts = {key: self.user_text(key) for key in needed if key[1]}
         todo = sorted(texts, key=lambda key: len(texts[key]))
@@ -158,7 +158,7 @@ class System:
                 self.user_ids[key] = [token for token in row if token]
 
     def batch(self, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:
-        """Write the prompts of samples, whose user ids are written; `chosen` numbers the template of each."""
+        """Compose the prompts of samples, whose user ids exist; `chosen`: the number of each sample's template."""
         units: dict[Source | int, tuple[int, list[int], list[int]]] = {}  # of a user or an item: number, id, text
         semicolon, end = tokens_of(self.tokenizer, [";"])[0], self.tokenizer.eos_token_id
 
@@ -194,7 +194,7 @@ class System:
         return self.recommender(inputs_embeds=vectors, attention_mask=real, labels=batch.labels).loss
 
     def generator_loss(self, batch: Batch) -> Tensor:
-        """The recommender's loss where a token of an id is the generator's distribution times the embedding matrix."""
+        """The recommender's loss, where a token of an id is the generator's distribution times the embedding matrix."""
         real, labels = (batch.texts > 0).long(), batch.ids.masked_fill(batch.ids == 0, -100)
         logits = self.generator(input_ids=batch.texts, attention_mask=real, labels=labels).logits  # [N, M, vocabulary]
         if not self.config.generator:

@@ -1,4 +1,4 @@
-"""What stands beside the students of chapter 4: which cases, which variants of IDGenRec, and what a run has cost."""
+"""The comparison of IDGenRec with the students of chapter 4: its cases, its variants, and the cost of a run."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +18,7 @@ USER_IDS = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec
 
 
 def last_cases(cases: Cases, most: int, seed: int) -> np.ndarray:
-    """Choose each user's last case; with `most`, of so many users drawn at random: places, ascending."""
+    """Choose each user's last case, as ascending indices; with `most`, for that many users drawn at random."""
     last = np.flatnonzero(np.append(cases.histories.users[1:] != cases.histories.users[:-1], True))
     return np.sort(np.random.default_rng(seed).permutation(last)[:most]) if most else last
 
@@ -33,9 +33,9 @@ def variants(
 
 
 def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[str], events: str) -> dict[str, list]:
-    """Read the ranks of the students of 04, without a teacher, with the profiles' and with further `teachers` of 03.
+    """Read the ranks of the students of 04: without a teacher, with profiles, and with further `teachers` of 03.
 
-    `home` is a preset's folder, `events` the key of its events. Returns, by system, ranks by case, a frame a seed.
+    `home` is a preset's folder, `events` the key of its events. Returns, by system, per-case ranks, one frame per seed.
     """
     systems: dict[str, list] = {}
     paths = {name: home / "artifacts" / f"teacher-{name}.safetensors" for name in teachers}
@@ -52,7 +52,7 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
 
 
 def cost(run: dict) -> dict[str, float]:
-    """CPU and wall seconds of a recommender's epoch (a generator's come on top), scaled to all prefixes; parameters."""
+    """CPU and wall seconds of a recommender's epoch (without the generator's), scaled to all prefixes; parameters."""
     scale = run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]
     seconds = {f"train_{kind}_per_epoch": scale * mean(log[kind] for log in passes) for kind in ("cpu_s", "wall_s")}

@@ -46,7 +46,7 @@ def train(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np
 def sweep(
     jobs: dict[tuple[str, int], IDGenRec], data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path
 ) -> dict[tuple[str, int], dict]:
-    """Finish runs, one thread each, as many at a time as there are cores; return what `train` does of each."""
+    """Finish runs, one thread each, as many at a time as there are cores; return the result of `train` for each."""
     homes = {config: runs / key(config, data, texts, chosen) for config in jobs.values()}
     todo = [config for config, home in homes.items() if not (home / "metrics.json").exists()]
     announce(f"IDGenRec: {len(jobs)} runs, {len(todo)} of them to train")
@@ -55,7 +55,7 @@ def sweep(
 
 
 def start(config: IDGenRec, data: TrainingData, texts: Sequence[str]) -> System:
-    """Set up a system and the first ids of its items: keywords, which a new generator learns, or written."""
+    """Set up a system and the first ids of its items: keywords, which a generator from scratch learns, or written."""
     system = System(config, data.train, data.test, texts)
     if config.recommender:
         system.rewrite()
@@ -148,7 +148,7 @@ def fit(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
 
 
 def decode(system: System, cases: Cases, chosen: np.ndarray) -> np.ndarray:
-    """Write user ids and lists: items of each chosen case, best first, 0 where there are no more, [n, K]."""
+    """Write user ids and lists: items of each chosen case, best first, 0 if there are no more, [n, K]."""
     rows = cases.histories
     samples = [(int(rows.users[place]), int(rows.ends[place] - rows.starts[place])) for place in chosen]
     system.write_users(samples)
@@ -161,7 +161,7 @@ def decode(system: System, cases: Cases, chosen: np.ndarray) -> np.ndarray:
 
 
 def requested(system: System, cases: Cases, place: int) -> float:
-    """Seconds of one request that stands alone, its user id included."""
+    """Seconds of a single request, including its user id."""
     system.user_ids.clear()
     began = time.perf_counter()
     decode(system, cases, np.array([place]))
@@ -169,7 +169,7 @@ def requested(system: System, cases: Cases, place: int) -> float:
 
 
 def ranked(data: TrainingData, chosen: np.ndarray, lists: np.ndarray) -> pd.DataFrame:
-    """Rank each target in its list, for rank_unseen without the history's items; one that is not in it is a miss."""
+    """Rank each target in its list (for rank_unseen, without items of the history); a target not in it is a miss."""
     cases, rows = data.test, []
     for place, items in zip(chosen, lists, strict=True):
         target = cases.targets[place]

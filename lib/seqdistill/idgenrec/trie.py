@@ -1,4 +1,4 @@
-"""A trie over the catalogue's textual ids, and beam search that can end in nothing but one of them."""
+"""A trie over the catalogue's textual ids, and a beam search that can only write one of them."""
 
 from collections.abc import Sequence
 

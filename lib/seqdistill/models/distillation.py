@@ -11,8 +11,8 @@ from seqdistill.config import Distillation
 from seqdistill.embeddings.teachers import derangement
 from seqdistill.io import UserError
 
-# Rows of a batch whose user has a profile, [n]; the distinct users with one in the whole batch, InfoNCE's candidates,
-# [m]; each row's user among them, [n]
+# Rows of a batch whose user has a profile, [n]; the distinct users with a profile in the whole batch (InfoNCE's
+# candidates), [m]; the index of each row's user among these, [n]
 Pairing = tuple[Tensor, Tensor, Tensor]
 
 
@@ -20,7 +20,7 @@ def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor
     """Aggregate hidden states [B, T, d] into one vector per user [B, d], H_k in Severin et al. (2026), section 3.3.
 
     The weights are a softmax of `logits` [B, T], or equal, over the positions that hold an event (real [B, T]).
-    A row without one gives NaN; batches hold none (`sequences.stacked`).
+    A row without an event gives NaN; batches have no such rows (`sequences.stacked`).
     """
     logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
     weights = logits.masked_fill(~real, -torch.inf).softmax(1)  # [B, T]
@@ -33,10 +33,10 @@ def hidden_state(states: list[Tensor], block: int | str) -> Tensor:
 
 
 def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Distillation) -> Tensor:
-    """Compare the student [n, ·] with the targets of distinct users [m, ·], of which `own` [n] is each row's: a mean.
+    """Mean loss between the student [n, ·] and the targets of distinct users [m, ·]; own: each row's target, [n].
 
-    `rmse` is still its square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies the own
-    target among those of all users of the batch.
+    For `rmse` it is the mean square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies a row's
+    own target among those of all users of the batch.
     """
     if config.loss == "infonce":
         logits = F.normalize(student, dim=1) @ F.normalize(targets, dim=1).T / config.temperature  # [n, m]
@@ -49,15 +49,15 @@ def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Dis
 def combine(model: Tensor, distil: Tensor, alpha: float, beta: bool) -> Tensor:
     """Weigh the two losses: alpha · beta · L_distil + (1 - alpha) · L_model (Severin et al., equation of section 3.3).
 
-    beta = stopgrad(L_model / L_distil) gives both losses the same size; off, it is 1. An L_distil below 1e-6, a
-    collapsed target, is not scaled up any further.
+    beta = stopgrad(L_model / L_distil) scales L_distil to the size of L_model; without `beta` it is 1. An L_distil
+    below 1e-6 (a collapsed target) is not scaled up any further.
     """
     scale = (model / distil.clamp_min(1e-6)).detach() if beta else 1.0
     return alpha * scale * distil + (1 - alpha) * model
 
 
 def pairing(users: np.ndarray, everyone: np.ndarray, has: np.ndarray, device: torch.device) -> Pairing:
-    """Pair a process's rows, of `users` [B], with the whole batch's teachers, on the host; has: who has one, [U]."""
+    """Match a process's rows, of `users` [B], to the whole batch's teachers, on the host; has: who has one, [U]."""
     rows, candidates = np.flatnonzero(has[users]), np.unique(everyone[has[everyone]])
     parts = (rows, candidates, np.searchsorted(candidates, users[rows]))
     return tuple(torch.from_numpy(part).to(device, non_blocking=True) for part in parts)
@@ -107,7 +107,7 @@ class Teacher(nn.Module):
         return user_vector(h, real, logits)
 
     def forward(self, states: list[Tensor], real: Tensor, pairs: Pairing) -> tuple[Tensor, Tensor]:
-        """Distillation loss over the rows with a profile (0 if none has), and the variance of their targets, scalars.
+        """Distillation loss over the rows with a profile (0 without any), and the variance of their targets, scalars.
 
         states: those of `SequentialRecommender.forward`, K + 1 times [B, T, d]; real: True where an event is, [B, T].
         """
@@ -130,7 +130,7 @@ class Teacher(nn.Module):
 
 def probe_r2(h: Tensor, vectors: Tensor) -> float:
     """R² of a ridge regression of the teacher [n, r] on H_k [n, d], on every fifth user, fitted on the others."""
-    from sklearn.linear_model import Ridge  # a second that runs without a probe need not wait
+    from sklearn.linear_model import Ridge  # takes a second, which runs without a probe save
 
     held = torch.arange(len(h)) % 5 == 0
     mean, std = h[~held].mean(0), h[~held].std(0).clamp_min(1e-6)

@@ -1,4 +1,4 @@
-"""A student whose item vectors read the items' texts, so that an item has a vector before its first event.
+"""A student whose item vectors also depend on the items' texts, so that an item has a vector before its first event.
 
 Not part of the paper's method. The saved model is the plain student: its item vectors are computed after training.
 """
@@ -30,7 +30,7 @@ class ItemTable(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """Vectors of all ids, [V + 1 or more, d]; in training some rows are left without their own part."""
+        """Vectors of all ids, [V + 1 or more, d]; in training, some rows lose their own vector (`id_dropout`)."""
         learns = self.learns
         if self.training and self.id_dropout:
             learns = learns * (torch.rand_like(learns) >= self.id_dropout)

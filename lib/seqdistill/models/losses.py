@@ -9,19 +9,19 @@ from torch import Tensor
 from seqdistill.config import TrainConfig
 
 CHUNK = 128  # positions whose logits stay in a CPU's cache together; [N, V] is never held
-ON_GPU = 2**27  # logits held at a time where there is no such cache to fit, 512 MB
+ON_GPU = 2**27  # logits held at a time on a GPU, where no such cache limits them, 512 MB
 
 
 class FullSoftmax(torch.autograd.Function):
     """Mean cross-entropy of x [N, d] against the catalogue [V, d] at columns y [N]; the gradients come with the loss.
 
-    `F.linear_cross_entropy` imports the compiler: a second and 75 MB. A chunk's logits become its softmax in
-    place. Its largest probability is 1 / sum(exp(logits - top)), so the loss is exact where the target's underflows.
+    `F.linear_cross_entropy` would import the compiler (a second, 75 MB). The softmax overwrites a chunk's logits. The
+    largest p is 1 / sum(exp(logits - top)), so the loss is exact even if the target's p underflows.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
-        """Take the loss and both gradients chunk by chunk."""
+        """Compute the loss and both gradients chunk by chunk."""
         x_grad, catalogue_grad, loss = torch.empty_like(x), torch.zeros_like(catalogue), x.new_zeros(())
         rows = max(CHUNK, ON_GPU // len(catalogue)) if x.is_cuda else CHUNK
         held = x.new_empty(min(rows, len(x)), len(catalogue))
@@ -52,8 +52,9 @@ def full_softmax(x: Tensor, catalogue: Tensor, y: Tensor) -> Tensor:
 def sampled_softmax(x: Tensor, catalogue: Tensor, y: Tensor, negatives: Tensor) -> Tensor:
     """Cross-entropy of the target against negatives drawn uniformly without replacement, mean over positions.
 
-    A negative's logit is corrected by -log Q, Q = n / V its chance of being drawn (Bengio & Senécal, 2008): their sum
-    is an unbiased estimate of that over the catalogue. negatives: item ids, [n]; one that is the target does not count.
+    A negative's logit is corrected by -log Q, where Q = n / V is its probability of being drawn (Bengio & Senécal,
+    2008): the sum over negatives estimates that over the catalogue without bias. negatives: item ids, [n]; one that
+    equals the target does not count.
     """
     own = (x * F.embedding(y - 1, catalogue)).sum(1, keepdim=True)  # [N, 1]
     others = (x @ catalogue[negatives - 1].T).masked_fill(negatives == y[:, None], -torch.inf)  # [N, n]

@@ -16,7 +16,7 @@ TOGETHER = 2048  # positions scored together on a CPU: their widest activation, 
 class Block(nn.Module):
     """Pre-norm self-attention and a feed-forward layer, each with a residual.
 
-    Dropout acts on what both add, not on attention weights, so that the fused kernel runs without a [T, T] matrix.
+    Dropout acts on both residual branches, not on attention weights, so the fused kernel needs no [T, T] matrix.
     """
 
     def __init__(self, config: ModelConfig):
@@ -57,8 +57,8 @@ class Block(nn.Module):
 class SequentialRecommender(nn.Module):
     """Self-attentive sequential recommender with a tied output head.
 
-    Item ids are 1..V, 0 is padding on the right: the causal mask keeps it from every real position, the
-    bidirectional use masks it. The bidirectional use has one id more, `mask_id` = V + 1, an item to be predicted.
+    Item ids are 1..V; 0 is padding on the right. The causal mask hides padding from every real position; BERT4Rec
+    masks it explicitly. BERT4Rec has one more id, `mask_id` = V + 1, for an item to be predicted.
     """
 
     def __init__(self, items: int, config: ModelConfig):
@@ -85,7 +85,7 @@ class SequentialRecommender(nn.Module):
 
     @property
     def max_history(self) -> int:
-        """The most events of a history that a score can use: BERT4Rec needs one position for the mask."""
+        """The most events of a history that scoring can use: BERT4Rec needs one position for the mask."""
         return self.config.length - (not self.config.causal)
 
     def forward(self, ids: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -110,19 +110,19 @@ class SequentialRecommender(nn.Module):
         return F.dropout(h + self.position.weight[: ids.shape[1]], self.config.dropout, self.training)
 
     def scaled(self, h: Tensor) -> Tensor:
-        """Normalise the output so that scores are cosines over the temperature, if there is one; 1 for the bias."""
+        """Apply the output layer, if any; with a temperature, make scores cosines over it; append a 1 for the bias."""
         h = self.output(h) if self.config.output_layer else h
         h = F.normalize(h, dim=-1) / self.config.temperature if self.config.temperature else h
         return F.pad(h, (0, 1), value=1.0) if self.config.output_layer else h
 
     def catalogue(self) -> Tensor:
-        """Item vectors that scores are taken against, [V, d], row 0 is item 1; biases come behind them."""
+        """Item vectors whose inner products with the output are scores, [V, d], row 0 is item 1; biases come last."""
         vectors = self.item.weight[1 : self.items + 1]
         vectors = F.normalize(vectors, dim=-1) if self.config.temperature else vectors
         return torch.cat([vectors, self.bias[:, None]], 1) if self.config.output_layer else vectors
 
     def export_state_dict(self) -> dict[str, Tensor]:
-        """Weights of the student that is saved and served, as they are now: plain, whatever makes item vectors."""
+        """Copy the weights as those of a plain student, to be saved and served: one item table, however it was made."""
         weights = {name: value.clone() for name, value in self.state_dict().items() if not name.startswith("item.")}
         return {"item.weight": self.item.weight.detach().clone(), **weights}
 

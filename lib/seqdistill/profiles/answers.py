@@ -1,4 +1,4 @@
-"""Questions by content, and their answers on disk: finished ones survive a kill and are never asked twice."""
+"""Questions, keyed by content, and their answers on disk: finished ones survive a kill and are not requested again."""
 
 import json
 from collections.abc import Iterable
@@ -44,7 +44,7 @@ class Store:
         self.cache = Cache(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
-        """Return the stored answers among `keys`; a damaged one is named, and will be asked for again."""
+        """Return the stored answers of `keys`; a damaged one is reported, and will be requested again."""
         answers = {}
         for key, value in self.cache.get(keys).items():
             try:
@@ -86,7 +86,7 @@ def read_shipped(path: Path) -> Shipped:
 
 
 def shipped(known: Shipped, questions: Iterable[Question]) -> dict[str, Answer]:
-    """Shipped answers, by `Question.key`, whose user, model, prompt and sampling are those that would be asked now."""
+    """Shipped answers by `Question.key`: those whose user, model, prompt and sampling equal a question's."""
     return {question.key: known[question.shipped_key] for question in questions if question.shipped_key in known}
 
 

@@ -13,7 +13,7 @@ REFUSAL = re.compile(rf"\b({REFUSALS})", re.I)
 ENGLISH = "a an and are as at but by for from has have in is it of on or that the this to who with"
 FOREIGN = "der das ein eine einer für mit und von ist nicht le les des et une est pour el los las una con y que il"
 FOREIGN += " di che per uma em"
-# What a word claims about the names beside it. "rates War worst" puts it behind them, "more War" before.
+# What a cue word claims about nearby names. It may follow them ("rates War worst") or precede them ("more War").
 CUES = {
     "best": r"(?<!least )(?:best|highest|loves?|favou?rites?|enjoys?|prefers?|likes|liked)",
     "worst": r"worst|lowest|dislikes?|disliked|hates?|avoids?|least|poorly",
@@ -34,14 +34,14 @@ def normalised(title: str) -> str:
 
 
 def named_categories(text: str, vocabulary: list[str]) -> set[str]:
-    """Categories that a text names: whole words, any case, plural forgiven."""
+    """Categories that a text names: whole words in any case, with or without a plural s."""
     lower = text.lower()
     near = [name for name in vocabulary if name.lower() in lower]
     return {name for name in near if re.search(rf"(?<![\w-]){re.escape(name)}s?(?![\w-])", text, re.I)}
 
 
 def fault(text: str) -> str:
-    """Name the hard check that a text fails, or "": such a text is asked for once more, then left out."""
+    """Name the hard check that a text fails, or "". A failing text is requested once more, then left out."""
     clear, titles = TITLE.sub('""', text), TITLE.findall(text)
     words, tokens = clear.lower().split(), re.findall(r"[^\W\d_]+", clear.lower())
     runs, letters = list(zip(words, words[1:], words[2:], words[3:], strict=False)), "".join(filter(str.isalpha, clear))
@@ -59,11 +59,11 @@ def fault(text: str) -> str:
 
 
 def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
-    """Read off a text which categories, and titles ("in quotes", normalised), it calls best, worst, rising and fading.
+    """Extract which categories and titles ("in quotes", normalised) a text calls best, worst, rising and fading.
 
-    "best" and "worst" take the names just before them in the same clause ("rates War worst"); every other cue, and
-    these where none stands before, takes those that follow ("more War"). What stands between two titles because a
-    quotation mark is missing begins or ends with a blank or comma, and is passed over.
+    "best" and "worst" refer to the names just before them in the same clause ("rates War worst"). If there are none,
+    and for every other cue, the names that follow count ("more War"). If a quotation mark is missing, the text between
+    two titles looks quoted; it begins or ends with a blank or comma, and is skipped.
     """
     claimed: dict[str, set[str]] = {cue: set() for cue in CUES}
     titles, numbers = TITLE.findall(text), count()
@@ -84,15 +84,15 @@ def claims(text: str, vocabulary: list[str]) -> dict[str, set[str]]:
 
 
 def fidelity(text: str, history: pd.DataFrame, vocabulary: list[str]) -> dict[str, int]:
-    """Compare what a profile says with the history it was written from.
+    """Compare what a profile says with the history that it was written from.
 
     Categories (or brands) are *seen* in the history, *liked* (of the five most frequent or three best rated),
     *inverted* (presented as the contrary of a fact: the worst rated as liked, the fading one as rising, or the other
     way round), *supported* (named by a fact and not inverted). A trend is *right* if the category's share moved that
-    way between the halves of the history. A superlative is *invented* if the profile calls a category best, or worst,
-    and no fact does; `superlatives_open` counts which of the two the facts leave open. A title in quotes is *inverted*
-    if it is rated above the user's mean and named as disliked, or at most 2.5 and not above that mean, and named as a
-    favourite. `wrong` adds up what is inverted or invented, trends the wrong way, categories and titles not seen.
+    way between the halves of the history. A superlative (best or worst) is *invented* if the profile gives it to a
+    category and no fact does; `superlatives_open` counts the two that no fact states. A title in quotes is *inverted*
+    if it is named as disliked but rated above the user's mean, or not named as disliked but rated at most 2.5 and not
+    above the mean. `wrong` adds up what is inverted or invented, wrong trends, and unseen categories and titles.
     """
     computed, moved, mean = facts(history), trends(history), history["value"].mean()
     stated = {name: named_categories(computed.get(name, ""), vocabulary) for name in ("frequent", *CUES)}

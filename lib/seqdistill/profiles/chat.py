@@ -1,4 +1,4 @@
-"""Chat messages in, texts out: what every back end of an LLM takes and gives."""
+"""Chat messages in, texts out: the interface of every LLM back end."""
 
 import re
 import unicodedata
@@ -9,23 +9,23 @@ from typing import Protocol
 
 Messages = list[dict[str, str]]
 Sampling = dict[str, float]
-LARGER = 4  # times the limit of tokens, for an answer that was cut
+LARGER = 4  # factor on the token limit when a cut answer is requested again
 HIDDEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}  # control, direction and format characters, line separators
 NAMES = r"(?:\w+:)?(?:think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad)"
-CHANNEL = r"<\|channel\|?>"  # of harmony (gpt-oss), whose marks some servers drop, all but the names
+CHANNEL = r"<\|channel\|?>"  # of harmony (gpt-oss); some servers drop its marks and keep only the names
 OPENING = rf"<{NAMES}>|\[THINK\]|<\|START_THINKING\|>|{CHANNEL}(?!\s*final)|\Aanalysis(?=[A-Z\"'])"
 CLOSING = rf"</{NAMES}>|\[/THINK\]|<\|END_THINKING\|>|{CHANNEL}\s*final[^<]*<\|message\|>|<channel\|>|assistantfinal"
 REASONING = re.compile(f"(?:{OPENING}).*?(?:{CLOSING})", re.S | re.I)
-BEFORE = re.compile(rf"\A.*(?:{CLOSING})", re.S | re.I)  # all that a template opened and the answer only closes
+BEFORE = re.compile(rf"\A.*(?:{CLOSING})", re.S | re.I)  # reasoning that the template opened and the answer closes
 OPENED = re.compile(OPENING, re.I)
 MARK = re.compile(r"<\|[\w ]*\|>|\x1b\[[\d;]*[A-Za-z]")  # of a chat template, of a terminal
-COMPUTED = "computed"  # why a text ended that no model wrote
+COMPUTED = "computed"  # `finish` of a text that no model wrote
 USED_UP = "reasoning used up max_tokens"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model wrote: text, tokens read and written, seconds from asking to answer, reason it stopped."""
+    """What a model wrote: text, tokens read and written, seconds from request to answer, reason why it stopped."""
 
     text: str
     prompt_tokens: int
@@ -36,7 +36,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a chat has no answer, in few words, fit to be counted; `final`: asking again would change nothing."""
+    """Why a chat has no answer, in a few words that can be counted; `final`: a retry would not help."""
 
     reason: str
     tries: int = 1
@@ -58,14 +58,14 @@ class LLM(Protocol):
     name: str
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
-        """Answer chats; each answer is handed to `save` the moment it is there, whether it is then yielded or not."""
+        """Answer chats; each answer is passed to `save` as soon as it arrives, even if it is never yielded."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, without those of the chat template."""
 
 
 def without_reasoning(text: str) -> str:
-    """Take away what a model thought before it answered; "" where that is all, or where it never ends."""
+    """Remove the reasoning before an answer; "" if nothing else is left, or if the reasoning never ends."""
     text = BEFORE.sub("", REASONING.sub("", text))
     return "" if OPENED.search(text) else MARK.sub("", text).strip()
 
@@ -73,7 +73,7 @@ def without_reasoning(text: str) -> str:
 def read_answer(
     text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
 ) -> Answer | Failure:
-    """Make an answer of a text, without chat marks, control characters and reasoning (`reasoned`: set aside before)."""
+    """Make an answer of a text without chat marks, control characters, reasoning (`reasoned`: some was removed)."""
     answer = without_reasoning(text)
     answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
     if not answer:
@@ -82,22 +82,22 @@ def read_answer(
 
 
 def was_cut(answer: Answer | Failure) -> bool:
-    """Say whether an answer ended at the limit of tokens."""
+    """Whether an answer was cut at the token limit."""
     return answer.reason == USED_UP if isinstance(answer, Failure) else answer.finish == "length"
 
 
 def larger(sampling: Sampling) -> Sampling:
-    """Settings with which a cut answer is asked for once more."""
+    """Settings for requesting a cut answer once more."""
     return sampling | {"max_tokens": LARGER * sampling["max_tokens"]}
 
 
 def better(cut: Answer | Failure, again: Answer | Failure) -> Answer | Failure:
-    """Choose between a cut answer and what came of asking again: a cut text is better than none."""
+    """Choose between a cut answer and the result of the second request: a cut text is better than none."""
     return cut if isinstance(again, Failure) and isinstance(cut, Answer) else again
 
 
 def fold_system(messages: Messages) -> Messages:
-    """Put the system message before the user's: some chat templates (Gemma's) know no system role."""
+    """Put the system message before the user's: some chat templates (Gemma's) have no system role."""
     if messages[0]["role"] != "system":
         return messages
     system, user, *rest = messages
@@ -107,7 +107,7 @@ def fold_system(messages: Messages) -> Messages:
 def in_flight(ask: Callable, inputs: Sequence, parallel: int, save: Save = forget) -> Iterator[tuple[int, object]]:
     """Call `ask` on each input in `parallel` threads; save, then yield (index, result) as they finish.
 
-    Calls under way when the waiting ends, by an error or by Ctrl-C, are finished and saved; the others are cancelled.
+    After an error or Ctrl-C, calls in progress are still finished and saved; the others are cancelled.
     """
 
     def call(index: int) -> object:

@@ -1,6 +1,6 @@
 """An LLM behind an OpenAI-compatible address: OpenAI, vLLM, Ollama, llama.cpp's server.
 
-OPENAI_BASE_URL says where (the client's default otherwise), OPENAI_API_KEY opens it; neither is stored or printed.
+OPENAI_BASE_URL is the address (default: the client's), OPENAI_API_KEY the key; neither is stored or printed.
 """
 
 import math
@@ -22,24 +22,24 @@ from seqdistill.profiles import chat
 from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
 
 TRIES = 3
-TIMEOUT = 120.0  # seconds of a request, from asking to the last byte
-MOST = 8 << 20  # bytes of a response, unpacked: 60 times the longest answer that is asked for
-BYTES_PER_TOKEN = 3  # a cautious estimate where no tokenizer can be asked: English text has about four
-MAX_CHARACTERS = 40  # per token that was asked for
+TIMEOUT = 120.0  # seconds from sending a request to the last byte of the response
+MOST = 8 << 20  # bytes of a response, unpacked: 60 times the longest answer that is requested
+BYTES_PER_TOKEN = 3  # a cautious estimate if no tokenizer is available: English text has about four
+MAX_CHARACTERS = 40  # of an answer, per requested token
 SUFFIX = re.compile(r"(:[\w.-]+)?(-\d{4}(-\d\d-\d\d|\d{4})?)?")  # :latest, -0613, -20240806, -2024-08-06
 VARIANT = re.compile(
     r"\b(\d+(\.\d+)?b|base|chat|coder|flash|instruct|it|large|lite|max|micro|mini|nano|pro|small|tiny|turbo)\b"
 )
-# What reading unchecked fields and deeply nested JSON raises.
+# Exceptions that reading unchecked fields and deeply nested JSON raises.
 MALFORMED = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 class Unusable(Exception):
-    """A response without the answer that was asked for; another try may do better."""
+    """A response without the requested answer; another try may succeed."""
 
 
 class Client(openai.DefaultHttpxClient):
-    """HTTP with any server: whole responses, within the request's time-out and `MOST` bytes, from the host asked."""
+    """HTTP client for any server: whole responses, within time-out and `MOST` bytes, no redirect to another host."""
 
     def send(self, request: httpx2.Request, **settings: object) -> httpx2.Response:
         """Send a request and read the response; httpx2.TransportError if that takes too long or too much memory."""
@@ -73,7 +73,7 @@ def masked(text: str, key: str) -> str:
 def connect(base_url: str | None = None) -> openai.OpenAI:
     """Open the client, which repeats a request after a 429 or 5xx, a time-out or a cut connection.
 
-    `base_url` is a server of this process: it is reached past any proxy, without a key and without a time-out.
+    `base_url` is the address of a server in this process: it is called without a proxy, a key or a time-out.
     """
     key, timeout = (os.environ.get("OPENAI_API_KEY") or "none", TIMEOUT) if base_url is None else ("none", None)
     client = Client(trust_env=base_url is None)
@@ -81,9 +81,9 @@ def connect(base_url: str | None = None) -> openai.OpenAI:
 
 
 def same_model(asked: str, answered: str) -> bool:
-    """Say whether a server's name of its model is the one asked for, folders before it and a suffix behind it aside.
+    """Whether the server's name of its model matches the requested one, apart from leading folders and a suffix.
 
-    Either may be the longer one (a deployment's alias); a suffix that names a variant (`-mini`) is another model.
+    Either name may be longer (a deployment's alias); a suffix that names a variant (`-mini`) means another model.
     """
     short, long = sorted((name.rsplit("/", 1)[-1].lower() for name in (asked, answered)), key=len)
     rest = long[len(short) :]
@@ -92,7 +92,7 @@ def same_model(asked: str, answered: str) -> bool:
 
 
 def failure_of(error: openai.APIError, key: str) -> Failure:
-    """Name a failed request in two words, none of them the server's: those stand, without the key, in `message`."""
+    """Name a failed request in a few fixed words; the server's own message, without the key, is in `message`."""
     status, message = getattr(error, "status_code", None), masked(str(error), key)[:300]
     if status is None:
         late = isinstance(error, openai.APITimeoutError)
@@ -100,12 +100,12 @@ def failure_of(error: openai.APIError, key: str) -> Failure:
         return Failure("time-out" if late else "oversized answer" if large else "cut connection", TRIES)
     if status < 400:
         return Failure("redirect to another host", final=True, message=message)
-    final = status < 500 and status not in (408, 409, 429)  # the others the client has tried again
+    final = status < 500 and status not in (408, 409, 429)  # the client has already retried the others
     return Failure(f"{status} {'refusal' if status < 500 else 'error'}", 1 if final else TRIES, final, message)
 
 
 def parse(body: bytes, model: str, max_tokens: float, seconds: float, key: str) -> tuple[Answer | Failure, str]:
-    """Take the answer out of a response, whose fields nobody has checked, and the name of the model that gave it."""
+    """Read the answer, and the name of the model that gave it, from a response whose fields are unchecked."""
     try:
         data = from_json(body)
         choice, usage = (data.get("choices") or [{"message": {}}])[0], data.get("usage") or {}
@@ -134,18 +134,18 @@ class Endpoint:
     model: str
     parallel: int
     client: openai.OpenAI
-    server: object = None  # of this process: it listens as long as it is held
+    server: object = None  # in this process: it listens as long as this reference exists
     has_tokenizer: bool | None = None  # unknown until a text is counted
-    has_system_role: bool = True  # until the server refuses a chat with one and takes the same chat without
-    limit: str = "max_tokens"  # what the server calls it
+    has_system_role: bool = True  # until the server refuses a chat with a system message and accepts it without
+    limit: str = "max_tokens"  # the server's name of the token limit
     alias: str = ""  # another name that the server has for the model
 
     def error(self, why: str) -> UserError:
-        """Make the error of what no other chat or try can mend."""
+        """Make an error for a failure that no other chat or retry can fix."""
         return UserError(f"{self.name}: the endpoint {why}.")
 
     def check(self) -> None:
-        """Ask for the models, so that a wrong address, key or name stops before the first user."""
+        """List the server's models, so that a wrong address, key or name fails before the first user."""
         try:
             names = [getattr(model, "id", None) for model in self.client.models.list().data or []]
         except openai.APIConnectionError as error:
@@ -196,7 +196,7 @@ class Endpoint:
         return answer
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
-        """Answer chats, `parallel` at a time; what is cut at the limit of tokens is asked for once more; see `LLM`."""
+        """Answer chats, `parallel` at a time; an answer cut at the token limit is requested once more; see `LLM`."""
 
         def ask(messages: Messages) -> Answer | Failure:
             answer = self.answer(messages, sampling)
@@ -208,9 +208,9 @@ class Endpoint:
         return chat.in_flight(ask, chats, self.parallel, save)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """Count tokens by the server's /tokenize (vLLM, llama.cpp); estimate where it has none.
+        """Count tokens with the server's /tokenize (vLLM, llama.cpp); estimate them if it has none.
 
-        Which of the two is decided by the first text and holds for all: a count that changes would change prompts.
+        The first text decides between the two for all texts, since a count that changes would change prompts.
         """
         if self.has_tokenizer is None and texts:
             self.has_tokenizer = self.tokens_of(texts[0]) is not None
@@ -221,7 +221,7 @@ class Endpoint:
         return [count for _, count in sorted(chat.in_flight(self.tokens_of, texts, self.parallel))]
 
     def tokens_of(self, text: str) -> int | None:
-        """Ask /tokenize; None if the first text shows that the server has none that works."""
+        """Call /tokenize; None if the first text shows that the server has no working one."""
         url = str(self.client.base_url).rstrip("/").removesuffix("/v1") + "/tokenize"
         body = {"model": self.model, "content": text, "prompt": text, "add_special_tokens": False}
         try:

@@ -1,4 +1,4 @@
-"""What profiles will take, said before anything is asked: requests, tokens, hours, cost."""
+"""What profiles will take, estimated before the first request: requests, tokens, hours, cost."""
 
 from collections.abc import Callable, Iterable
 
@@ -17,10 +17,10 @@ def dry_run(
     task: Task, known: Callable[[list[Question]], dict[str, Answer]], earlier: Iterable[Answer], parallel: int,
     price: tuple[float, float] | None,
 ) -> pd.Series:  # fmt: skip
-    """Play all plans with placeholders for the answers: users, requests, tokens, hours and cost ahead, NaN if unknown.
+    """Run all plans with placeholder answers: users, requests, tokens, hours and cost ahead, NaN if unknown.
 
-    `known` finds the answers that need not be asked for. Length and speed are those of `earlier` answers, `parallel` at
-    a time; without any, answers take two thirds of their limit. `price`: of a million prompt and output tokens.
+    `known` finds the answers that need no request. Length and speed are those of `earlier` answers, `parallel` at a
+    time; without any, answers take two thirds of their limit. `price`: per million prompt and output tokens.
     """
     costs = pd.DataFrame([vars(answer) for answer in earlier], columns=[*Answer.__dataclass_fields__])
     limit = sampling_of(task.prompts.style)["max_tokens"]
@@ -31,7 +31,7 @@ def dry_run(
         answers = known(questions)
         new = {question.key: question for question in questions if question.key not in answers}
         missing.update(new)
-        # Answers differ, and so must placeholders: equal ones would make one question of all merges.
+        # Placeholders must differ, as answers do: equal ones would make all merges the same question.
         texts = {key: f"{'word ' * (expected - 1)}{key[:8]}" for key in new}
         return answers | {key: Answer(text, 0, 0, 0.0, "stop") for key, text in texts.items()}
 

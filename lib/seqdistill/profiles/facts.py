@@ -15,22 +15,22 @@ from seqdistill.profiles.chat import HIDDEN
 FEW = 4  # ratings below which a category's mean says little
 TREND = 0.05  # change of a category's share between the halves of a history that counts as a trend
 MARKUP = re.compile(r"\[/?INST\]|[<>\"]")  # quotation marks, and what chat templates take for a change of speaker
-BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")  # a line break, with what is blank around it
+BREAK = re.compile(r"\s*[\t-\r\x1c-\x1f\x85\u2028\u2029]\s*")  # a line break and the blanks around it
 
 LABELS = {"rater": "Rater", "frequent": "Most frequent", "best": "Rated best", "worst": "Rated worst", "loved": "Loved"}
 LABELS |= {"disliked": "Disliked", "latest": "Latest", "decade": "Decade"}
 LABELS |= {"rising": "More lately", "fading": "Less lately"}
 WORDING = {"movies": {"frequent": "Watched most"}}
-# Item texts beside title, categories and year, with the characters that one of them may take.
+# Item texts besides title, categories and year, with the most characters of each.
 FIELDS = {"brand": 40, "countries": 40, "directors": 60, "actors": 60, "keywords": 80, "color": 30, "size": 30}
 FIELDS |= {"material": 40, "author": 40, "price": 20, "locale": 10, "description": 200}
 
 
 def clean(text: str, most: int) -> str:
-    """Make a text from outside safe to stand in a prompt: one line of `most` characters, no markup, nothing hidden."""
+    """Make an external text safe for a prompt: one line of at most `most` characters, no markup, none hidden."""
     start = BREAK.sub(" ", str(text)[: 4 * most])
     visible, marked = "".join(character for character in start if unicodedata.category(character) not in HIDDEN), None
-    while visible != marked:  # what a removal brings together may be markup again
+    while visible != marked:  # a removal may join the parts of another mark
         visible, marked = MARKUP.sub("", visible), visible
     return visible[:most]
 
@@ -57,7 +57,7 @@ def category_means(history: pd.DataFrame) -> dict[str, float]:
 
 
 def trends(history: pd.DataFrame) -> dict[str, float]:
-    """Change of each category's share of the events from the first half of a history to the second, falling first."""
+    """Change of each category's share of the events from the first half of a history to the second, ascending."""
     categories = history["categories"].tolist()
     before, now = shares(categories[: len(categories) // 2]), shares(categories[len(categories) // 2 :])
     names = now if [*now] == [*before] else sorted(before | now)  # order of ties: the shipped profiles depend on it
@@ -66,7 +66,7 @@ def trends(history: pd.DataFrame) -> dict[str, float]:
 
 
 def facts(history: pd.DataFrame) -> dict[str, str]:
-    """Compute what a small model cannot count itself: fact -> statement, empty where the history does not say."""
+    """Compute what a small model cannot count itself: fact -> statement, empty if the history does not tell."""
     titles, values, change = history["title"].tolist(), history["value"].tolist(), trends(history)
     statements = {"frequent": ", ".join([*shares(history["categories"].tolist())][:3])}
     if (rated := history["value"].notna()).any():
@@ -111,7 +111,7 @@ def histories(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, pd.DataFra
 
 
 def history_lines(history: pd.DataFrame) -> list[str]:
-    """Write a user's events as text, one a line, oldest first: the quoted title, then whatever the data has."""
+    """Write a user's events as text, one a line, oldest first: the quoted title, then the other fields available."""
     lines = []
     for row in history.to_dict("records"):
         parts = [quoted([row["title"]], 1)]

@@ -20,7 +20,7 @@ from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, Prompts, TooLong, prompts_for, sampling_of
 from seqdistill.profiles.strategies import STRATEGIES, plans
 
-HOPELESS = 50  # failures in a row after which the model itself must be out of order
+HOPELESS = 50  # failures in a row after which the fault must be the model's
 TOO_LONG = Failure("text too long for the context", final=True)
 NOT_SHIPPED = Failure("not among the shipped answers", final=True)
 Owner = tuple[int, int]  # user and part (of several aspects)
@@ -39,14 +39,14 @@ class Task:
     model_sha256: str
 
     def first_questions(self) -> list[Question]:
-        """What is asked in the first round: all there is with `plain`."""
+        """Questions of the first round, which are all questions with `plain`."""
         asked: list[Question] = []
         rounds(self, lambda questions: asked.extend(questions) or not_shipped(questions))
         return asked
 
 
 def not_shipped(questions: list[Question]) -> dict[str, Failure]:
-    """Answer nothing."""
+    """Answer every question with `NOT_SHIPPED`."""
     return {question.key: NOT_SHIPPED for question in questions}
 
 
@@ -55,7 +55,7 @@ def task_of(
 ) -> tuple[str, Task]:
     """Set up the profiles of the users in 01-data's tables; return them with the data set's name.
 
-    `sample`: users to draw, alike every time. `opened` gives the model where tokens must be counted.
+    `sample`: how many users to draw, the same ones every time. `opened` gives the model if tokens must be counted.
     """
     events, items, users = (load_table(artifacts / f"{name}.parquet") for name in ("events", "items", "users"))
     dataset, domain = users[["dataset", "domain"]].iloc[0]
@@ -67,10 +67,10 @@ def task_of(
 
 
 def generate(llm: LLM, questions: list[Question], store: Store, first: bool = True) -> dict[str, Answer | Failure]:
-    """Ask questions of equal sampling settings: answers by key, each stored the moment it is there; failures never are.
+    """Ask questions with equal sampling settings; return answers by key. Answers are stored on arrival, failures never.
 
-    UserError after many failures in a row; chats that are refused for what they say do not count, unless the `first`
-    ones that this model was ever asked are all refused alike.
+    UserError after `HOPELESS` failures in a row. Chats refused for their content do not count as failures, unless
+    these are the `first` requests to this model and as many fail for the same reason.
     """
     todo = {question.key: question.messages for question in questions}
     keys, chats, outcomes, failures = [*todo], [*todo.values()], {}, 0
@@ -93,7 +93,7 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
 
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
-    """Answer questions from the shipped table, else from the store, else by the model, opened when it is needed."""
+    """Answer questions from the shipped table, else from the store, else with the model, opened only if needed."""
     answered = False
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
@@ -109,9 +109,9 @@ def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
 
 
 def rounds(task: Task, ask: Ask, seed: int = 0, owners: Container[Owner] | None = None) -> Outcomes:
-    """Run the plans of all users, or of some `owners`, side by side: each round asks what all of them want next.
+    """Run the plans of all users, or of some `owners`, together: each round asks the next questions of all plans.
 
-    A plan ends as its text with the costs of all its answers, or as the first failure.
+    The outcome of a plan is its text with the costs of all its answers, or its first failure.
     """
     sampling, outcomes = sampling_of(task.prompts.style, seed), {}
     running = {
@@ -152,18 +152,18 @@ def fault_of(outcome: Answer | Failure) -> str:
 
 
 def write(task: Task, ask: Ask) -> Outcomes:
-    """Write every profile; one that fails a hard check is asked once more with another seed, then counts as failed."""
+    """Write every profile; one that fails a hard check is requested again with another seed, then counts as failed."""
     outcomes = rounds(task, ask)
     faulty = {owner: outcome for owner, outcome in outcomes.items() if fault_of(outcome)}
     for owner, outcome in rounds(task, ask, 1, faulty).items():
         reason = fault_of(outcome)
-        # Both answers are stored and would be read again: asking once more changes nothing.
+        # Both answers are stored and would be read again, so a third request would change nothing.
         outcomes[owner] = Failure(reason, 2, final=True) if reason else outcome
     return outcomes
 
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
-    """Say how many users have no profile, why, and who of them may get one (by `again`); empty if all have one."""
+    """Say how many users have no profile, why, and how many may get one by `again`; empty if all have one."""
     failures = [(user, outcome) for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)]
     if not failures:
         return ""
@@ -189,7 +189,7 @@ def table_of(outcomes: Outcomes) -> pd.DataFrame:
 
 
 def shipped_path(dataset: str, llm: str, style: str, strategy: str) -> Path:
-    """Where the profiles that come with the book stand; a strategy other than `plain` is part of the name."""
+    """Path of profiles that come with the book; a strategy other than `plain` is part of the name."""
     stem = re.sub(r"[^\w.-]", "-", f"{llm}-{style}-{strategy}").removesuffix("-plain")
     return data_dir() / "profiles" / dataset / f"{stem}.parquet"
 
@@ -208,10 +208,10 @@ def worded(style: str, strategy: str) -> str:
 
 
 def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame:
-    """Shipped profiles of a file that answer what would be asked of the present training events: user, part, text.
+    """Profiles of a shipped file that answer the questions for the present training events: user, part, text.
 
     Others were written from another split, whose training events may be test events now. Every step of a strategy must
-    fit: it is played again with the answers of the file. `llm` is the preset's: a file name may not hold all of a name.
+    match: it is replayed with the file's answers. `llm`: the preset's name, as a file name cannot hold every character.
     """
     model, *way = named(path.stem)
     model = llm if path.name == shipped_path("", llm, *way).name else model

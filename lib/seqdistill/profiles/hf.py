@@ -9,11 +9,11 @@ from seqdistill.io import UserError, digest, file_digest, require
 from seqdistill.profiles import chat
 from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
 
-SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # what a model is made of
+SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # of a model's files
 
 
 def model_folder(name: str) -> Path:
-    """Folder of a model: itself, or the hub's snapshot, downloaded if need be; `name@revision` pins a commit."""
+    """Folder of a model: a local one, or the hub's snapshot, downloaded if need be; `name@revision` pins a commit."""
     if Path(name).is_dir():
         return Path(name)
     require("huggingface_hub", "llm")
@@ -39,12 +39,12 @@ def model_files(folder: Path) -> dict[str, Path]:
 
 
 def transformers_sha256(name: str) -> str:
-    """Digest of what a model is made of."""
+    """Digest of a model's files."""
     return digest({name: file_digest(path) for name, path in model_files(model_folder(name)).items()})
 
 
 class Transformers:
-    """A text-generation pipeline, `batch` chats together: bfloat16 on a GPU where there is one, else float32."""
+    """A text-generation pipeline, `batch` chats at a time: bfloat16 on a GPU if there is one, else float32."""
 
     def __init__(self, name: str, batch: int):
         import torch
@@ -53,7 +53,7 @@ class Transformers:
 
         folder, gpu = model_folder(name), torch.cuda.is_available()
         self.name, self.batch = f"transformers:{name}", batch
-        model_files(folder)  # refuses weights that are no safetensors
+        model_files(folder)  # UserError unless the weights are safetensors
         placed = {"device": 0, "dtype": torch.bfloat16} if gpu else {"device": "cpu", "dtype": torch.float32}
         try:
             self.pipeline = pipeline("text-generation", str(folder), **placed)
@@ -65,7 +65,7 @@ class Transformers:
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
-        """Answer chats batch by batch, chats of like length together; see `LLM`."""
+        """Answer chats batch by batch, chats of similar length together; see `LLM`."""
         from jinja2 import TemplateError
 
         render = partial(self.tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=False)
@@ -110,7 +110,7 @@ class Transformers:
             tokens = record["generated_token_ids"][longest:]  # prompts are padded to the longest
             length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
             finish = "stop" if length < len(tokens) else "length"
-            text = chat.without_reasoning(self.tokenizer.decode(tokens[:length]))  # which special tokens may mark
+            text = chat.without_reasoning(self.tokenizer.decode(tokens[:length]))  # special tokens may mark reasoning
             for mark in self.tokenizer.all_special_tokens:
                 text = text.replace(mark, "")
             reasoned = bool(self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip())

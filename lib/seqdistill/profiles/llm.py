@@ -1,7 +1,7 @@
-"""The name of an LLM -> the back end that answers chats under it.
+"""The name of an LLM -> the back end that answers its chats.
 
-A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `openai:<model>` is asked over HTTP,
-`transformers:<folder or hub name>` is run by transformers. `facts` is none: the computed facts are the profile.
+A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `openai:<model>` is called over HTTP,
+`transformers:<folder or hub name>` is run by transformers. `facts` is no LLM: the computed facts are the profile.
 """
 
 import os
@@ -21,7 +21,7 @@ FACTS = "facts"
 
 
 class Facts:
-    """In place of an LLM: the facts that a prompt of style `grounded` ends with, as they are."""
+    """In place of an LLM: answers with the facts at the end of a `grounded` prompt, unchanged."""
 
     name = FACTS
 
@@ -37,7 +37,7 @@ class Facts:
 
 
 def weights_path(name: str) -> Path:
-    """Path of a model's file, whether it is there or not."""
+    """Path of a model's file, whether it exists or not."""
     return data_dir() / "models" / f"{name}-{MODELS[name][0]}.gguf"
 
 
@@ -54,7 +54,7 @@ def parts_of(name: str) -> tuple[str, str]:
 
 
 def model_sha256(name: str) -> str:
-    """Name of a model in keys: digest of its weights, or of its name where an endpoint serves it, wherever that is."""
+    """Name of a model in keys: digest of its weights, or of its name (not the address) if an endpoint serves it."""
     kind, model = parts_of(name)
     if kind == "transformers":
         return hf.transformers_sha256(model)
@@ -62,7 +62,7 @@ def model_sha256(name: str) -> str:
 
 
 def local_weights(name: str) -> Path | None:
-    """Path of a model's file in data/models, None if there is none; one with another hash is refused."""
+    """Path of a model's file in data/models, None if there is none; UserError if its hash differs."""
     if parts_of(name)[0] != "gguf" or not (path := weights_path(name)).exists():
         return None
     if (actual := file_digest(path)) != (expected := MODELS[name][1]):
@@ -71,7 +71,7 @@ def local_weights(name: str) -> Path | None:
 
 
 def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
-    """Open the back end of a name: `parallel` chats at a time, each of `context` tokens (llama.cpp only)."""
+    """Open the back end of a name: `parallel` chats at a time; `context`: tokens of each (for llama.cpp only)."""
     kind, model = parts_of(name)
     if kind == FACTS:
         return Facts()

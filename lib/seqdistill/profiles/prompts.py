@@ -14,9 +14,9 @@ ASPECTS = {
     "behaviour": "how this person chooses and judges.",
     "trends": "how the choices have changed from the earlier to the later ones.",
 }
-SAMPLING: dict[str, Sampling] = {  # what is copied from facts wants little chance; free text the paper's temperature
+SAMPLING: dict[str, Sampling] = {  # a low temperature for copying facts; the paper's for free text
     "grounded": {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120},
-    # Small models repeat themselves where they list what comes next.
+    # Small models repeat themselves when they list what comes next.
     "insight": {"temperature": 0.2, "top_p": 0.9, "seed": 0, "max_tokens": 120, "frequency_penalty": 0.4},
     "short": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 300},
     "long": {"temperature": 0.7, "top_p": 0.9, "seed": 0, "max_tokens": 700},
@@ -27,7 +27,7 @@ LEAST = 128  # tokens that a history must have room for
 
 
 class TooLong(UserError):
-    """A text of one user does not fit the context; other users' may."""
+    """One user's text does not fit the context; the texts of other users may."""
 
 
 def sampling_of(style: str, seed: int = 0) -> Sampling:
@@ -50,13 +50,13 @@ def template(name: str) -> Messages:
 
 
 def filled(text: str, values: dict[str, str]) -> str:
-    """Put values into {places}, all at once: a value that holds a {place} of its own stays as it is."""
+    """Put values into {places}, all in one pass: a {place} inside a value stays as it is."""
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """What one domain and style ask; `budget`: tokens of a prompt's history, as `count` counts them in each text."""
+    """Prompts of one domain and style; `budget`: most tokens of the history; `count`: texts -> tokens of each."""
 
     domain: str
     style: str
@@ -71,7 +71,7 @@ class Prompts:
         return [{**message, "content": filled(message["content"], values)} for message in [system, *rest]]
 
     def chunks(self, texts: list[str], budget: int | None = None) -> list[list[str]]:
-        """Cut texts, in order, into as few runs as fit the budget; TooLong if a single text does not fit."""
+        """Group texts, in order, into as few chunks as fit the budget; TooLong if a single text does not fit."""
         room, runs, used = self.budget if budget is None else budget, [], 0
         for text, tokens in zip(texts, self.count([f"{text}\n" for text in texts]), strict=True):
             if tokens > room:
@@ -85,7 +85,7 @@ class Prompts:
 
 
 def prompts_for(domain: str, style: str, context: int, count: Callable[[Sequence[str]], list[int]]) -> Prompts:
-    """Prompts of a domain and a style for a model with `context` tokens; `count` (texts -> tokens) sees a text once."""
+    """Prompts of a domain and style for a model with `context` tokens; `count` (texts -> tokens) gets a text once."""
     sampling, known = sampling_of(style), {}
 
     def counted(texts: Sequence[str]) -> list[int]:

@@ -1,4 +1,4 @@
-"""How a history becomes profiles: plans yield chats and are sent their texts; those of all users run side by side."""
+"""How a history becomes profiles: a plan yields chats and is sent their answers; all users' plans run in rounds."""
 
 from collections.abc import Generator
 
@@ -23,7 +23,7 @@ def plain(prompts: Prompts, history: pd.DataFrame) -> Plan:
 
 
 def agg_after(prompts: Prompts, history: pd.DataFrame, aspect: str = "") -> Plan:
-    """Profile every chunk, then merge the profiles; again, if the merge does not fit one prompt."""
+    """Profile every chunk, then merge the profiles, in several rounds if they do not fit one prompt."""
     task, about = ("aspect", f"All are about a single aspect: {aspect}") if aspect else ("history", "")
     chunks = prompts.chunks(history_lines(history))
     texts = yield [prompts.ask(task, history="\n".join(chunk), aspect=aspect) for chunk in chunks]
@@ -37,7 +37,7 @@ def agg_after(prompts: Prompts, history: pd.DataFrame, aspect: str = "") -> Plan
 
 
 def agg_with(prompts: Prompts, history: pd.DataFrame) -> Plan:
-    """Profile the first chunk, then update the profile with one chunk after the other."""
+    """Profile the first chunk, then update the profile with each further chunk in turn."""
     rest, profile = history_lines(history), None
     while rest:
         room = prompts.budget - (0 if profile is None else prompts.count([profile])[0])
@@ -52,7 +52,7 @@ STRATEGIES = {"plain": plain, "agg_after": agg_after, "agg_with": agg_with, "sev
 
 
 def plans(strategy: str, prompts: Prompts, history: pd.DataFrame) -> list[Plan]:
-    """Plans of one user: one, or with `several` one for each aspect; UserError if strategy and style do not go."""
+    """Plans of one user: one, or with `several` one per aspect; UserError if strategy and style do not combine."""
     if strategy not in STRATEGIES:
         raise UserError(f'profiles: "{strategy}" is not a strategy; choose one of {", ".join(STRATEGIES)}.')
     if prompts.style in FROM_FACTS and strategy != "plain":

@@ -21,7 +21,7 @@ def target_groups(frames: list[pd.DataFrame], draws: list[Perturbed]) -> Groups:
 
 
 def bins(values: list[np.ndarray], bounds: list[int]) -> Groups:
-    """Cases by bins of a number that each seed's cases have, up to and including each of the bounds, then more."""
+    """Cases by bins of a value per case: up to and including each bound, and above the last; values: one per seed."""
     names = [str(high) if high == low + 1 else f"{low + 1}-{high}" for low, high in pairwise(bounds)]
     names.append(f"{bounds[-1] + 1}+")
     binned = [pd.cut(value, [*bounds, np.inf], labels=names) for value in values]
@@ -48,7 +48,7 @@ def compare_groups(
 
 
 def distribution(ranks: Ranks, masks: list[np.ndarray], items: int) -> pd.DataFrame:
-    """Share of marked targets up to each percentile of the rank (0: on top); by chance they are equal."""
+    """Share of marked targets up to each percentile of the rank (0: on top); by chance, share = percentile."""
     steps, parts = np.linspace(0, 1, 101), []
     for name, frames in ranks.items():
         places = np.concatenate([frame["rank_all"][mask] / items for frame, mask in zip(frames, masks, strict=True)])
@@ -58,7 +58,7 @@ def distribution(ranks: Ranks, masks: list[np.ndarray], items: int) -> pd.DataFr
 
 
 def quality_by_length(ranks: Ranks) -> pd.DataFrame:
-    """NDCG@10 of new users by the events that they had so far, with its 95 % interval (normal, over cases)."""
+    """NDCG@10 of new users by their number of events so far, with its 95 % interval (normal, over cases)."""
     parts = []
     for name, frames in ranks.items():
         cases = pd.concat(frames, ignore_index=True)

@@ -1,4 +1,4 @@
-"""What the method costs: tables of `make bench` set beside the paper's, and carried to its sizes."""
+"""What the method costs: tables of `make bench`, compared with the paper's, and extrapolated to its data sizes."""
 
 from math import ceil
 
@@ -16,9 +16,9 @@ AIM = 1.05  # what a teacher may cost: 5 % of training
 
 
 def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict] | None = None) -> pd.DataFrame:
-    """One row per system, medians over epochs (of phase 1, where taught) and rounds of serving.
+    """One row per system, medians over epochs (of phase 1, if taught) and rounds of serving.
 
-    Columns *_batch1 are of single requests, the others of batches of 256; `others` were measured elsewhere.
+    Columns *_batch1 are for single requests, the others for batches of 256; `others` were measured elsewhere.
     """
     names = {"cpu_s": "infer_cpu_s", "wall_s": "infer_wall_s", "cases": "infer_cases"}
     medians = serving.groupby(["batch", "system"], sort=False).median(numeric_only=True).rename(columns=names)
@@ -38,7 +38,7 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
 def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
     """Ratio of CPU time with and without teacher per model: of an epoch of phase 1, with 95 % interval, and of a run.
 
-    The interval is Student's on the logarithm of the ratio of neighbouring epochs; it decides whether the aim is met.
+    The interval is Student's t on the logarithm of the ratio of paired epochs; it decides whether the aim is met.
     """
     rows = []
     for model, group in pairs.groupby("model", sort=False):
@@ -55,7 +55,7 @@ def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
 def ratios(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
     """Cost of every system (`table`, inference per case) over that of SASRec (BERT4Rec + distillation: of BERT4Rec).
 
-    Beside it paper_low to paper_high, over the paper's data sets; NaN where it has none.
+    paper_low, paper_high: the range of this ratio over the paper's data sets; NaN if the paper has none.
     """
     ours, rows = ours.set_index("system"), []
     costs = {"training, an epoch": ("train_s_per_epoch", ours["train_cpu_s_per_epoch"])}
@@ -87,10 +87,10 @@ def exponents(growth: pd.DataFrame) -> pd.DataFrame:
 
 
 def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: float) -> pd.DataFrame:
-    """Carry the measured constants to Amazon-M2 with so many users: hours of one thread, and what takes over.
+    """Extrapolate the measured costs to Amazon-M2 with `users` users: hours of one thread, and what to use instead.
 
     teacher: columns step and seconds_per_user of profiles, encoder and UMAP.
-    bandwidth: bytes per second between machines; gradients of all weights cross it twice in every step.
+    bandwidth: bytes per second between machines; gradients of all weights are sent twice in every step.
     """
     rows, largest = [], growth[growth["of"] == "amazon-m2"].to_dict("records")
     for step in largest:

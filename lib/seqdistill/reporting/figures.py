@@ -14,10 +14,10 @@ def forest(
     table: pd.DataFrame, title: str, name: str = "variant", value: str = "delta_ndcg@10",
     xlabel: str = "difference in NDCG@10, 95 % interval", facet: str = "", hue: str = "",
 ) -> Figure:  # fmt: skip
-    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; none where there is none).
+    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; no bar if they are missing).
 
     One line for each `name`, one panel for each `facet`, one colour for each `hue`. A single `model` goes into the
-    title, and `seeds` says what the interval counts.
+    title; by `seeds` the axis label says whether the intervals include seeds.
     """
     rows = table.dropna(subset=[value])
     if "seeds" in rows and value == "delta_ndcg@10":
@@ -49,7 +49,7 @@ def curves(
     table: pd.DataFrame, x: str, y: str, hue: str, title: str, xlabel: str, ylabel: str, log: str = "",
     drawstyle: str = "default",
 ) -> Figure:  # fmt: skip
-    """Draw a line for each `hue`, with a band from `low` to `high` where there are any; log: "", "x" or "xy"."""
+    """Draw a line for each `hue`, with a band from `low` to `high` if these columns exist; log: "", "x" or "xy"."""
     figure, axes = plt.subplots()
     for name, part in table.groupby(hue, sort=False):
         axes.plot(part[x], part[y], label=name, drawstyle=drawstyle, marker="o" if len(part) < 8 else None)

@@ -1,4 +1,4 @@
-"""Chapter 4's tables and figures from the ranks of its systems; `make tables` needs no more than those."""
+"""Chapter 4's tables and figures from the ranks of its systems, which are all that `make tables` needs."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,11 +20,11 @@ GAINS, SEEDS = [0.0, 0.025, 0.05, 0.1, 0.15], [2, 3, 5, 10]  # of the power figu
 
 @dataclass(frozen=True)
 class Comparison:
-    """What stands in a main table: systems named "<student> <variant>", or "baseline <name>".
+    """Contents of a main table: systems named "<student> <variant>", or "baseline <name>".
 
-    runs: system -> its folders in runs/, one a seed. against, controls: see `significance.compare`. single: every user
+    runs: system -> its folders in runs/, one per seed. against, controls: see `significance.compare`. single: each user
     has one test target. dataset, protocol: the first columns. made_with: digest of events, settings and teacher.
-    primary: the reading of seen items, on all targets, that the data set's question is asked of.
+    primary: whether seen items are included or excluded in the data set's primary endpoint (on all targets).
     """
 
     runs: dict[str, list[str]]
@@ -52,7 +52,7 @@ def record(comparison: Comparison, ranked: Ranked, home: Path) -> None:
 
 
 def recorded(home: Path) -> tuple[Comparison, Ranked]:
-    """Read what `record` wrote; UserError where a run's ranks are not in runs/."""
+    """Read what `record` wrote; UserError if a run's ranks are not in runs/."""
     stored = load_json(home / "tables" / "main-runs.json")
     comparison = Comparison(**{name: dict(part) if isinstance(part, list) else part for name, part in stored.items()})
     paths = {name: [home / "runs" / key / "ranks.parquet" for key in keys] for name, keys in comparison.runs.items()}
@@ -72,7 +72,7 @@ def comparable(home: Path, other: Path) -> bool:
 
 
 def main_table(ranked: Ranked, comparison: Comparison) -> pd.DataFrame:
-    """Compare all systems: on all targets and (where a user has several) the last, seen items included and excluded."""
+    """Compare all systems: on all targets and (if users have several) the last, seen items included and excluded."""
     parts = []
     for which in ("all", "last")[: 2 - comparison.single]:
         for seen in ("included", "excluded"):
@@ -91,7 +91,7 @@ def reading(main: pd.DataFrame, seen: str, which: str = "all") -> pd.DataFrame:
 
 
 def seen_above(ranked: Ranked) -> pd.DataFrame:
-    """Seen items above the target, and the share of targets that enter the top ten where those are excluded."""
+    """Mean number of seen items above the target, and share of targets that enter the top ten without them."""
     cases = {name: pd.concat(frames) for name, frames in ranked.items()}
     cases = {name: frame[frame["rank_unseen"] < MISS] for name, frame in cases.items()}
     return pd.DataFrame(
@@ -132,10 +132,10 @@ def simulate_power(
 ) -> pd.DataFrame | None:
     """Chance that a true gain of the first taught student is significant, by users, seeds and gain (a share of plain).
 
-    users: ours, `times` over. The simulated tables have as many taught students, and the variances of these runs: the
-    means over the differences of all taught forms of that student from plain and from their controls. Columns `plain`,
-    its NDCG@10, and `error`, how often a gain that the control shares is called significant with five seeds, are
-    constant. None where there is one seed or no taught student.
+    users: ours, multiplied by `times`. The simulated tables have as many taught students, and the variances of these
+    runs: means over the differences of all taught forms of that student from plain and from their controls. Two columns
+    are constant: `plain`, its NDCG@10, and `error`, how often a gain that the control shares is called significant with
+    five seeds. None if there is one seed or no taught student.
     """
     first = next(iter(comparison.controls), "")
     if not first or len(ranked[first]) < 2:
@@ -154,7 +154,7 @@ def simulate_power(
 
 
 def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple[Figure, pd.DataFrame, str] | None:
-    """Draw `simulate_power` of the primary endpoint by seeds; None where there is nothing to simulate."""
+    """Draw `simulate_power` of the primary endpoint by seeds; None if there is nothing to simulate."""
     table = simulate_power(ranked, comparison, comparison.primary, tables)
     if table is None:
         return None

@@ -26,7 +26,7 @@ def paper(table: str) -> pd.DataFrame:
 
 
 def read_table(name: str, *folders: Path) -> pd.DataFrame:
-    """Read a CSV table, of several folders one under the other; texts that are missing are empty."""
+    """Read a CSV table, concatenated over the folders that hold it; missing texts become empty strings."""
     paths = [folder / f"{name}.csv" for folder in folders]
     parts = [load_csv(path) for path in paths if path.exists()]
     if not parts:
@@ -37,7 +37,7 @@ def read_table(name: str, *folders: Path) -> pd.DataFrame:
 
 
 def format_table(table: pd.DataFrame, columns: list[str] | None = None) -> pd.DataFrame:
-    """Write columns (else all) as text for the page: numbers with four decimals, intervals and ±, separators."""
+    """Format columns (default: all) as text: four decimals, intervals, ±, thousands separators."""
 
     def cell(row: dict, column: str) -> str:
         value = row[column]
@@ -55,7 +55,7 @@ def format_table(table: pd.DataFrame, columns: list[str] | None = None) -> pd.Da
 
 
 def escaped(text: str) -> str:
-    """Write a text from outside (a title, a genre, a profile) so that Markdown shows it as it is, on one line."""
+    """Escape an external text (a title, a genre, a profile) so that Markdown shows it as it is, on one line."""
     return re.sub(r"[\\`*_<>&$|~#]|\](?=[(\[:])", r"\\\g<0>", " ".join(str(text).split()))
 
 
@@ -67,7 +67,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def caption(table: pd.DataFrame, by: str = "") -> str:
-    """Say of a comparison (of each group `by`) what is highest, and which rows gain, lose, beat their control."""
+    """Summarise a comparison (of each group `by`): the highest row, and which rows gain, lose or beat their control."""
     if by:
         return " ".join(f"{group}: {caption(rows)}" for group, rows in table.groupby(by, sort=False))
     rows = table.dropna(subset="delta_ndcg@10")
@@ -87,7 +87,7 @@ def caption(table: pd.DataFrame, by: str = "") -> str:
 
 
 def style() -> None:
-    """Set the one look of all figures and tables."""
+    """Set the common style of all figures and tables."""
     pd.set_option("display.html.use_mathjax", False)  # dollars in titles and profiles are no formulas
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 200}
@@ -97,7 +97,7 @@ def style() -> None:
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it.
 
-    Dollars in names of the data stand for themselves; the formulas of logarithmic axes stay formulas.
+    Dollar signs in names from the data are shown as they are; the formulas of logarithmic axes stay formulas.
     """
     for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
         text.set_parse_math("\\mathdefault" in text.get_text())
@@ -112,7 +112,7 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
 
 
 def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "") -> None:
-    """Save a figure and its table, and show it; `text`, else the `caption` of a comparison, is below it and its alt."""
+    """Save a figure and its table, and show it; `text` (default: `caption`) becomes its caption and alt text."""
     save_figure(figure, table, path)
     text = text or caption(table)
     with PIL.Image.open(path) as drawn:
@@ -121,7 +121,7 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 
 
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
-    """Put a chapter's numbers into the preset's metrics.json; the other chapters' stay, unless the file is damaged."""
+    """Put a chapter's numbers into the preset's metrics.json; keep those of other chapters, unless it is damaged."""
     path, known = home / "metrics.json", {}
     with FileLock(writable_folder(home / "artifacts") / "metrics.lock"):  # chapters may run side by side
         try:

@@ -23,7 +23,7 @@ K = 10
 
 @dataclass(frozen=True)
 class World:
-    """What the chapters before left about all users.
+    """What the earlier chapters wrote about all users.
 
     events: sorted by user and time. titles: by item. names: the users' own ids. texts: profiles by user. places: x, y
     on the map by user. vectors: of the profiles, unit length, [n, e], in the order of `places`. students: by name.
@@ -39,7 +39,7 @@ class World:
 
 
 def load(home: Path, model: str, seed: int) -> World:
-    """Read what 01 to 04 left in a preset's folder; UserError where something is missing or stale."""
+    """Read what 01 to 04 wrote into a preset's folder; UserError if something is missing or stale."""
     artifacts, map_file = home / "artifacts", home / "figures" / "map.csv"
     key = table_key(artifacts / "events.parquet")
     events, items, users, profiles = (
@@ -56,7 +56,7 @@ def load(home: Path, model: str, seed: int) -> World:
 
 
 def students(home: Path, model: str, seed: int, form: str = "plain") -> dict[str, SequentialRecommender]:
-    """Load the students that 04 trained with a seed, "plain" and "distilled"; UserError where `form` is not there."""
+    """Load the students that 04 trained with a seed, "plain" and "distilled"; UserError if `form` is missing."""
     data = load_training_data(home / "artifacts")
     setup = setups(home, data, model, [seed], "loky", {})[0]
     runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
@@ -102,7 +102,7 @@ def placed(world: World, user: int) -> pd.DataFrame:
 
 
 def recommended(world: World, user: int, added: tuple[int, ...] = ()) -> dict[str, list[int]]:
-    """The K (or all) items that each student recommends after the history and `added`, none of them among these."""
+    """The K (or all) items that each student recommends after the history and `added`, without the items in these."""
     items = np.append(events_of(world, user, test=False), np.array(added, dtype=np.int64))
     row = Ragged(items, np.array([0]), np.array([len(items)]), np.array([0]))
     lists = {name: recommend(row, model_score(model), K)[0] for name, model in world.students.items()}
@@ -110,7 +110,7 @@ def recommended(world: World, user: int, added: tuple[int, ...] = ()) -> dict[st
 
 
 def side_by_side(world: World, user: int) -> pd.DataFrame:
-    """What each student recommends, the best first; a tick marks what the user really chose later."""
+    """What each student recommends, the best first; a tick marks the items that the user chose later."""
     ticked = world.titles.copy()
     ticked[np.unique(events_of(world, user, test=True))] += " ✓"
     lists = pd.DataFrame({name: ticked[items].to_numpy() for name, items in recommended(world, user).items()})
@@ -118,7 +118,7 @@ def side_by_side(world: World, user: int) -> pd.DataFrame:
 
 
 def changed(world: World, user: int, item: int) -> pd.DataFrame:
-    """What each student recommends once the user has chosen `item` as well, and the rank that it had before."""
+    """What each student recommends once the user has also chosen `item`, and each recommendation's rank before."""
     before, columns = recommended(world, user), {}
     for name, items in recommended(world, user, (item,)).items():
         ranks = {item: rank for rank, item in enumerate(before[name], 1)}
@@ -128,7 +128,7 @@ def changed(world: World, user: int, item: int) -> pd.DataFrame:
 
 
 def panel(world: World, user: int, draw: Callable) -> object:
-    """Two menus, of a user and of an event to add, and all of the above for the choice; `draw` makes `placed` a map."""
+    """Two menus (a user, an event to add) and all of the above for the choice; `draw`: draws the map of `placed`."""
     ipywidgets, plt = require("ipywidgets", "book"), require("matplotlib.pyplot", "book")
     from IPython.display import HTML, display
 

@@ -36,7 +36,7 @@ class Scorer(nn.Module):
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Silence what the exporters warn of and log about other models."""
+    """Silence the exporters' warnings and logs, which concern other models."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(action="ignore"):
@@ -51,7 +51,7 @@ def save_onnx(student: SequentialRecommender, path: Path) -> Path:
     scorer, names = Scorer(student).eval(), {"input_names": ["ids"], "output_names": ["scores"], "verbose": False}
     example = (torch.ones(2, min(3, student.max_history), dtype=torch.int64),)
     with quiet():
-        if student.config.recurrent:  # torch.export keeps no size of a recurrent layer's input open
+        if student.config.recurrent:  # torch.export fixes all sizes of a recurrent layer's input
             axes = {"ids": {0: "histories", 1: "length"}, "scores": {0: "histories"}}
             traced = partial(torch.onnx.export, scorer, example, dynamo=False, dynamic_axes=axes, **names)
             save_with(lambda temporary: traced(str(temporary)), path)
@@ -64,7 +64,7 @@ def save_onnx(student: SequentialRecommender, path: Path) -> Path:
 
 
 def quantised(path: Path, target: Path) -> Path:
-    """Write an ONNX model with int8 weights by dynamic quantisation: a score depends a little on its batch.
+    """Write an ONNX model with int8 weights by dynamic quantisation, so that a score depends slightly on its batch.
 
     Weights use 7 of the 8 bits (`reduce_range`): with all of them, sums overflow on processors without VNNI.
     """
@@ -97,7 +97,7 @@ def run_score(run: Run, max_history: int) -> Score:
 def agreement(student: SequentialRecommender, run: Run, histories: Ragged) -> tuple[float, float]:
     """Compare an opened model with its student on histories: largest difference of scores, share of equal top 10.
 
-    A top 10 is equal where the student scores all its items at least as high as its own tenth, less 1e-4.
+    A top 10 counts as equal if the student scores all its items at least as high as its own tenth, less 1e-4.
     """
     student_score, onnx_score, worst, same = model_score(student), run_score(run, student.max_history), 0.0, []
     for rows, ids in blocks(histories, 256):
@@ -128,7 +128,7 @@ def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
     if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
         raise UserError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
     items = items.astype({"item": np.int64}).sort_values("item", ignore_index=True)
-    items["item_id"] = items["item_id"].convert_dtypes().astype(str)  # 318.0, read beside gaps, is "318"
+    items["item_id"] = items["item_id"].convert_dtypes().astype(str)  # 318.0, from a column with gaps, is "318"
     if (repeated := items["item_id"].duplicated()).any():
         first = items.loc[repeated, "item_id"].iloc[0]
         raise UserError(
@@ -139,9 +139,9 @@ def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
 
 
 def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
-    """Recommend to one user the k best items that the history, the data set's own ids, the latest last, does not hold.
+    """Recommend to one user the k best items outside the history (the data set's own ids, the latest last).
 
-    Columns item_id, title, score, best first; fewer than k rows where the catalogue holds no more. UserError names
+    Columns item_id, title, score, best first; fewer than k rows if the catalogue holds no more. UserError names
     unknown ids, an empty history, scores that are not finite, and a catalogue that the student was not trained on.
     """
     if isinstance(history, str):

@@ -1,6 +1,6 @@
-"""A score that knows items' texts: a term between the reconstructed profile and the text, and a lift of unseen items.
+"""A score that uses item texts: a term between reconstructed profile and text, and a bonus (lift) for unseen items.
 
-Not part of the paper's method. Neither an LLM nor an encoder is needed to serve it: all of it is item vectors.
+Not part of the paper's method. Serving it needs neither an LLM nor an encoder, since all of it is in item vectors.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from seqdistill.training.train import load_model
 
 @torch.inference_mode()
 def states(model: SequentialRecommender, histories: Ragged) -> Tensor:
-    """State of a student after each history, from which it scores: [N, d]."""
+    """A student's state after each history, from which it computes scores: [N, d]."""
     recent = latest(histories, np.arange(len(histories)), model.max_history)
     h = torch.empty(len(recent), model.catalogue().shape[1])
     for rows, ids in blocks(recent, 64):
@@ -45,7 +45,7 @@ def profile_score(
     model: SequentialRecommender, h: Tensor, read: tuple[Tensor, Tensor], texts: np.ndarray, unseen: np.ndarray,
     weight: float, lift: float,
 ) -> Score:  # fmt: skip
-    """Score cases of states h [N, d] with a term between reconstructed profile and item text, and a lift.
+    """Score cases, given by states h [N, d], with a term between reconstructed profile and item text, and a lift.
 
     The profile is linear in the state, so the term, h · (weights @ text), is added to the item's vector. The lift is a
     logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which is 0 for an

@@ -1,4 +1,4 @@
-"""One ablation: its cells beside the plain student and the shuffled teachers; and which users and items gain."""
+"""Ablations: cells compared with the plain student and shuffled teachers; and which users and items gain."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,7 +26,7 @@ class Setup:
     """What all ablations of a student share: its plain run, its distillation in the paper's form and in ours.
 
     label: the first columns of its tables. recorded: folder of a preset whose tables are read instead of training, if
-    they were made from the same `teacher`: what 03 says of it, its profiles, encoder and reducer.
+    they were made from the same `teacher`: its profiles, encoder and reducer, as 03 recorded them.
     """
 
     home: Path
@@ -63,7 +63,7 @@ def setups(
 
 
 def epochs_for(setup: Setup, budget: float) -> int:
-    """A share of a student's epochs; more where phase 1 would have none."""
+    """Number of epochs for a share of a student's epochs; more if phase 1 would have none."""
     full, fraction = setup.alone.epochs, min(setup.literal.phase1_fraction, setup.taught.phase1_fraction)
     enough = (number for number in range(max(1, round(budget * full)), full) if round(number * fraction))
     return next(enough, max(full, round(budget * full)))
@@ -75,7 +75,7 @@ def shuffled(run: TrainConfig) -> TrainConfig:
 
 
 def varied(jobs: dict[str, Job]) -> pd.DataFrame:
-    """Settings in which jobs differ, one column each, by variant; what both a run and its teacher have: distil_*."""
+    """Settings in which jobs differ, one column each, by variant; distil_*: a teacher's, if a run has that name too."""
     rows = {}
     for name, job in jobs.items():
         values = to_dict(job.run)
@@ -110,8 +110,8 @@ def ablate(
 ) -> pd.DataFrame:
     """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
 
-    A distillation stands for the plain run with it. Cells in `own` have another kind of teacher and are tested against
-    it, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary as columns.
+    A `Distillation` means the plain run with it. Cells in `own` have another kind of teacher; their control is that
+    teacher, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary as columns.
     """
     jobs, controls = planned(setup, cells, own)
     against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
@@ -120,7 +120,7 @@ def ablate(
 
 
 def strength(setup: Setup, budgets: Sequence[float]) -> pd.DataFrame:
-    """Compare plain student, our distillation and its control by shares of the epochs: strength.csv, by `epochs`."""
+    """Compare plain student, our distillation and its control at shares of the epochs: strength.csv, by `epochs`."""
     variants, against, controls, columns = {}, {}, {}, {}
     for epochs in (epochs_for(setup, budget) for budget in budgets):
         alone = replace(setup.alone, epochs=epochs)
@@ -150,7 +150,7 @@ def against_best(setup: Setup, cells: dict[str, Job], first: str, rivals: Sequen
 def compare_runs(
     setup: Setup, name: str, jobs: Jobs, against: dict[str, str], controls: dict[str, str], columns: pd.DataFrame
 ) -> pd.DataFrame:
-    """Train runs and compare them on all targets, seen items included; columns: more of them, by variant."""
+    """Train runs and compare them on all targets, seen items included; columns: further ones, by variant."""
 
     def make() -> pd.DataFrame:
         sweep(jobs, setup.home / "runs", setup.cluster)
@@ -165,7 +165,7 @@ def compare_runs(
 
 
 def recorded_or_made(setup: Setup, name: str, jobs: Jobs, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Make a table and write it to tables/<name>.csv, with what it was made with beside it; or copy a recorded one."""
+    """Make a table, or copy a recorded one, and write it to tables/<name>.csv, with its inputs as <name>.json."""
     path = setup.home / "tables" / f"{name}.csv"
     made_with = {"data": setup.data.key, "seeds": setup.seeds, "teacher": setup.teacher}
     made_with["runs"] = {variant: settings(replace(job.run, seed=0)) for (variant, _), job in jobs.items()}
@@ -179,9 +179,9 @@ def recorded_or_made(setup: Setup, name: str, jobs: Jobs, make: Callable[[], pd.
 
 
 def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
-    """Read a table that was made earlier, and what with; UserError where its data, teacher or settings are others.
+    """Read a table that was made earlier, and its inputs; UserError if its data, teacher or settings differ.
 
-    It may have more runs and seeds than asked for. Teacher vectors are not compared: another processor makes others.
+    It may have more runs and seeds than needed. Teacher vectors are not compared, since they vary by processor.
     """
     again = "run `make reproduce PRESET=full NOTEBOOK=05-ablations`, or set every: true"
     if not path.exists() or not path.with_suffix(".json").exists():
@@ -195,7 +195,7 @@ def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:
-    """Give training data the teacher that reduced vectors [n, r] of some users make; U is `users` or as it was."""
+    """Give training data a teacher made of reduced vectors [n, r] of some users; U is `users`, or as before."""
     return with_teacher(data, teacher_rows(space, owners, users or len(data.teacher)))
 
 
@@ -210,7 +210,7 @@ def noise_like(teacher: Tensor, seed: int) -> Tensor:
 
 
 def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
-    """Leave the teacher of a share of the users alone; a larger share holds the smaller. [U, r] -> [U, r]."""
+    """Keep the teacher of a share of the users only; a larger share contains a smaller one. [U, r] -> [U, r]."""
     owners = (~teacher.isnan().any(1)).nonzero().squeeze(1)
     order = owners[torch.randperm(len(owners), generator=torch.Generator().manual_seed(seed))]
     chosen = order[: max(1, round(share * len(owners)))]
@@ -218,7 +218,7 @@ def only_some(teacher: Tensor, share: float, seed: int) -> Tensor:
 
 
 def quarters(values: pd.Series) -> pd.Series:
-    """Cut counts into four groups of about the same size, in their order; fewer where values repeat."""
+    """Cut counts into four groups of about the same size, in order; fewer groups if values repeat."""
     if values.min() == values.max():
         return values.astype(str).astype("category")
     cut = pd.qcut(values, 4, duplicates="drop")
@@ -230,8 +230,8 @@ def gains_by(
 ) -> pd.DataFrame:
     """Difference in NDCG@10 of two systems, given by seed, within groups of cases.
 
-    groupings: name -> cases -> group of each, a categorical in reading order; NaN is left out. Returns one row a group:
-    variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, delta_ndcg@10 with its test.
+    groupings: name -> function from cases to their groups, a categorical in reading order; NaN is left out. A row per
+    group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, delta_ndcg@10 with its test.
     """
     masks, labels = {}, []
     for by, group in groupings.items():

@@ -15,14 +15,14 @@ FILE = "checkpoint.safetensors"
 
 
 def changing(trained: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
-    """Name the very tensors that training changes, those of weights and optimizer."""
+    """Tensors that training changes (weights and optimizer), by name; not copies."""
     slots = {f"{index}.{name}": value for index, slot in enumerate(optimizer.state) for name, value in slot.items()}
     parts = {"weights": trained.state_dict(), "optimizer": slots}
     return {f"{part}.{name}": value for part, values in parts.items() for name, value in values.items()}
 
 
 def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, best: dict[str, Tensor]) -> None:
-    """Write a checkpoint: logs and what else JSON holds; weights and optimizer now; the weights of the best epoch."""
+    """Write a checkpoint: `progress` as JSON, the current weights and optimizer, the weights of the best epoch."""
     tensors = changing(trained, optimizer) | {f"best.{name}": value for name, value in best.items()}
     tensors = {name: value.clone() for name, value in tensors.items()}
     tensors["progress"] = torch.frombuffer(bytearray(json.dumps(progress).encode()), dtype=torch.uint8)

@@ -25,12 +25,12 @@ def write_facts(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
 
 
 def encode_facts(texts: dict[int, str], encoder: str) -> Encoded:
-    """Encode a text of each user."""
+    """Encode each user's text."""
     return np.array(list(texts)), encode(list(texts.values()), encoder)[0]
 
 
 def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFrame, removed: np.ndarray) -> int:
-    """Count the training events of removed items, among all events, whose titles their users' texts name."""
+    """Count the training events of removed items, among all events, whose title is named in the user's text."""
     train = events[(events["split"] == "train") & events["item"].isin(removed)]
     train = train.merge(items[["item", "title"]], on="item")
     pairs = zip(train["user"], train["title"], strict=True)
@@ -38,7 +38,7 @@ def titles_named(events: pd.DataFrame, texts: dict[int, str], items: pd.DataFram
 
 
 def taught_from(data: TrainingData, encoded: Encoded, width: int, users: int) -> TrainingData:
-    """Give data of `users` users the teacher that the vectors of some of them make, reduced by PCA to a width."""
+    """Give data of `users` users a teacher made of the vectors of some of them, reduced by PCA to a width."""
     owners, vectors = encoded
     return taught_with(data, fit(vectors, "pca", width)[0], owners, users)
 
@@ -61,7 +61,7 @@ def planned(
 ) -> Jobs:  # fmt: skip
     """Plan the runs of `variants` for every seed's draw, and for the student `lead` those that leak or read texts.
 
-    draws: data of each seed's draw, with item texts and the teacher that it leaves; leaked: with that of all events.
+    draws: each seed's data, with item texts and a teacher from the events left; leaked: with one from all events.
     """
     alone, taught = runs[f"{lead} plain"], runs[f"{lead} distilled-student"]
     readers = {"item-side-text": alone, "item-side-text-distilled": taught}
@@ -76,7 +76,7 @@ def arrivals(
     events: pd.DataFrame, runs: dict[str, TrainConfig], encoded: Encoded, width: int, items: int,
     share: float, most: int, seeds: list[int],
 ) -> Jobs:  # fmt: skip
-    """Plan runs that are tested on `newcomers` (share, most), others with every seed; newcomers have no teacher."""
+    """Plan runs that are tested on `newcomers` (share, most), drawn with each seed; newcomers have no teacher."""
     jobs: Jobs = {}
     for seed in seeds:
         frame = newcomers(events, share, most, seed)
@@ -88,7 +88,7 @@ def arrivals(
 
 
 def item_vectors(texts: np.ndarray, components: int) -> tuple[torch.Tensor, Transform]:
-    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r]; return what does so for others, too."""
+    """Reduce item texts [V, e] by PCA to vectors of mean length 1, [V, r]; also return the function for other texts."""
     narrow, squeeze = fit(texts, "pca", min(components, len(texts) - 1, texts.shape[1]))
     scale = float(np.linalg.norm(narrow, axis=1).mean())
     return torch.from_numpy(narrow / scale), lambda more: squeeze(more) / scale

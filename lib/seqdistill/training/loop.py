@@ -1,6 +1,6 @@
 """One step, one epoch, and when phase 1 and the run end.
 
-Under `accelerate launch` every process takes its share of each batch; gradients are summed: N train as one would.
+Under `accelerate launch` every process takes a share of each batch; gradients are summed, so N train as one would.
 """
 
 import math
@@ -60,7 +60,7 @@ def training_rows(train: Ragged, config: TrainConfig) -> Ragged:
 
 
 def examples(rows: Ragged, config: TrainConfig, number: int, mask_id: int) -> Iterator[Batch]:
-    """Yield an epoch's batches, (users, inputs, targets); they follow from seed and epoch number."""
+    """Yield an epoch's batches, (users, inputs, targets), which depend on seed and epoch number only."""
     rng = np.random.default_rng([config.seed, number])
     if config.model.causal:
         return batches(rows, config.batch, rng)
@@ -110,7 +110,7 @@ def step(
                 weight.grad.copy_(reduce(weight.grad, "sum"))
     torch.nn.utils.clip_grad_norm_(optimizer.trained, config.clip)
     optimizer.step()
-    optimizer.zero_grad()  # now, so that the next step's activations take their place
+    optimizer.zero_grad()  # now, so that the next step's activations can use their memory
     return log
 
 
@@ -118,9 +118,9 @@ def epoch(
     rows: Ragged, model: SequentialRecommender, teacher: Teacher | None, optimizer: AdamW, config: TrainConfig,
     number: int, machine: PartialState,
 ) -> dict[str, float]:  # fmt: skip
-    """Train for one epoch; all that is random follows from (seed, epoch), so a resumed run equals an unbroken one.
+    """Train for one epoch; (seed, epoch) sets all random numbers, so a resumed run equals an uninterrupted one.
 
-    Returns means over batches: loss_model; in phase 1, over those with a taught user, loss_distil and target_variance.
+    Returns means over batches: loss_model; in phase 1, over batches with a teacher, loss_distil and target_variance.
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
@@ -139,7 +139,7 @@ def epochs_since_best(history: list[dict]) -> int:
 
 
 def in_phase_1(history: list[dict], config: TrainConfig) -> bool:
-    """Whether the next epoch distils: the fraction of phase 1 or its patience is not used up."""
+    """Whether the next epoch distils: neither phase 1's fraction of the epochs nor its patience is used up."""
     setting = config.distillation
     if not setting or any("loss_distil" not in log for log in history):
         return False

@@ -38,7 +38,7 @@ def prepare(
     """Code ids, sort, split: an interactions table (user_id, item_id, timestamp) becomes training data.
 
     items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without
-    one have no teacher. What does not fit is named (`data.tables.coded`, `data.splits.split`).
+    one have no teacher. UserError names invalid input (`data.tables.coded`, `data.splits.split`).
     """
     dataset = coded(interactions, items)
     events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
@@ -71,7 +71,7 @@ def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], user
 
 
 def known_histories(model: SequentialRecommender, data: PreparedData) -> tuple[Ragged, np.ndarray]:
-    """Histories in the student's own codes, without items that came after its training; and its items' ids, [V]."""
+    """Histories in the student's own codes, without items added after its training; and its items' ids, [V]."""
     ids = pd.Index(getattr(model, "item_ids", None) or data.item_ids)
     if len(ids) != model.items:
         raise UserError(
@@ -89,9 +89,9 @@ def recommend(
 ) -> pd.DataFrame:
     """Recommend to each user the k best items after their whole history, without the items in it.
 
-    data: that of the training, or later interactions, prepared: items go by their ids, and those that the student does
-    not know are passed over. Returns columns user_id, item_id, rank (from 1; fewer than k where fewer items are
-    unseen); all users where `user_ids` names none.
+    data: the training data, or later interactions after `prepare`. Items are matched by id; those that the student does
+    not know are skipped. Returns columns user_id, item_id, rank (from 1; fewer than k if fewer items are unseen), for
+    all users if `user_ids` is None.
     """
     users = pd.Series(np.arange(len(data.users)), data.users["user_id"])
     wanted = users.index if user_ids is None else list(user_ids)

@@ -53,7 +53,7 @@ def word(value: object) -> str:
 
 
 def plan(variants: dict[str, TrainConfig | Job], seeds: list[int], data: TrainingData) -> Jobs:
-    """Cross variants with seeds; a variant that is no job of its own is trained on `data`."""
+    """Cross variants with seeds; a variant that is not a `Job` is trained on `data`."""
     jobs = {name: Job(one, data) if isinstance(one, TrainConfig) else one for name, one in variants.items()}
     return {(name, seed): job._replace(run=replace(job.run, seed=seed)) for name, job in jobs.items() for seed in seeds}
 
@@ -64,13 +64,13 @@ def run_folder(job: Job, runs: Path) -> Path:
 
 
 def missing(jobs: Jobs, runs: Path) -> Jobs:
-    """Jobs that have not finished yet; of names for the same run, the last."""
+    """Jobs that have not finished yet; if several names mean the same run, the last."""
     names = {run_folder(job, runs): name for name, job in jobs.items()}
     return {name: jobs[name] for path, name in names.items() if not (path / "metrics.json").exists()}
 
 
 def drop_damaged(folder: Path) -> None:
-    """Report a finished run whose files cannot be read, and mark it as not trained; missing weights are no damage."""
+    """Report a finished run whose files cannot be read, and mark it as not trained; weights may be missing."""
     files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
     files |= {"ranks.parquet": (load_ranks, "rank_unseen")}
     if (folder / "model.safetensors").exists():
@@ -85,7 +85,7 @@ def drop_damaged(folder: Path) -> None:
 
 
 def cost(jobs: Jobs, runs: Path, workers: int) -> str:
-    """Say what is left of a plan: runs, epochs, and the time as far as runs like them were measured."""
+    """Say what is left of a plan: runs, epochs, and the time of those whose kind has been measured."""
 
     def kind(config: dict) -> str:  # one for all runs of IDGenRec, which lie beside the students'
         return digest([config.get(name) for name in ("model", "batch", "loss", "windows")])
@@ -105,11 +105,11 @@ def cost(jobs: Jobs, runs: Path, workers: int) -> str:
 
 
 def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = None) -> None:
-    """Finish every run of a plan, one thread a run (outputs/bench/sweep.csv says why), and say first what it will cost.
+    """Finish every run of a plan, one thread per run (outputs/bench/sweep.csv says why); print the expected cost first.
 
-    Where a worker is lost, what is missing resumes from its checkpoints on the others. `cluster`: see `connected`; its
-    nodes share this package and `runs` under the same paths. `workers`: runs at a time, by default one a core, or one
-    where this machine's processes would share its GPU.
+    If a worker is lost, its runs resume from their checkpoints on the others. `cluster`: see `connected`; its nodes
+    share this package and `runs` under the same paths. `workers`: runs at a time, by default one per core, or one if
+    this machine's processes would share its GPU.
     """
     runs, error, reason = runs.resolve(), None, ""
     for folder in {run_folder(job, runs) for job in jobs.values()}:
@@ -161,7 +161,7 @@ def spent(jobs: Jobs, runs: Path) -> str:
 
 
 def kind_of(cluster: str) -> str:
-    """Which backend of joblib a cluster's name or address asks for."""
+    """The joblib backend that a cluster's name or address selects."""
     kind = CLUSTERS.get("".join(cluster.partition("://")[:2]))
     if kind is None:
         raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
@@ -170,10 +170,10 @@ def kind_of(cluster: str) -> str:
 
 @contextmanager
 def connected(cluster: str) -> Iterator[type[Exception]]:
-    """Let joblib use a cluster, a process of one thread per core; yield what it raises when a worker is lost.
+    """Let joblib use a cluster, one process of one thread per core; yield the exception raised if a worker is lost.
 
-    "loky" is processes of this machine; "ray" the cluster that Ray finds (RAY_ADDRESS), or one of this machine, where
-    every process takes a GPU if there are any; "dask" one of this machine; or ray://host:10001, or tcp://host:8786.
+    "loky": processes of this machine. "ray": the cluster that Ray finds (RAY_ADDRESS), else one on this machine; every
+    process takes a GPU if there are any. "dask": one on this machine. Or an address: ray://host:10001, tcp://host:8786.
     """
     kind, address = kind_of(cluster), cluster if "://" in cluster else None
     if kind == "loky":

@@ -41,7 +41,7 @@ class TrainingData:
 
     items: catalogue size V. key: digest of the events. teacher: [U, r], NaN where a user has none. start: item vectors
     [V, d] that students start from. texts: vectors of the items' texts, [V, e]. item_ids: the data set's own, [V].
-    teacher_key: names the teacher instead of its digest, where processors make other last bits of the same vectors.
+    teacher_key: replaces the teacher's digest, for vectors whose last bits differ between processors.
     """
 
     items: int
@@ -56,14 +56,14 @@ class TrainingData:
     teacher_key: str = ""
 
     def __post_init__(self) -> None:
-        """Take the teacher from torch, numpy or pandas; UserError where it fits neither the users nor a loss."""
+        """Take the teacher from torch, numpy or pandas; UserError if its shape, values or scale are invalid."""
         if self.teacher is not None:
             users = int(self.train.users.max(initial=-1)) + 1
             object.__setattr__(self, "teacher", checked_teacher(self.teacher, users))
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        """SHA-256 of the shape and values of each tensor that is there."""
+        """SHA-256 of the shape and values of each tensor present."""
         tensors = {"teacher": self.teacher, "start": self.start, "texts": self.texts}
         return {
             name: digest([list(tensor.shape), hashlib.sha256(tensor.contiguous().numpy()).hexdigest()])
@@ -82,7 +82,7 @@ def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = Non
 
 
 def load_teacher(path: Path, key: str) -> Tensor:
-    """Read teacher vectors that 03 left, if they were made from the events that `key` stands for; see `io.readable`."""
+    """Read teacher vectors that 03 wrote; UserError if they were made from other events than `key` stands for."""
     with io.readable(path), safe_open(path, "pt") as tensors:
         events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
     if events != key:
@@ -91,17 +91,17 @@ def load_teacher(path: Path, key: str) -> Tensor:
 
 
 def with_teacher(data: TrainingData, teacher: Tensor, name: str = "") -> TrainingData:
-    """Replace the teacher; its runs are named by `name`, or by the vectors themselves."""
+    """Replace the teacher; run keys are made from its `name`, else from a digest of the vectors."""
     return replace(data, teacher=teacher, teacher_key=name)
 
 
 def taught_by(data: TrainingData, path: Path, key: str) -> TrainingData:
-    """Replace the teacher by one that 03 left, with its name if it has one; see `load_teacher`."""
+    """Replace the teacher by one that 03 wrote, with its name if it has one; see `load_teacher`."""
     return with_teacher(data, load_teacher(path, key), made_from(path).get("name", ""))
 
 
 def load_training_data(artifacts: Path) -> TrainingData:
-    """Read what 01 and 03 left: events.parquet, items.parquet, teacher.safetensors."""
+    """Read what 01 and 03 wrote: events.parquet, items.parquet, teacher.safetensors."""
     key = io.table_key(artifacts / "events.parquet")
     events, items = (io.load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items"))
     return taught_by(training_data(events, len(items)), artifacts / "teacher.safetensors", key)
@@ -111,15 +111,15 @@ def run_key(config: TrainConfig, data: TrainingData) -> str:
     """Name of a run: digest of its settings, of the data that it reads, and of `ENGINE_VERSION`."""
     reads = {"start": True, "teacher": config.distillation, "texts": config.item_text}
     tensors = {name: value for name, value in data.digests.items() if reads[name]}
-    named = [digest(data.item_ids)] if data.item_ids else []  # the data's key knows items by number alone
+    named = [digest(data.item_ids)] if data.item_ids else []  # the data's key covers item numbers only
     return digest([ENGINE_VERSION, settings(config), data.key, tensors, *named])[:16]
 
 
 def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable = announce) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
-    It lives in a folder of `runs` that `run_key` names. Returns its metrics.json (per-epoch history, chosen epoch,
-    validation and test metrics), and its `folder`; `progress` takes a line now and then.
+    The run's folder in `runs` is named by `run_key`. Returns its metrics.json (per-epoch history, chosen epoch,
+    validation and test metrics) and its `folder`; `progress` is called with a line of text from time to time.
     """
     folder = io.writable_folder(Path(runs) / run_key(config, data))
     machine = PartialState(cpu=not torch.cuda.is_available())
@@ -134,7 +134,7 @@ def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: C
 
 
 def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommender, Teacher | None, AdamW, PartialState]:
-    """Initialise what a run trains, on the device that there is: student, teacher, optimizer, and the machine."""
+    """Initialise what a run trains, on the device available: student, teacher, optimizer; and the machine's state."""
     if (config.distillation and data.teacher is None) or (config.item_text and data.texts is None):
         raise UserError("train: the config asks for a teacher or item texts, and the data have none.")
     torch.manual_seed(config.seed)
@@ -207,7 +207,7 @@ def finish(
     test = {seen: metrics(ranks[column]) for seen, column in RANK_COLUMN.items()}
     save_ranks(ranks, folder / "ranks.parquet")
     io.save_with(lambda path: save_file(weights, path), folder / "model.safetensors")
-    io.save_json(settings(config), folder / "config.json")  # an option that goes later is not in it
+    io.save_json(settings(config), folder / "config.json")  # without defaults: options may be removed later
     io.save_json({"cpu_seconds": seconds}, folder / "cost.json")
     io.save_json(result | {"config": to_dict(config), "test": test}, folder / "metrics.json")
     shutil.rmtree(folder / "checkpoint", ignore_errors=True)
