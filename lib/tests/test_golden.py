@@ -99,7 +99,8 @@ def training():
     runs["temperature"] = {"shape": {"temperature": 0.1, "item_dropout": 0.2}, "validate_on": "excluded"}
     runs["schedule"] = {"schedule": "cosine", "warmup": 1.0, "windows": "last", "clip": 0.5}
     named = product(("SASRec", "BERT4Rec"), runs.items())
-    return {f"{model} {name}": lib.trained(model, **{"shape": {}} | run) for model, (name, run) in named}
+    found = {f"{model} {name}": lib.trained(model, **{"shape": {}} | run) for model, (name, run) in named}
+    return {"engine": lib.engine.ENGINE_VERSION} | found
 
 
 def teacher():
@@ -228,5 +229,11 @@ def test_nothing_has_changed(group):
 
 if __name__ == "__main__" and sys.argv[1:2] == ["--write"]:
     for chosen in sys.argv[2:] or GROUPS:
-        lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in computed(chosen).items()]
-        (HERE / "golden" / f"{chosen}.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+        path, found = HERE / "golden" / f"{chosen}.json", computed(chosen)
+        old = json.loads(path.read_text()) if path.exists() else {}
+        if old.get("engine", 0) == found.get("engine"):  # recorded runs would not be those of the new code
+            both = found.keys() & old.keys()
+            known, new = ({name: part[name] for name in both} for part in (old, found))
+            agree(new, known, "training (other numbers need a higher ENGINE_VERSION)", 1e-4, 1e-6)
+        lines = [f" {json.dumps(name)}: {json.dumps(value)}" for name, value in found.items()]
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n")
