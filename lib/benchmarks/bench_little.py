@@ -5,7 +5,8 @@ and a shuffled control of its own; the n users are drawn once, since the LLM's p
 seeds vary initial weights and batches. A student's settings are chosen without a teacher, on the validation items of the
 n users. "Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge
 regression predicts from facts and items. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
-Settings in ALSO were once chosen by hand; they are shown beside the chosen ones, since the verdicts depend on them.
+Noisy teachers give a share of the users the vectors of others. Settings in ALSO were once chosen by hand; they are
+shown beside the chosen ones, since the verdicts depend on them.
 """
 
 import sys
@@ -13,10 +14,9 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import NamedTuple
 
-import little_sources
 import numpy as np
 import pandas as pd
-from little_sources import ENCODER, LATEST, SOURCES, STYLE, copied, extended, few, second_prompt, teachers, zero_shot
+from little_sources import ENCODER, LATEST, SOURCES, STYLE, exchanged, extended, few, teachers, untrained
 from seqdistill import data as datasets
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.data import Dataset
@@ -24,8 +24,8 @@ from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode, encoder_key
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts
-from seqdistill.evaluation.significance import compare
-from seqdistill.io import digest, outputs_dir, save_csv
+from seqdistill.evaluation.significance import by_user, compare, paired
+from seqdistill.io import digest, load_csv, outputs_dir, save_csv
 from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, training_data
@@ -55,13 +55,13 @@ CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation choo
 SEARCHED = [0, 1, 2]
 ALSO = {("SASRec", 1_500): ["batch 128"]}
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
-CUTS = [3, 5]  # events of a user that a student reads at most, in training and serving; its teacher read all
+Ranked = dict[str, list[pd.DataFrame]]  # variant -> per-case ranks, one frame per seed
 Tables = dict[str, list[pd.DataFrame]]  # file in OUT -> parts of its table
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
 def teaching(data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list) -> TrainingData:
-    """Give the users a teacher, reduced; runs are named after what it is made from."""
+    """Give the users a teacher from reduced vectors; runs are named after what it is made from."""
     users = int(data.test.histories.users.max()) + 1  # all of them, trained on or not
     taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
     return replace(taught, teacher_key=digest([encoder_key(ENCODER), "pca", WIDTH, *made_from]))
@@ -110,20 +110,35 @@ def over_rivals(ranked: dict[str, list[pd.DataFrame]], name: str = "profile") ->
     return pd.concat(tables).assign(variant=name)
 
 
+def slope(ranked: Ranked, shares: dict[str, float], seen: str) -> dict[str, float]:
+    """Change of NDCG@10 from no noise to noise alone: the least-squares slope over the shares, by user and seed, tested."""
+    centred = np.array([*shares.values()]) - np.mean([*shares.values()])
+    weights = centred / (centred**2).sum()
+    by_seed = zip(*(ranked[name] for name in shares), strict=True)
+    parts = [
+        sum(weight * by_user(frame, seen)["ndcg@10"] for weight, frame in zip(weights, frames, strict=True))
+        for frames in by_seed
+    ]
+    tested = paired(parts)
+    return {"slope": tested["delta"], "slope_low": tested["ci_low"], "slope_high": tested["ci_high"]}
+
+
 def dosed(jobs: Jobs, source: str, noisy: dict[float, TrainingData], first: dict) -> pd.DataFrame:
     """Train with noisy teachers, and test every dose from none to all (the control) against plain, as one family.
 
-    jobs: of `planned`. noisy: share of the users with another's vector -> data. Returns `variant` (source) and `share`.
+    jobs: of `planned`, for this source. noisy: share of the users with another's vector -> data. Returns `variant`
+    (source), `share`, and the slope over all shares (see `slope`) in every row.
     """
-    names = {source: 0.0, **{f"{share:.0%}": share for share in noisy}, f"{source}-shuffled": 1.0}
-    run = next(job.run for (name, _), job in jobs.items() if name == source)
-    more = plan({f"{share:.0%}": Job(run, data) for share, data in noisy.items()}, SEEDS, next(iter(noisy.values())))
-    known = {key: job for key, job in jobs.items() if key[0] in {"plain", *names}}
-    sweep(known | more, RUNS)
-    ranked = ranks(known | more, RUNS)
-    tables = [compare(ranked, dict.fromkeys(names, "plain"), seen, True) for seen in ("excluded", "included")]
-    found = pd.concat(tables).query("baseline != ''")
-    return found.assign(share=found["variant"].map(names), variant=source, **first).sort_values(["seen", "share"])
+    shares = {source: 0.0, **{f"{share:.0%}": share for share in noisy}, f"{source}-shuffled": 1.0}
+    run = jobs[source, SEEDS[0]].run
+    jobs |= plan({f"{share:.0%}": Job(run, data) for share, data in noisy.items()}, SEEDS, noisy[max(noisy)])
+    sweep(jobs, RUNS)
+    ranked, tables = ranks(jobs, RUNS), []
+    for seen in ("excluded", "included"):
+        table = compare(ranked, dict.fromkeys(shares, "plain"), seen, True).query("baseline != ''")
+        table = table.assign(share=table["variant"].map(shares), variant=source, **slope(ranked, shares, seen), **first)
+        tables.append(table.sort_values("share"))
+    return pd.concat(tables)
 
 
 class Study(NamedTuple):
@@ -143,17 +158,6 @@ class Study(NamedTuple):
         return teaching(self.data, vectors, self.owners, [name, *self.made_from])
 
 
-def zero_shots(dataset: Dataset, events: pd.DataFrame, catalogue: np.ndarray, tables: Tables) -> None:
-    """Rank the validation items of the first study's users by each source, before any training."""
-    model, size = STUDIES[0]
-    left, drawn = few(events, size)
-    owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
-    untrained = zero_shot(left, owners, vectors, catalogue)
-    untrained["copied"] = untrained["variant"].map({"profile": copied(texts["profile"], dataset.domain, STYLE)})
-    for table in (untrained, second_prompt(dataset, left, drawn, catalogue)):
-        tables["little-zero-shot"].append(table.assign(dataset=dataset.name, model=model, trained_on=size))
-
-
 def study(
     model: str, size: int, dataset: Dataset, events: pd.DataFrame, catalogue: np.ndarray, tables: Tables
 ) -> Study:
@@ -162,8 +166,10 @@ def study(
     owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
     data, made_from = training_data(left, len(dataset.items)), made_from_of(dataset, owners, texts)
     taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in SOURCES}
-    best, searched = chosen(model, data)
     first = {"dataset": dataset.name, "model": model, "trained_on": size}
+    if (model, size) == STUDIES[0]:
+        tables["little-zero-shot"].append(untrained(dataset, left, drawn, catalogue).assign(**first))
+    best, searched = chosen(model, data)
     tables["little-search"].append(searched.assign(**first))
     print(searched.to_string())
     ranked = {}
@@ -197,22 +203,9 @@ def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
 def noise(of: Study, tables: Tables) -> None:
     """Train with teachers of which a share of the users has another user's vector."""
     for name in DOSED:
-        noisy = {
-            share: of.teach(little_sources.exchanged(of.vectors[name], share), f"{share} of {name}") for share in DOSES
-        }
+        noisy = {share: of.teach(exchanged(of.vectors[name], share), f"{share} of {name}") for share in DOSES}
         jobs = planned(of.run, of.data, {name: of.taught[name]})
         tables["little-doses"].append(dosed(jobs, name, noisy, of.first))
-        save(tables)
-
-
-def cuts(of: Study, tables: Tables) -> None:
-    """Train and serve students that read only a user's latest events."""
-    for most in CUTS:
-        short = replace(of.run, windows="last", model=replace(of.run.model, length=most))
-        columns = of.first | {"settings": f"last {most} events"}
-        found, ranked = compared(planned(short, of.data, of.taught), SOURCES, columns)
-        tables["little-cut"].append(found)
-        tables["little-rivals"].append(over_rivals(ranked).assign(**columns))
         save(tables)
 
 
@@ -222,21 +215,25 @@ def main() -> None:
     events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
     catalogue, _ = encode(item_texts(dataset.items), ENCODER)
     tables: Tables = defaultdict(list)
-    zero_shots(dataset, events, catalogue, tables)
-    first, *_ = [study(*one, dataset, events, catalogue, tables) for one in STUDIES[:2]]
+    first = study(*STUDIES[0], dataset, events, catalogue, tables)
     extension(first, events, tables)
     noise(first, tables)
-    cuts(first, tables)
-    for one in STUDIES[2:]:
+    for one in STUDIES[1:]:
         study(*one, dataset, events, catalogue, tables)
 
 
 def save(tables: Tables) -> None:
-    """Write what is there so far."""
+    """Write the tables so far; rows of studies that this run has not come to yet stay as they were."""
     for name, parts in tables.items():
-        table = pd.concat(parts, ignore_index=True)
+        table, path = pd.concat(parts, ignore_index=True), OUT / f"{name}.csv"
         first = [column for column in ("dataset", "model", "trained_on", "settings") if column in table]
-        save_csv(table[[*first, *table.columns.difference(first, sort=False)]], OUT / f"{name}.csv")
+        if path.exists():
+            old, key = load_csv(path), [*first, "variant"] if "variant" in table else first
+            new = pd.MultiIndex.from_frame(table[key].astype(str))
+            table = pd.concat(
+                [table, old[~pd.MultiIndex.from_frame(old[key].astype(str)).isin(new)]], ignore_index=True
+            )
+        save_csv(table[[*first, *table.columns.difference(first, sort=False)]], path)
         if "verdict" in table:
             print(table.query("baseline != ''")[["trained_on", "settings", *SHOWN]].to_string())
 

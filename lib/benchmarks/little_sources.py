@@ -81,14 +81,16 @@ def teachers(
     return np.array(owners), vectors, {source: each.loc[owners] for source, each in texts.items()}
 
 
-def second_prompt(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
-    """Rank by both prompts, and by all other sources, for the users that have profiles by both."""
+def untrained(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
+    """Rank by each source before any training: all drawn users, and those who have profiles by the second prompt, too."""
     some = np.random.default_rng(1).permutation(drawn)[:INSIGHT_USERS]
-    styles = {"profile": STYLE, "insight": "insight"}
-    owners, vectors, texts = teachers(dataset, events, some, catalogue, styles)
-    copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
-    table = zero_shot(events, owners, vectors, catalogue)
-    return table.assign(copied=table["variant"].map(copies))
+    tables = []
+    for users, styles in ((drawn, {"profile": STYLE}), (some, {"profile": STYLE, "insight": "insight"})):
+        owners, vectors, texts = teachers(dataset, events, users, catalogue, styles)
+        copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
+        table = zero_shot(events, owners, vectors, catalogue)
+        tables.append(table.assign(copied=table["variant"].map(copies)))
+    return pd.concat(tables)
 
 
 def zero_shot(
@@ -125,7 +127,7 @@ def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tu
 
 
 def exchanged(vectors: np.ndarray, share: float) -> np.ndarray:
-    """Exchange the vectors [n, e] of a share of the users among them; a larger share holds the smaller."""
+    """Exchange the vectors [n, e] of a share of the users among them; a larger share contains a smaller one."""
     rows = np.random.default_rng(0).permutation(len(vectors))[: round(share * len(vectors))]
     noisy = vectors.copy()
     noisy[rows] = vectors[np.roll(rows, 1)]

@@ -150,7 +150,7 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 
 
 def unusable(path: Path, why: str) -> UserError:
-    """Error of an artifact that cannot be used; if `make` left stamps, remove them and it, so that both are remade."""
+    """Error of an unusable artifact; its stamps (and it, in artifacts/) are removed, so that `make` remakes both."""
     stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
     for file in stamps:
         file.unlink(missing_ok=True)

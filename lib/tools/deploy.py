@@ -36,13 +36,12 @@ def taught_shares(home: Path, rows: pd.DataFrame) -> dict[str, float]:
     return shares
 
 
-def jobs_of(home: Path, student: str, variant: str) -> Jobs:
-    """The runs of a row of 04's table, one a seed."""
+def jobs_of(home: Path, student: str, variant: str, baseline: str = "") -> Jobs:
+    """The runs of a row of 04's table, one per seed; GRU4Rec has the settings of the student in `baseline`."""
     data, artifacts = load_training_data(home / "artifacts"), home / "artifacts"
     seeds = load_json(artifacts / "student.json")["seeds"]
-    rival = student == "GRU4Rec"  # with the settings of the first student
-    setup, *_ = setups(home, data, "" if rival else student, seeds, "loky", {})
-    if rival:
+    setup, *_ = setups(home, data, baseline.split()[0] if student == "GRU4Rec" else student, seeds, "loky", {})
+    if student == "GRU4Rec":
         return plan({f"{student} {variant}": gru4rec(setup.alone)}, seeds, data)
     if variant not in setup.runs:
         path, key = artifacts / f"teacher-{variant}.safetensors", table_key(artifacts / "events.parquet")
@@ -52,14 +51,14 @@ def jobs_of(home: Path, student: str, variant: str) -> Jobs:
 
 
 def chosen(preset: str) -> tuple[str, Job]:
-    """Name and run of the best model by validation: a student that gains by a teacher, else a plain one; or GRU4Rec."""
+    """Name and run of the best by validation of: students that gain significantly, else plain ones; and GRU4Rec."""
     home, table = outputs_dir(preset), read_main(preset, "excluded")
     students = [*load_json(home / "artifacts" / "student.json")["students"]]
     alone, rival = table["variant"] == "plain", table["model"] == "GRU4Rec"
     rows = gains(table) if len(gains(table)) else table[alone & table["model"].isin(students)]
     jobs = {}
-    for student, variant in pd.concat([rows, table[rival]])[["model", "variant"]].itertuples(index=False):
-        jobs |= jobs_of(home, student, variant)
+    for row in pd.concat([rows, table[rival]])[["model", "variant", "baseline"]].itertuples(index=False):
+        jobs |= jobs_of(home, *row)
     valid = pd.Series({name: run["valid_ndcg@10"] for name, run in results(jobs, home / "runs").items()})
     best = valid.groupby(level=0).mean().idxmax()
     return best, jobs[best, valid[best].idxmax()]

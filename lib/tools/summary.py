@@ -18,7 +18,7 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
     taught, gains, first = deploy.taught(table), deploy.gains(table), f"deploy {best}: " if best else ""
     if best and (rival := better_rival(table, best)) is not None:
         span = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
-        first = f"deploy {rival['name']}, which ranks better than {rival['baseline']} ({span}); "
+        first = f"deploy {rival['variant']}, which ranks better than {rival['baseline']} ({span}); "
         first += f"the best student is {best}: "
     if taught.empty:
         return f"{first}no student was taught."
@@ -37,16 +37,15 @@ def answer(table: pd.DataFrame, best: str = "", shares: dict[str, float] | None 
 def better_rival(table: pd.DataFrame, best: str) -> pd.Series | None:
     """Best of the rivals whose interval over the plain student is above zero and that rank better than `best`."""
     student = (table["model"] + " " + table["variant"]) == best
-    rivals = table[table["model"].isin(["baseline", "GRU4Rec"])]
+    rivals = table[table["model"] == "baseline"]
     over = rivals[(rivals["ci_low"] > 0) & (rivals["ndcg@10"] > table.loc[student, "ndcg@10"].max())]
-    over = over.assign(name=over["variant"].where(over["model"] == "baseline", over["model"]))
     return None if over.empty else over.loc[over["ndcg@10"].idxmax()]
 
 
 def exported(table: pd.DataFrame, best: str, path: Path) -> str:
     """Say which student `make export` writes, and which better rival it does not."""
     rival = better_rival(table, best)
-    other = "" if rival is None else f"; {rival['name']}, which ranks better, is not exported"
+    other = "" if rival is None else f"; {rival['variant']}, which ranks better, is not exported"
     return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
 
 

@@ -60,12 +60,12 @@ next(iter(read.values()))[["title", "categories", "value"]].head()
 # %% [markdown]
 # ## From history to prompt
 #
-# The default, a 1.5B LLM, cannot count genres over a hundred titles. So the facts are computed here, and the model
-# only puts them into words (style `grounded`), or also infers from them what the user will want next (`insight`). A
-# large model reads the raw history instead (styles `short` and `long`). A history that exceeds the context is cut
+# The default, a 1.5B LLM, cannot count genres over a hundred titles. So the facts are computed here, and the model only
+# puts them into words (style `grounded`), or also infers from them what the user will want next (`insight`). A large
+# model reads the raw history instead (styles `short` and `long`). A history that exceeds the context is cut
 # (`strategy`: `plain`), or read in chunks: their profiles are merged at the end (`agg_after`), one profile is updated
-# chunk by chunk (`agg_with`), or every chunk keeps its own (`several`). To save time, set `sample`: only that many
-# users, drawn at random, get a profile.
+# chunk by chunk (`agg_with`), or one profile is written for each aspect of the user (`several`). To save time, set
+# `sample`: only that many users, drawn at random, get a profile.
 
 # %%
 opened = cache(lambda: open_llm(llm, context, parallel))

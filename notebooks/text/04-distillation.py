@@ -313,9 +313,9 @@ report.format_table(taught, ["variant", "delta_ndcg@10", *shares])
 # %% [markdown]
 # How large must a gain be for this data to show it? With this number of users, this variance and this number of tests,
 # a true gain of `detectable` in NDCG@10 over plain and over the control is significant four times in five. For each
-# distilled form, `detectable` is the larger value of its two tests; the table shows the mean over the forms of
-# a student. The next columns are shares of the plain student's NDCG@10: `detectable`, and the lowest and the highest
-# gain that the paper reports on its four data sets.
+# distilled form, `detectable` is the larger value of its two tests; the table shows the mean over the forms of a
+# student. The next columns are shares of the plain student's NDCG@10: `detectable`, and the lowest and the highest gain
+# that the paper reports on its four data sets (with seen items included; `detectable` is for the primary endpoint).
 
 # %%
 least = labelled[labelled["control"] != ""].copy()

@@ -1,7 +1,7 @@
 """Which events train, validate and test: a column of the event table, so that a split can be audited.
 
 `train`: for training a student and for writing a profile. `valid`, `test`: a target, scored from the user's true
-history before it. `input`: only part of the history of a later target. `unused`: in no role.
+history before it. `input`: only part of the history of a later target. `unused`: for nothing.
 """
 
 from typing import Literal

@@ -130,7 +130,7 @@ class Teacher(nn.Module):
 
 def probe_r2(h: Tensor, vectors: Tensor) -> float:
     """R² of a ridge regression of the teacher [n, r] on H_k [n, d], on every fifth user, fitted on the others."""
-    from sklearn.linear_model import Ridge  # takes a second, which runs without a probe save
+    from sklearn.linear_model import Ridge  # a second of import that runs without a probe save
 
     held = torch.arange(len(h)) % 5 == 0
     mean, std = h[~held].mean(0), h[~held].std(0).clamp_min(1e-6)

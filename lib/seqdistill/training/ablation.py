@@ -75,7 +75,7 @@ def shuffled(run: TrainConfig) -> TrainConfig:
 
 
 def varied(jobs: dict[str, Job]) -> pd.DataFrame:
-    """Settings in which jobs differ, one column each, by variant; distil_*: a teacher's, if a run has that name too."""
+    """Settings in which jobs differ, one column each, by variant; distil_* if a run has that setting, too."""
     rows = {}
     for name, job in jobs.items():
         values = to_dict(job.run)

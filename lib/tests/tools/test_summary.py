@@ -66,6 +66,7 @@ def test_a_rival_that_ranks_better_for_certain_is_the_answer():
     assert summary.answer(table[table["variant"] == "plain"], "SASRec plain").startswith(
         "deploy SASRec plain: no student"
     )
+    assert summary.answer(table, "GRU4Rec plain").startswith("deploy GRU4Rec plain: no student")
     line = "The best student, exported by make export: student.onnx (SASRec plain)"
     assert summary.exported(table, "SASRec plain", path) == f"{line}; EASE, which ranks better, is not exported"
     assert summary.exported(table[table["variant"] == "plain"], "SASRec plain", path) == line

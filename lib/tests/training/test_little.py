@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import bench_little
+import little_sources
 import numpy as np
 import pandas as pd
 import pytest
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.data import Dataset
-from seqdistill.io import load_csv
+from seqdistill.io import load_csv, save_csv
 from seqdistill.training.sweep import plan, results, run_folder
 from seqdistill.training.train import with_teacher
 
@@ -65,30 +66,41 @@ def test_doses_of_noise_go_from_the_teacher_to_its_control(study, data):
         assert gained == ends.loc[ends["variant"] == name, "delta_ndcg@10"].tolist()
 
 
-def test_the_whole_study_writes_every_table(study, events, tmp_path, monkeypatch):
+def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, events, tmp_path, monkeypatch):
     rng, items, users = np.random.default_rng(0), int(events["item"].max()), events["user"].unique()
-    dataset = Dataset(
-        events, pd.DataFrame({"user": users, "user_id": users.astype(str)}),
-        pd.DataFrame({"item": range(1, items + 1), "item_id": range(1, items + 1), "title": "Soap"}), True, "beauty", (),
-        name="small",
-    )  # fmt: skip
+    names = pd.DataFrame({"item": range(1, items + 1), "item_id": range(1, items + 1), "title": "Soap"})
+    ids = pd.DataFrame({"user": users, "user_id": users.astype(str)})
+    dataset = Dataset(events, ids, names, True, "beauty", (), name="small")
 
     def teachers(dataset, left, drawn, catalogue, styles):
-        vectors = {source: rng.standard_normal((len(drawn), 6)).astype(np.float32) for source in study.SOURCES}
+        sources = dict.fromkeys([*study.SOURCES, *styles])
+        vectors = {source: rng.standard_normal((len(drawn), 6)).astype(np.float32) for source in sources}
         return drawn, vectors, {source: pd.Series(f"Likes {source}.", drawn) for source in styles}
 
     constants = {
-        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts"], "CUTS": [3],
-        "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "teachers": teachers, "encode": lambda *_: (rng.standard_normal((items, 6)), 0.0), "encoder_key": lambda _: "key",
-        "second_prompt": lambda *_: pd.DataFrame({"variant": ["insight"]}),
+        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts", "profile"],
+        "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "encoder_key": lambda _: "key",
+        "encode": lambda *_: (rng.standard_normal((items, 6)), 0.0),
     }  # fmt: skip
     for name, value in constants.items():
         monkeypatch.setattr(study, name, value)
+    for module in (study, little_sources):
+        monkeypatch.setattr(module, "teachers", teachers)
     monkeypatch.setattr(study.datasets, "load", lambda *_: dataset)
+    search = {"dataset": "small", "model": ["SASRec", "GRU4Rec"], "trained_on": [20, 9], "settings": ["long", "old"]}
+    save_csv(pd.DataFrame(search).assign(chosen=False), tmp_path / "little-search.csv")
     study.main()
-    tables = {path.stem: load_csv(path) for path in tmp_path.glob("*.csv")}
-    written = ["cut", "data", "doses", "extension", "rivals", "search", "zero-shot"]
-    assert sorted(tables) == [f"little-{name}" for name in written]
-    assert set(tables["little-data"]["trained_on"]) == {20, 15}
-    assert tables["little-extension"].query("variant == 'extended-10'")["calls"].tolist() == [10, 10]
-    assert set(tables["little-cut"]["settings"]) == {"last 3 events"}
+    written = ["data", "doses", "extension", "rivals", "search", "zero-shot"]
+    tables = {name: load_csv(tmp_path / f"little-{name}.csv") for name in written}
+    searched = tables["search"].groupby("trained_on")["settings"].agg(list).to_dict()
+    assert searched == {20: ["short", "long"], 15: ["short", "long"], 9: ["old"]}
+    assert tables["data"].groupby("trained_on").size().to_dict() == {20: 14, 15: 14}
+    assert tables["extension"].query("variant == 'extended-10'")["calls"].tolist() == [10, 10]
+    doses = tables["doses"].query("seen == 'excluded'")
+    assert doses[["variant", "share"]].to_numpy().tolist() == [
+        [source, share] for source in ("facts", "profile") for share in (0.0, 0.5, 1.0)
+    ]
+    ends = [doses.query("variant == 'facts' and share == @share")["ndcg@10"].item() for share in (0.0, 1.0)]
+    assert doses["slope"].iloc[0] == pytest.approx(ends[1] - ends[0])  # of three shares in equal steps
+    assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
+    assert tables["zero-shot"]["variant"].tolist()[-1] == "insight"
