@@ -48,7 +48,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     (
         "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
         "bench", "little-data", {**LITTLE, "variant": "profile", "seen": "excluded"},
-        "{overhead} per epoch of phase 1, LLM {seconds} s a user (0.5B, two cores), nothing at serving",
+        "{overhead} per epoch of phase 1, LLM {seconds} CPU s a user (0.5B), nothing at serving",
         "not with a small LLM; a larger one is untested",
     ),
     (
@@ -111,7 +111,7 @@ def decision_table() -> str:
     llm = pd.read_csv(ROOT / "outputs" / "bench" / "llm.csv").iloc[0]
     costs = {
         "overhead": f"{overhead['distilled_cpu_s'].sum() / overhead['plain_cpu_s'].sum() - 1:+.0%}",
-        "seconds": f"{llm['wall_s'] / llm['users']:.0f}",
+        "seconds": f"{llm['cpu_s'] / llm['users']:.0f}",
     }
     rows = []
     for situation, what, home, name, values, cost, advice in DECISIONS:
