@@ -32,7 +32,8 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
         "Items have texts, tens of thousands of users",
         "SASRec that reads item texts, with an item-text teacher to the end", "bench", "transfer",
         {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain", "seen": "excluded"},
-        "training reads a text vector an item; no LLM, nothing at serving", "use, if seen items are never recommended",
+        "training reads a text vector an item; no LLM, nothing at serving",
+        "read the texts, if seen items are never recommended; the teacher adds nothing significant",
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
