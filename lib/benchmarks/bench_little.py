@@ -12,6 +12,7 @@ shown beside the chosen ones, since the verdicts depend on them.
 import sys
 from collections import defaultdict
 from dataclasses import replace
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode, encoder_key
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts
-from seqdistill.evaluation.significance import by_user, compare, paired
+from seqdistill.evaluation.significance import by_user, compare, paired, pooled
 from seqdistill.io import digest, load_csv, outputs_dir, save_csv
 from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
@@ -92,53 +93,48 @@ def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData
     return plan(variants, SEEDS, data)
 
 
-def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame, dict[str, list[pd.DataFrame]]]:
+def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame, Ranked]:
     """Train, and test these sources against plain and their controls, as one family, in both readings of seen items."""
     sweep(jobs, RUNS)
     controls = {source: f"{source}-shuffled" for source in sources}
     against, ranked = dict.fromkeys([*controls, *controls.values()], "plain"), ranks(jobs, RUNS)
-    tables = [compare(ranked, against, seen, True, controls) for seen in ("excluded", "included")]
+    tables = [compare(ranked, against, seen, False, controls) for seen in ("excluded", "included")]
     return pd.concat(tables).assign(**first), ranked
 
 
-def over_rivals(ranked: dict[str, list[pd.DataFrame]], name: str = "profile") -> pd.DataFrame:
+def over_rivals(ranked: Ranked, name: str = "profile") -> pd.DataFrame:
     """The student taught by `name` against those of the sources, one family of tests, in both readings of seen items."""
     rivals = [source for source in SOURCES if source != name]
     pairs = {f"{name}, {rival}": rival for rival in rivals}
     frames = dict.fromkeys(pairs, ranked[name]) | {rival: ranked[rival] for rival in rivals}
-    tables = [compare(frames, pairs, seen, True).query("baseline != ''") for seen in ("excluded", "included")]
+    tables = [compare(frames, pairs, seen, False).query("baseline != ''") for seen in ("excluded", "included")]
     return pd.concat(tables).assign(variant=name)
 
 
-def slope(ranked: Ranked, shares: dict[str, float], seen: str) -> dict[str, float]:
-    """Change of NDCG@10 from no noise to noise alone: the least-squares slope over the shares, by user and seed, tested."""
+def slopes(ranked: Ranked, shares: dict[str, float], seen: str) -> list[pd.Series]:
+    """Change of NDCG@10 from no noise to noise alone: least-squares slopes over the shares, by user, one series per seed."""
     centred = np.array([*shares.values()]) - np.mean([*shares.values()])
     weights = centred / (centred**2).sum()
     by_seed = zip(*(ranked[name] for name in shares), strict=True)
-    parts = [
-        sum(weight * by_user(frame, seen)["ndcg@10"] for weight, frame in zip(weights, frames, strict=True))
-        for frames in by_seed
-    ]
-    tested = paired(parts)
-    return {"slope": tested["delta"], "slope_low": tested["ci_low"], "slope_high": tested["ci_high"]}
+    gains = ([by_user(frame, seen)["ndcg@10"] for frame in frames] for frames in by_seed)
+    return [sum(weight * part for weight, part in zip(weights, parts, strict=True)) for parts in gains]
 
 
-def dosed(jobs: Jobs, source: str, noisy: dict[float, TrainingData], first: dict) -> pd.DataFrame:
+def dosed(jobs: Jobs, source: str, noisy: dict[float, TrainingData], first: dict) -> tuple[pd.DataFrame, dict]:
     """Train with noisy teachers, and test every dose from none to all (the control) against plain, as one family.
 
-    jobs: of `planned`, for this source. noisy: share of the users with another's vector -> data. Returns `variant`
-    (source), `share`, and the slope over all shares (see `slope`) in every row.
+    jobs: of `planned`, for this source. noisy: share of the users with another's vector -> data. Returns the table, by
+    `variant` (source), `share` and `seen`; and the slopes by `seen`.
     """
     shares = {source: 0.0, **{f"{share:.0%}": share for share in noisy}, f"{source}-shuffled": 1.0}
-    run = jobs[source, SEEDS[0]].run
-    jobs |= plan({f"{share:.0%}": Job(run, data) for share, data in noisy.items()}, SEEDS, noisy[max(noisy)])
+    taught = {f"{share:.0%}": Job(jobs[source, SEEDS[0]].run, data) for share, data in noisy.items()}
+    jobs |= plan(taught, SEEDS, noisy[max(noisy)])
     sweep(jobs, RUNS)
     ranked, tables = ranks(jobs, RUNS), []
     for seen in ("excluded", "included"):
-        table = compare(ranked, dict.fromkeys(shares, "plain"), seen, True).query("baseline != ''")
-        table = table.assign(share=table["variant"].map(shares), variant=source, **slope(ranked, shares, seen), **first)
-        tables.append(table.sort_values("share"))
-    return pd.concat(tables)
+        table = compare(ranked, dict.fromkeys(shares, "plain"), seen, False).query("baseline != ''")
+        tables.append(table.assign(share=table["variant"].map(shares), variant=source, **first).sort_values("share"))
+    return pd.concat(tables), {seen: slopes(ranked, shares, seen) for seen in ("excluded", "included")}
 
 
 class Study(NamedTuple):
@@ -151,7 +147,7 @@ class Study(NamedTuple):
     made_from: list
     taught: dict[str, TrainingData]
     run: TrainConfig
-    ranked: dict[str, list[pd.DataFrame]]
+    ranked: Ranked
 
     def teach(self, vectors: np.ndarray, name: str) -> TrainingData:
         """Give the users another teacher."""
@@ -179,8 +175,8 @@ def study(
         tables["little-data"].append(found)
         tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
         save(tables)
-    columns = first | {"settings": best}
-    return Study(columns, data, owners, vectors, made_from, taught, CANDIDATES[model][best], ranked[best])
+    first["settings"] = best
+    return Study(first, data, owners, vectors, made_from, taught, CANDIDATES[model][best], ranked[best])
 
 
 def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
@@ -201,12 +197,24 @@ def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
 
 
 def noise(of: Study, tables: Tables) -> None:
-    """Train with teachers of which a share of the users has another user's vector."""
+    """Train with teachers of which a share of the users has another user's vector.
+
+    The slopes of all teachers share one estimate of the variance over seeds, as the differences of a table do.
+    """
+    found, arms = [], {}
     for name in DOSED:
         noisy = {share: of.teach(exchanged(of.vectors[name], share), f"{share} of {name}") for share in DOSES}
-        jobs = planned(of.run, of.data, {name: of.taught[name]})
-        tables["little-doses"].append(dosed(jobs, name, noisy, of.first))
-        save(tables)
+        table, arms[name] = dosed(planned(of.run, of.data, {name: of.taught[name]}), name, noisy, of.first)
+        found.append(table)
+    table = pd.concat(found, ignore_index=True)
+    for name, seen in product(DOSED, ("excluded", "included")):
+        tested = paired(arms[name][seen], pooled([arm[seen] for arm in arms.values()]))
+        rows = (table["variant"] == name) & (table["seen"] == seen)
+        table.loc[rows, ["slope", "slope_low", "slope_high"]] = [
+            tested[part] for part in ("delta", "ci_low", "ci_high")
+        ]
+    tables["little-doses"].append(table)
+    save(tables)
 
 
 def main() -> None:

@@ -56,10 +56,13 @@ def test_every_source_is_tested_against_plain_and_its_own_control(study, data):
 def test_doses_of_noise_go_from_the_teacher_to_its_control(study, data):
     jobs = study.planned(SMALL, data, {"facts": with_teacher(data, data.teacher.roll(1, 0))})
     noisy = {0.5: with_teacher(data, data.teacher.roll(2, 0))}
-    table = study.dosed(jobs, "facts", noisy, {"model": "SASRec"})
+    table, slopes = study.dosed(jobs, "facts", noisy, {"model": "SASRec"})
     assert table[["variant", "seen", "share", "baseline"]].to_numpy().tolist() == [
         ["facts", seen, share, "plain"] for seen in ("excluded", "included") for share in (0.0, 0.5, 1.0)
     ]
+    for seen, parts in slopes.items():
+        level = table[table["seen"] == seen]["ndcg@10"].to_numpy()
+        assert pd.concat(parts).mean() == pytest.approx(level[2] - level[0])  # of three shares in equal steps
     ends, _ = study.compared(jobs, ["facts"], {"model": "SASRec"})
     for share, name in ((0.0, "facts"), (1.0, "facts-shuffled")):
         gained = table.loc[table["share"] == share, "delta_ndcg@10"].tolist()
@@ -101,6 +104,6 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
         [source, share] for source in ("facts", "profile") for share in (0.0, 0.5, 1.0)
     ]
     ends = [doses.query("variant == 'facts' and share == @share")["ndcg@10"].item() for share in (0.0, 1.0)]
-    assert doses["slope"].iloc[0] == pytest.approx(ends[1] - ends[0])  # of three shares in equal steps
+    assert doses["slope"].iloc[0] == pytest.approx(ends[1] - ends[0])
     assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
     assert tables["zero-shot"]["variant"].tolist()[-1] == "insight"
