@@ -5,7 +5,8 @@ and a shuffled control of its own; the n users are drawn once, since the LLM's p
 seeds vary initial weights and batches. A student's settings are chosen without a teacher, on the validation items of the
 n users. "Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge
 regression predicts from facts and items. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
-Noisy teachers give a share of the users the vectors of others. Settings in ALSO were once chosen by hand; they are
+Noisy teachers give a share of the users the vectors of others; students with short histories read and are trained on a
+user's last events only, while their teachers know the whole history. Settings in ALSO were once chosen by hand; they are
 shown beside the chosen ones, since the verdicts depend on them.
 """
 
@@ -17,9 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from little_sources import ENCODER, LATEST, SOURCES, STYLE, exchanged, extended, few, teachers, untrained
+from little_settings import CANDIDATES
+from little_sources import ENCODER, LATEST, SOURCES, TEACHING, exchanged, extended, few, teachers, untrained
 from seqdistill import data as datasets
-from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.config import Distillation, TrainConfig
 from seqdistill.data import Dataset
 from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode, encoder_key
@@ -36,24 +38,8 @@ STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, 
 SEEDS, WIDTH = [0, 1, 2, 3, 4], 64
 CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
 DOSES, DOSED = [0.1, 0.25, 0.5], ["profile", "item-text"]  # shares of the users with another's vector, of two teachers
-ALONE = TrainConfig(
-    model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=40, batch=128,
-    schedule="cosine", validate_on="excluded",
-)  # fmt: skip
-MASKED = replace(
-    ALONE, model=ModelConfig(causal=False, dim=128, blocks=1, dropout=0.4, temperature=0.07), epochs=80,
-    mask_prob=0.3, mask_last_prob=0.3,
-)  # fmt: skip
-CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation chooses
-    "SASRec": {"batch 128": ALONE, "80 epochs": replace(ALONE, epochs=80), "batch 32": replace(ALONE, batch=32)},
-    "BERT4Rec": {
-        "masked .3": MASKED,
-        "masked .5": replace(MASKED, mask_prob=0.5),
-        "160 epochs": replace(MASKED, epochs=160),
-        "dropout .2": replace(MASKED, model=replace(MASKED.model, dropout=0.2)),
-    },
-}
 SEARCHED = [0, 1, 2]
+CUTS = [3, 5]  # events that a student with short histories reads
 ALSO = {("SASRec", 1_500): ["batch 128"]}
 TAUGHT = Distillation(alpha=0.2, beta=False, projection="student", loss="infonce", phase1_fraction=0.6)
 Ranked = dict[str, list[pd.DataFrame]]  # variant -> per-case ranks, one frame per seed
@@ -159,7 +145,7 @@ def study(
 ) -> Study:
     """Choose a student's settings on validation, train it with each source, and test."""
     left, drawn = few(events, size)
-    owners, vectors, texts = teachers(dataset, left, drawn, catalogue, {"profile": STYLE})
+    owners, vectors, texts = teachers(dataset, left, drawn, catalogue, TEACHING)
     data, made_from = training_data(left, len(dataset.items)), made_from_of(dataset, owners, texts)
     taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in SOURCES}
     first = {"dataset": dataset.name, "model": model, "trained_on": size}
@@ -217,6 +203,17 @@ def noise(of: Study, tables: Tables) -> None:
     save(tables)
 
 
+def short(of: Study, tables: Tables) -> None:
+    """Train students that read a user's last events only, with teachers that know the whole history."""
+    for length in CUTS:
+        run = replace(of.run, model=replace(of.run.model, length=length), windows="last")
+        columns = of.first | {"length": length}
+        found, ranked = compared(planned(run, of.data, of.taught), SOURCES, columns)
+        tables["little-short"].append(found)
+        tables["little-short-rivals"].append(over_rivals(ranked).assign(**columns))
+        save(tables)
+
+
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
     dataset = datasets.load("amazon-beauty-5core", 5)
@@ -226,6 +223,7 @@ def main() -> None:
     first = study(*STUDIES[0], dataset, events, catalogue, tables)
     extension(first, events, tables)
     noise(first, tables)
+    short(first, tables)
     for one in STUDIES[1:]:
         study(*one, dataset, events, catalogue, tables)
 
@@ -234,7 +232,7 @@ def save(tables: Tables) -> None:
     """Write the tables so far; rows of studies that this run has not come to yet stay as they were."""
     for name, parts in tables.items():
         table, path = pd.concat(parts, ignore_index=True), OUT / f"{name}.csv"
-        first = [column for column in ("dataset", "model", "trained_on", "settings") if column in table]
+        first = [column for column in ("dataset", "model", "trained_on", "settings", "length") if column in table]
         if path.exists():
             old, key = load_csv(path), [*first, "variant"] if "variant" in table else first
             new = pd.MultiIndex.from_frame(table[key].astype(str))

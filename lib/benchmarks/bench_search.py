@@ -1,13 +1,14 @@
 """Both students at their best: `make bench-search` (ONLY= a data set or a student), hours; finished runs are read.
 
 Settings are searched one question at a time, each from the best so far, on a data set without the test events: its
-last `TARGETS` events a user are what settings are ranked by (NDCG@10, seen items excluded). One event a user would put
-them in the wrong order: the standard error of a difference stands beside each. The best three get three seeds.
+last `TARGETS` events a user are what settings are ranked by (NDCG@10, seen items excluded). One event of few users would
+put them in the wrong order: the standard error of a difference stands beside each. The best three get three seeds.
 """
 
 import os
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from seqdistill.training.sweep import plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, training_data
 
 OUT = outputs_dir("bench")
-RUNS, SEEDS = OUT / "runs", [0, 1, 2]
+SEEDS = [0, 1, 2]
 TEST = {"movielens-small": 10, "amazon-beauty-5core": 1}  # events of a user that no search may see
 TARGETS = {"movielens-small": 5, "amazon-beauty-5core": 1}
 SHAPE = {name.name for name in fields(ModelConfig)}
@@ -67,13 +68,11 @@ BERT4REC: Questions = {
     "loss": {"sampled softmax": {"loss": "sampled", "negatives": 512}},
     "width": {"dim 128": {"dim": 128}},
 }
-BEAUTY_QUESTIONS: Questions = {
+BEAUTY_QUESTIONS: Questions = {  # two answers each: a core trains one
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.3, 0.7)},
-    "dropout": {f"dropout {share:g}": {"dropout": share} for share in (0.2,)},
-    "output layer": {"output layer": {"output_layer": True}},
-    "last masks": {"last masked .6": {"mask_last_prob": 0.6}},
-    "blocks": {"2 blocks": {"blocks": 2}},
-    "length": {"96 epochs": {"epochs": 96}},
+    "regularisation": {"dropout .2": {"dropout": 0.2}, "last masked .6": {"mask_last_prob": 0.6}},
+    "depth": {"2 blocks": {"blocks": 2}, "output layer": {"output_layer": True}},
+    "length": {"96 epochs": {"epochs": 96}, "lr .002": {"lr": 2e-3}},
 }
 SEARCHES: dict[str, dict[str, tuple[TrainConfig, Questions]]] = {
     "movielens-small": {"BERT4Rec": (SMALL_BERT, BERT4REC), "SASRec": (SMALL, SASREC)},
@@ -95,12 +94,12 @@ def without_test(name: str) -> TrainingData:
     return training_data(seen.assign(split=leave_last_k(seen, TARGETS[name])), len(dataset.items))
 
 
-def scored(settings: dict[str, TrainConfig], seeds: list[int], data: TrainingData) -> dict[str, dict]:
+def scored(settings: dict[str, TrainConfig], seeds: list[int], data: TrainingData, folder: Path) -> dict[str, dict]:
     """Train settings: name -> NDCG@10 by user (mean over seeds), and what stands in the table."""
     jobs = plan(settings, seeds, data)
-    sweep(jobs, RUNS)
-    runs, found = results(jobs, RUNS), {}
-    for name, frames in ranks(jobs, RUNS).items():
+    sweep(jobs, folder)
+    runs, found = results(jobs, folder), {}
+    for name, frames in ranks(jobs, folder).items():
         last = [runs[name, seed] for seed in seeds]
         found[name] = {
             "users": sum(by_user(frame, "excluded")["ndcg@10"] for frame in frames) / len(frames),
@@ -120,19 +119,19 @@ def row(name: str, values: dict, best: pd.Series) -> dict:
 
 def searched(dataset: str, model: str, start: TrainConfig, questions: Questions) -> pd.DataFrame:
     """Go through the questions; `delta` is against the best before each."""
-    data, known = without_test(dataset), {"start": start}
-    scores = scored(known, SEEDS[:1], data)
+    data, known, folder = without_test(dataset), {"start": start}, outputs_dir(dataset) / "runs"
+    scores = scored(known, SEEDS[:1], data, folder)
     best, rows = "start", [{"question": "start", **row("start", scores["start"], scores["start"]["users"])}]
     for question, answers in questions.items():
         before = scores[best]["users"]
         new = {f"{best}, {name}": changed(known[best], values) for name, values in answers.items()}
         known |= new
-        scores |= scored(new, SEEDS[:1], data)
+        scores |= scored(new, SEEDS[:1], data, folder)
         rows += [{"question": question, **row(name, scores[name], before)} for name in new]
         best = max(scores, key=lambda name: scores[name]["users"].mean())
         print(f"{dataset}, {model}, {question}: {best} {scores[best]['users'].mean():.4f}")
     leading = sorted(scores, key=lambda name: -scores[name]["users"].mean())[:3]
-    final = scored({name: known[name] for name in leading}, SEEDS, data)
+    final = scored({name: known[name] for name in leading}, SEEDS, data, folder)
     chosen = max(final, key=lambda name: final[name]["users"].mean())
     rows += [{"question": "three seeds", **row(name, final[name], final[chosen]["users"])} for name in final]
     table = pd.DataFrame(rows).assign(dataset=dataset, model=model, chosen=lambda rows: rows["setting"] == chosen)

@@ -22,8 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 LATEST, ENCODER = 30, "minilm"
-LLM, STYLE, LEAST = "qwen2.5-coder-0.5b", "grounded", 0.95  # least share of users with a profile
-INSIGHT_USERS = 150  # of the first study; their profiles by the prompt `insight` are ranked, not trained with
+SMALL, LARGER = "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
+LEAST = 0.95  # least share of users with a profile
+TEACHING = {"profile": (SMALL, "grounded")}  # source -> LLM and prompt of the profiles that it stands for
+TRIED = {"insight": (SMALL, "insight"), "profile-1.5b": (LARGER, "grounded"), "insight-1.5b": (LARGER, "insight")}
+TRIED_USERS = 150  # of the first study; for these, TRIED is ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
 
 
@@ -34,17 +37,17 @@ def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:
     return events.assign(split=events["split"].where(known, "input")), drawn
 
 
-def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], style: str) -> pd.Series:
+def profiles(dataset: Dataset, read: dict[int, pd.DataFrame], llm: str, style: str) -> pd.Series:
     """The LLM's profiles of these histories, by user: the shipped ones; what is missing is written and added to them."""
-    path, store = shipped_path(dataset.name, LLM, style, "plain"), Store(data_dir() / "cache" / "answers.sqlite")
+    path, store = shipped_path(dataset.name, llm, style, "plain"), Store(data_dir() / "cache" / "answers.sqlite")
     known, prompts = read_shipped(path), prompts_for(dataset.domain, style, 1024, lambda texts: [*map(len, texts)])
-    task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(LLM))
-    ask, asked = asker(cache(lambda: open_llm(LLM)), store, known), []
+    task = Task(dataset.users["user_id"].to_dict(), read, prompts, "plain", model_sha256(llm))
+    ask, asked = asker(cache(lambda: open_llm(llm)), store, known), []
     outcomes = write(task, lambda questions: asked.extend(questions) or ask(questions))
     written = table_of(outcomes).set_index("user")["text"]
     if new := [question for question in asked if question.shipped_key not in known]:
         ship(path, new, store.get(question.key for question in new))
-    print(f"{style}: {len(written):,} of {len(read):,} users have a profile")
+    print(f"{llm}, {style}: {len(written):,} of {len(read):,} users have a profile")
     if len(written) < LEAST * len(read):
         raise UserError(
             f"{path.name}: {len(written):,} profiles; at least {LEAST:.0%} of {len(read):,} users are expected."
@@ -62,14 +65,14 @@ def copied(texts: pd.Series, domain: str, style: str) -> float:
 
 
 def teachers(
-    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray, styles: dict[str, str]
+    dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray, styles: dict[str, tuple[str, str]]
 ) -> tuple[np.ndarray, dict[str, np.ndarray], dict[str, pd.Series]]:
     """The drawn users with all profiles, their vectors by source, and their profiles by source.
 
-    styles: source -> prompt of the profiles that it stands for.
+    styles: source -> LLM and prompt of the profiles that it stands for.
     """
     read = histories(events[events["user"].isin(drawn) & (events["split"] == "train")], dataset.items)
-    texts = {source: profiles(dataset, read, style) for source, style in styles.items()}
+    texts = {source: profiles(dataset, read, *style) for source, style in styles.items()}
     owners = sorted(set.intersection(*(set(each.index) for each in texts.values())))
     vectors = {}
     for source in dict.fromkeys([*SOURCES, *styles]):
@@ -82,12 +85,12 @@ def teachers(
 
 
 def untrained(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:
-    """Rank by each source before any training: all drawn users, and those who have profiles by the second prompt, too."""
-    some = np.random.default_rng(1).permutation(drawn)[:INSIGHT_USERS]
+    """Rank by each source before any training: all drawn users, and those who have profiles by other LLMs and prompts."""
+    some = np.random.default_rng(1).permutation(drawn)[:TRIED_USERS]
     tables = []
-    for users, styles in ((drawn, {"profile": STYLE}), (some, {"profile": STYLE, "insight": "insight"})):
+    for users, styles in ((drawn, TEACHING), (some, TEACHING | TRIED)):
         owners, vectors, texts = teachers(dataset, events, users, catalogue, styles)
-        copies = {source: copied(each, dataset.domain, styles[source]) for source, each in texts.items()}
+        copies = {source: copied(each, dataset.domain, styles[source][1]) for source, each in texts.items()}
         table = zero_shot(events, owners, vectors, catalogue)
         tables.append(table.assign(copied=table["variant"].map(copies)))
     return pd.concat(tables)

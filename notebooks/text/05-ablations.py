@@ -656,7 +656,43 @@ report.show_figure(figure, lines, figures / "little-doses.png", f"{text}.")
 # If the interval of a slope is below zero, knowledge about the users is worth something to the student. If it includes
 # zero, the data do not tell. All points are differences from the same plain runs, so their errors are correlated.
 #
-# ## 16. What does a gain cost?
+# ## 16. What if the student sees less than the LLM?
+#
+# A student that reads the whole history already has the events that a profile restates. Here SASRec reads only a
+# user's last `length` events, in training and in the test, while its teachers are made from the whole training history.
+# Users, settings and tests are those of section 13. Plain SASRec, seen items excluded:
+
+# %%
+short = report.read_table("little-short", bench)
+alone = short.query("variant == 'plain' and seen == 'excluded'")
+report.format_table(alone, ["length", "seeds", "recall@10", "ndcg@10"])
+
+# %% [markdown]
+# Does a teacher help such a student?
+
+# %%
+recent = short[short["control"] != ""]
+shown = ["variant", "verdict", "length", "seen", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
+report.format_table(recent, shown)
+
+# %%
+drawn = recent[recent["seen"] == "excluded"].drop(columns="model")
+drawn["panel"] = drawn["length"].map("last {} events".format)
+figure = forest(drawn, "Gain over plain with short histories, seen items excluded", facet="panel")
+report.show_figure(figure, drawn, figures / "little-short.png", report.caption(drawn, "panel"))
+
+# %% [markdown]
+# And does the student that is taught by profiles gain over those that are taught by the other sources?
+
+# %%
+by_source = report.read_table("little-short-rivals", bench)
+report.format_table(by_source, ["baseline", "verdict", "length", "seen", "delta_ndcg@10", "p_holm"])
+
+# %% [markdown]
+# A larger gain here than in section 13 means that a student learns from its teacher what its own input lacks. A similar
+# gain means that the missing events are not what limits it. The corrections count the teachers of one `length` only.
+#
+# ## 17. What does a gain cost?
 #
 # The cost of a teacher is the LLM's time: encoding a text takes milliseconds, and facts and item texts need no LLM.
 # `make bench-llm` measures the CPU seconds of the 0.5B model per profile. We report the time for all profiles, divided
@@ -719,11 +755,13 @@ verdicts = pd.DataFrame({name: table["verdict"].value_counts() for name, table i
 verdicts.drop(columns="", errors="ignore").fillna(0).astype(int)
 
 # %% [markdown]
-# Which rows gain over plain **and** over their control, here and on Beauty (sections 12 to 14, seen items excluded)?
+# Which rows gain over plain **and** over their control, here and on Beauty (sections 12 to 14 and 16, seen items
+# excluded)?
 
 # %%
 beauty = {"Beauty": transfer, "few users": few.assign(variant=few["variant"] + ", " + few["student"])}
 beauty["fewer LLM calls"] = extension
+beauty["short histories"] = recent.assign(variant=recent["variant"] + recent["length"].map(", last {} events".format))
 judged = tables | {name: table[table["seen"] == "excluded"] for name, table in beauty.items()}
 winners = {}
 for name, table in judged.items():

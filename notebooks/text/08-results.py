@@ -54,8 +54,7 @@ report.format_table(wide, ["model", "dataset", "plain", "distilled", "gain, %"])
 # %% [markdown]
 # Ours: all test targets of a user, seen items included. `verdict`: does a distilled student rank better than the plain
 # one with equal updates and than its control, the same teacher shuffled among the users? `control_verdict` is the test
-# against the control alone. Beauty's rows were tested before the two tests were combined: their `verdict` is against
-# plain alone, and their intervals, unlike their verdicts, are not adjusted for the number of tests.
+# against the control alone.
 
 # %%
 main = report.read_table("main", *folders)
@@ -144,7 +143,8 @@ report.format_table(report.paper("cold_data"))
 
 # %% [markdown]
 # Ours (chapter 6): removed or reduced targets, seen items included. `item-side-text` and the rows after it read the
-# items' texts and are not the paper's method.
+# items' texts and are not the paper's method. Beauty's rows were tested with an earlier procedure: their `verdict` is
+# against plain alone, and their intervals, unlike their verdicts, are not adjusted for the number of tests.
 
 # %%
 cold = report.read_table("cold", *folders)
@@ -190,8 +190,8 @@ report.format_table(times)
 #
 # A gain over a weak student would mean little. The table compares the plain students of the Beauty preset with
 # published results of SASRec on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked.
-# There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so there a gain over BERT4Rec is a
-# gain over a weak student. The settings of both students on Beauty were chosen from the table below by validation
+# There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so chapter 4's table for Beauty has
+# SASRec only. The settings of both students on Beauty were chosen from the table below by validation
 # NDCG@10 of one seed; `make bench-quality` repeats this. The rows of movielens-small are not chapter 4's students:
 # they train longer, for leave-one-out, and their settings were not searched.
 

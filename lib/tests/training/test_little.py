@@ -81,7 +81,7 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
         return drawn, vectors, {source: pd.Series(f"Likes {source}.", drawn) for source in styles}
 
     constants = {
-        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts", "profile"],
+        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts", "profile"], "CUTS": [3],
         "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "encoder_key": lambda _: "key",
         "encode": lambda *_: (rng.standard_normal((items, 6)), 0.0),
     }  # fmt: skip
@@ -93,7 +93,7 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     search = {"dataset": "small", "model": ["SASRec", "GRU4Rec"], "trained_on": [20, 9], "settings": ["long", "old"]}
     save_csv(pd.DataFrame(search).assign(chosen=False), tmp_path / "little-search.csv")
     study.main()
-    written = ["data", "doses", "extension", "rivals", "search", "zero-shot"]
+    written = ["data", "doses", "extension", "rivals", "search", "short", "short-rivals", "zero-shot"]
     tables = {name: load_csv(tmp_path / f"little-{name}.csv") for name in written}
     searched = tables["search"].groupby("trained_on")["settings"].agg(list).to_dict()
     assert searched == {20: ["short", "long"], 15: ["short", "long"], 9: ["old"]}
@@ -105,5 +105,15 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     ]
     ends = [doses.query("variant == 'facts' and share == @share")["ndcg@10"].item() for share in (0.0, 1.0)]
     assert doses["slope"].iloc[0] == pytest.approx(ends[1] - ends[0])
+    shorter = tables["short"].query("seen == 'excluded'")
+    assert (
+        shorter["variant"].tolist()
+        == tables["data"].query("trained_on == 20 and seen == 'excluded'")["variant"].tolist()
+    )
+    assert set(shorter["length"]) == set(tables["short-rivals"]["length"]) == {3}
+    assert (
+        shorter["ndcg@10"].tolist()
+        != tables["data"].query("trained_on == 20 and seen == 'excluded'")["ndcg@10"].tolist()
+    )
     assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
-    assert tables["zero-shot"]["variant"].tolist()[-1] == "insight"
+    assert tables["zero-shot"]["variant"].tolist()[-3:] == ["insight", "profile-1.5b", "insight-1.5b"]
