@@ -30,16 +30,14 @@ LITTLE = {"model": "SASRec", "trained_on": 1500, "settings": "batch 32"}  # of l
 TAUGHT = "{overhead} per epoch of phase 1, no LLM, nothing at serving"
 DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it costs, advice
     (
-        "Items have texts, tens of thousands of users",
-        "SASRec that reads item texts, with an item-text teacher to the end", "bench", "transfer",
-        {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain", "seen": "excluded"},
-        "training reads a text vector an item; no LLM, nothing at serving",
-        "read the texts, if seen items are never recommended; the teacher adds nothing significant",
+        "Items have texts, tens of thousands of users", "SASRec with an item-text teacher",
+        BEAUTY, "main", {"model": "SASRec", "variant": "item-text", "seen": "excluded"}, TAUGHT,
+        "use it, if seen items are never recommended; the gain is small",
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
         {**LITTLE, "variant": "item-text", "seen": "excluded"}, TAUGHT,
-        "choose on validation: free, but no gain over its control is shown",
+        "choose on validation: it needs no LLM, but no gain over its control is shown",
     ),
     (
         "New items without events (MovieLens, items removed from training)",

@@ -489,13 +489,12 @@ report.show_figure(figure, lines, figures / "strength.png", report.caption(grown
 # ## 12. Can a larger data set show a small gain?
 #
 # With few users only large effects are significant. Amazon Beauty 5-core has 22,363 users, and our SASRec ranks there
-# as well as the published ones (chapter 8). `make bench-transfer` searches for the best distilled SASRec on it, by
-# mean validation NDCG@10 over seeds, in three steps. Step 1 compares the teachers of the main table for Beauty: the
-# LLM's profiles, for a sample of the users; and, for all users, computed facts, raw histories (the latest events as
-# text) and the mean text vector of their items. Step 2 keeps the best teacher until the end of training. Step 3 takes
-# the better of these two students and adds item texts to the student's input (`reads`, the form of chapter 6).
-# `untaught` names the same student without its teacher. Weight, phase 1 and loss were chosen with `item-text`, which
-# favours it; the profiles use another encoder.
+# as well as the published ones (chapter 8). `make bench-transfer` searches for the best distilled SASRec on it, by mean
+# validation NDCG@10 over seeds, in three steps. Step 1 compares four teachers: the LLM's profiles, for a sample of the
+# users; and, for all users, computed facts, raw histories (the latest events as text) and the mean text vector of their
+# items. Step 2 keeps the best teacher until the end of training. Step 3 takes the better of these two students and adds
+# item texts to the student's input (`reads`, the form of chapter 6). `untaught` names the same student without its
+# teacher. Weight, phase 1 and loss were chosen with `item-text`, which favours it; the profiles use another encoder.
 
 # %%
 search = report.read_table("transfer-search", ROOT / "outputs" / "bench")
