@@ -37,7 +37,9 @@ def test_the_readme_holds_the_tables_that_the_results_render():
     gain = f"{few['delta_ndcg@10']:+.4f} [{few['ci_low']:+.4f}, {few['ci_high']:+.4f}]"
     searched = pd.read_csv(ROOT / "outputs" / "bench" / "little-search.csv")
     assert pages.select(searched, **pages.LITTLE)["chosen"].all()
-    beauty = pages.select(pages.read_main(pages.BEAUTY, "excluded"), model="SASRec", variant="item-text").squeeze(axis=0)
+    beauty = pages.select(pages.read_main(pages.BEAUTY, "excluded"), model="SASRec", variant="item-text").squeeze(
+        axis=0
+    )
     assert decisions[0][5].startswith("use it") and beauty["verdict"] == "significant gain"
     assert (
         decisions[1][2] == gain and "no gain over its control" in decisions[1][5] and few["verdict"] == "inconclusive"
