@@ -68,11 +68,11 @@ BERT4REC: Questions = {
     "loss": {"sampled softmax": {"loss": "sampled", "negatives": 512}},
     "width": {"dim 128": {"dim": 128}},
 }
-BEAUTY_QUESTIONS: Questions = {  # two answers each: a core trains one
+BEAUTY_QUESTIONS: Questions = {  # two answers each, one for each core; at most one of them is kept
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.3, 0.7)},
     "regularisation": {"dropout .2": {"dropout": 0.2}, "last masked .6": {"mask_last_prob": 0.6}},
     "depth": {"2 blocks": {"blocks": 2}, "output layer": {"output_layer": True}},
-    "length": {"96 epochs": {"epochs": 96}, "lr .002": {"lr": 2e-3}},
+    "training": {"96 epochs": {"epochs": 96}, "lr .002": {"lr": 2e-3}},
 }
 SEARCHES: dict[str, dict[str, tuple[TrainConfig, Questions]]] = {
     "movielens-small": {"BERT4Rec": (SMALL_BERT, BERT4REC), "SASRec": (SMALL, SASREC)},

@@ -17,8 +17,10 @@ from seqdistill.reporting import report
 from seqdistill.reporting.main_tables import reading
 
 SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
+INJECTED = "injected-parameters"  # tag of the cell with a preset's own parameters
 LONG = 12  # lines beyond which a cell's code is folded
 BEAUTY = "amazon-beauty-5core"
+ON_BEAUTY = ["04-distillation"]  # committed as executed
 LARGER = "full"  # has the default's students and data, and more seeds
 RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md that stand in a main table
     (LARGER, "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
@@ -27,12 +29,12 @@ RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md th
     (BEAUTY, "Beauty 5-core", "SASRec", "item-text", "item texts"),
 ]
 LITTLE = {"model": "SASRec", "trained_on": 1500, "settings": "batch 32"}  # of little-data.csv; the chosen settings
-TAUGHT = "{overhead} per epoch of phase 1, no LLM, nothing at serving"
+TAUGHT = "{overhead} per epoch of phase 1 (on MovieLens), no LLM, nothing at serving"
 DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it costs, advice
     (
         "Items have texts, tens of thousands of users", "SASRec with an item-text teacher",
         BEAUTY, "main", {"model": "SASRec", "variant": "item-text", "seen": "excluded"}, TAUGHT,
-        "use it, if seen items are never recommended; the gain is small",
+        "use it or read the texts (05, section 12), if seen items are never recommended; the gain is small",
     ),
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
@@ -48,7 +50,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     (
         "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
         "bench", "little-data", {**LITTLE, "variant": "profile", "seen": "excluded"},
-        "{overhead} per epoch of phase 1, LLM {seconds} CPU s a user (0.5B), nothing at serving",
+        "{overhead} per epoch of phase 1 (on MovieLens), LLM {seconds} CPU s a user (0.5B), nothing at serving",
         "not with a small LLM; a larger one is untested",
     ),
     (
@@ -86,6 +88,8 @@ def results_table() -> str:
         for preset, data, student, variant, teacher in RESULTS
     ]
     transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
+    alone = (transfer["verdict"] == "significant gain") & (transfer["control_verdict"] != "significant gain")
+    transfer.loc[alone, "verdict"] = "inconclusive"  # it was tested against plain alone
     rows.append(
         transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item texts, which the student also reads")
     )
@@ -128,17 +132,24 @@ def decision_table() -> str:
     return report.markdown(pd.DataFrame(rows).set_index("situation"))
 
 
+def current(preset: str, chapter: str) -> nbformat.NotebookNode:
+    """Read a chapter that a preset executed; UserError if there is none, or if its text has changed since."""
+    path, text = outputs_dir(preset) / f"{chapter}.ipynb", jupytext.read(TEXT / f"{chapter}.py")
+    if not path.exists():
+        raise UserError(f"{display_path(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+    notebook = nbformat.read(path, as_version=4)
+    cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    if [cell.source for cell in cells] != [cell.source for cell in text.cells]:
+        again = f"run `make reproduce PRESET={preset}`"
+        raise UserError(f"{display_path(path)}: {chapter}.py has changed since; {again}.")
+    return notebook
+
+
 def publish(preset: str) -> None:
     """Copy a preset's executed notebooks to notebooks/, where they are read, and the results to README.md."""
-    notebooks = {}
-    for chapter in chapters():
-        path, text = outputs_dir(preset) / f"{chapter}.ipynb", jupytext.read(TEXT / f"{chapter}.py")
-        if not path.exists():
-            raise UserError(f"{display_path(path)}: no such file; run `make reproduce PRESET={preset}` first.")
-        notebooks[chapter] = nbformat.read(path, as_version=4)
-        if [cell.source for cell in notebooks[chapter].cells] != [cell.source for cell in text.cells]:
-            again = f"run `make reproduce PRESET={preset}`"
-            raise UserError(f"{display_path(path)}: {chapter}.py has changed since; {again}.")
+    notebooks = {chapter: current(preset, chapter) for chapter in chapters()}
+    if any(INJECTED in cell.metadata.get("tags", []) for notebook in notebooks.values() for cell in notebook.cells):
+        raise UserError(f"publish: {preset} has parameters of its own; notebooks with those of the text are published.")
     for chapter, notebook in notebooks.items():
         with atomic_write(ROOT / "notebooks" / f"{chapter}.ipynb") as temporary:
             nbformat.write(notebook, temporary)
@@ -175,10 +186,10 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
 
 
 def beauty_chapters() -> dict[str, nbformat.NotebookNode]:
-    """Chapters that were executed on Beauty 5-core, as pages of their own; the data set's name is in their titles."""
+    """Chapters executed on Beauty 5-core that show none of its texts, as pages of their own; their titles name it."""
     notebooks = {}
-    for path in sorted(outputs_dir(BEAUTY).glob("*.ipynb")):
-        notebooks[f"beauty-{path.stem}"] = notebook = nbformat.read(path, as_version=4)
+    for chapter in ON_BEAUTY:
+        notebooks[f"beauty-{chapter}"] = notebook = current(BEAUTY, chapter)
         notebook.cells[0].source = re.sub(r"\A(# .+)", r"\1 (Beauty 5-core)", notebook.cells[0].source)
     return notebooks
 

@@ -161,7 +161,8 @@ Markdown(f"The paper's gain of the distilled over the plain student: {grown}, wi
 #
 # IDGenRec, which the paper compares with, generates item ids with a language model at serving time. Its NDCG@10 in the
 # paper is among the main results above. Ours, from chapter 7, is on each user's last target, for all or some users;
-# differences are from `IDGenRec` on the same cases. Our IDGenRec is trained from scratch for minutes.
+# differences are from `IDGenRec` on the same cases. Our IDGenRec is trained from scratch for minutes. Beauty's rows are
+# tested with the earlier procedure, too.
 
 # %%
 rival = report.read_table("idgenrec", *folders).query("seen == 'included'")
@@ -188,7 +189,7 @@ report.format_table(times)
 # %% [markdown]
 # ## Are the plain students competitive?
 #
-# A gain over a weak student would mean little. The table compares the plain students of the Beauty preset with
+# A gain over a weak student would mean little. The table compares plain SASRec of the Beauty preset, and BERT4Rec, with
 # published results of SASRec on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked.
 # There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so chapter 4's table for Beauty has
 # SASRec only. The settings of both students on Beauty were chosen from the table below by validation
@@ -207,9 +208,9 @@ both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable
 report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# How were the settings of chapter 4 chosen? `make bench-search` varies one setting at a time (a `question`), each from
-# the best settings so far. It does not use the test events: it ranks a user's last events before them (five on
-# MovieLens, one on Beauty). `delta` is the difference from the best settings before the question, `delta_se` its
+# How were the settings of chapter 4 chosen on MovieLens? `make bench-search` asks one `question` at a time, starting
+# from the best settings so far, and keeps at most one answer. It does not use the test events: it ranks the last five
+# events of a user before them. `delta` is the difference from the best settings before the question, `delta_se` its
 # standard error over users; the last rows have three seeds, the others one. The table shows the best answers to each
 # question, and the rows with three seeds:
 

@@ -71,3 +71,23 @@ def test_what_was_not_executed_is_named(tmp_path, monkeypatch):
             act("smoke")
     with pytest.raises(UserError, match=r"main\.csv: no such file"):
         pages.read_main("smoke", "included")
+
+
+def test_a_chapter_on_beauty_is_a_page_of_its_own_as_long_as_its_text_has_not_changed(tmp_path, monkeypatch):
+    page = pages.beauty_chapters()["beauty-04-distillation"]
+    title = page.cells[0].source.splitlines()[0]
+    assert title == "# 4 · Does a student learn from the teacher? (Beauty 5-core)"
+    front = pages.front("smoke", {"04-distillation": page}, ["beauty-04-distillation"])
+    assert ":caption: On Beauty 5-core\n\nbeauty-04-distillation\n```" in front
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    stored = nbformat.read(ROOT / "outputs" / pages.BEAUTY / "04-distillation.ipynb", as_version=4)
+    stored.cells[-2].source += " Old."
+    (tmp_path / pages.BEAUTY).mkdir()
+    nbformat.write(stored, tmp_path / pages.BEAUTY / "04-distillation.ipynb")
+    with pytest.raises(UserError, match=r"04-distillation\.py has changed since"):
+        pages.beauty_chapters()
+
+
+def test_notebooks_with_parameters_of_their_own_are_not_published():
+    with pytest.raises(UserError, match="smoke has parameters of its own"):
+        pages.publish("smoke")

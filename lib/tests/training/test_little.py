@@ -7,9 +7,9 @@ import little_sources
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse
 from seqdistill.data import Dataset
-from seqdistill.io import load_csv, save_csv
+from seqdistill.io import load_csv, load_json, save_csv
 from seqdistill.training.sweep import plan, results, run_folder
 from seqdistill.training.train import with_teacher
 
@@ -105,15 +105,11 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     ]
     ends = [doses.query("variant == 'facts' and share == @share")["ndcg@10"].item() for share in (0.0, 1.0)]
     assert doses["slope"].iloc[0] == pytest.approx(ends[1] - ends[0])
-    shorter = tables["short"].query("seen == 'excluded'")
-    assert (
-        shorter["variant"].tolist()
-        == tables["data"].query("trained_on == 20 and seen == 'excluded'")["variant"].tolist()
-    )
+    shorter, longer = (tables[name].query("seen == 'excluded'") for name in ("short", "data"))
+    assert shorter["variant"].tolist() == longer.query("trained_on == 20")["variant"].tolist()
     assert set(shorter["length"]) == set(tables["short-rivals"]["length"]) == {3}
-    assert (
-        shorter["ndcg@10"].tolist()
-        != tables["data"].query("trained_on == 20 and seen == 'excluded'")["ndcg@10"].tolist()
-    )
+    runs = [parse(TrainConfig, load_json(path), path.name) for path in study.RUNS.glob("*/config.json")]
+    short = {replace(run, model=replace(run.model, length=10), windows="all") for run in runs if run.windows == "last"}
+    assert {run.model.length for run in runs if run.windows == "last"} == {3} and short < set(runs)
     assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
     assert tables["zero-shot"]["variant"].tolist()[-3:] == ["insight", "profile-1.5b", "insight-1.5b"]
