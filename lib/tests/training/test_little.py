@@ -112,4 +112,25 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     short = {replace(run, model=replace(run.model, length=10), windows="all") for run in runs if run.windows == "last"}
     assert {run.model.length for run in runs if run.windows == "last"} == {3} and short < set(runs)
     assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
-    assert tables["zero-shot"]["variant"].tolist()[-3:] == ["insight", "profile-1.5b", "insight-1.5b"]
+    assert tables["zero-shot"]["variant"].tolist()[-3:] == [*little_sources.TRIED]
+
+
+def test_each_source_is_ranked_with_the_profiles_of_its_llm_and_prompt(events, monkeypatch):
+    items, asked = pd.DataFrame({"item": range(1, 31), "title": "Soap"}), []
+    dataset = Dataset(events, None, items, True, "beauty", ())
+
+    def profiles(_, read, llm, style):
+        asked.append((llm, style, len(read)))
+        return pd.Series(f"By {llm}, {style}.", sorted(read))
+
+    def encode(texts, _):
+        return np.array([[len(text), "1.5b" in text, "insight" in text] for text in texts], np.float32), 0.0
+
+    for name, value in {"profiles": profiles, "encode": encode, "TRIED_USERS": 10}.items():
+        monkeypatch.setattr(little_sources, name, value)
+    table = little_sources.untrained(dataset, events, np.arange(40), np.eye(30, 3, dtype=np.float32) + 0.1)
+    small, large = "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
+    few = [(small, "grounded"), (small, "insight"), (large, "grounded"), (large, "insight")]
+    assert asked == [(small, "grounded", 40), *((*one, 10) for one in few)]
+    assert table["users"].tolist() == [40] * 4 + [10] * 7
+    assert table["variant"].tolist()[-3:] == ["insight", "profile-1.5b", "insight-1.5b"]
