@@ -39,7 +39,7 @@ DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it
     (
         "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
         {**LITTLE, "variant": "item-text", "seen": "excluded"}, TAUGHT,
-        "choose on validation: it needs no LLM, but no gain over its control is shown",
+        "choose on validation: no gain over its control is shown with these settings",
     ),
     (
         "New items without events (MovieLens, items removed from training)",

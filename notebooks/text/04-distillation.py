@@ -197,8 +197,8 @@ Markdown(f"Variance left: {left}. Probe more than 0.05 above the plain student's
 
 # %% [markdown]
 # A trainable $T$ on the teacher's side can lower the loss by shrinking the projected target; a fixed target cannot
-# shrink. If almost no variance is left, or if the probe $R^2$ is no higher than for the plain student, the student
-# learned nothing from the teacher. Its row below then measures the effect of the loss, not of the profiles.
+# shrink. If almost no variance is left, or if the probe $R^2$ is no higher than for the plain student, nothing shows
+# that the student learned from the teacher. A gain in its row below may then come from the loss alone.
 #
 # ## The main table
 #
@@ -239,14 +239,15 @@ report.format_table(hard_targets(events))
 # excluded. Metrics are means over users, so every user has the same weight.
 #
 # The question is: does a distilled student rank better than its own `plain` **and** than its control, the shuffled
-# teacher of the same form? Both must hold, so a student's p is the larger of the two, corrected for the number of
-# distilled students in the table (Holm). `verdict` answers the question; `control_delta_ndcg@10` is the difference from
-# the control. The verdicts that count are those of the primary endpoint: NDCG@10 on all targets, with seen items as
-# `primary` says. All other readings are secondary. Rows without a verdict have an interval only. The t-test treats both
-# users and seeds as samples: the variance of a difference is the variance over users plus the variance over seeds. A
-# few seeds give a poor estimate of the variance over seeds, so the test takes the larger of two estimates: that of the
-# difference itself and the one pooled over the variants of a student. `tables/main.csv` has more columns: seeds, p, and
-# `effect`, the mean difference divided by the standard deviation of the users' differences (Cohen's d, paired).
+# teacher of the same form? Both must hold: a gain's p is the larger of the two, a loss's is that against `plain`.
+# Holm's correction counts the distilled students. `verdict` answers the question; `control_delta_ndcg@10` is the
+# difference from the control. The verdicts that count are those of the primary endpoint: NDCG@10 on all targets, with
+# seen items as `primary` says. All other readings are secondary. Rows without a verdict have an interval only. The
+# t-test treats both users and seeds as samples: the variance of a difference is the variance over users plus the
+# variance over seeds. A few seeds give a poor estimate of the variance over seeds, so the test takes the larger of two
+# estimates: that of the difference itself and the one pooled over the variants of a student. `tables/main.csv` has more
+# columns: seeds, p, and `effect`, the mean difference divided by the standard deviation of the users' differences
+# (Cohen's d, paired).
 
 # %%
 against = {system: f"{system.split()[0]} plain" for system in variants if not system.endswith(" plain")}

@@ -619,9 +619,9 @@ figure = draw_curves(lines, "calls", "delta_ndcg@10", "seen", *labels)
 report.show_figure(figure, lines, figures / "little-extension.png", report.caption(asked, "seen"))
 
 # %% [markdown]
-# If the gain does not grow with the number of calls, the student uses only the part of a profile that the regression
-# can predict from the free vectors. A predicted profile is computed from facts and item texts, so a gain is due to the
-# LLM only where it also exceeds the gain of these free teachers (Holm's correction for the four tests of a variant):
+# If the gain does not grow with the number of calls, the part of a profile that the regression cannot predict adds no
+# measured gain. A predicted profile is computed from facts and item texts, so a gain is due to the LLM only where it
+# also exceeds the gain of these free teachers (Holm's correction for the four tests of a variant):
 
 # %%
 predicted = added[added["variant"] != "profile"]
@@ -653,7 +653,7 @@ text = "Change of NDCG@10 from no noise to noise alone: " + ", ".join(
 report.show_figure(figure, lines, figures / "little-doses.png", f"{text}.")
 
 # %% [markdown]
-# If the interval of a slope is below zero, knowledge about the users is worth something to the student. If it includes
+# If the interval of a slope is below zero, a user's own vector serves the student better than others'. If it includes
 # zero, the data do not tell. All points are differences from the same plain runs, so their errors are correlated.
 #
 # ## 16. What if the student sees less than the LLM?
@@ -690,9 +690,9 @@ by_source = report.read_table("little-short-rivals", bench)
 report.format_table(by_source, ["baseline", "verdict", "length", "seen", "delta_ndcg@10", "p_holm"])
 
 # %% [markdown]
-# If a teacher gained more here than in section 13, the student would have learned from it what its own input lacks, or
-# made up for the training targets that were cut; the difference between the sections is not tested. The corrections
-# count the teachers of one `length` only.
+# If a teacher gains more here than in section 13, it may supply what the student's input lacks, or replace the training
+# targets that were cut. The difference between the sections is not tested. The corrections count the teachers of one
+# `length` only.
 #
 # ## 17. What does a gain cost?
 #
@@ -757,8 +757,8 @@ verdicts = pd.DataFrame({name: table["verdict"].value_counts() for name, table i
 verdicts.drop(columns="", errors="ignore").fillna(0).astype(int)
 
 # %% [markdown]
-# Which rows gain over plain **and** over their control, here and on Beauty (sections 12 to 14 and 16, seen items
-# excluded)?
+# Which rows gain over plain **and** over their control, here (seen items included) and on Beauty (sections 12 to 14 and
+# 16, seen items excluded)?
 
 # %%
 beauty = {"Beauty": transfer, "few users": few.assign(variant=few["variant"] + ", " + few["student"])}
@@ -784,6 +784,6 @@ print(f"trained here: {spent(used, home / 'runs')}")
 # ## Limits
 #
 # The cells are compared on the test split to describe the method, not to choose a setting; a choice belongs on
-# validation, where chapter 4's was made. With the seeds and users of the default preset only large effects can be
-# detected; the order of cells that do not differ significantly means nothing. A shuffled control has chapter 4's phase
-# 1, aggregation and loss, not those of the cell.
+# validation, as for the plain students. With the seeds and users of the default preset only large effects can be
+# detected; the order of cells that do not differ significantly means nothing. Up to section 9 a control has its cell's
+# projected side, but chapter 4's settings.
