@@ -7,7 +7,7 @@ import power
 import pytest
 import tables
 from seqdistill.evaluation.ranking import save_ranks
-from seqdistill.io import UserError, load_csv, save_json
+from seqdistill.io import ROOT, UserError, load_csv, save_json
 from seqdistill.reporting import main_tables
 from seqdistill.reporting.main_tables import Comparison, comparable, main_table, record, recorded
 
@@ -93,3 +93,11 @@ def test_power_comes_from_the_recorded_runs_and_grows_with_users_and_seeds(home,
     what, table = power.powers("smoke", "included")
     assert what.endswith("30 users") and table.shape == (8, 4)
     assert table.loc[(30, 2)].mean() + 0.3 < table.loc[(120, 10)].mean()
+
+
+def test_beautys_committed_table_follows_from_its_recorded_runs():
+    home = ROOT / "outputs" / "amazon-beauty-5core"
+    comparison, ranked = recorded(home)
+    made = main_table(ranked, comparison)
+    pd.testing.assert_frame_equal(load_csv(home / "tables" / "main.csv"), made, check_dtype=False, rtol=1e-9)
+    assert {len(keys) for system, keys in comparison.runs.items() if system not in comparison.fixed} == {5}
