@@ -46,7 +46,7 @@ $(error "$(NOTEBOOK)" is not a notebook in notebooks/text; there are: $(chapters
 endif
 endif
 
-.PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power tables profiles lab
+.PHONY: help env new data data-check bench-data bench-umap bench-llm bench-student bench-quality bench-search bench-little bench-form bench-items bench-gpu bench-transfer bench-sweep bench bench-serving weights tour reproduce publish export estimate power tables profiles lab
 .PHONY: book verify test lint unit slow nbval clean gone
 .SECONDARY:
 
@@ -145,6 +145,12 @@ bench-search: .venv/ready ## search both students' settings on validation (ONLY=
 
 bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), hours
 	@$(bench)/bench_little.py
+
+bench-form: .venv/ready ## teach few users of Beauty 5-core in the paper's own form (outputs/bench/form*.csv), half an hour
+	@$(bench)/bench_form.py
+
+bench-items: .venv/ready ## describe Beauty's items by an LLM, rank with the lines and teach (outputs/bench/items*.csv), an hour
+	@$(bench)/bench_items.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)
 	@$(bench)/bench_gpu.py

@@ -19,12 +19,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from little_settings import CANDIDATES
-from little_sources import ENCODER, LATEST, SOURCES, TEACHING, exchanged, extended, few, teachers, untrained
-from seqdistill import data as datasets
+from little_sources import ENCODER, LATEST, SOURCES, TEACHING, beauty, exchanged, extended, few, teachers, untrained
 from seqdistill.config import Distillation, TrainConfig
 from seqdistill.data import Dataset
-from seqdistill.data.splits import leave_last_k
-from seqdistill.embeddings.encoders import encode, encoder_key
+from seqdistill.embeddings.encoders import encoder_key
 from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import by_user, compare, paired, pooled
@@ -216,9 +214,7 @@ def short(of: Study, tables: Tables) -> None:
 
 def main() -> None:
     sys.stdout.reconfigure(line_buffering=True)
-    dataset = datasets.load("amazon-beauty-5core", 5)
-    events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
-    catalogue, _ = encode(item_texts(dataset.items), ENCODER)
+    dataset, events, catalogue = beauty()
     tables: Tables = defaultdict(list)
     first = study(*STUDIES[0], dataset, events, catalogue, tables)
     extension(first, events, tables)

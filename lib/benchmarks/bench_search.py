@@ -68,9 +68,13 @@ BERT4REC: Questions = {
     "loss": {"sampled softmax": {"loss": "sampled", "negatives": 512}},
     "width": {"dim 128": {"dim": 128}},
 }
-BEAUTY_QUESTIONS: Questions = {  # two answers each, one for each core; at most one of them is kept
+BEAUTY_QUESTIONS: Questions = {  # at most one answer to a question is kept
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.3, 0.7)},
-    "regularisation": {"dropout .2": {"dropout": 0.2}, "last masked .6": {"mask_last_prob": 0.6}},
+    "regularisation": {
+        "dropout .1": {"dropout": 0.1},
+        "dropout .2": {"dropout": 0.2},
+        "last masked .6": {"mask_last_prob": 0.6},
+    },
     "depth": {"2 blocks": {"blocks": 2}, "output layer": {"output_layer": True}},
     "training": {"96 epochs": {"epochs": 96}, "lr .002": {"lr": 2e-3}},
 }

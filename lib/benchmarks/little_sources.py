@@ -4,9 +4,11 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from seqdistill import data as datasets
 from seqdistill.data import Dataset
+from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
-from seqdistill.embeddings.teachers import source_vectors
+from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import holm, paired
 from seqdistill.evaluation.zero_shot import similarity_ranks
 from seqdistill.io import UserError, data_dir
@@ -28,6 +30,13 @@ TEACHING = {"profile": (SMALL, "grounded")}  # source -> LLM and prompt of the p
 TRIED = {"insight": (SMALL, "insight"), "profile-1.5b": (LARGER, "grounded"), "insight-1.5b": (LARGER, "insight")}
 TRIED_USERS = 150  # of the first study; for these, TRIED is ranked, not trained with
 SOURCES = ["profile", "facts", "raw-history", "item-text"]
+
+
+def beauty() -> tuple[Dataset, pd.DataFrame, np.ndarray]:
+    """Beauty 5-core, its events split by leave-one-out, and its items' text vectors [V, e]."""
+    dataset = datasets.load("amazon-beauty-5core", 5)
+    events = dataset.events.assign(split=leave_last_k(dataset.events, 1))
+    return dataset, events, encode(item_texts(dataset.items), ENCODER)[0]
 
 
 def few(events: pd.DataFrame, users: int) -> tuple[pd.DataFrame, np.ndarray]:

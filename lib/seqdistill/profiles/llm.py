@@ -4,9 +4,10 @@ A key of MODELS (`qwen2.5-coder-0.5b`) is run by llama.cpp in this process, `ope
 `transformers:<folder or hub name>` is run by transformers. `facts` is no LLM: the computed facts are the profile.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
+
+from joblib import cpu_count
 
 from seqdistill.io import UserError, data_dir, digest, file_digest, require
 from seqdistill.profiles import hf
@@ -89,7 +90,7 @@ def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
     params = xllamacpp.CommonParams()
     params.model.path, params.model_alias = str(path), {name}
     params.n_ctx, params.n_parallel = context * parallel, parallel
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = os.cpu_count()
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = cpu_count()
     params.verbosity = -1
     server = xllamacpp.Server(params)
     return Endpoint(name, model, parallel, connect(f"{server.listening_address}/v1"), server)

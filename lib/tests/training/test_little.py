@@ -83,13 +83,12 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     constants = {
         "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts", "profile"], "CUTS": [3],
         "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "encoder_key": lambda _: "key",
-        "encode": lambda *_: (rng.standard_normal((items, 6)), 0.0),
+        "beauty": lambda: (dataset, events, rng.standard_normal((items, 6))),
     }  # fmt: skip
     for name, value in constants.items():
         monkeypatch.setattr(study, name, value)
     for module in (study, little_sources):
         monkeypatch.setattr(module, "teachers", teachers)
-    monkeypatch.setattr(study.datasets, "load", lambda *_: dataset)
     search = {"dataset": "small", "model": ["SASRec", "GRU4Rec"], "trained_on": [20, 9], "settings": ["long", "old"]}
     save_csv(pd.DataFrame(search).assign(chosen=False), tmp_path / "little-search.csv")
     study.main()
