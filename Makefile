@@ -29,7 +29,7 @@ named := $(shell sed -nE '/^ *\#/d; s/.*[{, ]dataset: *["'\'']?([A-Za-z0-9_.-]+)
 dataset := $(or $(named),movielens-small)
 python := .venv/bin/python
 book := $(python) lib/tools/book.py
-bench := PYTHONPATH=lib/tools $(python) lib/benchmarks
+bench := PYTHONUNBUFFERED=1 PYTHONPATH=lib/tools $(python) lib/benchmarks
 
 ifeq ($(filter $(PRESET),$(presets)),)
 $(error "$(PRESET)" is not a preset in notebooks/presets; there are: $(presets))

@@ -4,7 +4,6 @@ Without a GPU the smallest of each is measured, on the CPU, so that the command 
 it is measured; `card` says where. Synthetic sequences have the users, items and interactions of the paper's Table 1.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from itertools import product
@@ -97,7 +96,6 @@ def epoch_time(users: int, items: int, interactions: int, teacher: str) -> dict:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)
     rows = []
     for batch, dim, items, precision, compiled in STEPS if GPU else STEPS[:1]:
         for teacher in ("plain", "distilled"):

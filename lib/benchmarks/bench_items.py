@@ -5,7 +5,6 @@ brand and categories. First without training: do items with lines rank a user's 
 without? Then as a teacher, as in `bench_little`: the mean vector of a user's items, with lines and without.
 """
 
-import sys
 from collections import defaultdict
 from functools import cache
 
@@ -102,7 +101,6 @@ def taught(of: Study, catalogue: np.ndarray, lines: pd.Series) -> tuple[pd.DataF
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)
     dataset, events, catalogue = beauty()
     tried = {}
     for llm in (SMALL, LARGER):

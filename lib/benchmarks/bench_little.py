@@ -10,7 +10,6 @@ user's last events only, while their teachers know the whole history. Settings i
 shown beside the chosen ones, since the verdicts depend on them.
 """
 
-import sys
 from collections import defaultdict
 from dataclasses import replace
 from itertools import product
@@ -213,7 +212,6 @@ def short(of: Study, tables: Tables) -> None:
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)
     dataset, events, catalogue = beauty()
     tables: Tables = defaultdict(list)
     first = study(*STUDIES[0], dataset, events, catalogue, tables)

@@ -4,7 +4,6 @@ Both students are searched on Amazon Beauty 5-core with seed 0; the settings wit
 excluded) are trained with three seeds. On MovieLens one setting each is trained. Finished runs are read, killed ones resume.
 """
 
-import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -82,7 +81,6 @@ def table(name: str, events: pd.DataFrame, data: TrainingData, models: dict[str,
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)
     events, data = prepared("amazon-beauty-5core")
     searches = {name: searched(data, name, settings) for name, settings in SEARCHES.items()}
     save_csv(pd.concat(rows for rows, _ in searches.values()), OUT / "quality-search.csv")

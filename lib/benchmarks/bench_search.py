@@ -6,7 +6,6 @@ put them in the wrong order: the standard error of a difference stands beside ea
 """
 
 import os
-import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -144,7 +143,6 @@ def searched(dataset: str, model: str, start: TrainConfig, questions: Questions)
 
 
 def main() -> None:
-    sys.stdout.reconfigure(line_buffering=True)
     for dataset, models in SEARCHES.items():
         for model, search in models.items():
             if os.environ.get("ONLY") in (None, "", dataset, model):

@@ -33,7 +33,7 @@ INVALID = {  # bodies of status 200 that hold no answer
 }
 EMPTY = {"empty": completion("", choices=[]), "silent": completion("  ")}
 BODIES = INVALID | EMPTY
-BODIES |= {"huge": completion("x" * 10_000_000), "stranger": completion("a viewer", model="somebody-else")}
+BODIES |= {"huge": completion("x" * 100_000), "stranger": completion("a viewer", model="somebody-else")}
 STATUS = {"broken": 500, "busy": 409, "refused": 400, "unknown": 404, "forbidden": 401}
 ONCE = {"limited": 429, "mended": 503}  # the first time only
 

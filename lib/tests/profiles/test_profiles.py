@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import written as writing
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
-from seqdistill.io import ROOT, UserError, digest
+from seqdistill.io import UserError, digest
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import estimate, strategies
 from seqdistill.profiles import generate as profiles
@@ -34,20 +34,6 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(events, tmp_path, st
     assert not any(str(mark) in text for mark in leaked.values())
     with pytest.raises(UserError, match="outside the training split"):
         histories(events, items)
-
-
-def test_the_shipped_profiles_fit_the_prompts_of_the_default_book():
-    from seqdistill import data as datasets
-    from seqdistill.data import splits
-
-    data = datasets.load("movielens-small", 5, None)
-    events = data.events.assign(split=splits.leave_last_k(data.events, 10))
-    found = histories(events[events["split"] == "train"], data.items)
-    prompts = prompting.prompts_for("movies", "grounded", 1024, Parrot().count_tokens)
-    for name in ("qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"):
-        given = profiles.Task(data.users["user_id"].to_dict(), found, prompts, "plain", profiles.model_sha256(name))
-        path = ROOT / "data" / "profiles" / "movielens-small" / f"{name}-grounded.parquet"
-        assert len(store.shipped(store.read_shipped(path), given.first_questions())) == 671
 
 
 def test_failed_users_are_counted_and_asked_again_alone(events, tmp_path):

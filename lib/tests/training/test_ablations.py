@@ -19,7 +19,6 @@ from seqdistill.training.ablation import (
     planned,
     quarters,
     strength,
-    taught_with,
     varied,
 )
 from seqdistill.training.sweep import Job, plan, results, sweep
@@ -92,13 +91,6 @@ def test_the_best_rival_is_chosen_on_validation(setup):
     runs = results(plan(cells, setup.seeds, setup.data), setup.home / "runs")
     best = max("bc", key=lambda name: runs[name, 0]["valid_ndcg@10"])
     assert table["variant"].tolist() == ["a", best] and table["baseline"].tolist() == [best, ""]
-
-
-def test_a_reduced_space_becomes_the_teacher_of_its_owners(data):
-    space = np.array([[1.0, 4.0], [3.0, 4.0]])
-    taught = taught_with(data, space, np.array([2, 0])).teacher
-    assert taught[2].tolist() == [-1, 0] and taught[0].tolist() == [1, 0]
-    assert taught[1].isnan().all() and len(taught) == len(data.teacher)
 
 
 def test_varied_tells_a_run_from_its_teacher(data):

@@ -3,6 +3,7 @@ import os
 import signal
 import time
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 
 import pytest
@@ -131,13 +132,20 @@ def test_a_run_killed_with_sigkill_goes_on_and_ends_as_an_unbroken_one(data, tmp
     assert len(trained) == long.epochs - done < long.epochs
 
 
+def note(path, line):
+    with path.open("a") as file:
+        file.write(f"{line}\n")
+
+
 def test_two_processes_train_a_run_once(data, tmp_path):
-    runs = [get_context("spawn").Process(target=train, args=(SMALL, data, tmp_path)) for _ in range(2)]
+    log = tmp_path / "log"
+    parts = SMALL, data, tmp_path, partial(note, log)
+    runs = [get_context("spawn").Process(target=train, args=parts) for _ in range(2)]
     for run in runs:
         run.start()
     for run in runs:
         run.join()
-    assert [run.exitcode for run in runs] == [0, 0]
+    assert [run.exitcode for run in runs] == [0, 0] and log.read_text().count("CPU s") == 1
     names = {path.name for path in (tmp_path / run_key(SMALL, data)).iterdir()} - {"lock"}
     assert names == {"config.json", "cost.json", "metrics.json", "model.safetensors", "ranks.parquet"}
 

@@ -47,14 +47,6 @@ def same(jobs, one, other):
     return all(equal) and results(jobs, one) == results(jobs, other)
 
 
-def test_two_workers_equal_one(data, tmp_path):
-    jobs = plan({"plain": SMALL, "distilled": TAUGHT}, [0, 1], data)
-    sweep(jobs, tmp_path / "two", workers=2)
-    sweep(jobs, tmp_path / "one", workers=1)
-    assert {name: len(frames) for name, frames in ranks(jobs, tmp_path / "one").items()} == {"plain": 2, "distilled": 2}
-    assert same(jobs, tmp_path / "one", tmp_path / "two")
-
-
 def test_runs_do_not_share_a_gpu(data, tmp_path, monkeypatch, told):
     monkeypatch.setattr("seqdistill.training.sweep.train", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

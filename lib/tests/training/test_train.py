@@ -202,11 +202,6 @@ def test_a_wrong_setting_is_named(values, message):
     assert parse(TrainConfig, to_dict(taught), "test") == taught
 
 
-def teacher_like(data, users=None):
-    torch.manual_seed(0)
-    return torch.randn(users or 1 + int(data.train.users.max()), 6)
-
-
 def test_a_run_that_diverges_ends_with_its_epoch_and_a_lower_lr(data, tmp_path):
     config = replace(SMALL, lr=1e30)
     with pytest.raises(UserError, match=rf"{run_key(config, data)}.*epoch 1 of 4.*lower lr.*1e\+30"):
@@ -219,13 +214,13 @@ def test_a_run_that_diverges_ends_with_its_epoch_and_a_lower_lr(data, tmp_path):
     ids=["float64", "numpy", "pandas", "transposed"],
 )
 def test_a_teacher_of_any_kind_is_the_same_run(data, form):
-    teacher = teacher_like(data)
+    teacher = torch.randn(40, 6)
     ours, theirs = replace(data, teacher=teacher), replace(data, teacher=form(teacher))
     assert ours.digests == theirs.digests and torch.equal(ours.teacher, theirs.teacher)
 
 
 def test_a_teacher_that_fits_no_run_is_refused(data):
-    teacher = teacher_like(data)
+    teacher = torch.randn(40, 6)
     infinite = teacher.clone()
     infinite[3, 2] = torch.inf
     bad = [(teacher[:-1], str(len(teacher))), (infinite, "row 3, column 2"), (1000 * teacher, "not standardised")]
