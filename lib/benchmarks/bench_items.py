@@ -14,7 +14,7 @@ from bench_little import STUDIES, Study, compared, over_rivals, planned, study
 from little_sources import ENCODER, LARGER, SMALL, beauty
 from seqdistill.data import Dataset
 from seqdistill.embeddings.encoders import encode
-from seqdistill.embeddings.teachers import item_texts
+from seqdistill.embeddings.teachers import centred, item_texts
 from seqdistill.evaluation.significance import holm, paired
 from seqdistill.evaluation.zero_shot import similarity_ranks
 from seqdistill.io import data_dir, digest, outputs_dir, save_csv
@@ -25,7 +25,8 @@ from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import SAMPLING, filled, template
 
 OUT = outputs_dir("bench")
-TRIED, DESCRIBED = 200, 1_000  # items that both LLMs describe; items that the better one does
+TRIED, DESCRIBED = 200, 600  # items that both LLMs describe; items that the better one does
+ARMS = {"titles": (1, 0), "titles, a quarter of lines": (1, 0.25), "titles and lines": (1, 1), "lines": (0, 1)}
 EVERY = 100  # answers after which the file is written
 SETTINGS = {**SAMPLING["insight"], "max_tokens": 80}
 
@@ -58,13 +59,14 @@ def lines_of(dataset: Dataset, chosen: np.ndarray, llm: str) -> pd.Series:
 
 
 def zero_shot(dataset: Dataset, events: pd.DataFrame, lines: pd.Series) -> pd.DataFrame:
-    """Rank the users' validation items among the described items, by title alone, with the lines, and by lines alone.
+    """Rank the users' validation items among the described items, by titles, by titles and lines, and by lines alone.
 
-    A user is the mean vector of the described items of the training history. `percentile`: see `little_sources`; `delta`
-    is its difference from titles alone, paired by user.
+    A user is the mean vector of the described items of the training history. Similarities of titles and of lines are
+    added, those of the lines times `weight`. `percentile`: see `little_sources`; `delta` is its difference from titles
+    alone, paired by user.
     """
     titles = pd.Series(item_texts(dataset.items), dataset.items["item"]).loc[lines.index]
-    arms = {"titles": titles, "titles and lines": titles + "\n" + lines, "lines": lines}
+    parts = [centred(encode(texts.tolist(), ENCODER)[0]) for texts in (titles, lines)]
     place = pd.Series(np.arange(1, len(lines) + 1), lines.index)  # of an item among those described
     own = events.assign(place=events["item"].map(place)).dropna(subset="place").astype({"place": int})
     seen = own[own["split"] == "train"].groupby("user")["place"].agg(np.array)
@@ -74,8 +76,8 @@ def zero_shot(dataset: Dataset, events: pd.DataFrame, lines: pd.Series) -> pd.Da
     seen = seen.loc[target.index]
     unseen = len(lines) - seen.map(lambda one: len(np.unique(one))).to_numpy()
     percentile = {}
-    for name, texts in arms.items():
-        vectors, _ = encode(texts.tolist(), ENCODER)
+    for name, weights in ARMS.items():
+        vectors = np.concatenate([weight**0.5 * part for weight, part in zip(weights, parts, strict=True)], 1)
         users = np.stack([vectors[one - 1].mean(0) for one in seen])
         rank = similarity_ranks(users, vectors, target.to_numpy(), seen.tolist())
         percentile[name] = pd.Series(1 - (rank - 1) / (unseen - 1))
