@@ -146,10 +146,10 @@ bench-search: .venv/ready ## search both students' settings on validation (ONLY=
 bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), hours
 	@$(bench)/bench_little.py
 
-bench-form: .venv/ready ## teach few users of Beauty 5-core in the paper's own form (outputs/bench/form*.csv), half an hour
+bench-form: .venv/ready ## teach few users of Beauty 5-core by the paper's loss and T (outputs/bench/form*.csv), half an hour
 	@$(bench)/bench_form.py
 
-bench-items: .venv/ready ## describe Beauty's items by an LLM, rank with the lines and teach (outputs/bench/items*.csv), an hour
+bench-items: .venv/ready ## let two LLMs describe Beauty's items and rank with what they wrote (outputs/bench/items-zero-shot.csv), an hour
 	@$(bench)/bench_items.py
 
 bench-gpu: .venv/ready ## measure steps, epochs and rankings on the GPU, at the sizes of the paper's data sets (outputs/bench/gpu.csv)

@@ -1,7 +1,7 @@
-"""The paper's own form where every training user has a profile: `make bench-form`, Beauty 5-core, half an hour.
+"""The paper's loss, T, beta and alpha where every training user has a profile: `make bench-form`, Beauty 5-core.
 
-The students and users of `bench_little`, taught by the profiles: T on the teacher's side is trainable (the paper's form)
-or fixed and orthonormal. Target variances are recorded by seed, since a trainable T can shrink its target.
+SASRec and the 1,500 users of `bench_little`, taught by the profiles: T on the teacher's side is trainable (the paper's)
+or fixed and orthonormal. The target's variance and the probe R² are recorded by seed: a trainable T can shrink its target.
 """
 
 from collections import defaultdict
@@ -15,12 +15,15 @@ from seqdistill.io import outputs_dir, save_csv
 from seqdistill.training.sweep import Job, plan, results
 
 OUT = outputs_dir("bench")
-LITERAL = Distillation(alpha=0.4, phase1_fraction=0.6)  # the paper's alpha; phase 1 as in `bench_little`
-FORMS = {"distilled": LITERAL, "distilled-frozen": replace(LITERAL, projection="teacher_frozen")}
+PAPER = Distillation(alpha=0.4, phase1_fraction=0.6, probe=True)  # phase 1 as in `bench_little`
+FORMS = {"distilled": PAPER, "distilled-frozen": replace(PAPER, projection="teacher_frozen")}
 
 
 def forms(of: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train each form and its control; return the comparison in both readings, and the target variances by seed."""
+    """Train each form and its control; return the comparison in both readings, and what happened to the target by seed.
+
+    variance_start, variance_end: means over the first and the last epoch of phase 1. probe_r2: after that last epoch.
+    """
     variants = {"plain": Job(of.run, of.data)}
     for name, form in FORMS.items():
         for variant, shuffled in ((name, False), (f"{name}-shuffled", True)):
@@ -30,10 +33,9 @@ def forms(of: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
     table, _ = compared(jobs, [*FORMS], of.first)
     rows = []
     for (name, seed), run in results(jobs, RUNS).items():
-        variance = [log["target_variance"] for log in run["history"] if "loss_distil" in log]
-        if variance:
-            best = {column: run[column] for column in ("best_epoch", "valid_ndcg@10")}
-            rows.append({"variant": name, "seed": seed, "start": variance[0], "end": variance[-1], **best})
+        if taught := [log for log in run["history"] if "loss_distil" in log]:
+            ends = {"variance_start": taught[0]["target_variance"], "variance_end": taught[-1]["target_variance"]}
+            rows.append({"variant": name, "seed": seed, **ends, "probe_r2": taught[-1]["probe_r2"]})
     return table, pd.DataFrame(rows).assign(**of.first)
 
 

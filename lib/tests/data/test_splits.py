@@ -91,6 +91,16 @@ def test_global_time_by_hand():
     assert all_[0] == ["train", "train", "test", "test"] and all_[2] == ["input", "test"]
 
 
+def test_global_time_on_movielens_small():
+    """What the book says of the paper's protocol on this data: few test users, and few of them known before."""
+    data = datasets.load("movielens-small", 1)
+    found = data.events.assign(split=global_time(data.events, Protocol("global_time")))
+    late = found["time"] > boundary(found, 0.8)
+    assert found.loc[late, "user"].nunique() == (found["split"] == "test").sum() == 147
+    assert found.loc[~late & found["user"].isin(found.loc[late, "user"]), "user"].nunique() == 23
+    assert found.loc[~late, "user"].nunique() * 0.2 == pytest.approx((found["split"] == "valid").sum(), abs=1)
+
+
 def test_too_little_is_an_error():
     with pytest.raises(UserError, match="13 events"):
         leave_last_k(table([5, 12]), 10)

@@ -142,3 +142,9 @@ def test_a_typo_stops_what_make_runs_before_every_chapter(tmp_path, monkeypatch)
     with pytest.raises(SystemExit, match="huber"):
         book.main()
     assert not [*tmp_path.rglob("*.section")]
+
+
+def test_a_preset_may_say_nothing(tmp_path, monkeypatch):
+    (tmp_path / "mine.yaml").write_text("")
+    monkeypatch.setattr(presets, "PRESETS", tmp_path)
+    presets.check_preset("mine")
