@@ -89,14 +89,6 @@ def changed(run: TrainConfig, values: dict) -> TrainConfig:
     return replace(run, model=replace(run.model, **shape), **rest)
 
 
-def named(setting: str, start: TrainConfig, questions: Questions) -> TrainConfig:
-    """The settings that a row of the table names: "start, dropout .1, 96 epochs"."""
-    answers = {name: values for one in questions.values() for name, values in one.items()}
-    for name in setting.split(", ")[1:]:
-        start = changed(start, answers[name])
-    return start
-
-
 def without_test(name: str) -> TrainingData:
     """The events before the test ones; of each user the last `TARGETS` are what settings are ranked by."""
     dataset = datasets.load(name, 5)

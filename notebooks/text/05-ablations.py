@@ -724,19 +724,21 @@ report.format_table(collapse.groupby("variant", sort=False)[measured].mean().res
 
 # %%
 form = report.read_table("form", bench)
-form = form[form["control"] != ""]
+form["panel"] = "seen items " + form["seen"]
+forms = form[form["control"] != ""]
 shown = ["variant", "verdict", "seen", "ndcg@10", "delta_ndcg@10", "control_delta_ndcg@10"]
-report.format_table(form, shown)
+report.format_table(forms, shown)
 
 # %%
-drawn = form.drop(columns="model").assign(panel="seen items " + form["seen"])
+drawn = form[form["baseline"] != ""].drop(columns="model")
 figure = forest(drawn, "Gain over plain with a trainable and a fixed T", facet="panel")
-report.show_figure(figure, drawn, figures / "form.png", report.caption(drawn, "panel"))
+report.show_figure(figure, drawn, figures / "form.png", report.caption(forms, "panel"))
 
 # %% [markdown]
-# If a form and its control differ from plain alike, nothing shows that the profiles matter. Only the loss, $T$,
-# $\beta$ and $\alpha$ are the paper's; the student, its settings, phase 1 and the reduction to 64 dimensions are those
-# of section 13, and $\alpha$ was not searched. Holm's correction counts the two forms.
+# If a form and its control differ from plain alike, nothing shows that the profiles matter. If a form ranks above its
+# control but not above plain, the profiles help, but no more than this loss costs. Only the loss, $T$, $\beta$ and
+# $\alpha$ are the paper's; the student, its settings, phase 1 and the reduction to 64 dimensions are those of section
+# 13, and $\alpha$ was not searched. Holm's correction counts the two forms.
 #
 # ## 18. Does an LLM know more about items than their titles say?
 #
@@ -761,21 +763,21 @@ for name, texts in written.items():
 # difference in percentile from `titles`; Holm's correction counts all nine.
 
 # %%
-known = report.read_table("items-zero-shot", bench)
-report.format_table(known, ["variant", "llm", "chooses", "items", "users", "delta", "p_holm"])
+by_lines = report.read_table("items-zero-shot", bench)
+report.format_table(by_lines, ["variant", "llm", "chooses", "items", "users", "delta", "p_holm"])
 
 # %%
-drawn = known.dropna(subset="delta")
-groups = drawn["items"].map("{} items, ".format) + drawn["users"].map("{:,} users".format)
-drawn = drawn.assign(panel=drawn["llm"] + "\n" + groups)
+drawn = by_lines.dropna(subset="delta")
+panels = drawn["items"].map("{} items, ".format) + drawn["users"].map("{:,} users".format)
+drawn = drawn.assign(panel=drawn["llm"] + "\n" + panels)
 xlabel = "gain in item percentile over titles, 95 % interval"
 figure = forest(drawn, "Do an LLM's lines help to rank the next item?", "variant", "delta", xlabel, facet="panel")
-best = drawn[~drawn["chooses"]].set_index("variant").loc["titles, a quarter of lines"]
-text = "Users who did not choose, a quarter of lines: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}].".format(**best)
+ranked = drawn[~drawn["chooses"]].set_index("variant").loc["titles, a quarter of lines"]
+text = "Users who did not choose, a quarter of lines: {delta:+.4f} [{ci_low:+.4f}, {ci_high:+.4f}].".format(**ranked)
 report.show_figure(figure, drawn, figures / "items-zero-shot.png", text)
 
 # %%
-shares = ", ".join(f"{row.llm} {row.copied:.0%}" for row in known.drop_duplicates("llm").itertuples())
+shares = ", ".join(f"{row.llm} {row.copied:.0%}" for row in by_lines.drop_duplicates("llm").itertuples())
 print(f"lines that name a brand of the prompt's examples: {shares}")
 
 # %% [markdown]

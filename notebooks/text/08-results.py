@@ -192,9 +192,10 @@ report.format_table(times)
 # A gain over a weak student would mean little. The table compares plain SASRec of the Beauty preset, and BERT4Rec, with
 # published results of SASRec on Amazon Beauty 5-core (22,363 users, 12,101 items): leave-one-out, all items ranked.
 # There is no published row for BERT4Rec; on Beauty item-kNN ranks better than it, so chapter 4's table for Beauty has
-# SASRec only. SASRec's settings on Beauty were chosen from the next table by validation NDCG@10 of one seed
-# (`make bench-quality` repeats this), BERT4Rec's by the search further below. The rows of movielens-small are not
-# chapter 4's students: they train longer, for leave-one-out, and their settings were not searched.
+# SASRec only. The settings of both students on Beauty were chosen from the table below by validation NDCG@10 of one
+# seed; `make bench-quality` repeats this. BERT4Rec's were searched again since (further below), and have not been
+# tested yet. The rows of movielens-small are not chapter 4's students: they train longer, for leave-one-out, and their
+# settings were not searched.
 
 # %%
 bench = ROOT / "outputs" / "bench"
@@ -210,9 +211,10 @@ report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recal
 # %% [markdown]
 # How were the settings of chapter 4 chosen on MovieLens, and BERT4Rec's on Beauty? `make bench-search` asks one
 # `question` at a time, starting from the best settings so far, and keeps at most one answer. It does not use the test
-# events: it ranks the events of a user before them, the last five on MovieLens, the last one on Beauty. `delta` is the
-# difference from the best settings before the question, `delta_se` its standard error over users; the last rows have
-# three seeds, the others one. The table shows the best answers to each question, and the rows with three seeds:
+# events: settings are ranked by the events just before them, a user's last five on MovieLens, the last one on Beauty.
+# `delta` is the difference from the best settings before the question; in the rows with three seeds, from the chosen
+# settings. `delta_se` is its standard error over users. The table shows the best answers to each question, and the rows
+# with three seeds:
 
 # %%
 names = [path.stem for path in sorted(bench.glob("search-*.csv"))]

@@ -1,6 +1,4 @@
-"""Benchmarks on Beauty, whose data are not in the repository: lines about items, the paper's form, names of settings."""
-
-from dataclasses import replace
+"""Benchmarks on Beauty, whose data are not in the repository: lines about items, and the paper's loss."""
 
 import bench_form
 import bench_items
@@ -8,7 +6,6 @@ import bench_little
 import numpy as np
 import pandas as pd
 import pytest
-from bench_search import SEARCHES, named
 from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data import Dataset
 from seqdistill.io import digest
@@ -123,11 +120,3 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     fixed = target[target["variant"].str.contains("frozen")]
     assert fixed["variance_start"].to_numpy() == pytest.approx(fixed["variance_end"].to_numpy(), rel=0.2)
     assert target["probe_r2"].notna().all()
-
-
-def test_settings_are_read_back_from_their_name():
-    start, questions = SEARCHES["amazon-beauty-5core"]["BERT4Rec"]
-    assert named("start", start, questions) == start
-    chosen = named("start, dropout .1, 96 epochs", start, questions)
-    assert (chosen.model.dropout, chosen.epochs) == (0.1, 96)
-    assert chosen == replace(start, epochs=96, model=replace(start.model, dropout=0.1))
