@@ -84,7 +84,7 @@ $(stamps)/01-data.done: $(wildcard data/$(dataset)/raw data/$(dataset)/raw/*)
 $(stamps)/02-profiles.done: $(stamps)/01-data.done $(wildcard data/profiles/$(dataset)/*.parquet)
 $(stamps)/03-embeddings.done: $(stamps)/02-profiles.done
 $(stamps)/04-distillation.done: $(stamps)/03-embeddings.done $(larger)
-$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/transfer*.csv outputs/bench/little*.csv outputs/bench/llm.csv) $(larger)
+$(stamps)/05-ablations.done: $(stamps)/04-distillation.done $(wildcard $(patsubst %,outputs/bench/%*.csv,transfer little form items llm)) $(larger)
 $(stamps)/06-cold-start.done: $(stamps)/04-distillation.done
 $(stamps)/07-efficiency.done: $(stamps)/04-distillation.done $(wildcard outputs/bench/*.csv)
 $(stamps)/09-explore.done: $(stamps)/04-distillation.done

@@ -79,7 +79,10 @@ BEAUTY_QUESTIONS: Questions = {  # at most one answer to a question is kept
 }
 SEARCHES: dict[str, dict[str, tuple[TrainConfig, Questions]]] = {
     "movielens-small": {"BERT4Rec": (SMALL_BERT, BERT4REC), "SASRec": (SMALL, SASREC)},
-    "amazon-beauty-5core": {"BERT4Rec": (BEAUTY_BERT, BEAUTY_QUESTIONS)},
+    "amazon-beauty-5core": {
+        "BERT4Rec": (BEAUTY_BERT, BEAUTY_QUESTIONS),
+        "SASRec": (BEAUTY, {}),  # as bench_quality chose it: what BERT4Rec is measured by
+    },
 }
 
 
