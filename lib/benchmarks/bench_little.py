@@ -157,7 +157,6 @@ def study(
         found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught), SOURCES, columns)
         tables["little-data"].append(found)
         tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
-        save(tables)
     first["settings"] = best
     return Study(first, data, owners, vectors, made_from, taught, CANDIDATES[model][best], ranked[best])
 
@@ -176,7 +175,6 @@ def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
     tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
     for name in [*kept][1:]:
         tables["little-rivals"].append(over_rivals(of.ranked | ranked, name).assign(**of.first))
-    save(tables)
 
 
 def noise(of: Study, tables: Tables) -> None:
@@ -197,7 +195,6 @@ def noise(of: Study, tables: Tables) -> None:
             tested[part] for part in ("delta", "ci_low", "ci_high")
         ]
     tables["little-doses"].append(table)
-    save(tables)
 
 
 def short(of: Study, tables: Tables) -> None:
@@ -208,18 +205,17 @@ def short(of: Study, tables: Tables) -> None:
         found, ranked = compared(planned(run, of.data, of.taught), SOURCES, columns)
         tables["little-short"].append(found)
         tables["little-short-rivals"].append(over_rivals(ranked).assign(**columns))
-        save(tables)
 
 
 def main() -> None:
     dataset, events, catalogue = beauty()
     tables: Tables = defaultdict(list)
     first = study(*STUDIES[0], dataset, events, catalogue, tables)
-    extension(first, events, tables)
-    noise(first, tables)
-    short(first, tables)
-    for one in STUDIES[1:]:
-        study(*one, dataset, events, catalogue, tables)
+    save(tables)
+    others = [(study, *one, dataset, events, catalogue) for one in STUDIES[1:]]
+    for act, *parts in [(extension, first, events), (noise, first), (short, first), *others]:
+        act(*parts, tables)
+        save(tables)
 
 
 def save(tables: Tables) -> None:
