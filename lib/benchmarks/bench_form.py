@@ -1,7 +1,7 @@
 """The paper's loss, T, beta and alpha where every training user has a profile: `make bench-form`, Beauty 5-core.
 
-SASRec and the 1,500 users of `bench_little`, taught by the profiles: T on the teacher's side is trainable (the paper's)
-or fixed and orthonormal. The target's variance and the probe R² are recorded by seed: a trainable T can shrink its target.
+The SASRec of `bench_little`, taught by its 1,500 users' profiles: T, on the teacher's side, is trainable (the paper's) or
+fixed and orthonormal. The target's variance and the probe R² are recorded by seed: a trainable T can shrink its target.
 """
 
 from collections import defaultdict

@@ -1,8 +1,8 @@
 """Does an LLM know more about items than their titles say? `make bench-items`: Beauty 5-core, an hour with the LLMs.
 
 Two LLMs write two lines about each of the most frequent items, from title, brand and categories: what it is for, and
-what people buy next. Nothing is trained: users' validation items are ranked by titles, by lines, and by both. Users with
-even numbers choose the LLM; it describes more items, among which the other users' validation items are ranked.
+what people buy next. Nothing is trained: users' validation items are ranked by titles, by lines, and by both. The LLM is
+chosen on users with even numbers; it then describes more items, and the other users test it.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ OUT = outputs_dir("bench")
 TRIED, DESCRIBED = 200, 600  # items that both LLMs describe; items that the better one describes
 ARMS = {
     "titles": (1, 0),
-    "titles, a quarter of lines": (1, 0.25),
-    "titles and lines": (1, 1),
+    "titles + ¼ lines": (1, 0.25),
+    "titles + lines": (1, 1),
     "lines": (0, 1),
 }  # weights
 EVERY = 100  # questions after which the file is written
