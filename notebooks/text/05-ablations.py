@@ -788,8 +788,8 @@ print(f"items whose lines name a brand of the prompt's examples: {shares}")
 
 # %% [markdown]
 # If the lines are not shown to add to the titles, we do not train with them; but zero-shot ranking need not predict the
-# gain (section 13). A brand that appears whatever the product is was probably copied from the examples. A first trial
-# encoded title and lines as one text, with all users; the weighted sum replaced it.
+# gain (section 13). A brand that appears whatever the product is was probably copied from the examples. Titles and
+# lines as one text, and the weights, were first tried on all users, so these intervals are not those of a first look.
 #
 # ## 19. What does a gain cost?
 #
