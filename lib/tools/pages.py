@@ -20,7 +20,7 @@ SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
 INJECTED = "injected-parameters"  # tag of the cell with a preset's own parameters
 LONG = 12  # lines beyond which a cell's code is folded
 BEAUTY = "amazon-beauty-5core"
-ON_BEAUTY = ["04-distillation"]  # committed as executed
+ON_BEAUTY = ["03-embeddings", "04-distillation"]  # committed as executed
 LARGER = "full"  # has the default's students and data, and more seeds
 RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md that stand in a main table
     (LARGER, "MovieLens small", "SASRec", "distilled-student", "LLM profile"),

@@ -80,10 +80,11 @@ def test_a_chapter_on_beauty_is_a_page_of_its_own_as_long_as_its_text_has_not_ch
     front = pages.front("smoke", {"04-distillation": page}, ["beauty-04-distillation"])
     assert ":caption: On Beauty 5-core\n\nbeauty-04-distillation\n```" in front
     monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
-    stored = nbformat.read(ROOT / "outputs" / pages.BEAUTY / "04-distillation.ipynb", as_version=4)
-    stored.cells[-2].source += " Old."
     (tmp_path / pages.BEAUTY).mkdir()
-    nbformat.write(stored, tmp_path / pages.BEAUTY / "04-distillation.ipynb")
+    for chapter in pages.ON_BEAUTY:
+        stored = nbformat.read(ROOT / "outputs" / pages.BEAUTY / f"{chapter}.ipynb", as_version=4)
+        stored.cells[-2].source += " Old." * (chapter == "04-distillation")
+        nbformat.write(stored, tmp_path / pages.BEAUTY / f"{chapter}.ipynb")
     with pytest.raises(UserError, match=r"04-distillation\.py has changed since"):
         pages.beauty_chapters()
 
