@@ -34,9 +34,8 @@ SMALL_BERT = replace(
     patience=20,
 )  # fmt: skip
 BEAUTY = TrainConfig(
-    model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=24, batch=256,
-    schedule="cosine", validate_on="excluded",
-)  # fmt: skip
+    model=ModelConfig(dim=128, blocks=1, dropout=0.5), epochs=16, batch=256, schedule="cosine", validate_on="excluded"
+)
 BEAUTY_BERT = replace(
     BEAUTY, model=ModelConfig(causal=False, dim=128, blocks=1, dropout=0.4, temperature=0.07), epochs=48,
     mask_prob=0.5, mask_last_prob=0.3,
@@ -67,7 +66,11 @@ BERT4REC: Questions = {
     "loss": {"sampled softmax": {"loss": "sampled", "negatives": 512}},
     "width": {"dim 128": {"dim": 128}},
 }
-BEAUTY_QUESTIONS: Questions = {  # at most one answer to a question is kept
+BEAUTY_SASREC: Questions = {
+    "scores": {"cosine and dropout .4": COSINE | {"dropout": 0.4}},
+    "item dropout": {"item dropout .15 and 24 epochs": {"item_dropout": 0.15, "epochs": 24}},
+}
+BEAUTY_BERT4REC: Questions = {  # at most one answer to a question is kept
     "masks": {f"masked {share:g}": {"mask_prob": share} for share in (0.3, 0.7)},
     "regularisation": {
         "dropout .1": {"dropout": 0.1},
@@ -80,8 +83,8 @@ BEAUTY_QUESTIONS: Questions = {  # at most one answer to a question is kept
 SEARCHES: dict[str, dict[str, tuple[TrainConfig, Questions]]] = {
     "movielens-small": {"BERT4Rec": (SMALL_BERT, BERT4REC), "SASRec": (SMALL, SASREC)},
     "amazon-beauty-5core": {
-        "BERT4Rec": (BEAUTY_BERT, BEAUTY_QUESTIONS),
-        "SASRec": (BEAUTY, {}),  # as bench_quality chose it: what BERT4Rec is measured by
+        "BERT4Rec": (BEAUTY_BERT, BEAUTY_BERT4REC),
+        "SASRec": (BEAUTY, BEAUTY_SASREC),
     },
 }
 
@@ -143,6 +146,16 @@ def searched(dataset: str, model: str, start: TrainConfig, questions: Questions)
     table = pd.DataFrame(rows).assign(dataset=dataset, model=model, chosen=lambda rows: rows["setting"] == chosen)
     print(f"{dataset}, {model}: chosen {chosen}: {known[chosen]}")
     return table[["dataset", "model", *table.columns.drop(["dataset", "model"])]]
+
+
+def chosen(dataset: str, model: str) -> TrainConfig:
+    """The settings that the recorded search chose: its name lists the answers that were kept."""
+    table = pd.read_csv(OUT / f"search-{model.lower()}-{dataset}.csv")
+    kept = table.loc[table["chosen"], "setting"].iloc[-1] + ","
+    run, questions = SEARCHES[dataset][model]
+    for name, values in (answer for answers in questions.values() for answer in answers.items()):
+        run = changed(run, values) if f", {name}," in kept else run
+    return run
 
 
 def main() -> None:
