@@ -23,7 +23,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 chapters := $(basename $(notdir $(sort $(wildcard notebooks/text/[0-9]*.py))))
 presets := $(basename $(notdir $(wildcard notebooks/presets/*.yaml)))
-code := $(wildcard lib/seqdistill/*.py lib/seqdistill/*/*.py lib/seqdistill/*/*.yaml lib/seqdistill/*/templates/*.txt lib/tools/*.py)
+packages := lib/seqdistill lib/seqbook
+code := $(wildcard lib/tools/*.py $(foreach end,*.py */*.py */*.yaml */templates/*.txt,$(packages:%=%/$(end))))
 stamps := outputs/$(PRESET)/artifacts
 named := $(shell sed -nE '/^ *\#/d; s/.*[{, ]dataset: *["'\'']?([A-Za-z0-9_.-]+).*/\1/p' notebooks/presets/$(PRESET).yaml 2>/dev/null | head -1)
 dataset := $(or $(named),movielens-small)
@@ -137,7 +138,7 @@ build/peers/%/ready: lib/benchmarks/peers/%.txt
 	build/peers/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-bench-quality: .venv/ready ## search SASRec on Beauty 5-core by validation, and score the choice (outputs/bench/quality.csv)
+bench-quality: .venv/ready ## score the settings that bench-search chose, leave-one-out (outputs/bench/quality.csv)
 	@$(bench)/bench_quality.py
 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours

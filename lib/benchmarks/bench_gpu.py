@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 import torch
 from measuring import apart, command
+from seqbook.reporting.report import paper
 from seqdistill.config import Distillation, ModelConfig, TrainConfig
 from seqdistill.data.sequences import Cases, ragged
 from seqdistill.evaluation.ranking import block_size, model_score, recommend
 from seqdistill.io import outputs_dir, save_csv
-from seqdistill.reporting.report import paper
 from seqdistill.training.loop import epoch, examples, step, training_rows
 from seqdistill.training.train import TrainingData, fresh
 from synthetic import lengths

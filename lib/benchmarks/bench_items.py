@@ -11,11 +11,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 from little_sources import ENCODER, LARGER, LEAST, SMALL, beauty
+from seqbook.zero_shot import similarity_ranks
 from seqdistill.data import Dataset
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.teachers import centred, item_texts
 from seqdistill.evaluation.significance import holm, paired
-from seqdistill.evaluation.zero_shot import similarity_ranks
 from seqdistill.io import UserError, data_dir, outputs_dir, save_csv
 from seqdistill.profiles.answers import Question, Store, read_shipped, ship
 from seqdistill.profiles.chat import Answer

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from little_settings import CANDIDATES
 from little_sources import ENCODER, LATEST, SOURCES, TEACHING, beauty, exchanged, extended, few, teachers, untrained
+from seqbook.ablation import taught_with
 from seqdistill.config import Distillation, TrainConfig
 from seqdistill.data import Dataset
 from seqdistill.embeddings.encoders import encoder_key
@@ -26,7 +27,6 @@ from seqdistill.embeddings.reducers import fit
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import by_user, compare, paired, pooled
 from seqdistill.io import digest, load_csv, outputs_dir, save_csv
-from seqdistill.training.ablation import taught_with
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, training_data
 

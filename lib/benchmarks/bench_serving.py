@@ -17,6 +17,7 @@ import torch
 from bench_growth import grow, grow_users, growth
 from measuring import against_plain, apart, command, peak_mb, timed
 from presets import STUDENTS, values_of
+from seqbook.reporting.efficiency import NAMES
 from seqdistill.config import Distillation, parse, parse_recommender
 from seqdistill.data.sequences import latest
 from seqdistill.embeddings.teachers import item_texts
@@ -24,7 +25,6 @@ from seqdistill.evaluation.ranking import block_size, model_score, rank, recomme
 from seqdistill.evaluation.significance import by_user, compare
 from seqdistill.io import load_json, load_table, outputs_dir, save_csv
 from seqdistill.models.transformer import SequentialRecommender
-from seqdistill.reporting.efficiency import NAMES
 from seqdistill.training.loop import epoch, training_rows
 from seqdistill.training.sweep import Job, ranks, sweep
 from seqdistill.training.train import fresh, load_model, load_training_data, train
@@ -110,9 +110,9 @@ def decode(folder: str) -> dict:
     """Decode the cases of chapter 7 with a finished run of IDGenRec: seconds, of single requests too, peak memory."""
     import presets
     from safetensors.torch import load_file
-    from seqdistill.idgenrec import model as idgenrec
-    from seqdistill.idgenrec import rivals
-    from seqdistill.idgenrec import train as idgenrun
+    from seqbook.idgenrec import model as idgenrec
+    from seqbook.idgenrec import rivals
+    from seqbook.idgenrec import train as idgenrun
 
     torch.set_num_threads(1)
     data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
@@ -134,8 +134,8 @@ def decode(folder: str) -> dict:
 def rival() -> pd.DataFrame:
     """IDGenRec as chapter 7 trains it, each variant in a process of its own."""
     import presets
-    from seqdistill.idgenrec import rivals
-    from seqdistill.idgenrec import train as idgenrun
+    from seqbook.idgenrec import rivals
+    from seqbook.idgenrec import train as idgenrun
 
     data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
     values = presets.values_of(PRESET, "07-efficiency")

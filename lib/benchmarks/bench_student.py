@@ -85,7 +85,7 @@ def ours(name: str) -> dict:
 def figure(curves: pd.DataFrame) -> None:
     """Draw time to quality on synth."""
     import matplotlib.pyplot as plt
-    from seqdistill.reporting import report
+    from seqbook.reporting import report
 
     report.style()
     drawn, axes = plt.subplots(figsize=(6, 3.4))

@@ -11,13 +11,13 @@ read; killed ones go on.
 from dataclasses import replace
 
 import pandas as pd
+from seqbook.ablation import setups
+from seqbook.cold import item_vectors
 from seqdistill.config import ItemText
 from seqdistill.embeddings import encoders
 from seqdistill.embeddings.teachers import item_texts
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
-from seqdistill.training.ablation import setups
-from seqdistill.training.cold import item_vectors
 from seqdistill.training.sweep import Job, plan, ranks, results, sweep
 from seqdistill.training.train import load_training_data, taught_by
 

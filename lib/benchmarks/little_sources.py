@@ -4,13 +4,13 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
+from seqbook.zero_shot import similarity_ranks
 from seqdistill import data as datasets
 from seqdistill.data import Dataset
 from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.teachers import item_texts, source_vectors
 from seqdistill.evaluation.significance import holm, paired
-from seqdistill.evaluation.zero_shot import similarity_ranks
 from seqdistill.io import UserError, data_dir
 from seqdistill.profiles.answers import Store, read_shipped, ship
 from seqdistill.profiles.facts import histories

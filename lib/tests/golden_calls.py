@@ -10,19 +10,19 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import torch
+from seqbook.cold import cold_items, newcomers
+from seqbook.idgenrec import model as idgenrec
+from seqbook.idgenrec import train as idgenrun
+from seqbook.idgenrec.ids import templates
+from seqbook.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.config import Distillation, ItemText, ModelConfig, TrainConfig
 from seqdistill.data import load, splits
-from seqdistill.data.cold import cold_items, newcomers
 from seqdistill.data.sequences import cases
 from seqdistill.data.tables import DOMAINS
 from seqdistill.embeddings.reducers import diagnostics, fit, standardised, teacher_rows
 from seqdistill.evaluation.baselines import item_knn, popularity, recent_popularity, text_knn
 from seqdistill.evaluation.ranking import load_ranks, metrics, rank, ranks_of, recommend, topk
 from seqdistill.evaluation.significance import compare
-from seqdistill.idgenrec import model as idgenrec
-from seqdistill.idgenrec import train as idgenrun
-from seqdistill.idgenrec.ids import templates
-from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.io import save_table
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles import answers

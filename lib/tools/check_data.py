@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 from command import one_line
+from seqbook.reporting.report import paper
 from seqdistill import data
 from seqdistill.data.store import LAYOUTS
 from seqdistill.io import UserError, data_dir, display_path
-from seqdistill.reporting.report import paper
 
 COLUMNS = {"users": ",.0f", "items": ",.0f", "interactions": ",.0f", "avg_per_user": ".3f", "density": ".4%"}
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 from pages import read_main
+from seqbook.ablation import setups
 from seqdistill.config import gru4rec
 from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_key
 from seqdistill.serving.export import save_onnx
-from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, Jobs, plan, results, run_folder
 from seqdistill.training.train import load_model, load_training_data, taught_by
 

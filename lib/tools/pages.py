@@ -12,9 +12,9 @@ import jupytext
 import nbformat
 import pandas as pd
 from presets import TEXT, chapters
+from seqbook.reporting import report
+from seqbook.reporting.main_tables import reading
 from seqdistill.io import ROOT, UserError, atomic_write, display_path, outputs_dir
-from seqdistill.reporting import report
-from seqdistill.reporting.main_tables import reading
 
 SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
 INJECTED = "injected-parameters"  # tag of the cell with a preset's own parameters

@@ -5,8 +5,8 @@ import argparse
 import pandas as pd
 from command import one_line
 from presets import check_preset
+from seqbook.reporting.main_tables import recorded, simulate_power
 from seqdistill.io import UserError, outputs_dir
-from seqdistill.reporting.main_tables import recorded, simulate_power
 
 TIMES, TABLES = (1, 4), 100
 

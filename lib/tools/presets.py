@@ -99,13 +99,13 @@ def check_preset(preset: str) -> None:
     from dataclasses import replace
     from typing import get_args
 
+    from seqbook.idgenrec.model import IDGenRec
     from seqdistill.config import Distillation, parse, parse_recommender
     from seqdistill.data import splits
     from seqdistill.data.store import home_of
     from seqdistill.embeddings.reducers import REDUCERS
     from seqdistill.embeddings.teachers import NO_LLM, TEACHERS
     from seqdistill.evaluation.baselines import GRIDS
-    from seqdistill.idgenrec.model import IDGenRec
     from seqdistill.profiles.llm import FACTS, parts_of
     from seqdistill.profiles.prompts import sampling_of
     from seqdistill.training.sweep import kind_of

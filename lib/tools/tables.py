@@ -5,9 +5,9 @@ import argparse
 from book import alone
 from command import one_line
 from presets import check_preset, values_of
+from seqbook.reporting import report
+from seqbook.reporting.main_tables import gains, learning, main_table, power_by_seeds, recorded, seen_above
 from seqdistill.io import display_path, load_json, outputs_dir, save_csv
-from seqdistill.reporting import report
-from seqdistill.reporting.main_tables import gains, learning, main_table, power_by_seeds, recorded, seen_above
 
 
 def remake(preset: str) -> list[str]:

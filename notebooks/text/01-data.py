@@ -23,9 +23,9 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill import data as datasets
-from seqdistill.reporting import report
-from seqdistill.reporting.figures import curves, dots
-from seqdistill.reporting.figures import timeline as draw_timeline
+from seqbook.reporting import report
+from seqbook.reporting.figures import curves, dots
+from seqbook.reporting.figures import timeline as draw_timeline
 from seqdistill.data import splits
 from seqdistill.io import digest, outputs_dir, save_csv, save_table
 from seqdistill.config import parse, to_dict

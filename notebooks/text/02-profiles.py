@@ -25,9 +25,9 @@ import pandas as pd
 import seaborn as sns
 from IPython.display import Markdown
 from seqdistill.profiles import audit
-from seqdistill.profiles import estimate
+from seqbook import estimate
 from seqdistill.profiles import generate as profiles
-from seqdistill.reporting import report
+from seqbook.reporting import report
 from seqdistill.profiles import answers as store
 from seqdistill.io import (
     UserError,

@@ -27,12 +27,12 @@ from IPython.display import HTML, Markdown
 from seqdistill.embeddings import teachers
 from seqdistill.embeddings import encoders
 from seqdistill.embeddings import reducers
-from seqdistill.reporting import report
-from seqdistill.evaluation.zero_shot import compare_sources
+from seqbook.reporting import report
+from seqbook.zero_shot import compare_sources
 from seqdistill.io import content_digest, digest, load_table, outputs_dir, save_csv, save_with, table_key
 from seqdistill.profiles.facts import facts_text, histories, shares
-from seqdistill.reporting.figures import forest, palette, users_map
-from seqdistill.reporting.hover import svg_scatter
+from seqbook.reporting.figures import forest, palette, users_map
+from seqbook.reporting.hover import svg_scatter
 from sklearn.cluster import KMeans
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score

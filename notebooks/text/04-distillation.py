@@ -48,9 +48,9 @@ import pandas as pd
 from IPython.display import Markdown, display
 from seqdistill.embeddings import reducers
 from seqdistill.evaluation import baselines
-from seqdistill.reporting import report
-from seqdistill.reporting.main_tables import Comparison, comparable, gains, learning, main_table
-from seqdistill.reporting.main_tables import power_by_seeds, reading, record, seen_above
+from seqbook.reporting import report
+from seqbook.reporting.main_tables import Comparison, comparable, gains, learning, main_table
+from seqbook.reporting.main_tables import power_by_seeds, reading, record, seen_above
 from seqdistill.io import ROOT, digest, load_table, outputs_dir, save_csv, save_json, table_key
 from seqdistill.data.splits import hard_targets
 from seqdistill.config import Distillation, parse, to_dict, parse_recommender

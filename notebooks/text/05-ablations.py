@@ -37,12 +37,12 @@ from seqdistill.embeddings import teachers
 from seqdistill.embeddings import encoders
 from seqdistill.profiles import generate as profiles
 from seqdistill.embeddings import reducers
-from seqdistill.reporting import report
-from seqdistill.reporting.main_tables import reading
-from seqdistill.reporting.figures import curves as draw_curves
-from seqdistill.reporting.figures import dots, forest, over_epochs
-from seqdistill.training.ablation import ablate, against_best, gains_by, noise_like, only_some, quarters, setups
-from seqdistill.training.ablation import strength, taught_with
+from seqbook.reporting import report
+from seqbook.reporting.main_tables import reading
+from seqbook.reporting.figures import curves as draw_curves
+from seqbook.reporting.figures import dots, forest, over_epochs
+from seqbook.ablation import ablate, against_best, gains_by, noise_like, only_some, quarters, setups
+from seqbook.ablation import strength, taught_with
 from seqdistill.io import ROOT, UserError, data_dir, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.significance import compare
 from seqdistill.models.distillation import pairing

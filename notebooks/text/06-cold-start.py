@@ -32,17 +32,17 @@ import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Markdown
-from seqdistill.data.cold import cold_items, counts, statistics
+from seqbook.cold import cold_items, counts, statistics
 from seqdistill.embeddings import teachers
 from seqdistill.evaluation import baselines
-from seqdistill.training import cold
-from seqdistill.reporting import cold_tables
+from seqbook import cold
+from seqbook.reporting import cold_tables
 from seqdistill.embeddings import encoders
-from seqdistill.reporting import report
-from seqdistill.reporting.figures import curves as draw_curves
-from seqdistill.reporting.figures import forest
-from seqdistill.serving import text_score
-from seqdistill.training.ablation import setups
+from seqbook.reporting import report
+from seqbook.reporting.figures import curves as draw_curves
+from seqbook.reporting.figures import forest
+from seqbook import text_score
+from seqbook.ablation import setups
 from seqdistill.io import load_table, outputs_dir, save_csv, table_key
 from seqdistill.config import ItemText, parse
 from seqdistill.evaluation.ranking import model_score, rank, recommend

@@ -36,15 +36,15 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 from seqdistill.embeddings import teachers
-from seqdistill.reporting import efficiency
-from seqdistill.serving import explorer as explore
-from seqdistill.idgenrec import train as idgenrun
-from seqdistill.reporting import report
-from seqdistill.reporting.figures import dots, forest
-from seqdistill.reporting.figures import growth as draw_growth
-from seqdistill.idgenrec import rivals
+from seqbook.reporting import efficiency
+from seqbook import explorer as explore
+from seqbook.idgenrec import train as idgenrun
+from seqbook.reporting import report
+from seqbook.reporting.figures import dots, forest
+from seqbook.reporting.figures import growth as draw_growth
+from seqbook.idgenrec import rivals
 from seqdistill.serving import export as serving
-from seqdistill.idgenrec import trie
+from seqbook.idgenrec import trie
 from seqdistill.io import ROOT, UserError, load_json, load_table, outputs_dir, save_csv, table_key
 from seqdistill.evaluation.ranking import load_ranks
 from seqdistill.evaluation.significance import compare

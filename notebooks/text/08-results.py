@@ -11,9 +11,9 @@ beside = ["amazon-beauty-5core"]
 # %%
 import pandas as pd
 from IPython.display import Image, Markdown
-from seqdistill.reporting import report
-from seqdistill.reporting.figures import forest
-from seqdistill.reporting.main_tables import comparable, reading
+from seqbook.reporting import report
+from seqbook.reporting.figures import forest
+from seqbook.reporting.main_tables import comparable, reading
 from seqdistill.io import ROOT, outputs_dir
 
 home = outputs_dir(preset)

@@ -13,8 +13,8 @@ seed = 0
 import os
 
 from IPython.display import Markdown, display
-from seqdistill.serving import explorer as explore
-from seqdistill.reporting import figures, report
+from seqbook import explorer as explore
+from seqbook.reporting import figures, report
 from seqdistill.io import outputs_dir
 
 home = outputs_dir(preset)

@@ -5,11 +5,12 @@ import pandas as pd
 import pytest
 import written as writing
 from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
+from seqbook import estimate
 from seqdistill.io import UserError, digest
 from seqdistill.profiles import answers as store
-from seqdistill.profiles import estimate, strategies
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
+from seqdistill.profiles import strategies
 from seqdistill.profiles.answers import Question, Store
 from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import Answer, Failure

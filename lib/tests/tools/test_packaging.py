@@ -15,6 +15,7 @@ from packaging.utils import canonicalize_name
 from seqdistill.io import ROOT, UserError, require
 
 EXAMPLE = re.search(r"```python\n(import pandas.*?)```", (ROOT / "README.md").read_text(), re.S)[1]
+PACKAGES = ("seqdistill", "seqbook")
 MISSING = 'from seqdistill.io import require\ntry:\n    require("umap", "text")\nexcept Exception as error:\n    print(error)\n'
 
 
@@ -22,7 +23,8 @@ MISSING = 'from seqdistill.io import require\ntry:\n    require("umap", "text")\
 def core(tmp_path_factory):
     """A folder with the unpacked wheel and links to the distributions that the core needs."""
     home = tmp_path_factory.mktemp("core")
-    shutil.copytree(ROOT / "lib" / "seqdistill", home / "lib" / "seqdistill")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / "lib" / package, home / "lib" / package)
     shutil.copy(ROOT / "lib" / "pyproject.toml", home / "lib")
     pip = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(home)]
     subprocess.run([*pip, str(home / "lib")], check=True)
@@ -69,9 +71,9 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it(core, tmp_path)
 
 
 def test_the_wheel_carries_prompts_and_data_files(core):
-    source = ROOT / "lib" / "seqdistill"
-    names = {str(path.relative_to(source)) for path in source.rglob("*") if path.suffix in (".txt", ".yaml", ".typed")}
-    packed = {str(path.relative_to(core / "seqdistill")) for path in (core / "seqdistill").rglob("*") if path.is_file()}
+    files = [path for package in PACKAGES for path in (ROOT / "lib" / package).rglob("*")]
+    names = {str(path.relative_to(ROOT / "lib")) for path in files if path.suffix in (".txt", ".yaml", ".typed")}
+    packed = {str(path.relative_to(core)) for package in PACKAGES for path in (core / package).rglob("*")}
     assert names <= packed and len(names) > 10
 
 

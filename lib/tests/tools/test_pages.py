@@ -4,8 +4,8 @@ import nbformat
 import pages
 import pandas as pd
 import pytest
+from seqbook.reporting import report
 from seqdistill.io import ROOT, UserError
-from seqdistill.reporting import report
 
 
 def image(alt=""):

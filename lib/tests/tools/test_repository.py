@@ -14,9 +14,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from seqdistill.io import ROOT
 
-PACKAGE = ROOT / "lib" / "seqdistill"
-ORDER = ["io", "config", "cache", "data", "profiles", "embeddings", "models", "evaluation", "training", "idgenrec"]
-ORDER += ["serving", "reporting"]
+LIBRARY = ["io", "config", "cache", "data", "profiles", "embeddings", "models", "evaluation", "training", "serving"]
+CHAPTERS = ["zero_shot", "power", "estimate", "ablation", "cold", "text_score", "idgenrec", "explorer", "reporting"]
+ORDER = [*(f"seqdistill.{name}" for name in LIBRARY), *(f"seqbook.{name}" for name in CHAPTERS)]
 PAGES = [ROOT / "README.md", ROOT / "data" / "README.md", *(ROOT / "lib" / "site").glob("*.md")]
 
 
@@ -36,26 +36,27 @@ def test_stored_notebook_equals_its_text_twin_and_ran_from_top_to_bottom(folder,
 
 
 def imports(path):
-    """Packages of seqdistill that a module imports from, wherever the import stands."""
+    """Packages of ours that a module imports from, wherever the import stands."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "seqdistill":
-            yield from (alias.name for alias in node.names)
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        yield from (name.split(".")[1] for name in names if name.startswith("seqdistill."))
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (".".join(name.split(".")[:2]) for name in names if name.startswith(("seqdistill.", "seqbook.")))
 
 
 @pytest.mark.parametrize("name", ORDER)
 def test_a_package_imports_only_from_those_before_it(name):
-    paths = [PACKAGE / f"{name}.py"] if (PACKAGE / f"{name}.py").exists() else sorted((PACKAGE / name).rglob("*.py"))
-    assert paths
-    wrong = {str(path.relative_to(PACKAGE)): set(imports(path)) - set(ORDER[: ORDER.index(name) + 1]) for path in paths}
+    home = ROOT / "lib" / name.replace(".", "/")
+    paths = sorted(home.rglob("*.py")) if home.exists() else [home.with_suffix(".py")]
+    wrong = {path.stem: set(imports(path)) - set(ORDER[: ORDER.index(name) + 1]) for path in paths}
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
 def test_every_module_has_its_place_and_none_is_long():
-    places = {path.stem for path in PACKAGE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert places == {*ORDER, "__init__"}
+    for package, names in (("seqdistill", LIBRARY), ("seqbook", CHAPTERS)):
+        found = (ROOT / "lib" / package).iterdir()
+        places = {path.stem for path in found if path.suffix == ".py" or (path / "__init__.py").exists()}
+        assert places == {*names, "__init__"}
     sizes = {str(path): len(path.read_text().splitlines()) for path in (ROOT / "lib").rglob("*.py")}
     assert {path: size for path, size in sizes.items() if size > 250 and "/build/" not in path} == {}
 

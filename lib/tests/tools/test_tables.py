@@ -6,10 +6,10 @@ import pandas as pd
 import power
 import pytest
 import tables
+from seqbook.reporting import main_tables
+from seqbook.reporting.main_tables import Comparison, comparable, main_table, record, recorded
 from seqdistill.evaluation.ranking import save_ranks
 from seqdistill.io import ROOT, UserError, load_csv, save_json
-from seqdistill.reporting import main_tables
-from seqdistill.reporting.main_tables import Comparison, comparable, main_table, record, recorded
 
 
 @pytest.fixture

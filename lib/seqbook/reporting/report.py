@@ -15,13 +15,12 @@ from filelock import FileLock
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-
 from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with, writable_folder
 
 
 def paper(table: str) -> pd.DataFrame:
     """One of the paper's tables, by its name in paper.yaml."""
-    text = resources.files("seqdistill.reporting").joinpath("paper.yaml").read_text("utf-8")
+    text = resources.files("seqbook.reporting").joinpath("paper.yaml").read_text("utf-8")
     return pd.DataFrame(yaml.safe_load(text)[table])
 
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
+from seqbook import explorer as explore
+from seqbook.reporting import figures
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
 from seqdistill.io import UserError, load_table, save_json, save_table
-from seqdistill.reporting import figures
-from seqdistill.serving import explorer as explore
 from seqdistill.serving import export
 from seqdistill.training.sweep import Job
 from seqdistill.training.train import load_training_data, run_key, train

@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill.evaluation.power import components, power, raised, synthetic
+from seqbook.power import components, power, raised, synthetic
 from seqdistill.evaluation.significance import assess, decide
 
 SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}

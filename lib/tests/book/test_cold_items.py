@@ -1,7 +1,7 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from seqdistill.data.cold import cold_items, counts, newcomers
+from seqbook.cold import cold_items, counts, newcomers
 from seqdistill.data.sequences import cases
 from seqdistill.data.splits import Protocol, split
 from test_splits import EVENTS, PROTOCOLS, timed

@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
-
 from seqdistill.config import Distillation, TrainConfig, parse, settings, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, with_teacher
+from torch import Tensor
 
 Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection

@@ -7,9 +7,9 @@ import pandas as pd
 import PIL.Image
 import pytest
 from markdown_it import MarkdownIt
-from seqdistill.data.cold import GROUPS
+from seqbook.cold import GROUPS
+from seqbook.reporting import cold_tables, figures, report
 from seqdistill.io import UserError
-from seqdistill.reporting import cold_tables, figures, report
 
 
 def ranked(rank_all):

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-
-from seqdistill.evaluation.power import components, power
 from seqdistill.evaluation.ranking import MISS, load_ranks, save_ranks
 from seqdistill.evaluation.significance import by_user, compare
 from seqdistill.io import UserError, display_path, load_json, save_json, writable_folder
-from seqdistill.reporting.figures import curves, forest, over_epochs
+
+from seqbook.power import components, power
+from seqbook.reporting.figures import curves, forest, over_epochs
 
 Ranked = dict[str, list[pd.DataFrame]]  # system -> per-case ranks, a frame a seed
 Drawn = tuple[Figure, pd.DataFrame]  # a figure and its numbers

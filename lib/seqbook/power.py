@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
-
 from seqdistill.evaluation.significance import assess, decide, differences
 
 

@@ -1,7 +1,7 @@
 from xml.etree import ElementTree
 
 import pandas as pd
-from seqdistill.reporting.hover import svg_scatter
+from seqbook.reporting.hover import svg_scatter
 
 
 def test_hostile_texts_leave_the_map_well_formed_and_are_shown_as_they_are():

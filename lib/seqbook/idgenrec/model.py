@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
+from seqdistill.config import STRICT
+from seqdistill.data.sequences import Cases, Ragged
+from seqdistill.io import UserError
+from seqdistill.profiles.hf import model_folder
 from torch import Tensor
 from transformers import AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-from seqdistill.config import STRICT
-from seqdistill.data.sequences import Cases, Ragged
-from seqdistill.idgenrec import ids as naming
-from seqdistill.idgenrec.ids import stacked, tokens_of
-from seqdistill.io import UserError
-from seqdistill.profiles.hf import model_folder
+from seqbook.idgenrec import ids as naming
+from seqbook.idgenrec.ids import stacked, tokens_of
 
 BEAM_GROUPS = 10
 ATTEMPTS = [(1.0, 1), (2.0, 1), (4.0, 1), (4.0, 3), (4.0, 5)]  # to name all items: diversity penalty, fewest tokens

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given as drawn
 from hypothesis import settings
 from hypothesis import strategies as st
+from seqbook.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
+from seqbook.idgenrec.model import IDGenRec, events_of, scratch
+from seqbook.idgenrec.train import epoch, start
+from seqbook.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.config import ModelConfig, TrainConfig
-from seqdistill.idgenrec.ids import diverse, keywords, pieces, templates, unique, word_tokenizer
-from seqdistill.idgenrec.model import IDGenRec, events_of, scratch
-from seqdistill.idgenrec.train import epoch, start
-from seqdistill.idgenrec.trie import constrained_beam_search, trie
 from seqdistill.training.loop import AdamW
 from seqdistill.training.train import training_data
 from transformers import T5Config, T5ForConditionalGeneration

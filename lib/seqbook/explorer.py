@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
 from seqdistill.io import UserError, display_path, load_table, require, table_key
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.serving.export import titles_of
-from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model, load_training_data
+
+from seqbook.ablation import setups
 
 K = 10
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from seqbook.reporting import efficiency, report
 from seqdistill.io import ROOT
-from seqdistill.reporting import efficiency, report
 
 BENCH = ROOT / "outputs" / "bench"
 CONTRACT = ["dataset", "system", "train_cpu_s_per_epoch", "train_wall_s_per_epoch", "infer_cpu_s", "infer_wall_s"]

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.linear_model import Ridge
-from torch import Tensor
-
-from seqdistill.data.cold import Perturbed, counts, group_of
 from seqdistill.data.sequences import Ragged, latest
 from seqdistill.evaluation.ranking import Score, blocks, metrics, rank
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.training.sweep import Job, run_folder
 from seqdistill.training.train import load_model
+from sklearn.linear_model import Ridge
+from torch import Tensor
+
+from seqbook.cold import Perturbed, counts, group_of
 
 
 @torch.inference_mode()

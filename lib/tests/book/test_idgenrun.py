@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import presets
 import pytest
+from seqbook.idgenrec import rivals
+from seqbook.idgenrec import train as idgenrun
+from seqbook.idgenrec.ids import templates, word_tokenizer
+from seqbook.idgenrec.model import IDGenRec, scratch
 from seqdistill.config import Distillation, to_dict
 from seqdistill.evaluation.ranking import MISS, load_ranks
-from seqdistill.idgenrec import rivals
-from seqdistill.idgenrec import train as idgenrun
-from seqdistill.idgenrec.ids import templates, word_tokenizer
-from seqdistill.idgenrec.model import IDGenRec, scratch
 from seqdistill.io import UserError, load_json, save_json
 from seqdistill.training.sweep import cost, plan, run_folder, sweep
 from seqdistill.training.train import ENGINE_VERSION

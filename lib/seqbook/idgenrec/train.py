@@ -10,18 +10,18 @@ import pandas as pd
 import torch
 from filelock import FileLock
 from joblib import Parallel, delayed
-from torch import Tensor, nn
-
 from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
 from seqdistill.evaluation.ranking import MISS
-from seqdistill.idgenrec.ids import cut, keywords, stacked, templates, unique
-from seqdistill.idgenrec.model import IDGenRec, System
-from seqdistill.idgenrec.trie import constrained_beam_search
 from seqdistill.io import announce, digest, load_json, save_json, writable_folder
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW
 from seqdistill.training.train import ENGINE_VERSION, TrainingData, finish
+from torch import Tensor, nn
+
+from seqbook.idgenrec.ids import cut, keywords, stacked, templates, unique
+from seqbook.idgenrec.model import IDGenRec, System
+from seqbook.idgenrec.trie import constrained_beam_search
 
 TAG_LR = 3e-3  # of a generator from scratch that learns keywords
 DECODED = 32  # cases decoded together

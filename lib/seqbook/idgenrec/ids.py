@@ -45,7 +45,7 @@ def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
 
 def templates() -> list[str]:
     """Ten prompts to train with and, last, one to test with."""
-    return resources.files("seqdistill.idgenrec").joinpath("templates", "idgenrec.txt").read_text("utf-8").splitlines()
+    return resources.files("seqbook.idgenrec").joinpath("templates", "idgenrec.txt").read_text("utf-8").splitlines()
 
 
 @cache

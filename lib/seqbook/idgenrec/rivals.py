@@ -5,14 +5,14 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
-from seqdistill.idgenrec.model import IDGenRec
 from seqdistill.io import UserError, display_path
-from seqdistill.training.ablation import setups
 from seqdistill.training.sweep import Job, plan, ranks, run_folder
 from seqdistill.training.train import TrainingData, taught_by
+
+from seqbook.ablation import setups
+from seqbook.idgenrec.model import IDGenRec
 
 USER_IDS = {"IDGenRec": "prefix", "IDGenRec without user ids": "none", "IDGenRec leaking": "leaking"}  # by variant
 

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seqbook.zero_shot import category_auc, compare_sources, similarity_ranks
 from seqdistill.embeddings.teachers import centred, source_vectors
 from seqdistill.evaluation.ranking import MISS
-from seqdistill.evaluation.zero_shot import category_auc, compare_sources, similarity_ranks
 from seqdistill.io import UserError
 from sklearn.metrics import roc_auc_score
 

@@ -4,12 +4,11 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy import stats
-from torch.nn.utils.rnn import pad_sequence
-
 from seqdistill.embeddings.teachers import centred
 from seqdistill.evaluation.ranking import ranks_of
 from seqdistill.evaluation.significance import holm, paired
 from seqdistill.io import UserError
+from torch.nn.utils.rnn import pad_sequence
 
 
 def similarity_ranks(users: np.ndarray, items: np.ndarray, targets: np.ndarray, seen: list[np.ndarray]) -> np.ndarray:

@@ -5,9 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from seqdistill.config import Distillation, ModelConfig, TrainConfig
-from seqdistill.io import ROOT, UserError, load_json
-from seqdistill.training.ablation import (
+from seqbook.ablation import (
     CONTROLS,
     Setup,
     ablate,
@@ -21,6 +19,8 @@ from seqdistill.training.ablation import (
     strength,
     varied,
 )
+from seqdistill.config import Distillation, ModelConfig, TrainConfig
+from seqdistill.io import ROOT, UserError, load_json
 from seqdistill.training.sweep import Job, plan, results, sweep
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)

@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
-
-from seqdistill.data.cold import GROUPS, Perturbed, group_of
 from seqdistill.evaluation.significance import compare
+
+from seqbook.cold import GROUPS, Perturbed, group_of
 
 Ranks = dict[str, list[pd.DataFrame]]  # "model variant" -> per-case ranks, one frame per seed
 Rivals = dict[str, str]  # system -> the system that it is tested against

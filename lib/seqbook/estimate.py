@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable
 
 import pandas as pd
-
 from seqdistill.profiles.answers import Question
 from seqdistill.profiles.chat import Answer
 from seqdistill.profiles.generate import Task, rounds

@@ -6,16 +6,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from seqbook import cold, text_score
+from seqbook.cold import cold_items
 from seqdistill.config import ModelConfig
-from seqdistill.data import cold as cold_data
-from seqdistill.data.cold import cold_items
 from seqdistill.data.splits import split
 from seqdistill.evaluation.baselines import text_knn
 from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
-from seqdistill.serving import text_score
-from seqdistill.training import cold
 from seqdistill.training.train import training_data
 from test_splits import EVENTS, PROTOCOLS
 
@@ -33,7 +31,7 @@ def test_no_removed_item_is_trained_on_or_written_about(events, protocol, seed):
     assert cold.titles_named(events, facts, items, removed) == 0
     test = left.loc[left["split"] == "test"]
     affected = test[np.isin(test["item"], np.concatenate(drawn[1:]))]
-    assert cold_data.statistics(drawn) == {
+    assert cold.statistics(drawn) == {
         "users": len(set(left["user"])),
         "items": len(set(left["item"])),
         "interactions": len(left),

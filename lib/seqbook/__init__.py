@@ -1,0 +1,1 @@
+"""What only the chapters of the book use: ablations, cold start, IDGenRec, power, the explorer, tables, figures."""
