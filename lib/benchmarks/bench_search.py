@@ -33,9 +33,11 @@ SMALL_BERT = replace(
     SMALL, model=ModelConfig(causal=False, dropout=0.1, temperature=0.07), epochs=60, mask_prob=0.5, mask_last_prob=0.3,
     patience=20,
 )  # fmt: skip
-BEAUTY = TrainConfig(
-    model=ModelConfig(dim=128, blocks=1, dropout=0.5), epochs=16, batch=256, schedule="cosine", validate_on="excluded"
-)
+BEAUTY = TrainConfig(  # what the search below chose
+    model=ModelConfig(dim=128, blocks=1, dropout=0.4, temperature=0.07, item_dropout=0.15), epochs=24, batch=256,
+    schedule="cosine", validate_on="excluded",
+)  # fmt: skip
+BEAUTY_START = replace(BEAUTY, model=ModelConfig(dim=128, blocks=1, dropout=0.5), epochs=16)
 BEAUTY_BERT = replace(
     BEAUTY, model=ModelConfig(causal=False, dim=128, blocks=1, dropout=0.4, temperature=0.07), epochs=48,
     mask_prob=0.5, mask_last_prob=0.3,
@@ -84,7 +86,7 @@ SEARCHES: dict[str, dict[str, tuple[TrainConfig, Questions]]] = {
     "movielens-small": {"BERT4Rec": (SMALL_BERT, BERT4REC), "SASRec": (SMALL, SASREC)},
     "amazon-beauty-5core": {
         "BERT4Rec": (BEAUTY_BERT, BEAUTY_BERT4REC),
-        "SASRec": (BEAUTY, BEAUTY_SASREC),
+        "SASRec": (BEAUTY_START, BEAUTY_SASREC),
     },
 }
 
