@@ -1,11 +1,9 @@
 """The public data sets: the names of their files, their columns, and where to get them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-
-import pandas as pd
 
 from seqdistill.data import amazon, generic
 from seqdistill.data.generic import Interactions, Items, Settings
@@ -58,15 +56,17 @@ def write_small(raw: Path) -> None:
     save_csv(table[["user_id", "item_id", "timestamp", "rating"]], raw / "interactions.csv")
 
 
-def split_titles(items: pd.DataFrame) -> pd.DataFrame:
-    """Take the year from the end of a title: "Toy Story (1995)" becomes title and year."""
-    parts = items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
-    return items.assign(title=parts["title"], year=parts["year"])
+def read_ml_20m(ratings: Path, movies: Path) -> Dataset:
+    """Read ML-20M, and the year from the end of a title: "Toy Story (1995)" becomes title and year."""
+    data = generic.read(None, movies, ratings, MOVIELENS)
+    parts = data.items["title"].str.extract(r"^\s*(?P<title>.*?)\s*(?:\((?P<year>\d{4})\))?\s*$").fillna("")
+    return replace(data, items=data.items.assign(title=parts["title"], year=parts["year"]))
 
 
-def whole_years(items: pd.DataFrame) -> pd.DataFrame:
-    """Write the year 1995.0 as 1995."""
-    return items.assign(year=items["year"].str.removesuffix(".0"))
+def read_kion(views: Path, films: Path) -> Dataset:
+    """Read KION without its users' demographics, the year 1995.0 as 1995."""
+    data = generic.read(None, films, views, KION)
+    return replace(data, items=data.items.assign(year=data.items["year"].str.removesuffix(".0")))
 
 
 GENERIC = Layout(
@@ -84,7 +84,7 @@ LAYOUTS = {
     ),
     "ml-20m": Layout(
         (("ratings.csv",), ("movies.csv",)),
-        lambda ratings, movies: generic.read(None, movies, ratings, MOVIELENS, tidy=split_titles),
+        read_ml_20m,
         "they are in https://files.grouplens.org/datasets/movielens/ml-20m.zip (199 MB, 20,000,263 ratings)",
     ),
     "beauty": Layout(
@@ -95,7 +95,7 @@ LAYOUTS = {
     ),
     "kion": Layout(
         (("interactions.csv",), ("items_en.csv",)),
-        lambda views, films: generic.read(None, films, views, KION, tidy=whole_years),  # demographics are not read
+        read_kion,
         "they are in data_en.zip of https://github.com/irsafilo/KION_DATASET (5,476,251 interactions)",
     ),
     "amazon-m2": Layout(

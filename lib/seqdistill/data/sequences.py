@@ -11,6 +11,8 @@ from torch import Tensor
 from seqdistill.data.splits import places
 from seqdistill.io import UserError
 
+EMPTY = "histories: row {} has no item; a sequential recommender needs at least one."
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -62,8 +64,7 @@ def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
     """Stack non-empty rows into [B, T], padded with 0 on the right; T is the longest length, or `width` if larger."""
     lengths = rows.lengths[chosen]
     if not lengths.all():
-        empty = int(chosen[np.flatnonzero(lengths == 0)[0]])
-        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
+        raise UserError(EMPTY.format(chosen[lengths.argmin()]))
     steps = np.arange(max(width, lengths.max()))
     inside = steps < lengths[:, None]  # [B, T]
     at = np.where(inside, rows.starts[chosen][:, None] + steps, 0)
@@ -74,8 +75,7 @@ def lengths_of(ids: Tensor) -> Tensor:
     """Items per row of histories [B, T], 0 at padding on the right; UserError if a row has none."""
     lengths = (ids > 0).sum(1)
     if not lengths.all():
-        empty = int((lengths == 0).nonzero()[0])
-        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
+        raise UserError(EMPTY.format(lengths.argmin()))
     return lengths
 
 

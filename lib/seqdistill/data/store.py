@@ -24,14 +24,8 @@ def home_of(name: str) -> Path:
 
 
 def candidates(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Files in a folder with one of these names, plain or .gz; UserError for a pipe or a link out of the folder."""
-    paths = [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").exists()]
-    for path in paths:
-        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            raise UserError(
-                f"{display_path(path)}: a regular file is expected, no pipe, device or link out of its folder."
-            )
-    return paths
+    """Files in a folder with one of these names, plain or .gz."""
+    return [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").is_file()]
 
 
 def located(folder: Path, layout: Layout) -> list[Path | None]:
@@ -78,13 +72,11 @@ def processed(name: str, key: str) -> Dataset | None:
 
 def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
     """Copy files into the folder of raw files; UserError if it holds others. `force` replaces those of equal names."""
-    for path in candidates(raw, sum(layout.files, layout.optional)):
-        if path.name not in {file.name for file in files}:
-            raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
-    replaced = [path.name for path in files if (old := raw / path.name).exists() and not filecmp.cmp(path, old, False)]
-    if replaced and not force:
-        where = display_path(raw / replaced[0])
-        raise UserError(f"{where}: another file of this name is there; FORCE=1 replaces it. Nothing was written.")
+    new = {path.name: path for path in files}
+    for old in candidates(raw, sum(layout.files, layout.optional)):
+        if old.name not in new or not (force or filecmp.cmp(new[old.name], old, shallow=False)):
+            why = "left from other files; FORCE=1 replaces files of equal names, remove others first"
+            raise UserError(f"{display_path(old)}: {why}. Nothing was written.")
     for path in files:
         with io.atomic_write(raw / path.name) as temporary:
             shutil.copyfile(path, temporary)
