@@ -2,9 +2,7 @@
 
 import ast
 import html
-import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -34,25 +32,6 @@ def plain_text(value: object) -> str:
     return "" if text.lower() in EMPTY else text
 
 
-def parsed(path: Path, parse: Callable[[str], list]) -> list[list]:
-    """Parse each line of a file with one record per line; UserError names the first line that is none."""
-    rows = []
-    with opened(path) as handle:
-        for number, line in enumerate(handle, 1):
-            try:
-                rows.append(parse(line.decode()))
-            except (ValueError, SyntaxError, TypeError, KeyError) as error:
-                where = f"{display_path(path)}, line {number}"
-                raise UserError(f"{where}: no record of the expected fields ({error!r:.100}).") from None
-    return rows
-
-
-def review(line: str) -> list:
-    """User, item, rating and time of a line of reviews_Beauty.json.gz, a JSON object."""
-    record = json.loads(line)
-    return [record["reviewerID"], record["asin"], float(record["overall"]), int(record["unixReviewTime"])]
-
-
 def product(line: str) -> list[str]:
     """Id and texts of a line of meta_Beauty.json.gz, a Python dict; [["Beauty", "Hair Care"]] is "Hair Care"."""
     record = ast.literal_eval(line)
@@ -61,19 +40,28 @@ def product(line: str) -> list[str]:
     return [asin, *(plain_text(record.get(name)) for name in TEXTS)]
 
 
+def read_meta(path: Path) -> pd.DataFrame:
+    """Read meta_Beauty.json.gz, one product a line: item_id and texts."""
+    rows = []
+    with opened(path) as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                rows.append(product(line.decode()))
+            except (ValueError, SyntaxError, TypeError, KeyError) as error:
+                where = f"{display_path(path)}, line {number}"
+                raise UserError(f"{where}: no record of the expected fields ({error!r:.100}).") from None
+    items = pd.DataFrame(rows, columns=["item_id", *TEXTS], dtype="str")
+    stop_at(display_path(path), items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 1)
+    return items
+
+
 def read_beauty(ratings: Path, meta: Path) -> Dataset:
-    """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
-    if ".json" in ratings.name:
-        table = pd.DataFrame(parsed(ratings, review), columns=[*RATING])
-        table = table.astype({"user_id": "category", "item_id": "category"})
-    else:
-        table = read_csv(ratings, RATING, names=[*RATING])
-    where, bad = display_path(ratings), ~table["rating"].between(1, 5)
+    """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) and item texts."""
+    where, table = display_path(ratings), read_csv(ratings, RATING, names=[*RATING])
+    bad = ~table["rating"].between(1, 5)
     stop_at(where, table["rating"], bad, "a number from 1 to 5 is expected", 1)
     check_dates(where, table["time"], table["time"], 1, 1)
-    items = pd.DataFrame(parsed(meta, product), columns=["item_id", *TEXTS], dtype="str")
-    stop_at(display_path(meta), items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 1)
-    return canonical(table.rename(columns={"rating": "value"}), items, True, "beauty")
+    return canonical(table.rename(columns={"rating": "value"}), read_meta(meta), True, "beauty")
 
 
 def read_products(path: Path) -> pd.DataFrame:
@@ -81,10 +69,9 @@ def read_products(path: Path) -> pd.DataFrame:
     table = read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, texts=True).astype("str")
     names = table["locale"] + "/" + table["id"]
     stop_at(display_path(path), table["id"], names.duplicated(), "the id stands here twice")
-    for name in table.columns.difference(["id", "locale"]):
-        table[name] = table[name].map(plain_text)
-    table.insert(0, "item_id", names)
-    return table.drop(columns="id")
+    texts = table.drop(columns="id").map(plain_text)
+    texts.insert(0, "item_id", names)
+    return texts
 
 
 def read_m2(sessions: Path, products: Path) -> Dataset:

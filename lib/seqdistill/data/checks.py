@@ -124,15 +124,14 @@ def read_csv(
     if texts:
         check_quotes(path, delimiter)
     for name, kind in columns.items():
+        cells, expected = frame[name], EXPECTED[kind]
         if kind == ID:
-            blank = np.asarray(frame[name].cat.categories.str.strip() == "", dtype=bool)
-            stop_at(where, frame[name], blank[frame[name].cat.codes], EXPECTED[kind], first)
-        elif kind == WHOLE and frame[name].dtype != np.int64:
-            bad = ~(frame[name] % 1 == 0) | (frame[name].abs() >= 2**53)
-            stop_at(where, frame[name], bad, EXPECTED[kind], first)
-            frame[name] = frame[name].astype("int64")
+            stop_at(where, cells, cells.str.fullmatch(r"\s*"), expected, first)
         elif kind == NUMBER:
-            stop_at(where, frame[name], np.isinf(frame[name]), EXPECTED[kind], first)
+            stop_at(where, cells, np.isinf(cells), expected, first)
+        elif kind == WHOLE and cells.dtype != np.int64:
+            stop_at(where, cells, ~(cells % 1 == 0) | (cells.abs() >= 2**53), expected, first)
+            frame[name] = cells.astype("int64")
     if frame.empty:
         raise UserError(f"{where}: no rows.")
     return frame

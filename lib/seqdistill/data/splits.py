@@ -110,23 +110,19 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
     return global_time(events, protocol)
 
 
-def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Mark the events that come after a marked event of the same user."""
-    return pd.Series(marked).groupby(user).cumsum().to_numpy() > marked
-
-
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Check that a split (columns user, time, split; sorted) leaks nothing: a row per check; UserError names a user."""
     user = events["user"].to_numpy()
     train, valid, test = ((events["split"] == name).to_numpy() for name in LABELS[:3])
     (before, after), target = places(events), valid | test
     every = np.ones(len(events), dtype=bool)
+    held, tested = (pd.Series(marked).groupby(user).cumsum().to_numpy() > 0 for marked in (~train, test))  # so far
     checks = [  # what must not occur, where it does, which events are checked
         ("an event without a label", ~events["split"].isin(LABELS).to_numpy(), every),
         ("an event before an earlier one of its user", unsorted(events), every),
-        ("a training event after a target of its user", train & after_any(user, ~train), train),
+        ("a training event after a target of its user", train & held, train),
         ("a target without history", target & (before == 0), target),
-        ("a validation target after a test target", valid & after_any(user, test), target),
+        ("a validation target after a test target", valid & tested, target),
     ]
     if protocol.name == "global_time":
         late = events["time"].to_numpy() > boundary(events, protocol.quantile)
@@ -136,8 +132,8 @@ def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
             ("a validation user in training", valid & np.isin(user, user[train]), valid),
         ]
     else:
-        k, tested = protocol.k, np.isin(user, user[test])
-        off = (test != (tested & (after < k))) | (valid != (tested & (after == k)))
+        k, own = protocol.k, np.isin(user, user[test])  # events of users who are tested
+        off = (test != (own & (after < k))) | (valid != (own & (after == k)))
         checks.append((f"a target beyond the last {k} + 1 events", off, target))
     for what, bad, _ in checks:
         if bad.any():
@@ -154,6 +150,6 @@ def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
         "already in the user's history (a miss where seen items are excluded)": repeated,
         "in the same second as another event of the user (their order may be the file's)": tied,
     }
-    rows = [(kind, int(targets.sum()), int((bad & targets).sum())) for kind, bad in kinds.items()]
-    table = pd.DataFrame(rows, columns=["targets that are", "targets", "such"])
+    table = pd.DataFrame(kinds)[targets].sum().rename_axis("targets that are").reset_index(name="such")
+    table.insert(1, "targets", targets.sum())
     return table.assign(share=table["such"] / table["targets"])

@@ -40,24 +40,24 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
 
 def canonical(
     events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1,
-    unlisted_share: float = UNLISTED,
+    most: float = UNLISTED,
 ) -> Dataset:  # fmt: skip
     """Order users and items by id, events by user and time; drop repeated events; count ties and missing texts.
 
     Events of one user at the same time stay in file order; items that are not listed are appended without texts.
     events: user_id and item_id (categorical), time or position, value (a rating or NaN). items: item_id, title and
     other texts. users: all ids, if there is a list. unit: units of `time` per second; the order within a second is
-    kept. UserError if more than `unlisted_share` of the events are of items that are not listed.
+    kept. most: share of the events whose items may be missing from the list.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
     user_ids, item_ids = events["user_id"], events["item_id"]
     unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(items["item_id"])]
     lacking = item_ids.isin(unlisted).sum()
-    if lacking > unlisted_share * len(events):
+    if lacking > most * len(events):
         raise UserError(
             f"interactions: {lacking / len(events):.0%} of the events are of items that are not in the list of items, "
-            f"the first {unlisted.tolist()[0]!r}; at most {unlisted_share:.0%} may be. It lists {[*items['item_id'][:3]]}."
+            f"the first {unlisted.tolist()[0]!r}; at most {most:.0%} may be. It lists {items['item_id'].tolist()[:3]}."
         )
     more = pd.DataFrame({"item_id": unlisted}, columns=items.columns).fillna("").astype(items.dtypes)
     items = in_order(pd.concat([items, more]), "item_id")
@@ -78,8 +78,7 @@ def canonical(
     repeated[tied] = events.iloc[tied].duplicated(["user", "time", "item"])
     untitled = items["title"].str.strip() == ""
     items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
-    late = same.sum() - repeated.sum()
-    share = lacking / len(item_ids)
+    share, late = lacking / len(events), same.sum() - repeated.sum()
     notes = (
         f"{len(unlisted):,} items ({lacking:,} events, {share:.1%}) are not in the list of items: kept without texts",
         f"{repeated.sum():,} repeated events dropped",
@@ -128,23 +127,16 @@ def filtered(
         events = events[events["user"] <= users_left[first_users - 1]]
     (user, users_left), (item, items_left) = (pd.factorize(events[name], sort=True) for name in ("user", "item"))
     events = events.reset_index(drop=True).assign(user=user, item=item + 1)
-    users = data.users.iloc[users_left].reset_index(drop=True)
-    items = data.items.iloc[items_left].reset_index(drop=True)
-    users.insert(0, "user", np.arange(len(users)))
-    items.insert(0, "item", np.arange(1, len(items) + 1))
+    users = data.users.iloc[users_left].set_axis(np.arange(len(users_left))).reset_index(names="user")
+    items = data.items.iloc[items_left].set_axis(np.arange(len(items_left)) + 1).reset_index(names="item")
     return Dataset(events, users, items, data.dated, data.domain, (*data.notes, *notes), name, key)
 
 
 def statistics(events: pd.DataFrame) -> dict[str, float]:
     """Count users, items and interactions, mean per user and density: the columns of the paper's Table 1."""
-    users, items = events["user"].nunique(), events["item"].nunique()
-    return {
-        "users": users,
-        "items": items,
-        "interactions": len(events),
-        "avg_per_user": len(events) / users,
-        "density": len(events) / (users * items),
-    }
+    users, items, interactions = events["user"].nunique(), events["item"].nunique(), len(events)
+    counts = {"users": users, "items": items, "interactions": interactions}
+    return counts | {"avg_per_user": interactions / users, "density": interactions / (users * items)}
 
 
 def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
