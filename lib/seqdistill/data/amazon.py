@@ -18,7 +18,6 @@ RATING = {"user_id": ID, "item_id": ID, "rating": NUMBER, "time": WHOLE}
 TAG = re.compile(
     r" *(?:<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-z][a-z0-9]*(\s+[\w-]+\s*=[^<>]*)?\s*/?>) *", re.S | re.I
 )
-EMPTY = ("none", "nan", "null")
 TEXTS = ["title", "categories", "description", "brand", "price"]
 SESSION = r"\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]"  # as numpy prints it: spaces, and line breaks in long ones
 
@@ -29,7 +28,7 @@ def plain_text(value: object) -> str:
     text, marked = html.unescape(text), None
     while text != marked:  # some are escaped twice
         text, marked = re.sub(" {2,}", " ", html.unescape(TAG.sub(" ", text))).strip(), text
-    return "" if text.lower() in EMPTY else text
+    return "" if text.lower() in ("none", "nan", "null") else text
 
 
 def product(line: str) -> list[str]:
@@ -58,8 +57,7 @@ def read_meta(path: Path) -> pd.DataFrame:
 def read_beauty(ratings: Path, meta: Path) -> Dataset:
     """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) and item texts."""
     where, table = display_path(ratings), read_csv(ratings, RATING, names=[*RATING])
-    bad = ~table["rating"].between(1, 5)
-    stop_at(where, table["rating"], bad, "a number from 1 to 5 is expected", 1)
+    stop_at(where, table["rating"], ~table["rating"].between(1, 5), "a number from 1 to 5 is expected", 1)
     check_dates(where, table["time"], table["time"], 1, 1)
     return canonical(table.rename(columns={"rating": "value"}), read_meta(meta), True, "beauty")
 

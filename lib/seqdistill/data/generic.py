@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 
 from seqdistill.config import STRICT, parse
 from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, header, read_csv, stop_at
-from seqdistill.data.tables import DOMAINS, Dataset, canonical
+from seqdistill.data.tables import DOMAINS, Dataset, canonical, whole
 from seqdistill.io import UserError, display_path
 
 UNITS = {"unix": 1, "milliseconds": 1000, "position": 1}
@@ -96,7 +96,7 @@ def read_ids(path: Path, column: str, delimiter: str, texts: list[str] | None = 
     return table.astype("str")
 
 
-def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame:
+def read_items(path: Path, columns: Items, delimiter: str) -> pd.DataFrame:
     """Read items.csv: item_id, title and the other texts."""
     roles = {"item_id": columns.id, "title": columns.title, "categories": columns.categories, "year": columns.year}
     roles |= columns.texts
@@ -111,8 +111,8 @@ def read_items(path: Path, columns: Items, delimiter: str = ",") -> pd.DataFrame
     return items
 
 
-def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
-    """Parse times by "iso" (offset or UTC) or a strptime pattern into unix microseconds; UserError if one fails."""
+def datetimes(where: str, texts: pd.Series, form: str) -> pd.Series:
+    """Parse times by "iso" (offset or UTC) or a strptime pattern; UserError if one fails."""
     cells = texts.where(texts.str.contains(r"\d"))  # pandas would parse words like "now"
     try:
         if form != "iso" and not re.search("%[Yy]", form):
@@ -123,7 +123,7 @@ def moments_of(where: str, texts: pd.Series, form: str) -> pd.Series:
         raise UserError(f'{where}: "format" of dataset.yaml is {form!r}, not {forms} ({error}).') from None
     like = "like 2021-05-11 or 2021-05-11T10:00:00Z" if form == "iso" else f"as {form}"
     stop_at(where, texts, times.isna(), f"a time {like} is expected")
-    return times.astype("datetime64[us, UTC]").astype("int64")
+    return times
 
 
 def read(users: Path | None, items: Path, interactions: Path, settings: Path | Settings | None = None) -> Dataset:
@@ -137,11 +137,10 @@ def read(users: Path | None, items: Path, interactions: Path, settings: Path | S
     time = columns.time or ("position" if "position" in present and "timestamp" not in present else "timestamp")
     form = "position" if not columns.time and time == "position" else columns.format
     rating = columns.rating or ("rating" if "rating" in present else None)
-    roles = [columns.user, columns.item, time, *([rating] if rating else [])]
-    if twice := next((name for name in roles if roles.count(name) > 1), ""):
-        raise UserError(f'{where}: the column "{twice}" stands for two things in dataset.yaml.')
     kinds = {columns.user: ID, columns.item: ID, time: WHOLE if form in UNITS else TEXT}
     kinds |= {rating: NUMBER} if rating else {}
+    if len(kinds) < 3 + bool(rating):
+        raise UserError(f"{where}: dataset.yaml lets one column of {', '.join(kinds)} stand for two things.")
     table = read_csv(interactions, kinds, delimiter=delimiter)
     user, item, value = table[columns.user], table[columns.item], np.nan
     if rating:
@@ -155,7 +154,7 @@ def read(users: Path | None, items: Path, interactions: Path, settings: Path | S
         listed = f"which begins with {', '.join(catalogue['item_id'][:3])}"
         expected = f"not in {items.name}, {listed}; `unlisted` in dataset.yaml lets some be missing"
         stop_at(where, item, ~item.isin(catalogue["item_id"]), expected)
-    moments, unit = (table[time], UNITS[form]) if form in UNITS else (moments_of(where, table[time], form), 1_000_000)
+    moments, unit = (table[time], UNITS[form]) if form in UNITS else whole(datetimes(where, table[time], form))
     if form != "position":
         check_dates(where, table[time], moments, unit)
     events = pd.DataFrame({"user_id": user, "item_id": item, "time": moments, "value": value})

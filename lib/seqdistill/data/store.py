@@ -112,6 +112,5 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
 
 def present() -> dict[str, dict[str, float]]:
     """Data sets that `convert` has made ready, each with its statistics after the paper's filter."""
-    notes = sorted(data_dir().glob("*/processed/notes.json"))
-    counts = {path.parent.parent.name: io.load_json(path).get("statistics") for path in notes}
-    return {name: numbers for name, numbers in counts.items() if numbers}
+    notes = {path.parts[-3]: io.load_json(path) for path in sorted(data_dir().glob("*/processed/notes.json"))}
+    return {name: of["statistics"] for name, of in notes.items() if of.get("statistics")}
