@@ -33,13 +33,12 @@ BEAUTY_5CORE = Settings(
 class Layout:
     """The files of a data set as they are published; data/README.md says where.
 
-    files: their names (also with .gz). read: takes their paths, in that order. optional: files that may be missing
-    (None stands for one). write: makes the files of a data set that comes inside a package.
+    files: their names, also with .gz. read: takes their paths, in that order; None stands for a missing dataset.yaml.
+    write: makes the files of a data set that comes inside a package.
     """
 
     files: tuple[str, ...]
     read: Callable[..., Dataset]
-    optional: tuple[str, ...] = ()
     write: Callable[[Path], None] | None = None
 
 
@@ -67,7 +66,7 @@ def read_kion(views: Path, films: Path) -> Dataset:
     return replace(data, items=data.items.assign(year=data.items["year"].str.removesuffix(".0")))
 
 
-GENERIC = Layout(FILES, generic.read, optional=("dataset.yaml",))
+GENERIC = Layout((*FILES, "dataset.yaml"), generic.read)
 LAYOUTS = {
     "movielens-small": Layout(FILES, partial(generic.read, settings=Settings(domain="movies")), write=write_small),
     "ml-20m": Layout(("ratings.csv", "movies.csv"), read_ml_20m),

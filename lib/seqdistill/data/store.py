@@ -40,8 +40,8 @@ def raw_files(name: str, source: Path | None = None) -> tuple[Layout, list[Path 
     layout = LAYOUTS.get(name, GENERIC)
     if layout.write and not source and not (raw / layout.files[-1]).exists():
         layout.write(raw)
-    files = {file: located(raw, file) for file in (*layout.files, *layout.optional)}
-    if missing := next((file for file in layout.files if not files[file]), ""):
+    files = {file: located(raw, file) for file in layout.files}
+    if missing := next((file for file in files if not files[file] and file != "dataset.yaml"), ""):
         where = "data/README.md names the files of public data sets, lib/site/own-data.md those of your own"
         raise UserError(f"{display_path(raw / missing)}: no such file, plain or .gz; {where}.")
     return layout, list(files.values())
@@ -64,7 +64,7 @@ def processed(name: str, key: str) -> Dataset | None:
 def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
     """Copy files into the folder of raw files; UserError if it holds others. `force` replaces those of equal names."""
     new = {path.name: path for path in files}
-    for old in (located(raw, name) for name in (*layout.files, *layout.optional)):
+    for old in (located(raw, name) for name in layout.files):
         if old and (old.name not in new or not (force or filecmp.cmp(new[old.name], old, shallow=False))):
             why = "left from other files; FORCE=1 replaces files of equal names, remove others first"
             raise UserError(f"{display_path(old)}: {why}. Nothing was written.")
