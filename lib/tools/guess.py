@@ -173,7 +173,7 @@ def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> di
     found |= {"time": times[0], "format": forms[times[0]]} if times else {"time": "position", "format": "position"}
     for name in like("rating", [name for name in rest if name not in times[:1]]):
         if pd.to_numeric(events[name].replace("", "0"), errors="coerce").notna().mean() >= MOST:
-            low, high = read_csv(path, {name: NUMBER}, optional=[name], delimiter=delimiter)[name].agg(["min", "max"])
+            low, high = read_csv(path, {name: NUMBER}, delimiter=delimiter)[name].agg(["min", "max"])
             best = next((best for best in (5, 10, 100) if high <= best), None)
             return found | ({"rating": name, "least": min(0.0, low), "best": float(best)} if best else {})
     return found
@@ -199,7 +199,7 @@ def guess(name: str, paths: list[Path]) -> Found:
         raise UserError(" ".join(map(str, faults.values())))
     events = max(seen, key=both)
     lists = tried(
-        lambda path: read_csv(path, {}, others=True, multiline=True, delimiter=seen[path][0]),
+        lambda path: read_csv(path, {}, texts=True, delimiter=seen[path][0]),
         [path for path in seen if path != events],
         faults,
     )

@@ -49,7 +49,7 @@ def put(path: Path, target: Path, own: str, delimiter: str, order: bool = False)
     if own == delimiter and not order:
         shutil.copyfile(path, target.with_name(target.name + ".gz" * (path.suffix.lower() == ".gz")))
         return
-    table = read_csv(path, {}, others=True, multiline=True, delimiter=own)
+    table = read_csv(path, {}, texts=True, delimiter=own)
     table = table.assign(position=range(len(table))) if order else table
     table.to_csv(target, sep=delimiter, index=False)
 

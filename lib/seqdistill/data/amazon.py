@@ -2,9 +2,7 @@
 
 import ast
 import html
-import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +14,10 @@ from seqdistill.data.checks import ID, NUMBER, TEXT, WHOLE, check_dates, opened,
 from seqdistill.data.tables import Dataset, canonical
 from seqdistill.io import UserError, display_path
 
-RATING = {"user": ID, "asin": ID, "rating": NUMBER, "time": WHOLE}
-REVIEW = {
-    "reviewerID": (str, "a text"), "asin": (str, "a text"),
-    "overall": (int | float, "a number"), "unixReviewTime": (int, "a whole number"),
-}  # fmt: skip
+RATING = {"user_id": ID, "item_id": ID, "rating": NUMBER, "time": WHOLE}
 TAG = re.compile(
     r" *(?:<(script|style)\b.*?</\1\s*>|<!--.*?-->|</?[a-z][a-z0-9]*(\s+[\w-]+\s*=[^<>]*)?\s*/?>) *", re.S | re.I
 )
-EMPTY = ("none", "nan", "null")
 TEXTS = ["title", "categories", "description", "brand", "price"]
 SESSION = r"\[\s*'[^'\s]+'(\s+'[^'\s]+')*\s*\]"  # as numpy prints it: spaces, and line breaks in long ones
 
@@ -35,74 +28,53 @@ def plain_text(value: object) -> str:
     text, marked = html.unescape(text), None
     while text != marked:  # some are escaped twice
         text, marked = re.sub(" {2,}", " ", html.unescape(TAG.sub(" ", text))).strip(), text
-    return "" if text.lower() in EMPTY else text
+    return "" if text.lower() in ("none", "nan", "null") else text
 
 
-def records(path: Path, parse: Callable[[str], object]) -> Iterator[tuple[str, dict]]:
-    """Yield the place (file and line) and the record of each line, in a file with one record per line."""
-    number = 0
-    with opened(path) as handle:
-        for number, line in enumerate(handle, 1):
-            where = f"{display_path(path)}, line {number}"
-            try:
-                yield where, dict(parse(line.decode()))
-            except (ValueError, SyntaxError, TypeError) as error:
-                raise UserError(f"{where}: no record of names and values ({str(error)[:80]}).") from None
-    if not number:
-        raise UserError(f"{display_path(path)}: the file is empty.")
-
-
-def read_reviews(path: Path) -> pd.DataFrame:
-    """Read reviews_Beauty.json.gz: one JSON object a line."""
-    table = []
-    for where, record in records(path, json.loads):
-        for name, (kind, words) in REVIEW.items():
-            if not isinstance(record.get(name), kind):
-                raise UserError(f'{where}, field "{name}": {record.get(name)!r:.80}: {words} is expected.')
-        table.append([record[name] for name in REVIEW])
-    return pd.DataFrame(table, columns=[*RATING]).astype({"user": "category", "asin": "category"})
+def product(line: str) -> list[str]:
+    """Id and texts of a line of meta_Beauty.json.gz, a Python dict; [["Beauty", "Hair Care"]] is "Hair Care"."""
+    record = ast.literal_eval(line)
+    asin, paths = record["asin"], record.get("categories") or []
+    record["categories"] = "|".join(dict.fromkeys(name for path in paths for name in path[1:]))
+    return [asin, *(plain_text(record.get(name)) for name in TEXTS)]
 
 
 def read_meta(path: Path) -> pd.DataFrame:
-    """Read meta_Beauty.json.gz, a Python dict a line; [["Beauty", "Hair Care", "Shampoos"]] is "Hair Care|Shampoos"."""
-    items = {}
-    for where, record in records(path, ast.literal_eval):
-        asin, paths = record.get("asin"), record.get("categories") or []
-        if not isinstance(asin, str) or not asin or asin in items:
-            raise UserError(f'{where}, field "asin": {asin!r:.80}: an id is expected that no other line has.')
-        lists = isinstance(paths, list) and all(isinstance(path, list) for path in paths)
-        names = [name for path in paths for name in path[1:]] if lists else [None]
-        if not all(isinstance(name, str) for name in names):
-            raise UserError(f'{where}, field "categories": {paths!r:.80}: lists of names are expected.')
-        texts = record | {"categories": "|".join(dict.fromkeys(names))}
-        items[asin] = [plain_text(texts.get(name)) for name in TEXTS]
-    return pd.DataFrame.from_dict(items, "index", "str", TEXTS).rename_axis("item_id").reset_index().astype("str")
+    """Read meta_Beauty.json.gz, one product a line: item_id and texts."""
+    rows = []
+    with opened(path) as handle:
+        for number, line in enumerate(handle, 1):
+            try:
+                rows.append(product(line.decode()))
+            except (ValueError, SyntaxError, TypeError, KeyError) as error:
+                where = f"{display_path(path)}, line {number}"
+                raise UserError(f"{where}: no record of the expected fields ({error!r:.100}).") from None
+    items = pd.DataFrame(rows, columns=["item_id", *TEXTS], dtype="str")
+    stop_at(display_path(path), items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 1)
+    return items
 
 
 def read_beauty(ratings: Path, meta: Path) -> Dataset:
-    """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) or reviews_Beauty.json.gz, and item texts."""
-    table = read_reviews(ratings) if ".json" in ratings.name else read_csv(ratings, RATING, names=[*RATING])
-    bad = ~table["rating"].between(1, 5)
-    stop_at(display_path(ratings), table["rating"], bad, "a number from 1 to 5 is expected", 1)
-    check_dates(display_path(ratings), table["time"], table["time"], 1, 1)
-    events = table.rename(columns={"user": "user_id", "asin": "item_id", "rating": "value"})
-    return canonical(events, read_meta(meta), True, "beauty")
+    """Read ratings_Beauty.csv (no header: user, asin, rating, unix time) and item texts."""
+    where, table = display_path(ratings), read_csv(ratings, RATING, names=[*RATING])
+    stop_at(where, table["rating"], ~table["rating"].between(1, 5), "a number from 1 to 5 is expected", 1)
+    check_dates(where, table["time"], table["time"], 1, 1)
+    return canonical(table.rename(columns={"rating": "value"}), read_meta(meta), True, "beauty")
 
 
 def read_products(path: Path) -> pd.DataFrame:
     """Read products_train.csv; the text of an ASIN differs between locales, so an item is a locale/ASIN."""
-    table = read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, others=True, multiline=True).astype("str")
+    table = read_csv(path, {"id": ID, "locale": ID, "title": TEXT}, texts=True).astype("str")
     names = table["locale"] + "/" + table["id"]
     stop_at(display_path(path), table["id"], names.duplicated(), "the id stands here twice")
-    for name in table.columns.difference(["id", "locale"]):
-        table[name] = table[name].map(plain_text)
-    table.insert(0, "item_id", names)
-    return table.drop(columns="id")
+    texts = table.drop(columns="id").map(plain_text)
+    texts.insert(0, "item_id", names)
+    return texts
 
 
 def read_m2(sessions: Path, products: Path) -> Dataset:
     """Read sessions_train.csv and products_train.csv: a user is a session, named by its place in the file from 0."""
-    table = read_csv(sessions, {"prev_items": TEXT, "next_item": ID, "locale": ID}, multiline=True)
+    table = read_csv(sessions, {"prev_items": TEXT, "next_item": ID, "locale": ID}, texts=True)
     previous = table["prev_items"]
     expected = "a list like ['B01N5IB20Q' 'B07XJ8C8F5'] is expected"
     stop_at(display_path(sessions), previous, ~previous.str.fullmatch(SESSION), expected)

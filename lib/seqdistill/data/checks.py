@@ -3,11 +3,10 @@
 import csv
 import gzip
 import io
-import os
 import re
 import zlib
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,40 +18,20 @@ from pyarrow import csv as pacsv
 from seqdistill.io import UserError, display_path
 
 ID, TEXT, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.string(), pa.int64(), pa.float64()
-EXPECTED = {ID: "an id in UTF-8", TEXT: "text in UTF-8", WHOLE: "a whole number", NUMBER: "a number"}
+EXPECTED = {
+    ID: "an id in UTF-8 is expected",
+    TEXT: "text in UTF-8 is expected",
+    WHOLE: "a whole number is expected; `format` in dataset.yaml names other times, iso or a pattern like %d.%m.%Y",
+    NUMBER: "a number is expected",
+}
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
-
-
-class Unpacked(gzip.GzipFile):
-    """A .gz file that raises an OSError once it unpacks to more than SEQDISTILL_UNPACKED_GB (default 20)."""
-
-    def counted(self, block: bytes) -> bytes:
-        """Return the bytes read; OSError if they exceed the limit."""
-        most = os.environ.get("SEQDISTILL_UNPACKED_GB", "20")
-        if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", most):
-            raise UserError(f"SEQDISTILL_UNPACKED_GB={most}: a number is expected.")
-        if self.tell() > float(most) * 1e9:
-            raise OSError(f"it unpacks to more than {float(most):g} GB; SEQDISTILL_UNPACKED_GB sets the limit")
-        return block
-
-    def read(self, size: int = -1) -> bytes:
-        """Read bytes."""
-        return self.counted(super().read(size))
-
-    def read1(self, size: int = -1) -> bytes:
-        """Read bytes with one call at most."""
-        return self.counted(super().read1(size))
-
-    def readline(self, size: int = -1) -> bytes:
-        """Read a line."""
-        return self.counted(super().readline(size))
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading bytes, unpacked if its name ends in .gz; UserError if it cannot be read or parsed."""
     try:
-        with Unpacked(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as handle:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
             yield handle
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise UserError(f"{display_path(path)}: cannot be read ({error}).") from None
@@ -68,8 +47,7 @@ def stop_at(where: str, values: pd.Series, bad: np.ndarray | pd.Series, expected
 
 def rows(handle: io.BufferedIOBase, delimiter: str) -> Iterator[list[str]]:
     """Yield the rows of a CSV; a quotation mark that is left open is an error."""
-    text = io.TextIOWrapper(handle, "utf-8-sig", "replace", newline="")
-    return csv.reader(text, delimiter=delimiter, strict=True)
+    return csv.reader(io.TextIOWrapper(handle, "utf-8-sig", "replace", newline=""), delimiter=delimiter, strict=True)
 
 
 def check_dates(where: str, times: pd.Series, moments: pd.Series, unit: int, first: int = 2) -> None:
@@ -82,15 +60,11 @@ def header(path: Path, wanted: list[str], delimiter: str = ",") -> list[str]:
     """Read a CSV's column names; UserError if one of `wanted` is missing or a name occurs twice."""
     with opened(path) as handle:
         names = next(rows(handle, delimiter), [])
-    if not names:
-        raise UserError(f"{display_path(path)}: the file is empty; expected the columns {', '.join(wanted)}.")
     if missing := [name for name in wanted if name not in names]:
-        other = next((f", not by {mark!r}" for mark in ",;\t|" if len(names) == 1 and mark in names[0]), "")
-        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}{other}"
-        raise UserError(
-            f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {str(names)[1:-1]:.200}). For your own '
-            "data, dataset.yaml names other columns and another delimiter."
-        )
+        expected = f"expected {', '.join(wanted)} in UTF-8, separated by {delimiter!r}"
+        found = str(names)[1:-1][:200] or "nothing, the file is empty"
+        own = "For your own data, dataset.yaml names other columns and another delimiter."
+        raise UserError(f'{display_path(path)}: no column "{missing[0]}" ({expected}; found {found}). {own}')
     if any("\ufffd" in name for name in names):
         raise UserError(f"{display_path(path)}, row 1: a name is not UTF-8; save the file as UTF-8.")
     if twice := [name for name in names if names.count(name) > 1]:
@@ -116,52 +90,48 @@ def explained(error: Exception, where: str, names: list[str], kinds: dict[str, p
     if not (parts := re.match(pattern, str(error), re.DOTALL)):
         return UserError(f"{where}: cannot be read ({error}).")
     name = names[int(parts[1])]
-    return UserError(f'{where}, row {parts[2]}, column "{name}": {parts[3]:.100}: {EXPECTED[kinds[name]]} is expected.')
+    return UserError(f'{where}, row {parts[2]}, column "{name}": {parts[3]:.100}: {EXPECTED[kinds[name]]}.')
 
 
 def read_csv(
-    path: Path, columns: dict[str, pa.DataType], names: list[str] | None = None, others: bool = False,
-    multiline: bool = False, optional: Collection[str] = (), delimiter: str = ",",
+    path: Path, columns: dict[str, pa.DataType], names: list[str] | None = None, texts: bool = False,
+    delimiter: str = ",",
 ) -> pd.DataFrame:  # fmt: skip
     """Read a CSV (or .csv.gz) and check that it is whole and that every cell is of its column's kind.
 
-    columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE or NUMBER; `others`: all the rest as TEXT, too.
-    names: all column names, for a file without a header. multiline: quoted fields may hold line breaks. optional:
-    columns of numbers whose cells may be empty (read as NaN).
+    columns: what to read, name -> ID (becomes categorical), TEXT, WHOLE or NUMBER (NaN where a cell is empty). names:
+    all column names, for a file without a header. texts: read all other columns, too, as TEXT; quoted cells may then
+    hold line breaks.
     """
     where, first = display_path(path), 1 if names else 2
     found = names or header(path, list(columns), delimiter)
-    kinds = columns | {name: TEXT for name in found if others and name not in columns}
-    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=multiline, ignore_empty_lines=False)
+    kinds = columns | {name: TEXT for name in found if texts and name not in columns}
+    parse = pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=texts, ignore_empty_lines=False)
 
     def table(kinds: dict[str, pa.DataType], threads: bool) -> pa.Table:
         convert = pacsv.ConvertOptions(column_types=kinds, include_columns=[*kinds], null_values=[""])
-        with Unpacked(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as handle:
-            return pacsv.read_csv(handle, pacsv.ReadOptions(column_names=names, use_threads=threads), parse, convert)
+        return pacsv.read_csv(path, pacsv.ReadOptions(column_names=names, use_threads=threads), parse, convert)
 
     try:
         cells = table(kinds, threads=True)
-    except (pa.ArrowInvalid, OSError, EOFError, zlib.error):
+    except (pa.ArrowInvalid, OSError):
         softer = {name: NUMBER if kind == WHOLE else kind for name, kind in kinds.items()}  # 1600000000.0 is whole, too
         try:  # only with one thread does Arrow give the row of an error
             cells = table(softer, threads=False)
-        except (pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:
+        except (pa.ArrowInvalid, OSError) as error:
             raise explained(error, where, found, kinds) from None
     frame = cells.to_pandas(split_blocks=True, self_destruct=True)
-    if multiline:
+    if texts:
         check_quotes(path, delimiter)
     for name, kind in columns.items():
-        expected = f"{EXPECTED[kind]} is expected"
+        cells, expected = frame[name], EXPECTED[kind]
         if kind == ID:
-            blank = np.asarray(frame[name].cat.categories.str.strip() == "", dtype=bool)
-            stop_at(where, frame[name], blank[frame[name].cat.codes], expected, first)
-        elif kind == WHOLE and frame[name].dtype != np.int64:
-            bad = frame[name].isna() | (frame[name] % 1 != 0) | (frame[name].abs() >= 2**53)
-            stop_at(where, frame[name], bad, expected, first)
-            frame[name] = frame[name].astype("int64")
+            stop_at(where, cells, cells.str.fullmatch(r"\s*"), expected, first)
         elif kind == NUMBER:
-            bad = np.isinf(frame[name]) if name in optional else ~np.isfinite(frame[name])
-            stop_at(where, frame[name], bad, expected, first)
+            stop_at(where, cells, np.isinf(cells), expected, first)
+        elif kind == WHOLE and cells.dtype != np.int64:
+            stop_at(where, cells, ~(cells % 1 == 0) | (cells.abs() >= 2**53), expected, first)
+            frame[name] = cells.astype("int64")
     if frame.empty:
         raise UserError(f"{where}: no rows.")
     return frame

@@ -11,6 +11,8 @@ from torch import Tensor
 from seqdistill.data.splits import places
 from seqdistill.io import UserError
 
+EMPTY = "histories: row {} has no item; a sequential recommender needs at least one."
+
 
 @dataclass(frozen=True)
 class Ragged:
@@ -58,30 +60,23 @@ def latest(rows: Ragged, chosen: np.ndarray, length: int) -> Ragged:
     return Ragged(rows.items, np.maximum(rows.starts[chosen], ends - length), ends, rows.users[chosen])
 
 
-def stacked(rows: Ragged, chosen: np.ndarray, width: int = 0) -> np.ndarray:
+def padded(rows: Ragged, chosen: np.ndarray, width: int = 0) -> Tensor:
     """Stack non-empty rows into [B, T], padded with 0 on the right; T is the longest length, or `width` if larger."""
     lengths = rows.lengths[chosen]
     if not lengths.all():
-        empty = int(chosen[np.flatnonzero(lengths == 0)[0]])
-        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
+        raise UserError(EMPTY.format(chosen[lengths.argmin()]))
     steps = np.arange(max(width, lengths.max()))
     inside = steps < lengths[:, None]  # [B, T]
     at = np.where(inside, rows.starts[chosen][:, None] + steps, 0)
-    return np.where(inside, rows.items[at], 0)
+    return torch.from_numpy(np.where(inside, rows.items[at], 0))
 
 
 def lengths_of(ids: Tensor) -> Tensor:
     """Items per row of histories [B, T], 0 at padding on the right; UserError if a row has none."""
     lengths = (ids > 0).sum(1)
     if not lengths.all():
-        empty = int((lengths == 0).nonzero()[0])
-        raise UserError(f"histories: row {empty} has no item; a sequential recommender needs at least one.")
+        raise UserError(EMPTY.format(lengths.argmin()))
     return lengths
-
-
-def padded(rows: Ragged, chosen: np.ndarray) -> Tensor:
-    """Stack rows into a tensor [B, T], padded with 0 on the right."""
-    return torch.from_numpy(stacked(rows, chosen))
 
 
 def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -99,7 +94,7 @@ def bucketed(rows: Ragged, size: int, rng: np.random.Generator) -> Iterator[tupl
         group = groups[index]
         length = int(rows.lengths[group].max()) - 1
         step = 1 << max(0, length.bit_length() - 3)
-        yield rows.users[group], stacked(rows, group, min(widest, 1 + -(-length // step) * step))
+        yield rows.users[group], padded(rows, group, min(widest, 1 + -(-length // step) * step)).numpy()
 
 
 Batch = tuple[np.ndarray, np.ndarray, np.ndarray]  # users [B]; inputs [B, T]; targets [B, T], 0 at padding

@@ -46,22 +46,14 @@ def column(codes: np.ndarray, index: pd.Index) -> pd.Series:
 
 
 def places(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """Count, for each event, the events of its user before it and after it; events are sorted by user."""
-    user = events["user"].to_numpy()
-    starts = np.flatnonzero(np.diff(user, prepend=user[0] - 1))
-    sizes = np.diff(np.append(starts, len(user)))
-    before = np.arange(len(user)) - np.repeat(starts, sizes)
-    return before, np.repeat(sizes, sizes) - 1 - before
+    """Count, for each event, the events of its user before it and after it in the table."""
+    rows = events.groupby("user")
+    return rows.cumcount().to_numpy(), rows.cumcount(ascending=False).to_numpy()
 
 
-def check_order(events: pd.DataFrame) -> None:
-    """Refuse events that are not sorted by user, then time; a missing time would hide that, so it is refused, too."""
-    user, time = events["user"].to_numpy(), events["time"].to_numpy()
-    if (missing := pd.isna(time)).any():
-        raise UserError(f"split: row {missing.argmax()} has no time ({missing.sum()} such rows).")
-    late = (user[1:] < user[:-1]) | ((user[1:] == user[:-1]) & (time[1:] < time[:-1]))
-    if late.any():
-        raise UserError(f"split: row {late.argmax() + 1} comes too late; sort the events by user, then time.")
+def unsorted(events: pd.DataFrame) -> np.ndarray:
+    """Mark the events that should stand above the one before them: the order is by user, then time."""
+    return ((events["user"].diff() < 0) | (events.groupby("user")["time"].diff() < 0)).to_numpy()
 
 
 def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
@@ -70,10 +62,6 @@ def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
     A user with fewer than k + 3 events would keep no training pair, so all events of that user train and none test.
     `events` has the columns user (from 0), item (from 1) and time, sorted by user, then time; k = 1 is leave-one-out.
     """
-    for name, first in (("user", 0), ("item", 1)):
-        if name in events and not (pd.api.types.is_integer_dtype(events[name]) and events[name].min() >= first):
-            raise UserError(f'leave_last_k: column "{name}" must hold whole numbers from {first}.')
-    check_order(events)
     before, after = places(events)
     short = before + after + 1 < k + 3
     if short.all():
@@ -93,7 +81,6 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
     the training users, drawn with the seed, is taken out of training (and has no profile): the last event before the
     boundary of each of them validates. An event without history before it is not a target but `input` or `unused`.
     """
-    check_order(events)
     user = events["user"].to_numpy()
     before, after = places(events)
     early = events["time"].to_numpy() <= boundary(events, protocol.quantile)
@@ -114,6 +101,8 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
 
 def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Series:
     """Label every event by a protocol; `dated` is False where times are positions in each user's history."""
+    if (late := unsorted(events)).any():
+        raise UserError(f"split: row {late.argmax()} comes too late; sort the events by user, then time.")
     if protocol.name != "global_time":
         return leave_last_k(events, protocol.k)
     if not dated:
@@ -121,37 +110,30 @@ def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Se
     return global_time(events, protocol)
 
 
-def after_any(user: np.ndarray, marked: np.ndarray) -> np.ndarray:
-    """Mark the events that come after a marked event of the same user; events are sorted by user."""
-    first = np.full(user.max() + 1, len(user))
-    np.minimum.at(first, user[marked], np.flatnonzero(marked))
-    return np.arange(len(user)) > first[user]
-
-
 def audit(events: pd.DataFrame, protocol: Protocol) -> pd.DataFrame:
     """Check that a split (columns user, time, split; sorted) leaks nothing: a row per check; UserError names a user."""
-    user, time = events["user"].to_numpy(), events["time"].to_numpy()
+    user = events["user"].to_numpy()
     train, valid, test = ((events["split"] == name).to_numpy() for name in LABELS[:3])
     (before, after), target = places(events), valid | test
     every = np.ones(len(events), dtype=bool)
-    unsorted = np.append(False, user[1:] == user[:-1]) & (np.diff(time, prepend=0) < 0)
+    held, tested = (pd.Series(marked).groupby(user).cumsum().to_numpy() > 0 for marked in (~train, test))  # so far
     checks = [  # what must not occur, where it does, which events are checked
         ("an event without a label", ~events["split"].isin(LABELS).to_numpy(), every),
-        ("an event before an earlier one of its user", unsorted, every),
-        ("a training event after a target of its user", train & after_any(user, ~train), train),
+        ("an event before an earlier one of its user", unsorted(events), every),
+        ("a training event after a target of its user", train & held, train),
         ("a target without history", target & (before == 0), target),
-        ("a validation target after a test target", valid & after_any(user, test), target),
+        ("a validation target after a test target", valid & tested, target),
     ]
     if protocol.name == "global_time":
-        late = time > boundary(events, protocol.quantile)
+        late = events["time"].to_numpy() > boundary(events, protocol.quantile)
         checks += [
             ("a training or validation event after the boundary", (train | valid) & late, every),
             ("a test event at or before the boundary", test & ~late, test),
             ("a validation user in training", valid & np.isin(user, user[train]), valid),
         ]
     else:
-        k, tested = protocol.k, np.isin(user, user[test])
-        off = (test != (tested & (after < k))) | (valid != (tested & (after == k)))
+        k, own = protocol.k, np.isin(user, user[test])  # events of users who are tested
+        off = (test != (own & (after < k))) | (valid != (own & (after == k)))
         checks.append((f"a target beyond the last {k} + 1 events", off, target))
     for what, bad, _ in checks:
         if bad.any():
@@ -168,6 +150,6 @@ def hard_targets(events: pd.DataFrame) -> pd.DataFrame:
         "already in the user's history (a miss where seen items are excluded)": repeated,
         "in the same second as another event of the user (their order may be the file's)": tied,
     }
-    rows = [(kind, int(targets.sum()), int((bad & targets).sum())) for kind, bad in kinds.items()]
-    table = pd.DataFrame(rows, columns=["targets that are", "targets", "such"])
+    table = pd.DataFrame(kinds)[targets].sum().rename_axis("targets that are").reset_index(name="such")
+    table.insert(1, "targets", targets.sum())
     return table.assign(share=table["such"] / table["targets"])

@@ -23,43 +23,28 @@ def home_of(name: str) -> Path:
     return data_dir() / name
 
 
-def candidates(folder: Path, names: tuple[str, ...]) -> list[Path]:
-    """Files in a folder with one of these names, plain or .gz; UserError for a pipe or a link out of the folder."""
-    paths = [path for name in names for end in ("", ".gz") if (path := folder / f"{name}{end}").exists()]
-    for path in paths:
-        if not path.is_file() or not path.resolve().is_relative_to(folder.resolve()):
-            raise UserError(
-                f"{display_path(path)}: a regular file is expected, no pipe, device or link out of its folder."
-            )
-    return paths
+def located(folder: Path, name: str) -> Path | None:
+    """Path of a file in a folder, plain or .gz, or None; UserError if both are there."""
+    paths = [path for path in (folder / name, folder / f"{name}.gz") if path.is_file()]
+    if len(paths) > 1:
+        raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
+    return paths[0] if paths else None
 
 
-def located(folder: Path, layout: Layout) -> list[Path | None]:
-    """Find the files of a layout in a folder; None stands for an optional one that is missing."""
-    files = []
-    for names in layout.files:
-        paths = candidates(folder, names)
-        if not paths:
-            expected = f"expected {' or '.join(names)}, plain or .gz"
-            raise UserError(f"{display_path(folder / names[0])}: no such file ({expected}); {layout.source}.")
-        if len(paths) > 1 and paths[1].name == f"{paths[0].name}.gz":
-            raise UserError(f"{display_path(paths[0])}: {paths[1].name} is there, too; keep one of them.")
-        files.append(paths[0])
-    if layout.optional:
-        files.append(next(iter(candidates(folder, layout.optional)), None))
-    return files
-
-
-def raw_files(name: str) -> tuple[Layout, list[Path | None]]:
+def raw_files(name: str, source: Path | None = None) -> tuple[Layout, list[Path | None]]:
     """Layout and raw files of a data set (if not public, three CSV files); those in a package are written first."""
-    raw = home_of(name) / "raw"
+    raw = source or home_of(name) / "raw"
     if name not in LAYOUTS and not raw.parent.is_dir():
         hint = did_you_mean(name, list(LAYOUTS))
         raise UserError(f'"{name}" is not a data set{hint}: no folder data/{name}, and none of {", ".join(LAYOUTS)}.')
     layout = LAYOUTS.get(name, GENERIC)
-    if layout.write and not (raw / layout.files[-1][0]).exists():
+    if layout.write and not source and not (raw / layout.files[-1]).exists():
         layout.write(raw)
-    return layout, located(raw, layout)
+    files = {file: located(raw, file) for file in layout.files}
+    if missing := next((file for file in files if not files[file] and file != "dataset.yaml"), ""):
+        where = "data/README.md names the files of public data sets, lib/site/own-data.md those of your own"
+        raise UserError(f"{display_path(raw / missing)}: no such file, plain or .gz; {where}.")
+    return layout, list(files.values())
 
 
 def raw_key(files: list[Path | None]) -> str:
@@ -78,13 +63,11 @@ def processed(name: str, key: str) -> Dataset | None:
 
 def copy_files(files: list[Path], raw: Path, layout: Layout, force: bool) -> None:
     """Copy files into the folder of raw files; UserError if it holds others. `force` replaces those of equal names."""
-    for path in candidates(raw, sum(layout.files, layout.optional)):
-        if path.name not in {file.name for file in files}:
-            raise UserError(f"{display_path(path)}: left from other files; remove it first. Nothing was written.")
-    replaced = [path.name for path in files if (old := raw / path.name).exists() and not filecmp.cmp(path, old, False)]
-    if replaced and not force:
-        where = display_path(raw / replaced[0])
-        raise UserError(f"{where}: another file of this name is there; FORCE=1 replaces it. Nothing was written.")
+    new = {path.name: path for path in files}
+    for old in (located(raw, name) for name in layout.files):
+        if old and (old.name not in new or not (force or filecmp.cmp(new[old.name], old, shallow=False))):
+            why = "left from other files; FORCE=1 replaces files of equal names, remove others first"
+            raise UserError(f"{display_path(old)}: {why}. Nothing was written.")
     for path in files:
         with io.atomic_write(raw / path.name) as temporary:
             shutil.copyfile(path, temporary)
@@ -96,8 +79,7 @@ def convert(name: str, source: Path | None = None, force: bool = False) -> Datas
     if source and not source.is_dir():
         raise UserError(f"RAW: {source} is no folder.")
     try:
-        layout = LAYOUTS.get(name, GENERIC)
-        layout, files = (layout, located(source, layout)) if source else raw_files(name)
+        layout, files = raw_files(name, source)
         whole = layout.read(*files)
     except UserError as error:
         raise UserError(f"{error} Nothing was written.") from None
@@ -130,6 +112,5 @@ def load(name: str, minimum: int, first_users: int | None = None, kind: str = "c
 
 def present() -> dict[str, dict[str, float]]:
     """Data sets that `convert` has made ready, each with its statistics after the paper's filter."""
-    notes = sorted(data_dir().glob("*/processed/notes.json"))
-    counts = {path.parent.parent.name: io.load_json(path).get("statistics") for path in notes}
-    return {name: numbers for name, numbers in counts.items() if numbers}
+    notes = {path.parts[-3]: io.load_json(path) for path in sorted(data_dir().glob("*/processed/notes.json"))}
+    return {name: of["statistics"] for name, of in notes.items() if of.get("statistics")}

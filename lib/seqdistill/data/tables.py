@@ -1,7 +1,6 @@
 """Checked rows, or a plain table -> one canonical event table and item table; filters, codes, statistics."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +9,6 @@ from seqdistill.data.checks import check_dates, stop_at
 from seqdistill.io import UserError, content_digest
 
 UNLISTED = 0.2  # share of events whose items may be missing from the list
-CAUSES = {  # a difference between ids -> the function that removes it
-    "letter case": str.lower,
-    "blanks around them": str.strip,
-    "a decimal point, as in 10.0 for 10": lambda text: text.removesuffix(".0"),
-    "zeros in front": lambda text: text.lstrip("0"),
-}
 DOMAINS = ("movies", "beauty", "e-commerce", "generic")  # those with prompts of their own
 
 
@@ -40,47 +33,31 @@ class Dataset:
 
 def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sort a table by its distinct ids: as numbers if all are numbers, else as text."""
-    texts = table[column].astype("str").tolist()
-    kind = int if all(text.isdecimal() for text in texts) else str
-    order = sorted(range(len(texts)), key=lambda place: kind(texts[place]))
-    return table.iloc[order].reset_index(drop=True)
-
-
-def likely_cause(ids: pd.Index, listed: pd.Series) -> str:
-    """Say in what way most unlisted ids differ from listed ones; empty if no known difference explains them."""
-    lacking = ids[~ids.isin(listed)].astype(str)
-    known = listed.astype(str)
-    if lacking.empty:
-        return ""
-    if lacking.isin(known).mean() > 0.5:
-        return "; the ids are equal but for their type (numbers against text)"
-    causes = (why for why, tidy in CAUSES.items() if lacking.map(tidy).isin(known.map(tidy)).mean() > 0.5)
-    return next((f"; most such ids would be equal but for {why}" for why in causes), "")
+    ids = table[column].astype("str")
+    kind = int if ids.str.isdecimal().all() else str
+    return table.iloc[sorted(range(len(ids)), key=[*map(kind, ids)].__getitem__)].reset_index(drop=True)
 
 
 def canonical(
     events: pd.DataFrame, items: pd.DataFrame, dated: bool, domain: str, users: pd.Series | None = None, unit: int = 1,
-    unlisted_share: float = UNLISTED,
+    most: float = UNLISTED,
 ) -> Dataset:  # fmt: skip
     """Order users and items by id, events by user and time; drop repeated events; count ties and missing texts.
 
     Events of one user at the same time stay in file order; items that are not listed are appended without texts.
     events: user_id and item_id (categorical), time or position, value (a rating or NaN). items: item_id, title and
     other texts. users: all ids, if there is a list. unit: units of `time` per second; the order within a second is
-    kept. UserError if more than `unlisted_share` of the events are of items that are not listed.
+    kept. most: share of the events whose items may be missing from the list.
     """
     if events.empty:
         raise UserError("interactions: no rows.")
     user_ids, item_ids = events["user_id"], events["item_id"]
     unlisted = item_ids.cat.categories[~item_ids.cat.categories.isin(items["item_id"])]
     lacking = item_ids.isin(unlisted).sum()
-    if lacking > unlisted_share * len(events):
-        cause = likely_cause(item_ids.cat.categories, items["item_id"])
-        if user_ids.cat.categories.isin(items["item_id"]).mean() > 0.5:
-            cause = "; those of the users are: are the two columns swapped?"
+    if lacking > most * len(events):
         raise UserError(
             f"interactions: {lacking / len(events):.0%} of the events are of items that are not in the list of items, "
-            f"the first '{unlisted[0]}'; at most {unlisted_share:.0%} may be{cause}."
+            f"the first {unlisted.tolist()[0]!r}; at most {most:.0%} may be. It lists {items['item_id'].tolist()[:3]}."
         )
     more = pd.DataFrame({"item_id": unlisted}, columns=items.columns).fillna("").astype(items.dtypes)
     items = in_order(pd.concat([items, more]), "item_id")
@@ -101,8 +78,7 @@ def canonical(
     repeated[tied] = events.iloc[tied].duplicated(["user", "time", "item"])
     untitled = items["title"].str.strip() == ""
     items["title"] = items["title"].where(~untitled, "item " + items["item_id"].astype("str"))
-    late = same.sum() - repeated.sum()
-    share = lacking / len(item_ids)
+    share, late = lacking / len(events), same.sum() - repeated.sum()
     notes = (
         f"{len(unlisted):,} items ({lacking:,} events, {share:.1%}) are not in the list of items: kept without texts",
         f"{repeated.sum():,} repeated events dropped",
@@ -151,30 +127,22 @@ def filtered(
         events = events[events["user"] <= users_left[first_users - 1]]
     (user, users_left), (item, items_left) = (pd.factorize(events[name], sort=True) for name in ("user", "item"))
     events = events.reset_index(drop=True).assign(user=user, item=item + 1)
-    users = data.users.iloc[users_left].reset_index(drop=True)
-    items = data.items.iloc[items_left].reset_index(drop=True)
-    users.insert(0, "user", np.arange(len(users)))
-    items.insert(0, "item", np.arange(1, len(items) + 1))
+    users = data.users.iloc[users_left].set_axis(np.arange(len(users_left))).reset_index(names="user")
+    items = data.items.iloc[items_left].set_axis(np.arange(len(items_left)) + 1).reset_index(names="item")
     return Dataset(events, users, items, data.dated, data.domain, (*data.notes, *notes), name, key)
 
 
 def statistics(events: pd.DataFrame) -> dict[str, float]:
     """Count users, items and interactions, mean per user and density: the columns of the paper's Table 1."""
-    users, items = events["user"].nunique(), events["item"].nunique()
-    return {
-        "users": users,
-        "items": items,
-        "interactions": len(events),
-        "avg_per_user": len(events) / users,
-        "density": len(events) / (users * items),
-    }
+    users, items, interactions = events["user"].nunique(), events["item"].nunique(), len(events)
+    counts = {"users": users, "items": items, "interactions": interactions}
+    return counts | {"avg_per_user": interactions / users, "density": interactions / (users * items)}
 
 
 def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
     """Raise a UserError if `table` is not a table, lacks a column, or lacks an id in a column of ids."""
     if not isinstance(table, pd.DataFrame):
-        read = "; pd.read_csv reads a file" if isinstance(table, str | Path) else ""
-        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}{read}.")
+        raise UserError(f"{where}: a pandas table is expected, not {type(table).__name__}.")
     for name in columns:
         if name not in table:
             raise UserError(f'{where}: no column "{name}" (found {", ".join(map(repr, table.columns))}).')
@@ -182,15 +150,14 @@ def check_columns(where: str, table: pd.DataFrame, columns: list[str]) -> None:
             stop_at(where, table[name], table[name].isna(), "an id is expected", 0)
 
 
-def numbers(values: pd.Series, whole: bool) -> pd.Series:
-    """Return a column as int64 (datetimes as unix microseconds, UTC) or float64; errors count rows from 0."""
-    if pd.api.types.is_datetime64_any_dtype(values) and values.notna().all():
-        return pd.to_datetime(values, utc=True).astype("datetime64[us, UTC]").astype("int64")
-    cells = pd.to_numeric(values, errors="coerce").astype("float64")
-    bad = ~np.isfinite(cells) | ((cells % 1 != 0) & whole)
-    expected = "a whole number or a datetime (pd.to_datetime) is expected" if whole else "a number is expected"
-    stop_at("interactions", values, bad, expected, 0)
-    return pd.to_numeric(values).astype("int64") if whole else cells
+def whole(times: pd.Series) -> tuple[pd.Series, int]:
+    """Return times as int64, and how many of these are a second: datetimes become unix microseconds (UTC)."""
+    if pd.api.types.is_datetime64_any_dtype(times):
+        return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]").astype("int64"), 1_000_000
+    cells = pd.to_numeric(times, errors="coerce")
+    expected = "a whole number or a datetime (pd.to_datetime) is expected"
+    stop_at("interactions", times, ~(cells % 1 == 0), expected, 0)
+    return cells.astype("int64"), 1
 
 
 def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Dataset:
@@ -206,11 +173,13 @@ def coded(interactions: pd.DataFrame, items: pd.DataFrame | None = None) -> Data
         items = pd.DataFrame({"item_id": interactions["item_id"].unique(), "title": ""})
     check_columns("items", items, ["item_id", "title"])
     stop_at("items", items["item_id"], items["item_id"].duplicated(), "the id stands here twice", 0)
-    moments = numbers(interactions[time], whole=True)
-    unit = 1_000_000 if pd.api.types.is_datetime64_any_dtype(interactions[time]) else 1
+    moments, unit = whole(interactions[time])
     if time == "timestamp":
         check_dates("interactions", interactions[time], moments, unit, 0)
-    value = numbers(interactions["rating"], whole=False) if "rating" in interactions else np.nan
+    value = np.nan
+    if "rating" in interactions:
+        value = pd.to_numeric(interactions["rating"], errors="coerce").astype("float64")
+        stop_at("interactions", interactions["rating"], ~np.isfinite(value), "a number is expected", 0)
     texts = items.assign(**{name: items[name].astype("str").fillna("") for name in items.columns.drop("item_id")})
     user, item = (interactions[column].astype("category") for column in ("user_id", "item_id"))
     events = pd.DataFrame({"user_id": user, "item_id": item, "time": moments, "value": value})

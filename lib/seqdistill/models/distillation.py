@@ -20,7 +20,7 @@ def user_vector(h: Tensor, real: Tensor, logits: Tensor | None = None) -> Tensor
     """Aggregate hidden states [B, T, d] into one vector per user [B, d], H_k in Severin et al. (2026), section 3.3.
 
     The weights are a softmax of `logits` [B, T], or equal, over the positions that hold an event (real [B, T]).
-    A row without an event gives NaN; batches have no such rows (`sequences.stacked`).
+    A row without an event gives NaN; batches have no such rows (`sequences.padded`).
     """
     logits = torch.zeros_like(real, dtype=h.dtype) if logits is None else logits
     weights = logits.masked_fill(~real, -torch.inf).softmax(1)  # [B, T]

@@ -1,4 +1,3 @@
-import os
 from collections import Counter
 
 import numpy as np
@@ -136,12 +135,3 @@ def test_convert_copies_files_from_elsewhere_only_if_they_are_good(raw, tmp_path
 def test_what_cannot_be_loaded_is_named(raw, name, minimum, first_users, kind, message):
     with pytest.raises(UserError, match=message):
         datasets.load(name, minimum, first_users, kind)
-
-
-@pytest.mark.parametrize("kind", ["pipe", "link"])
-def test_raw_files_are_regular_files_of_their_folder(raw, tmp_path, kind):
-    path, other = raw / "interactions.csv", tmp_path / "other.csv"
-    path.rename(other)
-    os.mkfifo(path) if kind == "pipe" else path.symlink_to(other)
-    with pytest.raises(UserError, match=r"interactions\.csv: a regular file is expected"):
-        datasets.load("books", 1)

@@ -18,8 +18,8 @@ HOSTILE = {
     "no time": (EVENTS + "1,5,\n", "row 2, column \"timestamp\": 'nan'"),
     "empty id": (EVENTS + "1,,10\n", 'row 2, column "item_id"'),
     "blank id": (EVENTS + "1,5,10\n1, ,10\n", 'row 3, column "item_id"'),
-    "unknown item": (EVENTS + "1,99,10\n", "not in items.csv"),
-    "unknown user": (EVENTS + "77,5,10\n", "not in users.csv"),
+    "unknown item": (EVENTS + "1,99,10\n", "not in items.csv, which begins with 0, 1, 2;"),
+    "unknown user": (EVENTS + "77,5,10\n", "not in users.csv, which begins with 0, 1, 2 (1 such"),
     "short row": (EVENTS + "1,5,10\n1,6\n", "Row #3: Expected 3 columns, got 2"),
     "long row": (EVENTS + "1,5,10\n1,6,11,12,13\n", "Row #3: Expected 3 columns, got 5"),
     "blank line": (EVENTS + "1,5,10\n\n1,6,11\n", "row 3"),
@@ -28,11 +28,7 @@ HOSTILE = {
     "no header": ("1,5,10\n1,6,11\n", "found '1', '5', '10'"),
     "endless header": ("x" * 200_000, "larger than field limit"),
     "no order": ("user_id,item_id\n1,5\n", 'no column "timestamp"'),
-    "wrong delimiter": (
-        "user_id;item_id;timestamp\n1;5;10\n",
-        "separated by ',', not by ';'",
-    ),
-    "tabs": ("user_id\titem_id\ttimestamp\n1\t5\t10\n", "separated by ',', not by '\\t'"),
+    "wrong delimiter": ("user_id;item_id;timestamp\n1;5;10\n", "separated by ','; found 'user_id;item_id;timestamp'"),
     "empty file": ("", "the file is empty"),
     "users.csv, header only": ("user_id\n", "no rows"),
     "users.csv, one twice": ("user_id\n1\n1\n", "stands here twice"),
@@ -76,14 +72,8 @@ def test_packed_files_are_read_and_a_cut_one_is_named(raw):
     assert datasets.load("books", 1).events.equals(before)
     for damaged in (packed[:-20], b"no gzip at all"):
         path.with_suffix(".csv.gz").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"interactions.csv.gz: cannot be read .*(gzip|end-of-stream)"):
+        with pytest.raises(UserError, match=r"interactions.csv.gz: cannot be read .*(gzip|Truncated)"):
             datasets.load("books", 1)
-
-
-def test_missing_file_is_named(raw):
-    (raw / "items.csv").unlink()
-    with pytest.raises(UserError, match=r"items\.csv: no such file"):
-        datasets.load("books", 1)
 
 
 SETTINGS = """
@@ -124,7 +114,7 @@ def test_a_dataset_yaml_names_columns_times_and_ratings(renamed):
     [
         ("users: {ids: reader}", '"users.ids" is not a setting (did you mean "id"?)'),
         ("interactions: {best: many}", "\"interactions.best\" = 'many'"),
-        ("domain: poems", "there are prompts for movies, beauty, e-commerce, generic"),
+        ("domain: poems", "'movies', 'beauty', 'e-commerce' or 'generic'"),
         ("users: 3", '"users" = 3: input should be a dictionary'),
         (
             "users: {id: reader}\nitems: {id: isbn, title: name, categories: name}",

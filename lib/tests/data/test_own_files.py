@@ -1,6 +1,5 @@
 """Own files as people write them, and as they break: delimiters, times, ids, packed files, files of another data set."""
 
-import gzip
 import shutil
 
 import pandas as pd
@@ -13,7 +12,7 @@ def test_semicolons_and_empty_ratings_are_read(raw):
     for name in ("users", "items", "interactions"):
         (raw / f"{name}.csv").write_text((raw / f"{name}.csv").read_text().replace(",", ";"))
     (raw / "interactions.csv").write_text("user_id;item_id;timestamp;rating\n1;5;10;4\n1;6;11;\n")
-    with pytest.raises(UserError, match=r"not by ';'.*dataset\.yaml"):
+    with pytest.raises(UserError, match=r"separated by ','; found 'item_id;.*dataset\.yaml"):
         datasets.load("books", 1)
     (raw / "dataset.yaml").write_text('delimiter: ";"')
     assert datasets.load("books", 1).events["value"].fillna(-1).tolist() == [4, -1]
@@ -22,9 +21,9 @@ def test_semicolons_and_empty_ratings_are_read(raw):
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("[" * 5000, "not valid YAML"), ("interactions: {format: '%Q'}", "'%Q'"), ("interactions: {format: mixed}", "'mixed'"),
+        ("interactions: {format: '%Q'}", "'%Q'"), ("interactions: {format: mixed}", "'mixed'"),
         ("interactions: {format: '%H:%M'}", "%H:%M"), ("interactions: {format: '%Y %Y'}", "%Y %Y"),
-        ("delimiter: 'é'", '"delimiter"'), ("delimiter: '\"'", '"delimiter"'), ("interactions: {time: user_id}", '"user_id"'),
+        ("delimiter: 'é'", '"delimiter"'), ("delimiter: '\"'", '"delimiter"'), ("interactions: {time: user_id}", "one column of user_id, "),
     ],
 )  # fmt: skip
 def test_a_dataset_yaml_that_breaks_a_parser_is_named(raw, text, fact):
@@ -42,45 +41,10 @@ def test_a_word_is_no_time(raw, cell):
         datasets.load("books", 1)
 
 
-def test_a_packed_line_has_the_limit_too(raw, monkeypatch):
-    (raw / "interactions.csv").unlink()
-    (raw / "interactions.csv.gz").write_bytes(gzip.compress(b"user_id" * 2_000_000))
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "0.001")
-    with pytest.raises(UserError, match=r"more than 0\.001 GB"):
-        datasets.load("books", 1)
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "many")
-    with pytest.raises(UserError, match="SEQDISTILL_UNPACKED_GB=many"):
-        datasets.load("books", 1)
-
-
-def test_a_packed_file_has_a_limit(raw, monkeypatch):
-    path = raw / "interactions.csv"
-    path.with_suffix(".csv.gz").write_bytes(gzip.compress(path.read_bytes() + b"1,5,10\n" * 400_000))
-    path.unlink()
-    monkeypatch.setenv("SEQDISTILL_UNPACKED_GB", "0.001")
-    with pytest.raises(UserError, match=r"interactions\.csv\.gz.*more than 0\.001 GB"):
-        datasets.load("books", 1)
-
-
-@pytest.mark.parametrize(
-    ("ids", "cause"),
-    [
-        (["b1", "b2"], "letter case"), ([" B1", "B2 "], "blanks"), (["B1.0", "B2.0"], "decimal point"),
-        (["ann", "ann"], "swapped"), (["x", "y"], ""),
-    ],
-)  # fmt: skip
-def test_a_catalogue_that_matches_nothing_is_refused_with_its_cause(ids, cause):
-    users = ["B1", "B2"] if cause == "swapped" else ["ann", "bob"]
-    plays = pd.DataFrame({"user_id": users, "item_id": ids, "position": [1, 2]})
-    with pytest.raises(UserError, match=f"100% .*{cause}"):
+def test_a_catalogue_that_matches_nothing_is_refused_beside_what_it_lists():
+    plays = pd.DataFrame({"user_id": ["ann", "bob"], "item_id": ["b1", "b2"], "position": [1, 2]})
+    with pytest.raises(UserError, match=r"100% .* the first 'b1'.* lists \['B1', 'B2'\]"):
         datasets.coded(plays, pd.DataFrame({"item_id": ["B1", "B2"], "title": "a"}))
-
-
-def test_an_id_of_another_case_in_a_file_is_refused_with_its_cause(raw):
-    (raw / "items.csv").write_text("item_id,title\nA,a\nB,b\n")
-    (raw / "interactions.csv").write_text("user_id,item_id,timestamp\n1,a,10\n1,b,11\n")
-    with pytest.raises(UserError, match=r"row 2, column \"item_id\".*letter case"):
-        datasets.load("books", 1)
 
 
 def test_raw_files_of_another_data_set_are_replaced_by_force_alone(raw, tmp_path):
