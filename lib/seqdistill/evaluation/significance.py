@@ -112,8 +112,7 @@ def compare(
             if masks:
                 frames = [frame[mark] for frame, mark in zip(frames, masks, strict=True)]
             if last:
-                ends = [frame.groupby("user")["position"].transform("max") for frame in frames]
-                frames = [frame[frame["position"] == end] for frame, end in zip(frames, ends, strict=True)]
+                frames = [frame.sort_values("position").drop_duplicates("user", keep="last") for frame in frames]
             users[name] = [by_user(frame, seen) for frame in frames]
             averaged = pd.concat(users[name]).groupby(level=0).mean()
             values = pd.DataFrame([seed.mean() for seed in users[name]])
