@@ -21,8 +21,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE_EVERY = 20  # seconds between two lines of progress
-FULL = ("No space left", "disk is full", "quota exceeded")  # in messages of Python, Arrow, safetensors and SQLite
-DENIED = ("Permission denied", "not permitted", "Read-only file system", "readonly database", "unable to open")
 
 
 class UserError(Exception):
@@ -101,13 +99,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def unwritable(error: Exception) -> str:
-    """Why an error kept a file from being written: "the disk is full", "it may not be written to", or "" (unknown)."""
-    if any(text in str(error) for text in FULL):
-        return "the disk is full"
-    return "it may not be written to" if any(text in str(error) for text in DENIED) else ""
-
-
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` on success; on failure `path` keeps its former content."""
@@ -117,7 +108,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{display_path(path)}: {unwritable(error) or error}; the file was left as it was.") from None
+        raise UserError(f"{display_path(path)}: {error}; the file was left as it was.") from None
     finally:
         if temporary.exists():  # on a read-only disk even unlinking nothing fails
             temporary.unlink()
