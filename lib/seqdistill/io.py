@@ -110,8 +110,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{display_path(path)}: {error}; the file was left as it was.") from None
     finally:
-        if temporary.exists():  # on a read-only disk even unlinking nothing fails
-            temporary.unlink()
+        temporary.unlink(missing_ok=True)
 
 
 def save_with(write: Callable[[Path], object], path: Path) -> None:

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import re
 import sqlite3
-import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -169,14 +168,3 @@ def test_a_full_disk_leaves_every_file_as_it_was(volume, name):
         assert Cache(path, "t").get(["0", "1", "2"]).keys() == {"0", "1"}
     else:
         assert path.read_bytes() == before and list(volume.iterdir()) == [path]
-
-
-@pytest.mark.parametrize("name", WRITERS)
-def test_a_read_only_disk_is_one_sentence(volume, name):
-    path = volume / name
-    WRITERS[name](path, 2000)
-    before = path.read_bytes()
-    subprocess.run(["mount", "-o", "remount,ro", str(volume)], check=True)
-    with pytest.raises(UserError, match=rf"{name}: .*(Read-only|readonly|unable to open)"):
-        WRITERS[name](path, 3000)
-    assert path.read_bytes() == before
