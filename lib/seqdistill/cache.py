@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seqdistill.io import UserError, display_path, unwritable
+from seqdistill.io import UserError, display_path
 
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -55,8 +55,8 @@ class Cache:
                     yield connection
             except (OSError, sqlite3.DatabaseError) as error:
                 self.close()
-                if why := unwritable(error):
-                    raise UserError(f"{name}: {why}; what it holds is kept.") from None
+                if isinstance(error, OSError | sqlite3.OperationalError):
+                    raise UserError(f"{name}: {error}; what it holds is kept.") from None
                 if getattr(error, "sqlite_errorcode", None) not in DAMAGED:
                     raise
                 self.path.replace(self.path.with_name(f"{self.path.name}.damaged"))

@@ -1,7 +1,7 @@
 """Settings of a training run: frozen dataclasses, strictly parsed."""
 
 import difflib
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, replace
 from typing import Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -34,7 +34,6 @@ class ModelConfig:
     recurrent: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse heads that do not divide the width, and a bidirectional recurrent student."""
         if self.recurrent and not self.causal:
             raise UserError("ModelConfig: a recurrent student is causal.")
         if self.dim % self.heads:
@@ -111,7 +110,6 @@ class TrainConfig:
     seed: int = Field(0, ge=0)
 
     def __post_init__(self) -> None:
-        """Refuse a block that the model does not have, and a phase 1 without an epoch; replace block "last" by K."""
         if not self.distillation:
             return
         if self.model.recurrent:
@@ -162,8 +160,4 @@ to_dict = asdict  # a config as JSON-able values
 
 def settings(config: object) -> dict:
     """Return the values that differ from the defaults: they name a run, so a new option does not rename old runs."""
-    default, values = type(config)(), {}
-    for name in (field.name for field in fields(config)):
-        if (value := getattr(config, name)) != getattr(default, name):
-            values[name] = settings(value) if is_dataclass(value) else value
-    return values
+    return TypeAdapter(type(config)).dump_python(config, exclude_defaults=True)

@@ -1,6 +1,5 @@
 """Paths, digests of content, and files that are written whole or not at all."""
 
-import errno
 import hashlib
 import json
 import math
@@ -22,7 +21,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[2]
 LINE_EVERY = 20  # seconds between two lines of progress
-DENIED = ("Read-only file system", "readonly database", "unable to open")  # in messages of errors without an errno
 
 
 class UserError(Exception):
@@ -101,20 +99,6 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
-def disk_full(error: Exception) -> bool:
-    """Whether an error of the file system, Arrow, safetensors or SQLite means that there is no space left."""
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    return full or "No space left" in str(error) or "disk is full" in str(error)
-
-
-def unwritable(error: Exception) -> str:
-    """Why an error kept a file from being written: "the disk is full", "it may not be written to", or "" (unknown)."""
-    if disk_full(error):
-        return "the disk is full"
-    denied = getattr(error, "errno", None) in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return "it may not be written to" if denied or any(text in str(error) for text in DENIED) else ""
-
-
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` on success; on failure `path` keeps its former content."""
@@ -124,23 +108,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
         yield temporary
         os.replace(temporary, path)
     except (OSError, SafetensorError) as error:
-        if not (why := unwritable(error)):
-            raise
-        raise UserError(f"{display_path(path)}: {why}; the file was left as it was.") from None
+        raise UserError(f"{display_path(path)}: {error}; the file was left as it was.") from None
     finally:
-        if temporary.exists():  # on a read-only disk even unlinking nothing fails
-            temporary.unlink()
-
-
-def writable_folder(path: Path) -> Path:
-    """Make a folder; UserError if it cannot be made or written to."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, "")
-    except OSError as error:
-        raise UserError(f"{display_path(path)}: {unwritable(error) or error.strerror}.") from None
-    return path
+        temporary.unlink(missing_ok=True)
 
 
 def save_with(write: Callable[[Path], object], path: Path) -> None:
@@ -150,14 +120,10 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 
 
 def unusable(path: Path, why: str) -> UserError:
-    """Error of an unusable artifact; its stamps (and it, in artifacts/) are removed, so that `make` remakes both."""
-    stamps = [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]
-    for file in stamps:
-        file.unlink(missing_ok=True)
-    if stamps and path.parent.name == "artifacts":  # other files may be tracked by git; they are only overwritten
-        path.unlink(missing_ok=True)
-    again = "run `make reproduce` again, it is made anew" if stamps else "run the notebook that writes it again"
-    return UserError(f"{display_path(path)}: {why}; {again}.")
+    """Error of an unusable artifact; the stamps beside it or in artifacts/ are removed, so that `make` remakes it."""
+    for stamp in [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]:
+        stamp.unlink(missing_ok=True)
+    return UserError(f"{display_path(path)}: {why}; run `make reproduce` or the notebook that writes it again.")
 
 
 @contextmanager
@@ -165,12 +131,9 @@ def readable(path: Path) -> Iterator[None]:
     """Raise a UserError (see `unusable`) if an artifact turns out to be missing or damaged while it is read."""
     try:
         yield
-    except FileNotFoundError:
-        raise unusable(path, "no such file") from None
-    except (OSError, ValueError, SafetensorError) as error:  # damage that Arrow finds is an OSError without errno
-        if getattr(error, "errno", None):
-            raise
-        raise unusable(path, f"damaged ({str(error)[:80]})") from None
+    except (OSError, ValueError, SafetensorError) as error:
+        gone = isinstance(error, FileNotFoundError)
+        raise unusable(path, "no such file" if gone else f"damaged ({str(error)[:80]})") from None
 
 
 def save_json(value: object, path: Path) -> None:

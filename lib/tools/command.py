@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from seqdistill.io import UserError, display_path, unwritable
+from seqdistill.io import UserError, display_path
 
 
 @contextmanager
@@ -18,7 +18,5 @@ def one_line(name: str) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit("Stopped. What is finished is kept: the same command resumes.")
     except OSError as error:
-        if not (why := unwritable(error)):
-            raise
         path = display_path(Path(error.filename)) if error.filename else name
-        sys.exit(f"{path}: {why}; the previous outputs are as they were.")
+        sys.exit(f"{path}: {error.strerror or error}; the previous outputs are as they were.")

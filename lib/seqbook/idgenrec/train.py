@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
 from seqdistill.evaluation.ranking import MISS
-from seqdistill.io import announce, digest, load_json, save_json, writable_folder
+from seqdistill.io import announce, digest, load_json, save_json
 from seqdistill.training import checkpoint
 from seqdistill.training.loop import AdamW
 from seqdistill.training.train import ENGINE_VERSION, TrainingData, finish
@@ -36,7 +36,7 @@ def key(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
 
 def train(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path) -> dict:
     """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
-    home = writable_folder(runs / key(config, data, texts, chosen))
+    home = runs / key(config, data, texts, chosen)
     with FileLock(home / "lock"):
         if not (home / "metrics.json").exists():
             fit(config, data, texts, chosen, home)

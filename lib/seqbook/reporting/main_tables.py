@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from seqdistill.evaluation.ranking import MISS, load_ranks, save_ranks
 from seqdistill.evaluation.significance import by_user, compare
-from seqdistill.io import UserError, display_path, load_json, save_json, writable_folder
+from seqdistill.io import UserError, display_path, load_json, save_json
 
 from seqbook.power import components, power
 from seqbook.reporting.figures import curves, forest, over_epochs
@@ -46,7 +46,7 @@ def record(comparison: Comparison, ranked: Ranked, home: Path) -> None:
     """Write tables/main-runs.json, and the ranks of the baselines beside those of the runs."""
     for system in comparison.fixed:
         (folder,) = comparison.runs[system]
-        save_ranks(ranked[system][0], writable_folder(home / "runs" / folder) / "ranks.parquet")
+        save_ranks(ranked[system][0], home / "runs" / folder / "ranks.parquet")
     ordered = {name: list(part.items()) for name, part in asdict(comparison).items() if isinstance(part, dict)}
     save_json(asdict(comparison) | ordered, home / "tables" / "main-runs.json")
 

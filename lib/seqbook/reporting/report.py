@@ -15,7 +15,7 @@ from filelock import FileLock
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with, writable_folder
+from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
     """Put a chapter's numbers into the preset's metrics.json; keep those of other chapters, unless it is damaged."""
     path, known = home / "metrics.json", {}
-    with FileLock(writable_folder(home / "artifacts") / "metrics.lock"):  # chapters may run side by side
+    with FileLock(home / "artifacts" / "metrics.lock"):  # chapters may run side by side
         try:
             known = load_json(path) if path.exists() else {}
         except UserError as error:

@@ -67,15 +67,13 @@ def open_encoder(name: str) -> TextEncoder:
 def windows(text: str, room: int, count_tokens: Callable[[list[str]], list[int]]) -> list[str]:
     """Cut a text into as few windows of at most `room` tokens as possible: at spaces, and within longer words."""
     words, parts, used = re.findall(r"\s*\S+", text), [""], 0
-    while any(
-        long := [tokens > room and len(word) > 1 for word, tokens in zip(words, count_tokens(words), strict=True)]
-    ):
-        halves = [
-            (word[: len(word) // 2], word[len(word) // 2 :]) if cut else (word,)
-            for word, cut in zip(words, long, strict=True)
-        ]
-        words = [half for pair in halves for half in pair]
-    for word, tokens in zip(words, count_tokens(words), strict=True):
+    todo = [*zip(words, count_tokens(words), strict=True)][::-1]  # the next word stands last
+    while todo:
+        word, tokens = todo.pop()
+        if tokens > room and len(word) > 1:
+            halves = [word[len(word) // 2 :], word[: len(word) // 2]]
+            todo.extend(zip(halves, count_tokens(halves), strict=True))
+            continue
         if used and used + tokens > room:
             parts.append("")
             used = 0
@@ -97,10 +95,7 @@ def encode_chunk(texts: list[str], encoder: TextEncoder) -> np.ndarray:
 
 
 def shipped(name: str) -> dict[str, np.ndarray]:
-    """Vectors [e + 1] by key that come with the book, data/profiles/<data set>/vectors-<name>*.safetensors.
-
-    Those stored in half precision are unit vectors only to three digits.
-    """
+    """Vectors [e + 1] by key that come with the book, in data/profiles/<data set>/vectors-<name>*.safetensors."""
     vectors = {}
     for path in (data_dir() / "profiles").glob(f"*/vectors-{name}*.safetensors") if name in PACKAGED else ():
         with readable(path), safe_open(path, "np") as file:
@@ -131,10 +126,7 @@ def encode(texts: Sequence[str], name: str) -> tuple[np.ndarray, float]:
 
 
 def rows_of(texts: Sequence[str], name: str) -> np.ndarray:
-    """Vectors of texts as `encode_chunk` makes them, [n, e + 1]: shipped, else cached in data/cache, else encoded now.
-
-    Shipped ones come first, so that they are the same on every machine.
-    """
+    """Rows of `encode_chunk`, [n, e + 1]: shipped (equal on every machine), else in data/cache, else encoded now."""
     for row, text in enumerate(texts):
         if not text.strip():
             raise UserError(f"encoders: text {row} is empty.")

@@ -1,7 +1,5 @@
 """Vectors -> teacher vectors of the student's width, and what the reduction loses."""
 
-import math
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -65,11 +63,8 @@ def fit(
         rows, copies = distinct(vectors)  # UMAP separates equal rows, and does so differently in every process
         return reduce(rows)[copies].astype(np.float32)
 
-    reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="n_jobs value 1 overridden")
-        reduced = of_distinct(reducer.fit_transform, vectors)
-    return reduced, partial(of_distinct, reducer.transform)
+    reducer = UMAP(n_components=components, n_neighbors=neighbors, metric=metric, random_state=seed, n_jobs=1)
+    return of_distinct(reducer.fit_transform, vectors), partial(of_distinct, reducer.transform)
 
 
 def save_reducer(path: Path, vectors: np.ndarray, settings: dict[str, str]) -> None:
@@ -94,15 +89,12 @@ def checked_teacher(values: object, users: int) -> torch.Tensor:
     """Take a teacher [U, r] from torch, numpy or pandas; UserError if its shape, values or scale are invalid."""
     values = values if isinstance(values, torch.Tensor) else torch.from_numpy(np.array(values))
     teacher, why = values.detach().cpu().float().contiguous(), ""
-    shape = " x ".join(map(str, teacher.shape))
     if teacher.ndim != 2 or len(teacher) < users:
+        shape = " x ".join(map(str, teacher.shape))
         why = f"{shape} values; a row for each of {users} users is expected, NaN for no teacher"
-    elif (infinite := teacher.isinf()).any():
-        row, column = infinite.nonzero()[0].tolist()
-        why = f"row {row}, column {column} is {teacher[row, column]}; a finite number is expected"
-    elif len(some := (teacher.isnan().any(1) & ~teacher.isnan().all(1)).nonzero()):
-        why = f"row {int(some[0])} is NaN in part; a user has a vector or none of it"
-    elif not MILD < (size := float(teacher.square().nanmean().sqrt())) < 1 / MILD and not math.isnan(size):
+    elif len(bad := (~teacher.isfinite().all(1) & ~teacher.isnan().all(1)).nonzero()):
+        why = f"row {int(bad[0])} is neither finite nor, for a user without a teacher, NaN throughout"
+    elif (size := float(teacher.square().nanmean().sqrt())) < MILD or size > 1 / MILD:
         why = f"values of {size:.3g} (root mean square) are not standardised; mean 0 and variance 1 in every column"
         why += " are expected: use `embeddings.reducers.standardised`"
     if why:

@@ -23,11 +23,7 @@ GROUP = 16  # columns that share one maximum in `topk`
 def finite(scores: Tensor) -> Tensor:
     """Return scores [B, V] as they are; UserError if one is NaN or infinite, as from a diverged model."""
     if not scores.sum().isfinite() and not scores.isfinite().all():  # the sum is ten times as fast, but may overflow
-        row, column = (~scores.isfinite()).nonzero()[0].tolist()
-        raise UserError(
-            f"scores: row {row}, item {column + 1} is {scores[row, column].item()}, a finite number is expected; the "
-            "model has diverged or its file is damaged: train it again, with a lower lr."
-        )
+        raise UserError("scores: NaN or infinite; the model has diverged: train it again, with a lower lr.")
     return scores
 
 
@@ -93,10 +89,8 @@ def save_ranks(ranks: pd.DataFrame, path: Path) -> None:
 
 
 def load_ranks(path: Path) -> pd.DataFrame:
-    """Read what `save_ranks` wrote, as `rank` returned it; files of earlier versions hold both ranks."""
+    """Read what `save_ranks` wrote, as `rank` returned it."""
     table = load_table(path).astype(np.int64)
-    if "rank_unseen" in table:
-        return table
     rank_all, above = table["rank_all"].replace(0, MISS), table.pop("above")
     return table.assign(rank_all=rank_all, rank_unseen=(rank_all - above).where(above >= 0, MISS))
 

@@ -97,11 +97,10 @@ def compare(
     "excluded". last: use only each user's last target. fixed: systems that no seed changes. groups: group -> the cases
     in it, one mask per seed; systems are compared within (seed, user), and all groups are adjusted together.
 
-    Returns one row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; the
-    difference to `baseline` with its interval, effect and detectable (see `paired`), upper_share (the interval's upper
-    end as a share of the baseline), p_holm and verdict (see `decide`); with controls, the same against them as
-    control_*. With groups, `cases` is the sum over seeds. UserError if systems differ in users or seeds, or if no case
-    falls into a group.
+    Returns one row per system (and group): means over users of Recall@10 and NDCG@10 and their std over seeds; what
+    `paired` says of the difference to `baseline`, upper_share (the interval's upper end as a share of the baseline) and
+    what `decide` adds; with controls, the same against them as control_*. With groups, `cases` is the sum over seeds.
+    UserError if systems differ in users or seeds, or if no case falls into a group.
     """
     parts = []
     for group, masks in (groups or {"": None}).items():
@@ -112,8 +111,7 @@ def compare(
             if masks:
                 frames = [frame[mark] for frame, mark in zip(frames, masks, strict=True)]
             if last:
-                ends = [frame.groupby("user")["position"].transform("max") for frame in frames]
-                frames = [frame[frame["position"] == end] for frame, end in zip(frames, ends, strict=True)]
+                frames = [frame.sort_values("position").drop_duplicates("user", keep="last") for frame in frames]
             users[name] = [by_user(frame, seen) for frame in frames]
             averaged = pd.concat(users[name]).groupby(level=0).mean()
             values = pd.DataFrame([seed.mean() for seed in users[name]])

@@ -76,8 +76,7 @@ class Teacher(nn.Module):
         present = ~vectors.isnan().any(1)  # [U]
         owners = present.nonzero().squeeze(1)
         if len(owners) < 1 + config.shuffled:
-            least = "two users" if config.shuffled else "one user"
-            raise UserError(f"teacher: at least {least} must have a profile; {len(owners)} has one.")
+            raise UserError(f"teacher: {len(owners)} users have a profile; {1 + config.shuffled} or more must.")
         if config.shuffled:
             others = owners[derangement(torch.randperm(len(owners), generator=generator))]
             vectors = vectors.index_copy(0, owners, vectors[others])

@@ -121,7 +121,7 @@ def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: C
     The run's folder in `runs` is named by `run_key`. Returns its metrics.json (per-epoch history, chosen epoch,
     validation and test metrics) and its `folder`; `progress` is called with a line of text from time to time.
     """
-    folder = io.writable_folder(Path(runs) / run_key(config, data))
+    folder = Path(runs) / run_key(config, data)
     machine = PartialState(cpu=not torch.cuda.is_available())
     with FileLock(folder / "lock") if machine.is_main_process else nullcontext():
         machine.wait_for_everyone()

@@ -153,7 +153,7 @@ def test_scores_that_are_not_finite_are_refused(bad):
         lambda: recommend(rows_of([1], [2]), lambda rows, _: scores[rows], k=2),
         lambda: ranks_of(scores, torch.tensor([1, 2]), torch.tensor([[3], [4]])),
     ):
-        with pytest.raises(UserError, match=rf"row 1.*item 8.*{bad}"):
+        with pytest.raises(UserError, match="scores: NaN or infinite"):
             use()
 
 

@@ -123,7 +123,7 @@ def test_a_batch_without_profiles_is_zero_and_finite():
 def test_a_teacher_of_nobody_and_a_shuffle_of_one_are_refused(owners, shuffled):
     vectors = torch.full((3, 2), torch.nan)
     vectors[:owners] = 1.0
-    with pytest.raises(UserError, match=rf"teacher: at least .* must have a profile; {owners} has one"):
+    with pytest.raises(UserError, match=rf"teacher: {owners} users have a profile; {owners + 1} or more must"):
         Teacher(vectors, 4, Distillation(shuffled=shuffled), 0)
 
 

@@ -166,7 +166,7 @@ def test_a_repeated_item_id_is_refused(shop):
 
 def test_a_model_of_nan_serves_nothing(shop):
     scores = np.full((1, ITEMS), np.nan, np.float32)
-    with pytest.raises(UserError, match="nan"):
+    with pytest.raises(UserError, match="NaN or infinite"):
         serving.top(shop[1]._replace(run=lambda ids: scores), ["B5"])
 
 

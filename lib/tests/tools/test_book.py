@@ -152,4 +152,4 @@ def test_outputs_that_cannot_be_written_are_one_sentence(tmp_path):
     finally:
         flag("-")
         tmp_path.chmod(0o700)
-    assert result.returncode and "it may not be written to" in result.stderr and "Traceback" not in result.stderr
+    assert result.returncode and "outputs are as they were" in result.stderr and "Traceback" not in result.stderr

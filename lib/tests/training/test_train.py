@@ -223,7 +223,7 @@ def test_a_teacher_that_fits_no_run_is_refused(data):
     teacher = torch.randn(40, 6)
     infinite = teacher.clone()
     infinite[3, 2] = torch.inf
-    bad = [(teacher[:-1], str(len(teacher))), (infinite, "row 3, column 2"), (1000 * teacher, "not standardised")]
+    bad = [(teacher[:-1], str(len(teacher))), (infinite, "row 3 is neither"), (1000 * teacher, "not standardised")]
     for values, named in [*bad, (0 * teacher, "not standardised"), (teacher[0], "6 values")]:
         with pytest.raises(UserError, match=named):
             replace(data, teacher=values)
