@@ -6,7 +6,6 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
 FREE = {"sharey": False, "sharex": False}
 
 
@@ -16,8 +15,7 @@ def forest(
 ) -> Figure:  # fmt: skip
     """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; no bar if they are missing).
 
-    One line for each `name`, one panel for each `facet`, one colour for each `hue`. A single `model` goes into the
-    title; by `seeds` the axis label says whether the intervals include seeds.
+    One line for each `name`, one panel for each `facet`, one colour for each `hue`; a single `model` is in the title.
     """
     rows = table.dropna(subset=[value])
     if "seeds" in rows and value == "delta_ndcg@10":
@@ -92,9 +90,8 @@ def over_epochs(
 def timeline(table: pd.DataFrame) -> Figure:
     """Draw events over time by use; columns from, border, dated and one per label of the split."""
     figure, axes = plt.subplots()
-    dated = bool(table["dated"].iloc[0])
+    dated, counts = table["dated"].iloc[0], table.drop(columns=["from", "border", "dated"])
     time = pd.to_datetime(table["from"], unit="s") if dated else table["from"]
-    counts = table.drop(columns=["from", "border", "dated"])
     axes.stackplot(time, counts.T, labels=counts.columns, step="post")
     if dated:
         axes.axvline(pd.to_datetime(table["border"].iloc[0], unit="s"), color="black", label="where global_time cuts")
@@ -132,9 +129,10 @@ def users_map(table: pd.DataFrame) -> Figure:
     title, colors = "Profiles, coloured by favourite genre", palette(table["favourite"])
     figure = dots(table, "x", "y", "favourite", title, "UMAP 1", "UMAP 2", palette=colors)
     figure.set_size_inches(7.2, 5.6)
+    box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
     for _, group in table.groupby("cluster"):
         x, y, label = group["x"].median(), group["y"].median(), group["label"].iloc[0]
-        figure.axes[0].text(x, y, label, ha="center", va="center", fontsize=8, bbox=BOX)
+        figure.axes[0].text(x, y, label, ha="center", va="center", fontsize=8, bbox=box)
     return figure
 
 

@@ -15,7 +15,7 @@ from filelock import FileLock
 from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with, writable_folder
+from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json, save_with
 
 
 def paper(table: str) -> pd.DataFrame:
@@ -90,10 +90,10 @@ def style() -> None:
     pd.set_option("display.html.use_mathjax", False)  # dollars in titles and profiles are no formulas
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 200}
-    plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise"})
+    plt.rcParams.update({**sizes, "date.converter": "concise"})
 
 
-def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
+def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> None:
     """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it.
 
     Dollar signs in names from the data are shown as they are; the formulas of logarithmic axes stay formulas.
@@ -107,7 +107,6 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     save_with(lambda temporary: few.save(temporary, format="png", optimize=True), path)
     save_csv(data, path.with_suffix(".csv"))
     plt.close(figure)
-    return figure
 
 
 def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "") -> None:
@@ -120,11 +119,7 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 
 
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
-    """Put a chapter's numbers into the preset's metrics.json; keep those of other chapters, unless it is damaged."""
-    path, known = home / "metrics.json", {}
-    with FileLock(writable_folder(home / "artifacts") / "metrics.lock"):  # chapters may run side by side
-        try:
-            known = load_json(path) if path.exists() else {}
-        except UserError as error:
-            print(error)
-        save_json({**known, chapter: values}, path)
+    """Put a chapter's numbers into the preset's metrics.json, beside those of the others."""
+    path = home / "metrics.json"
+    with FileLock(home / "artifacts" / "metrics.lock"):  # chapters may run side by side
+        save_json((load_json(path) if path.exists() else {}) | {chapter: values}, path)
