@@ -16,7 +16,6 @@ from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, with_teacher
 from torch import Tensor
 
-Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
 
 
@@ -216,7 +215,7 @@ def quarters(values: pd.Series) -> pd.Series:
 
 
 def gains_by(
-    variant: Frames, baseline: Frames, groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
+    variant: list[pd.DataFrame], baseline: list[pd.DataFrame], groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
 ) -> pd.DataFrame:
     """Difference in NDCG@10 of two systems, given by seed, in groups of cases: categoricals, made by `groupings`."""
     masks, labels = {}, []

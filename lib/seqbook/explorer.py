@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import ipywidgets
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from IPython.display import HTML, display
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
-from seqdistill.io import UserError, display_path, load_table, require, table_key
+from seqdistill.io import UserError, display_path, load_table, table_key
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.serving.export import titles_of
 from seqdistill.training.sweep import plan, run_folder
@@ -125,7 +126,6 @@ def changed(world: World, user: int, item: int) -> pd.DataFrame:
 
 def panel(world: World, user: int, draw: Callable) -> object:
     """Two menus (a user, an event to add) and all of the above for the choice; `draw`: draws the map of `placed`."""
-    ipywidgets = require("ipywidgets", "book")
     names = [(str(world.names[user]), user) for user in world.texts.index]
     titles = sorted((title, item) for item, title in world.titles.items())
     users = ipywidgets.Dropdown(options=names, value=user, description="user")

@@ -104,7 +104,7 @@ def diverse(
     states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)
     real = real.repeat_interleave(groups, 0)
     token = torch.full((rows * groups, 1), model.config.decoder_start_token_id)
-    closed = allowed(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1).logical_not()
+    closed = forbidden(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1)
     going, written, cache = torch.ones(rows, groups, dtype=torch.bool), [], None
     for step in range(most):
         out = model(encoder_outputs=(states,), attention_mask=real, decoder_input_ids=token, past_key_values=cache)
@@ -123,10 +123,8 @@ def diverse(
     return torch.stack(written, -1)
 
 
-def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
-    """Tokens that may be written, [B, size]: those of the text [B, T], or all; never padding or the unknown."""
-    mask = torch.full((len(texts), size), not own)
-    if own:
-        mask.scatter_(1, texts, True)
-    mask[:, [0, 2]] = False
+def forbidden(texts: Tensor, size: int, own: bool) -> Tensor:
+    """Tokens that may not be written, [B, size]: padding, the unknown and, with `own`, those not in the text [B, T]."""
+    mask = torch.full((len(texts), size), own).scatter_(1, texts, False)
+    mask[:, [0, 2]] = True
     return mask

@@ -185,8 +185,7 @@ class System:
         real, labels = (batch.texts > 0).long(), batch.ids.masked_fill(batch.ids == 0, -100)
         logits = self.generator(input_ids=batch.texts, attention_mask=real, labels=labels).logits  # [N, M, vocabulary]
         if not self.config.generator:
-            closed = ~naming.allowed(batch.texts, logits.shape[-1], True)
-            logits = logits.masked_fill(closed[:, None], -torch.inf)
+            logits = logits.masked_fill(naming.forbidden(batch.texts, logits.shape[-1], True)[:, None], -torch.inf)
         embedding = self.recommender.get_input_embeddings()
         mixed = (logits.softmax(-1) @ embedding.weight)[batch.units - 1, batch.places]  # [B, T, d]
         vectors = torch.where((batch.units > 0)[..., None], mixed, embedding(batch.prompts))

@@ -23,9 +23,8 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
     rows = rows.drop(columns=["p50_ms", "p99_ms"]).join(medians.loc[1, ["p50_ms", "p99_ms"]])
     rows = rows.join(medians.loc[1].add_suffix("_batch1")).astype({"parameters": int, "infer_cases": int})
     for kind in ("cpu", "wall"):
-        columns = [f"{'distilled' if '+' in system else 'plain'}_{kind}_s" for system in rows.index]
-        models = rows.index.str.split(" ").str[0]
-        rows[f"train_{kind}_s_per_epoch"] = [epochs.loc[at] for at in zip(models, columns, strict=True)]
+        by_system = [epochs[f"{variant}_{kind}_s"].rename(name.format) for variant, name in NAMES.items()]
+        rows[f"train_{kind}_s_per_epoch"] = pd.concat(by_system)
     dataset = serving["dataset"].iloc[0]
     rows = rows.reset_index().assign(dataset=dataset)[COLUMNS]
     more = [{"dataset": dataset, "system": name, **row} for name, row in (others or {}).items()]

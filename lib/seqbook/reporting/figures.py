@@ -6,17 +6,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-FREE = {"sharey": False, "sharex": False}
-
 
 def forest(
     table: pd.DataFrame, title: str, name: str = "variant", value: str = "delta_ndcg@10",
     xlabel: str = "difference in NDCG@10, 95 % interval", facet: str = "", hue: str = "",
 ) -> Figure:  # fmt: skip
-    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; no bar if they are missing).
-
-    One line for each `name`, one panel for each `facet`, one colour for each `hue`; a single `model` is in the title.
-    """
+    """Draw differences with intervals (`ci_low`, `ci_high`): lines by `name`, panels by `facet`, colours by `hue`."""
     rows = table.dropna(subset=[value])
     if "seeds" in rows and value == "delta_ndcg@10":
         xlabel += " over users" + " and seeds" * int(rows["seeds"].max() > 1)
@@ -80,7 +75,7 @@ def over_epochs(
     long = table.rename(columns=columns).melt(keys, list(columns.values()), "what").dropna()
     grid = sns.relplot(
         long, x="epoch", y="value", hue=hue, style=style, row=row, col="what", kind="line", errorbar="sd", height=2.6,
-        aspect=1.3, facet_kws=FREE,
+        aspect=1.3, facet_kws={"sharey": False, "sharex": False},
     )  # fmt: skip
     grid.set_titles("{row_name}: {col_name}" if row else "{col_name}").set_ylabels(ylabel)
     sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=4, title=None)
@@ -106,7 +101,7 @@ def growth(table: pd.DataFrame) -> Figure:
     parts = [table[table["of"] == of].assign(size=table[of], seconds=table[cost]) for of, cost in columns.items()]
     grid = sns.relplot(
         pd.concat(parts), x="size", y="seconds", hue="loss", col="of", kind="line", marker="o", height=2.8, aspect=0.9,
-        facet_kws=FREE,
+        facet_kws={"sharey": False, "sharex": False},
     )  # fmt: skip
     grid.set(xscale="log", yscale="log").set_titles("{col_name}").set_ylabels("CPU s of a step (users: an epoch)")
     for of, axes in grid.axes_dict.items():

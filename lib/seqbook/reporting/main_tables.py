@@ -130,8 +130,7 @@ def simulate_power(
         return None
     plain = comparison.against[first]
     forms = [(name, control) for name, control in comparison.controls.items() if comparison.against[name] == plain]
-    names = {plain, *(name for pair in forms for name in pair)}
-    gains = {name: [by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in names}
+    gains = {name: [by_user(frame, seen)["ndcg@10"] for frame in frames] for name, frames in ranked.items()}
     level, users = float(np.mean([frame.mean() for frame in gains[plain]])), len(gains[plain][0])
     pairs = [(gains[name], gains[rival]) for name, control in forms for rival in (plain, control)]
     shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*pairs)

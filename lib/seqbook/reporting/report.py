@@ -44,8 +44,8 @@ def format_table(table: pd.DataFrame, columns: list[str] | None = None) -> pd.Da
             low, high = (row[column.replace("delta_ndcg@10", end)] for end in ("ci_low", "ci_high"))
             return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
         if isinstance(value, float):
-            spread, sign = row.get(f"{column}_std", np.nan), "+" if column == "effect" else ""
-            return "" if np.isnan(value) else f"{value:{sign}.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
+            spread = row.get(f"{column}_std", np.nan)
+            return "" if np.isnan(value) else f"{value:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     columns = columns or list(table.columns)
@@ -94,10 +94,8 @@ def style() -> None:
 
 
 def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> None:
-    """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it.
-
-    Dollar signs in names from the data are shown as they are; the formulas of logarithmic axes stay formulas.
-    """
+    """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it."""
+    # The formulas of logarithmic axes stay formulas; other dollar signs are from names in the data.
     for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
         text.set_parse_math("\\mathdefault" in text.get_text())
     figure.tight_layout()
