@@ -11,12 +11,11 @@ import torch
 from seqdistill.config import Distillation, TrainConfig, parse, settings, to_dict
 from seqdistill.embeddings.reducers import teacher_rows
 from seqdistill.evaluation.significance import compare
-from seqdistill.io import UserError, display_path, load_csv, load_json, save_csv, save_json
+from seqdistill.io import UserError, load_csv, load_json, save_csv, save_json
 from seqdistill.training.sweep import Job, Jobs, plan, ranks, results, sweep
 from seqdistill.training.train import TrainingData, with_teacher
 from torch import Tensor
 
-Frames = list[pd.DataFrame]  # per-case ranks, one frame a seed
 CONTROLS = {"student": "shuffled", "teacher": "shuffled-target", "teacher_frozen": "shuffled-frozen"}  # by projection
 
 
@@ -25,7 +24,7 @@ class Setup:
     """What all ablations of a student share: its plain run, its distillation in the paper's form and in ours.
 
     label: the first columns of its tables. recorded: folder of a preset whose tables are read instead of training, if
-    they were made from the same `teacher`: its profiles, encoder and reducer, as 03 recorded them.
+    they were made from the same `teacher`: its sources, as 03 recorded them.
     """
 
     home: Path
@@ -42,8 +41,8 @@ class Setup:
     @property
     def runs(self) -> dict[str, TrainConfig]:
         """The runs of 04, by form."""
-        forms = {"distilled": self.literal, "distilled-student": self.taught}
-        return {"plain": self.alone} | {form: replace(self.alone, distillation=one) for form, one in forms.items()}
+        forms = {"plain": None, "distilled": self.literal, "distilled-student": self.taught}
+        return {form: replace(self.alone, distillation=one) for form, one in forms.items()}
 
 
 def setups(
@@ -107,10 +106,9 @@ def planned(
 def ablate(
     setup: Setup, name: str, cells: dict[str, Distillation | TrainConfig | Job], own: Sequence[str] = ()
 ) -> pd.DataFrame:
-    """Train the cells, and compare them with the plain student and the shuffled teacher of their projection.
+    """Train the cells; compare them with the plain student and the shuffled teacher of their projection, or their own.
 
-    A `Distillation` means the plain run with it. Cells in `own` have another kind of teacher; their control is that
-    teacher, shuffled: "<cell>-shuffled". Returns the table of `compare_runs`, with the settings that vary as columns.
+    A `Distillation` means the plain run with it; cells in `own` have another kind of teacher.
     """
     jobs, controls = planned(setup, cells, own)
     against = {variant: "plain" for variant, _ in jobs if variant != "plain"}
@@ -155,8 +153,7 @@ def compare_runs(
         sweep(jobs, setup.home / "runs", setup.cluster)
         table = compare(ranks(jobs, setup.home / "runs"), against, "included", False, controls)
         table = table.merge(columns, "left", left_on="variant", right_index=True)
-        for place, (column, value) in enumerate(setup.label.items()):
-            table.insert(place, column, value)
+        table = pd.concat([pd.DataFrame(setup.label, index=table.index), table], axis=1)
         table.attrs["runs"] = jobs
         return table
 
@@ -164,33 +161,26 @@ def compare_runs(
 
 
 def recorded_or_made(setup: Setup, name: str, jobs: Jobs, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """Make a table, or copy a recorded one, and write it to tables/<name>.csv, with its inputs as <name>.json."""
+    """Make a table, or copy a recorded one, and write it to tables/<name>.csv, with its inputs as <name>.json.
+
+    A recorded one may have more runs and seeds than needed. Teacher vectors are not compared: they vary by processor.
+    """
     path = setup.home / "tables" / f"{name}.csv"
     made_with = {"data": setup.data.key, "seeds": setup.seeds, "teacher": setup.teacher}
     made_with["runs"] = {variant: settings(replace(job.run, seed=0)) for (variant, _), job in jobs.items()}
     if setup.recorded:
-        table, made_with = recorded_table(setup.recorded / "tables" / path.name, made_with)
+        source = setup.recorded / "tables" / path.name
+        known, table = load_json(source.with_suffix(".json")), load_csv(source)
+        same = all(known.get(part) == made_with[part] for part in ("data", "teacher"))
+        same &= set(known["seeds"]) >= set(setup.seeds) and known["runs"].items() >= made_with["runs"].items()
+        if not same:
+            again = "run `make reproduce PRESET=full NOTEBOOK=05-ablations`, or set every: true"
+            raise UserError(f"{path.name} was not recorded with these data, teacher and settings; {again}.")
+        made_with = known
     else:
         table = make()
-    save_csv(table, path)
     save_json(made_with, path.with_suffix(".json"))
-    return table
-
-
-def recorded_table(path: Path, made_with: dict) -> tuple[pd.DataFrame, dict]:
-    """Read a table that was made earlier, and its inputs; UserError if its data, teacher or settings differ.
-
-    It may have more runs and seeds than needed. Teacher vectors are not compared, since they vary by processor.
-    """
-    again = "run `make reproduce PRESET=full NOTEBOOK=05-ablations`, or set every: true"
-    if not path.exists() or not path.with_suffix(".json").exists():
-        raise UserError(f"{display_path(path)}: no such table, or no {path.stem}.json beside it; {again}.")
-    known = load_json(path.with_suffix(".json"))
-    same = all(known.get(part) == made_with[part] for part in ("data", "teacher"))
-    same &= set(known["seeds"]) >= set(made_with["seeds"])
-    if not same or any(known["runs"].get(variant) != run for variant, run in made_with["runs"].items()):
-        raise UserError(f"{path.name} was not recorded with these data, teacher and settings; {again}.")
-    return load_csv(path), known
+    return save_csv(table, path)
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:
@@ -225,13 +215,9 @@ def quarters(values: pd.Series) -> pd.Series:
 
 
 def gains_by(
-    variant: Frames, baseline: Frames, groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
+    variant: list[pd.DataFrame], baseline: list[pd.DataFrame], groupings: dict[str, Callable[[pd.DataFrame], pd.Series]]
 ) -> pd.DataFrame:
-    """Difference in NDCG@10 of two systems, given by seed, within groups of cases.
-
-    groupings: name -> function from cases to their groups, a categorical in reading order; NaN is left out. A row per
-    group: variant (grouping and group), by, group, cases, users, ndcg@10 of the baseline, delta_ndcg@10 with its test.
-    """
+    """Difference in NDCG@10 of two systems, given by seed, in groups of cases: categoricals, made by `groupings`."""
     masks, labels = {}, []
     for by, group in groupings.items():
         names = group(baseline[0]).cat.remove_unused_categories()
@@ -239,9 +225,7 @@ def gains_by(
             masks[f"{by} {name}"] = [(names == name).to_numpy()] * len(baseline)
             labels.append((by, name))
     table = compare({"taught": variant, "plain": baseline}, {"taught": "plain"}, "included", False, groups=masks)
-    groups = table[::2].assign(
-        **{"ndcg@10": table["ndcg@10"][1::2].to_numpy(), "cases": table["cases"] // len(baseline)}
-    )
-    groups["variant"], (groups["by"], groups["group"]) = groups["group"], zip(*labels, strict=True)
-    tested = list(groups.loc[:, "delta_ndcg@10":"detectable"])
-    return groups[["variant", "by", "group", "cases", "users", "ndcg@10", *tested]].reset_index(drop=True)
+    groups, plain = (table[start::2].reset_index(drop=True) for start in (0, 1))
+    first = pd.DataFrame({"variant": groups["group"]}).join(pd.DataFrame(labels, columns=["by", "group"]))
+    first = first.assign(cases=groups["cases"] // len(baseline), users=groups["users"], **{"ndcg@10": plain["ndcg@10"]})
+    return first.join(groups.loc[:, "delta_ndcg@10":"detectable"])

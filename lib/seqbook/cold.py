@@ -25,8 +25,7 @@ def cold_items(
 ) -> Perturbed:
     """Draw a share of the items that are test targets; remove or reduce their training events (Severin et al., 2026).
 
-    Other events stay. A share `removed` of the drawn items loses all training events; each of the others keeps a
-    number drawn from `kept` (fewest, most). events: columns user, item, split; sorted by user, then time.
+    A share `removed` of them loses all; each of the others keeps a number drawn from `kept` (fewest, most).
     """
     rng = np.random.default_rng(seed)
     targets = np.unique(events.loc[events["split"] == "test", "item"])
@@ -69,10 +68,7 @@ def statistics(drawn: Perturbed) -> dict[str, int]:
 
 
 def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.DataFrame:
-    """Take a random share of the users out of training; test them from their second event on, at most `most` times.
-
-    Target number n has n events before it. The others train and validate as before and are not tested.
-    """
+    """Take a share of the users out of training, and test them alone, on their second event and up to `most` in all."""
     users = events["user"].unique()
     drawn = np.random.default_rng(seed).choice(users, round(share * len(users)), replace=False)
     before, _ = places(events)
@@ -83,8 +79,8 @@ def newcomers(events: pd.DataFrame, share: float, most: int, seed: int) -> pd.Da
 
 def write_facts(events: pd.DataFrame, items: pd.DataFrame) -> dict[int, str]:
     """Write a profile without an LLM (`facts_text`) of every user's training events: user -> text."""
-    of_users = histories(events[events["split"] == "train"], items)
-    return {user: facts_text(history, {}) for user, history in of_users.items()}
+    train = events[events["split"] == "train"]
+    return {user: facts_text(history, {}) for user, history in histories(train, items).items()}
 
 
 def encode_facts(texts: dict[int, str], encoder: str) -> Encoded:
@@ -127,8 +123,8 @@ def planned(
     draws: each seed's data, with item texts and a teacher from the events left; leaked: with one from all events.
     """
     alone, taught = runs[f"{lead} plain"], runs[f"{lead} distilled-student"]
-    readers = {"item-side-text": alone, "item-side-text-distilled": taught}
-    runs = runs | {f"{lead} {name}": replace(run, item_text=text) for name, run in readers.items()}
+    runs = runs | {f"{lead} item-side-text": replace(alone, item_text=text)}
+    runs |= {f"{lead} item-side-text-distilled": replace(taught, item_text=text)}
     jobs: Jobs = {}
     for seed, data, leaking in zip(seeds, draws, leaked, strict=True):
         jobs |= plan(runs | {f"{lead} leaked": Job(taught, leaking)}, [seed], data)
@@ -144,8 +140,8 @@ def arrivals(
     for seed in seeds:
         frame = newcomers(events, share, most, seed)
         known = np.isin(encoded[0], frame.loc[frame["split"] == "train", "user"])
-        from_known = (encoded[0][known], encoded[1][known])
-        data = taught_from(training_data(frame, items), from_known, width, int(events["user"].max()) + 1)
+        of_known = encoded[0][known], encoded[1][known]
+        data = taught_from(training_data(frame, items), of_known, width, int(events["user"].max()) + 1)
         jobs |= plan(runs, [seed], data)
     return jobs
 

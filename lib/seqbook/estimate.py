@@ -41,14 +41,12 @@ def dry_run(
     prompt, output = round(sum(counts) * len(asked) / max(1, len(sample))), len(asked) * expected
     tokens = costs["prompt_tokens"].sum() + costs["output_tokens"].sum()
     per_token = costs["seconds"].sum() / parallel / (tokens or float("nan"))
-    return pd.Series(
-        {
-            "users": len({question.user_id for question in asked}),
-            "requests": len(asked),
-            "prompt_tokens": prompt,
-            "output_tokens": output,
-            "hours": (prompt + output) * per_token / 3600,
-            "cost": (prompt * price[0] + output * price[1]) / 1e6 if price else float("nan"),
-        },
-        dtype=object,
-    )
+    ahead = {
+        "users": len({question.user_id for question in asked}),
+        "requests": len(asked),
+        "prompt_tokens": prompt,
+        "output_tokens": output,
+        "hours": (prompt + output) * per_token / 3600,
+        "cost": (prompt * price[0] + output * price[1]) / 1e6 if price else float("nan"),
+    }
+    return pd.Series(ahead, dtype=object)

@@ -2,18 +2,21 @@
 
 import html
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+import ipywidgets
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import HTML, display
 from seqdistill.data.sequences import Ragged
 from seqdistill.embeddings.reducers import load_reducer
 from seqdistill.evaluation.ranking import model_score, recommend
-from seqdistill.io import UserError, display_path, load_table, require, table_key
+from seqdistill.io import UserError, display_path, load_table, table_key
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.serving.export import titles_of
-from seqdistill.training.sweep import Job, run_folder
+from seqdistill.training.sweep import plan, run_folder
 from seqdistill.training.train import load_model, load_training_data
 
 from seqbook.ablation import setups
@@ -23,11 +26,7 @@ K = 10
 
 @dataclass(frozen=True)
 class World:
-    """What the earlier chapters wrote about all users.
-
-    events: sorted by user and time. titles: by item. names: the users' own ids. texts: profiles by user. places: x, y
-    on the map by user. vectors: of the profiles, unit length, [n, e], in the order of `places`. students: by name.
-    """
+    """What the earlier chapters wrote: titles by item; own ids, profiles, places and unit vectors [n, e] by user."""
 
     events: pd.DataFrame
     titles: pd.Series
@@ -41,10 +40,8 @@ class World:
 def load(home: Path, model: str, seed: int) -> World:
     """Read what 01 to 04 wrote into a preset's folder; UserError if something is missing or stale."""
     artifacts, map_file = home / "artifacts", home / "figures" / "map.csv"
-    key = table_key(artifacts / "events.parquet")
-    events, items, users, profiles = (
-        load_table(artifacts / f"{name}.parquet", key) for name in ("events", "items", "users", "profiles")
-    )
+    key, tables = table_key(artifacts / "events.parquet"), ("events", "items", "users", "profiles")
+    events, items, users, profiles = (load_table(artifacts / f"{name}.parquet", key) for name in tables)
     texts = profiles.groupby("user", sort=False)["text"].agg("\n".join)
     vectors, _ = load_reducer(artifacts / "reducer.safetensors")
     vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -58,9 +55,9 @@ def load(home: Path, model: str, seed: int) -> World:
 def students(home: Path, model: str, seed: int, form: str = "plain") -> dict[str, SequentialRecommender]:
     """Load the students that 04 trained with a seed, "plain" and "distilled"; UserError if `form` is missing."""
     data = load_training_data(home / "artifacts")
-    setup = setups(home, data, model, [seed], "loky", {})[0]
-    runs = {"plain": setup.alone, "distilled": replace(setup.alone, distillation=setup.literal)}
-    folders = {name: run_folder(Job(replace(run, seed=seed), data), home / "runs") for name, run in runs.items()}
+    runs = setups(home, data, model, [seed], "loky", {})[0].runs
+    jobs = plan({name: runs[name] for name in ("plain", "distilled")}, [seed], data)
+    folders = {name: run_folder(job, home / "runs") for (name, _), job in jobs.items()}
     trained = {name: folder for name, folder in folders.items() if (folder / "metrics.json").exists()}
     if form not in trained:
         there = ", ".join(trained) or "none"
@@ -89,9 +86,9 @@ def neighbours(world: World, user: int, k: int = 5) -> pd.Series:
 def introduced(world: World, user: int) -> pd.DataFrame:
     """Neighbours as a table: who, how similar, and how their profiles begin."""
     near = neighbours(world, user)
-    begin = [f"{world.texts[other][:80].rsplit(' ', 1)[0]} ..." for other in near.index]
-    columns = {"user": world.names[near.index].to_numpy(), "cosine": near.map("{:.4f}".format).to_numpy()}
-    return pd.DataFrame({**columns, "profile": begin}).set_index("user")
+    begin = world.texts[near.index].map(lambda text: f"{text[:80].rsplit(' ', 1)[0]} ...")
+    columns = {"user": world.names[near.index], "cosine": near.map("{:.4f}".format), "profile": begin}
+    return pd.DataFrame(columns).set_index("user")
 
 
 def placed(world: World, user: int) -> pd.DataFrame:
@@ -103,7 +100,7 @@ def placed(world: World, user: int) -> pd.DataFrame:
 
 def recommended(world: World, user: int, added: tuple[int, ...] = ()) -> dict[str, list[int]]:
     """The K (or all) items that each student recommends after the history and `added`, without the items in these."""
-    items = np.append(events_of(world, user, test=False), np.array(added, dtype=np.int64))
+    items = np.array([*events_of(world, user, test=False), *added])
     row = Ragged(items, np.array([0]), np.array([len(items)]), np.array([0]))
     lists = {name: recommend(row, model_score(model), K)[0] for name, model in world.students.items()}
     return {name: items[items > 0].tolist() for name, items in lists.items()}
@@ -129,9 +126,6 @@ def changed(world: World, user: int, item: int) -> pd.DataFrame:
 
 def panel(world: World, user: int, draw: Callable) -> object:
     """Two menus (a user, an event to add) and all of the above for the choice; `draw`: draws the map of `placed`."""
-    ipywidgets, plt = require("ipywidgets", "book"), require("matplotlib.pyplot", "book")
-    from IPython.display import HTML, display
-
     names = [(str(world.names[user]), user) for user in world.texts.index]
     titles = sorted((title, item) for item, title in world.titles.items())
     users = ipywidgets.Dropdown(options=names, value=user, description="user")

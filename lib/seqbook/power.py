@@ -1,6 +1,6 @@
 """How many seeds does it take? Synthetic tables with the variances of real ones, tested as real ones are."""
 
-from itertools import product
+from itertools import chain, product
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,8 @@ from seqdistill.evaluation.significance import assess, decide, differences
 def components(*pairs: tuple[list[pd.Series], list[pd.Series]]) -> dict[str, float]:
     """Standard deviations of differences between two systems by user (one series per seed): users, seeds, residual.
 
-    The usual estimates for a two-way layout without replication. Variances are averaged over pairs of systems, since
-    one pair with few seeds often shows no variance over seeds. At least two seeds are needed, with the same users.
+    Estimated as in a two-way layout without replication; variances are averaged over pairs of systems, since one pair
+    with few seeds often shows none over seeds. At least two seeds are needed.
     """
     variances = []
     for variant, baseline in pairs:
@@ -54,35 +54,30 @@ def raised(tested: pd.DataFrame, gain: float) -> pd.DataFrame:
 
 
 def shares(
-    spread: dict[str, float], users: int, seeds: int, gains: list[float], lift: float, students: int, tables: int,
-    seed: int,
-) -> list[tuple[float, float]]:  # fmt: skip
-    """`power` for one number of users and of seeds; all gains are tested on the same synthetic tables."""
+    spread: dict[str, float], users: int, seeds: int, gains: list[float], lift: float, students: int, tables: int
+) -> list[tuple]:
+    """Rows of `power` for one number of users and of seeds; all gains are tested on the same synthetic tables."""
     against = {f"{kind} {number}": "plain" for number in range(students) for kind in ("taught", "control")}
     controls = {f"taught {number}": f"control {number}" for number in range(students)}
-    rng, found = np.random.default_rng(seed), np.zeros((len(gains), tables, students), bool)
+    rng, found = np.random.default_rng(0), np.zeros((len(gains), tables, students), bool)
     for number in range(tables):
         tested = assess(synthetic(rng, spread, users, seeds, 0.0, lift, students), against, controls)
         for place, gain in enumerate(gains):
             found[place, number] = (decide(raised(tested, gain))["verdict"] == "significant gain").to_numpy()[1::2]
-    return [(hits[:, 0].mean(), hits.any(1).mean()) for hits in found]
+    hits = zip(gains, found[:, :, 0].mean(1), found.any(2).mean(1), strict=True)
+    return [(users, seeds, *row) for row in hits]
 
 
 def power(
     spread: dict[str, float], users: list[int], seeds: list[int], gains: list[float], lift: float = 0.0,
-    students: int = 2, tables: int = 200, seed: int = 0,
+    students: int = 2, tables: int = 200,
 ) -> pd.DataFrame:  # fmt: skip
     """Share of synthetic tables in which the first taught student gains significantly, and in which any does.
 
     spread: see `components`. gains: true NDCG@10 gains of all taught students over plain; lift: that of their controls.
-    If a gain is at most `lift`, `any` is the type I error, largest if both are equal and large. A row per combination.
+    If a gain is at most `lift`, `any` is the type I error, largest if both are equal and large.
     """
     kinds = list(product(users, seeds))
-    jobs = (delayed(shares)(spread, *kind, gains, lift, students, tables, seed) for kind in kinds)
-    found = Parallel(n_jobs=-1 if tables * len(kinds) > 200 else 1)(jobs)  # fewer take less time than new processes
-    rows = [
-        (*kind, gain, *hits)
-        for kind, each in zip(kinds, found, strict=True)
-        for gain, hits in zip(gains, each, strict=True)
-    ]
-    return pd.DataFrame(rows, columns=["users", "seeds", "gain", "power", "any"])
+    jobs = (delayed(shares)(spread, *kind, gains, lift, students, tables) for kind in kinds)
+    rows = Parallel(n_jobs=-1 if tables * len(kinds) > 200 else 1)(jobs)  # fewer take less time than new processes
+    return pd.DataFrame(chain.from_iterable(rows), columns=["users", "seeds", "gain", "power", "any"])

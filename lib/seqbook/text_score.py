@@ -31,10 +31,7 @@ def states(model: SequentialRecommender, histories: Ragged) -> Tensor:
 
 
 def reconstruction(h: Tensor, vectors: np.ndarray, ridge: float = 10.0) -> tuple[Tensor, Tensor]:
-    """Fit profile vectors [n, e] (`centred`) from states [n, d], which are standardised, by ridge regression.
-
-    Returns weights [d, e] and intercept [e]: the reconstructed profile of a state is `h @ weights + intercept`.
-    """
+    """Fit profile vectors [n, e] as `h @ weights + intercept` of states [n, d]: ridge regression, h standardised."""
     mean, std = h.mean(0), h.std(0).clamp_min(1e-6)
     fit = Ridge(ridge).fit(((h - mean) / std).double().numpy(), vectors.astype(np.float64))
     weights = torch.from_numpy(fit.coef_.T) / std.double()[:, None]
@@ -47,9 +44,9 @@ def profile_score(
 ) -> Score:  # fmt: skip
     """Score cases, given by states h [N, d], with a term between reconstructed profile and item text, and a lift.
 
-    The profile is linear in the state, so the term, h · (weights @ text), is added to the item's vector. The lift is a
-    logit adjustment (Menon et al., 2021): a softmax learns an item's share of the training events, which is 0 for an
-    `unseen` item, [V]. `read` is the student's `reconstruction`, `texts` the items' vectors [V, e], `centred`.
+    The profile is linear in the state, so the term, h · (weights @ text), is added to the item's vector. The lift, of
+    `unseen` items [V], is a logit adjustment (Menon et al., 2021): a softmax learns an item's share of the events.
+    `read` is the student's `reconstruction`, `texts` the items' vectors [V, e], `centred`.
     """
     (weights, intercept), known = read, torch.from_numpy(texts)
     vectors = model.catalogue().detach() + weight * known @ weights.T  # [V, d]

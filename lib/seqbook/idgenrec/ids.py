@@ -11,6 +11,7 @@ import torch
 from tokenizers import Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import WordLevel
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast, T5ForConditionalGeneration
 
 WORD = re.compile(r"\w+")
@@ -34,8 +35,7 @@ def tokens_of(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[
 
 def stacked(rows: Sequence[Sequence[int]], padding: int = 0) -> Tensor:
     """Stack token rows into [B, T], padded on the right."""
-    width = max(map(len, rows))
-    return torch.tensor([[*row, *[padding] * (width - len(row))] for row in rows])
+    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=padding)
 
 
 def cut(rows: Sequence[Sequence[int]], end: int) -> Tensor:
@@ -71,9 +71,7 @@ def keywords(texts: Sequence[str], most: int) -> list[list[str]]:
     ]
 
 
-def first_unused(
-    candidates: Iterable[str], tokenizer: PreTrainedTokenizerBase, taken: set[tuple[int, ...]]
-) -> str | None:
+def first_unused(candidates: Iterable[str], tokenizer: PreTrainedTokenizerBase, taken: set) -> str | None:
     """Take the first candidate whose tokens are no item's id yet, and add them to `taken`; None if there is none."""
     for candidate in candidates:
         if (tokens := tuple(tokens_of(tokenizer, [candidate])[0])) and tokens not in taken:
@@ -89,7 +87,7 @@ def numbered(text: str) -> Iterator[str]:
 
 def unique(candidates: Sequence[Sequence[str]], tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Give every item the first of its candidates that no earlier item has; the last resort is a number as suffix."""
-    taken: set[tuple[int, ...]] = set()
+    taken = set()
     return [first_unused(chain(row, numbered(row[-1])), tokenizer, taken) for row in candidates]
 
 
@@ -99,14 +97,14 @@ def diverse(
 ) -> Tensor:
     """Diverse beam search (Vijayakumar et al., 2018) with as many groups as beams; with one group it is greedy.
 
-    At every step, a token's score falls by `penalty` for each earlier group that chose it. Reads texts [B, T], 0 at
-    padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; `own`: only the text's tokens, once each.
+    Reads texts [B, T], 0 at padding; writes `least` to `most` tokens, [B, G, most], 0 after the end; `own`: only the
+    text's tokens, once each. A token's score falls by `penalty` for each earlier group that chose it in this step.
     """
     rows, end, real = len(texts), model.config.eos_token_id, (texts > 0).long()
     states = model.get_encoder()(texts, real).last_hidden_state.repeat_interleave(groups, 0)
     real = real.repeat_interleave(groups, 0)
     token = torch.full((rows * groups, 1), model.config.decoder_start_token_id)
-    closed = allowed(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1).logical_not()
+    closed = forbidden(texts, model.config.vocab_size, own)[:, None].repeat(1, groups, 1)
     going, written, cache = torch.ones(rows, groups, dtype=torch.bool), [], None
     for step in range(most):
         out = model(encoder_outputs=(states,), attention_mask=real, decoder_input_ids=token, past_key_values=cache)
@@ -125,10 +123,8 @@ def diverse(
     return torch.stack(written, -1)
 
 
-def allowed(texts: Tensor, size: int, own: bool) -> Tensor:
-    """Tokens that may be written, [B, size]: those of the text [B, T], or all; never padding or the unknown."""
-    mask = torch.full((len(texts), size), not own)
-    if own:
-        mask.scatter_(1, texts, True)
-    mask[:, [0, 2]] = False
+def forbidden(texts: Tensor, size: int, own: bool) -> Tensor:
+    """Tokens that may not be written, [B, size]: padding, the unknown and, with `own`, those not in the text [B, T]."""
+    mask = torch.full((len(texts), size), own).scatter_(1, texts, False)
+    mask[:, [0, 2]] = True
     return mask

@@ -34,8 +34,7 @@ class IDGenRec:
     """Settings of IDGenRec.
 
     recommender, generator: hub names or folders of two T5 with the same vocabulary, the generator one that writes tags;
-    "" trains both from scratch, with words as tokens and keywords as the first ids.
-    layers, width, heads: of both, from scratch. tag_epochs: epochs in which such a generator learns the keywords.
+    "" trains both from scratch, with words as tokens and keywords, learnt for `tag_epochs`, as the first ids.
     rounds: recommender, then generator, then new ids; the last round ends with its recommender.
     samples, generator_samples: prefixes drawn per epoch (0: all). The generator's batch is an eighth of `batch`.
     beams: K, the length of the list. history: items in the prompt. id_tokens: most tokens of a written id.
@@ -71,26 +70,18 @@ class IDGenRec:
 
 
 class Batch(NamedTuple):
-    """Prompts, [B, T], 0 at padding; labels, [B, L], -100 at padding; and where ids occur in the prompts.
+    """Prompts of samples, and where ids occur in them; 0 (in labels -100) at padding."""
 
-    units, places: [B, T]; for a token of an id, the id's number (from 1) and the token's place in the id, else 0.
-    ids, texts: the N ids and what the generator reads to write them, [N, M] and [N, S].
-    """
-
-    prompts: Tensor
-    units: Tensor
-    places: Tensor
-    labels: Tensor
-    ids: Tensor
-    texts: Tensor
+    prompts: Tensor  # [B, T]
+    units: Tensor  # [B, T], for a token of an id the id's number, from 1; else 0
+    places: Tensor  # [B, T], for a token of an id its place in the id; else 0
+    labels: Tensor  # [B, L]
+    ids: Tensor  # [N, M]
+    texts: Tensor  # [N, S], what the generator reads to write the ids
 
 
 class System:
-    """Both models, and what they have written about items and users.
-
-    texts, ids: tokens of the items' texts and ids, item i in row i - 1. user_ids: tokens of the user ids so far.
-    events: all items of each user; trained: how many of them are training events.
-    """
+    """Both models, the tokens of items' texts and ids (item i in row i - 1) and of user ids, and the users' events."""
 
     def __init__(self, config: IDGenRec, train: Ragged, test: Cases, texts: Sequence[str]):
         torch.manual_seed(config.seed)
@@ -111,10 +102,7 @@ class System:
         self.ids, self.user_ids = tokens_of(self.tokenizer, ids), {}
 
     def rewrite(self) -> None:
-        """Have the generator write new ids for the items: each gets the first candidate that no other item has yet.
-
-        If all are taken, the diversity penalty is raised, then the minimum length; the last resort is a number.
-        """
+        """Have the generator write new ids for the items, in several `ATTEMPTS`; the last resort is a number."""
         ids: list[str | None] = [None] * len(self.texts)
         last, taken = [""] * len(ids), set()
         for penalty, least in ATTEMPTS:
@@ -153,8 +141,7 @@ class System:
         texts = {key: self.user_text(key) for key in needed if key[1]}
         todo = sorted(texts, key=lambda key: len(texts[key]))
         for part in (todo[begin : begin + 128] for begin in range(0, len(todo), 128)):
-            written = self.write([texts[key] for key in part])[:, 0].tolist()
-            for key, row in zip(part, written, strict=True):
+            for key, row in zip(part, self.write([texts[key] for key in part])[:, 0].tolist(), strict=True):
                 self.user_ids[key] = [token for token in row if token]
 
     def batch(self, samples: Sequence[Sample], chosen: Sequence[int]) -> Batch:
@@ -198,8 +185,7 @@ class System:
         real, labels = (batch.texts > 0).long(), batch.ids.masked_fill(batch.ids == 0, -100)
         logits = self.generator(input_ids=batch.texts, attention_mask=real, labels=labels).logits  # [N, M, vocabulary]
         if not self.config.generator:
-            closed = ~naming.allowed(batch.texts, logits.shape[-1], True)
-            logits = logits.masked_fill(closed[:, None], -torch.inf)
+            logits = logits.masked_fill(naming.forbidden(batch.texts, logits.shape[-1], True)[:, None], -torch.inf)
         embedding = self.recommender.get_input_embeddings()
         mixed = (logits.softmax(-1) @ embedding.weight)[batch.units - 1, batch.places]  # [B, T, d]
         vectors = torch.where((batch.units > 0)[..., None], mixed, embedding(batch.prompts))

@@ -33,21 +33,17 @@ def variants(
 
 
 def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[str], events: str) -> dict[str, list]:
-    """Read the ranks of the students of 04: without a teacher, with profiles, and with further `teachers` of 03.
-
-    `home` is a preset's folder, `events` the key of its events. Returns, by system, per-case ranks, one frame per seed.
-    """
-    systems: dict[str, list] = {}
+    """Read the ranks of the students of 04, by system, one frame per seed; `teachers`: of 03, beside the profiles."""
+    systems, runs = {}, home / "runs"
     paths = {name: home / "artifacts" / f"teacher-{name}.safetensors" for name in teachers}
     for setup in setups(home, data, "", seeds, "loky", {}):
         taught = setup.runs["distilled-student"]
         others = {name: Job(taught, taught_by(data, path, events)) for name, path in paths.items()}
-        jobs = plan(setup.runs | others, seeds, data).items()
-        trained = {name: job for name, job in jobs if (run_folder(job, home / "runs") / "metrics.json").exists()}
+        jobs = plan(setup.runs | others, seeds, data)
+        trained = {name: job for name, job in jobs.items() if (run_folder(job, runs) / "metrics.json").exists()}
         if any(("plain", seed) not in trained for seed in seeds):
-            raise UserError(f"{display_path(home / 'runs')}: a plain student is missing; run 04-distillation first.")
-        frames = ranks(trained, home / "runs")
-        systems |= {f"{setup.label['model']} {name}": ranked for name, ranked in frames.items()}
+            raise UserError(f"{display_path(runs)}: a plain student is missing; run 04-distillation first.")
+        systems |= {f"{setup.label['model']} {name}": frames for name, frames in ranks(trained, runs).items()}
     return systems
 
 

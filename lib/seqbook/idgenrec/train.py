@@ -8,7 +8,6 @@ from statistics import mean, median
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock
 from joblib import Parallel, delayed
 from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
@@ -37,9 +36,8 @@ def key(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
 def train(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path) -> dict:
     """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
     home = runs / key(config, data, texts, chosen)
-    with FileLock(home / "lock"):
-        if not (home / "metrics.json").exists():
-            fit(config, data, texts, chosen, home)
+    if not (home / "metrics.json").exists():
+        fit(config, data, texts, chosen, home)
     return load_json(home / "metrics.json") | {"folder": home}
 
 
@@ -47,8 +45,8 @@ def sweep(
     jobs: dict[tuple[str, int], IDGenRec], data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path
 ) -> dict[tuple[str, int], dict]:
     """Finish runs, one thread each, as many at a time as there are cores; return the result of `train` for each."""
-    homes = {config: runs / key(config, data, texts, chosen) for config in jobs.values()}
-    todo = [config for config, home in homes.items() if not (home / "metrics.json").exists()]
+    folders = {runs / key(config, data, texts, chosen): config for config in jobs.values()}
+    todo = [config for folder, config in folders.items() if not (folder / "metrics.json").exists()]
     announce(f"IDGenRec: {len(jobs)} runs, {len(todo)} of them to train")
     Parallel(n_jobs=-1)(delayed(train)(config, data, texts, chosen, runs.resolve()) for config in todo)
     return {name: train(config, data, texts, chosen, runs) for name, config in jobs.items()}
@@ -123,9 +121,9 @@ def fit(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
         if learner == "generator" and learners[number + 1] == "recommender":
             system.rewrite()
         history.append(log | {"cpu_s": time.process_time() - cpu, "wall_s": time.perf_counter() - wall})
-        saved = {"history": history, "seconds": time.process_time() - began}
+        saved = {"history": history, "seconds": time.process_time() - began, "ids": system.ids}
         saved |= {"torch_rng": torch.get_rng_state().tolist(), "numpy_rng": rng.bit_generator.state}
-        saved |= {"ids": system.ids, "user_ids": list(system.user_ids.items())}
+        saved["user_ids"] = list(system.user_ids.items())
         checkpoint.save(home / "checkpoint", saved, pair, optimizer, {})
         left = mean(log["wall_s"] for log in history) * (len(learners) - len(history)) / 60
         reached = f"epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}"

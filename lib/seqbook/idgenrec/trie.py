@@ -10,10 +10,7 @@ Tokens = tuple[int, ...]
 
 
 def trie(ids: Sequence[Sequence[int]], end: int) -> tuple[dict[Tokens, list[int]], dict[Tokens, int]]:
-    """Build the trie of the ids of items 1, 2, ... as tables; an id may be the beginning of another one.
-
-    Returns the tokens, `end` among them, that may follow each prefix, and the leaves: whole id -> item.
-    """
+    """Tokens, with `end`, that may follow each prefix of the ids of items 1, 2, ...; and the leaves: id -> item."""
     following: dict[Tokens, set[int]] = {(): set()}
     leaves = {tuple(tokens): item for item, tokens in enumerate(ids, 1)}
     if len(leaves) < len(ids) or () in leaves:
@@ -30,9 +27,7 @@ def constrained_beam_search(
 ) -> tuple[Tensor, Tensor]:
     """Find the items with the most probable ids by beam search within the trie, after prompts [B, T].
 
-    The length penalty is 0, so that the score is the sum of an id's log-probabilities, its end token's included:
-    with as many beams as items the search is exact. Returns items, best first, 0 where the catalogue is exhausted,
-    [B, K], and their log-probabilities, [B, K].
+    Returns items, best first, 0 where the catalogue is exhausted, and the log-probabilities of their ids; [B, K] each.
     """
     end = model.config.eos_token_id
     following, leaves = trie(ids, end)

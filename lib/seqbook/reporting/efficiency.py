@@ -16,19 +16,15 @@ AIM = 1.05  # what a teacher may cost: 5 % of training
 
 
 def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict] | None = None) -> pd.DataFrame:
-    """One row per system, medians over epochs (of phase 1, if taught) and rounds of serving.
-
-    Columns *_batch1 are for single requests, the others for batches of 256; `others` were measured elsewhere.
-    """
+    """Medians over epochs and rounds of serving (*_batch1: single requests) by system; `others`: measured elsewhere."""
     names = {"cpu_s": "infer_cpu_s", "wall_s": "infer_wall_s", "cases": "infer_cases"}
     medians = serving.groupby(["batch", "system"], sort=False).median(numeric_only=True).rename(columns=names)
     rows, epochs = medians.loc[256], overhead.groupby("model").median(numeric_only=True)
     rows = rows.drop(columns=["p50_ms", "p99_ms"]).join(medians.loc[1, ["p50_ms", "p99_ms"]])
     rows = rows.join(medians.loc[1].add_suffix("_batch1")).astype({"parameters": int, "infer_cases": int})
     for kind in ("cpu", "wall"):
-        columns = [f"{'distilled' if '+' in system else 'plain'}_{kind}_s" for system in rows.index]
-        models = rows.index.str.split(" ").str[0]
-        rows[f"train_{kind}_s_per_epoch"] = [epochs.loc[at] for at in zip(models, columns, strict=True)]
+        by_system = [epochs[f"{variant}_{kind}_s"].rename(name.format) for variant, name in NAMES.items()]
+        rows[f"train_{kind}_s_per_epoch"] = pd.concat(by_system)
     dataset = serving["dataset"].iloc[0]
     rows = rows.reset_index().assign(dataset=dataset)[COLUMNS]
     more = [{"dataset": dataset, "system": name, **row} for name, row in (others or {}).items()]
@@ -36,10 +32,7 @@ def table(overhead: pd.DataFrame, serving: pd.DataFrame, others: dict[str, dict]
 
 
 def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Ratio of CPU time with and without teacher per model: of an epoch of phase 1, with 95 % interval, and of a run.
-
-    The interval is Student's t on the logarithm of the ratio of paired epochs; it decides whether the aim is met.
-    """
+    """Ratio of CPU time with and without teacher, of an epoch of phase 1 and of a run; 95 % interval: of logarithms."""
     rows = []
     for model, group in pairs.groupby("model", sort=False):
         logs, share = np.log(group["distilled_cpu_s"] / group["plain_cpu_s"]), group["share"].iloc[0]
@@ -53,10 +46,7 @@ def overheads(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratios(ours: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
-    """Cost of every system (`table`, inference per case) over that of SASRec (BERT4Rec + distillation: of BERT4Rec).
-
-    paper_low, paper_high: the range of this ratio over the paper's data sets; NaN if the paper has none.
-    """
+    """Cost of every system (`table`, inference per case) over that of SASRec (BERT4Rec + distillation: of BERT4Rec)."""
     ours, rows = ours.set_index("system"), []
     costs = {"training, an epoch": ("train_s_per_epoch", ours["train_cpu_s_per_epoch"])}
     costs["inference"] = ("infer_s", ours["infer_cpu_s"] / ours["infer_cases"])
@@ -87,9 +77,8 @@ def exponents(growth: pd.DataFrame) -> pd.DataFrame:
 
 
 def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: float) -> pd.DataFrame:
-    """Extrapolate the measured costs to Amazon-M2 with `users` users: hours of one thread, and what to use instead.
+    """Extrapolate costs of training, ranking and teacher to `users` users: hours of one thread, and what takes over.
 
-    teacher: columns step and seconds_per_user of profiles, encoder and UMAP.
     bandwidth: bytes per second between machines; gradients of all weights are sent twice in every step.
     """
     rows, largest = [], growth[growth["of"] == "amazon-m2"].to_dict("records")
@@ -98,9 +87,9 @@ def reach(growth: pd.DataFrame, teacher: pd.DataFrame, users: int, bandwidth: fl
         exchange = 2 * 4 * step["items"] * step["dim"] / bandwidth / step["step_cpu_s"]
         row = {"what": f"an epoch, {step['loss']} softmax", "hours": hours, "memory_mb": step["peak_rss_mb"]}
         rows.append(row | {"exchange_share": exchange, "takes_over": "accelerate, several GPUs"})
-    for step in largest[-1:]:  # ranking is the same whatever the loss
-        row = {"hours": users / 256 * step["rank_256_cpu_s"] / 3600, "memory_mb": step["peak_rss_mb"]}
-        rows.append({"what": "ranking of all users", **row, "takes_over": "Ray, a shard of users a node"})
+    step = largest[-1]  # ranking is the same whatever the loss
+    row = {"hours": users / 256 * step["rank_256_cpu_s"] / 3600, "memory_mb": step["peak_rss_mb"]}
+    rows.append({"what": "ranking of all users", **row, "takes_over": "Ray, a shard of users a node"})
     taken = ("vLLM, several servers", "a GPU, users sharded", "UMAP fitted to a sample, the others transformed")
     for step, seconds, over in zip(teacher["step"], teacher["seconds_per_user"], taken, strict=True):
         rows.append({"what": step, "hours": users * seconds / 3600, "takes_over": over})

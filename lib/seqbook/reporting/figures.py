@@ -6,19 +6,12 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-BOX = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
-FREE = {"sharey": False, "sharex": False}
-
 
 def forest(
     table: pd.DataFrame, title: str, name: str = "variant", value: str = "delta_ndcg@10",
     xlabel: str = "difference in NDCG@10, 95 % interval", facet: str = "", hue: str = "",
 ) -> Figure:  # fmt: skip
-    """Draw differences with their 95 % intervals (`ci_low`, `ci_high`; no bar if they are missing).
-
-    One line for each `name`, one panel for each `facet`, one colour for each `hue`. A single `model` goes into the
-    title; by `seeds` the axis label says whether the intervals include seeds.
-    """
+    """Draw differences with intervals (`ci_low`, `ci_high`): lines by `name`, panels by `facet`, colours by `hue`."""
     rows = table.dropna(subset=[value])
     if "seeds" in rows and value == "delta_ndcg@10":
         xlabel += " over users" + " and seeds" * int(rows["seeds"].max() > 1)
@@ -82,7 +75,7 @@ def over_epochs(
     long = table.rename(columns=columns).melt(keys, list(columns.values()), "what").dropna()
     grid = sns.relplot(
         long, x="epoch", y="value", hue=hue, style=style, row=row, col="what", kind="line", errorbar="sd", height=2.6,
-        aspect=1.3, facet_kws=FREE,
+        aspect=1.3, facet_kws={"sharey": False, "sharex": False},
     )  # fmt: skip
     grid.set_titles("{row_name}: {col_name}" if row else "{col_name}").set_ylabels(ylabel)
     sns.move_legend(grid, "lower center", bbox_to_anchor=(0.5, 1), ncol=4, title=None)
@@ -92,9 +85,8 @@ def over_epochs(
 def timeline(table: pd.DataFrame) -> Figure:
     """Draw events over time by use; columns from, border, dated and one per label of the split."""
     figure, axes = plt.subplots()
-    dated = bool(table["dated"].iloc[0])
+    dated, counts = table["dated"].iloc[0], table.drop(columns=["from", "border", "dated"])
     time = pd.to_datetime(table["from"], unit="s") if dated else table["from"]
-    counts = table.drop(columns=["from", "border", "dated"])
     axes.stackplot(time, counts.T, labels=counts.columns, step="post")
     if dated:
         axes.axvline(pd.to_datetime(table["border"].iloc[0], unit="s"), color="black", label="where global_time cuts")
@@ -109,7 +101,7 @@ def growth(table: pd.DataFrame) -> Figure:
     parts = [table[table["of"] == of].assign(size=table[of], seconds=table[cost]) for of, cost in columns.items()]
     grid = sns.relplot(
         pd.concat(parts), x="size", y="seconds", hue="loss", col="of", kind="line", marker="o", height=2.8, aspect=0.9,
-        facet_kws=FREE,
+        facet_kws={"sharey": False, "sharex": False},
     )  # fmt: skip
     grid.set(xscale="log", yscale="log").set_titles("{col_name}").set_ylabels("CPU s of a step (users: an epoch)")
     for of, axes in grid.axes_dict.items():
@@ -132,9 +124,10 @@ def users_map(table: pd.DataFrame) -> Figure:
     title, colors = "Profiles, coloured by favourite genre", palette(table["favourite"])
     figure = dots(table, "x", "y", "favourite", title, "UMAP 1", "UMAP 2", palette=colors)
     figure.set_size_inches(7.2, 5.6)
+    box = {"boxstyle": "round", "facecolor": "white", "alpha": 0.7, "edgecolor": "none"}
     for _, group in table.groupby("cluster"):
         x, y, label = group["x"].median(), group["y"].median(), group["label"].iloc[0]
-        figure.axes[0].text(x, y, label, ha="center", va="center", fontsize=8, bbox=BOX)
+        figure.axes[0].text(x, y, label, ha="center", va="center", fontsize=8, bbox=box)
     return figure
 
 

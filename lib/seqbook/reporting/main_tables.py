@@ -8,13 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from seqdistill.evaluation.ranking import MISS, load_ranks, save_ranks
 from seqdistill.evaluation.significance import by_user, compare
-from seqdistill.io import UserError, display_path, load_json, save_json
+from seqdistill.io import load_json, save_json
 
 from seqbook.power import components, power
 from seqbook.reporting.figures import curves, forest, over_epochs
 
 Ranked = dict[str, list[pd.DataFrame]]  # system -> per-case ranks, a frame a seed
-Drawn = tuple[Figure, pd.DataFrame]  # a figure and its numbers
 GAINS, SEEDS = [0.0, 0.025, 0.05, 0.1, 0.15], [2, 3, 5, 10]  # of the power figure: true gains over plain, and seeds
 
 
@@ -23,8 +22,8 @@ class Comparison:
     """Contents of a main table: systems named "<student> <variant>", or "baseline <name>".
 
     runs: system -> its folders in runs/, one per seed. against, controls: see `significance.compare`. single: each user
-    has one test target. dataset, protocol: the first columns. made_with: digest of events, settings and teacher.
-    primary: whether seen items are included or excluded in the data set's primary endpoint (on all targets).
+    has one test target. made_with: digest of events, settings and teacher. primary: whether seen items are included or
+    excluded in the primary endpoint.
     """
 
     runs: dict[str, list[str]]
@@ -52,17 +51,11 @@ def record(comparison: Comparison, ranked: Ranked, home: Path) -> None:
 
 
 def recorded(home: Path) -> tuple[Comparison, Ranked]:
-    """Read what `record` wrote; UserError if a run's ranks are not in runs/."""
+    """Read what `record` wrote."""
     stored = load_json(home / "tables" / "main-runs.json")
     comparison = Comparison(**{name: dict(part) if isinstance(part, list) else part for name, part in stored.items()})
     paths = {name: [home / "runs" / key / "ranks.parquet" for key in keys] for name, keys in comparison.runs.items()}
-    for name, parts in paths.items():
-        if gone := [path for path in parts if not path.exists()]:
-            raise UserError(
-                f"{display_path(gone[0])}: no such file; the ranks of {name} are not recorded in {gone[0].parent.name}."
-                f" Run `make reproduce PRESET={home.name} NOTEBOOK=04-distillation` first."
-            )
-    return comparison, {name: [load_ranks(path) for path in parts] for name, parts in paths.items()}
+    return comparison, {name: list(map(load_ranks, parts)) for name, parts in paths.items()}
 
 
 def comparable(home: Path, other: Path) -> bool:
@@ -92,20 +85,16 @@ def reading(main: pd.DataFrame, seen: str, which: str = "all") -> pd.DataFrame:
 
 def seen_above(ranked: Ranked) -> pd.DataFrame:
     """Mean number of seen items above the target, and share of targets that enter the top ten without them."""
-    cases = {name: pd.concat(frames) for name, frames in ranked.items()}
-    cases = {name: frame[frame["rank_unseen"] < MISS] for name, frame in cases.items()}
-    return pd.DataFrame(
-        {
-            "variant": name,
-            "above": (frame["rank_all"] - frame["rank_unseen"]).mean(),
-            "enters": ((frame["rank_all"] > 10) & (frame["rank_unseen"] <= 10)).mean(),
-        }
-        for name, frame in cases.items()
-    )
+    rows = []
+    for name, frames in ranked.items():
+        cases = pd.concat(frames).query(f"rank_unseen < {MISS}")
+        enters = (cases["rank_all"] > 10) & (cases["rank_unseen"] <= 10)
+        rows.append((name, (cases["rank_all"] - cases["rank_unseen"]).mean(), enters.mean()))
+    return pd.DataFrame(rows, columns=["variant", "above", "enters"])
 
 
-def gains(main: pd.DataFrame, seen: str) -> Drawn:
-    """Draw the gain of every system over its plain student, all targets."""
+def gains(main: pd.DataFrame, seen: str) -> tuple[Figure, pd.DataFrame]:
+    """Draw the gain of every system over its plain student, all targets; also return the rows drawn."""
     rows = reading(main, seen).query("model != 'baseline'")
     rows = rows.assign(variant=rows["model"] + " " + rows["variant"])
     return forest(rows, f"Gain over the plain student, all targets, seen items {seen}"), rows
@@ -132,18 +121,16 @@ def simulate_power(
 ) -> pd.DataFrame | None:
     """Chance that a true gain of the first taught student is significant, by users, seeds and gain (a share of plain).
 
-    users: ours, multiplied by `times`. The simulated tables have as many taught students, and the variances of these
-    runs: means over the differences of all taught forms of that student from plain and from their controls. Two columns
-    are constant: `plain`, its NDCG@10, and `error`, how often a gain that the control shares is called significant with
-    five seeds. None if there is one seed or no taught student.
+    users: ours, multiplied by `times`. Variances are means over the differences of all taught forms of that student
+    from plain and from their controls. Two columns are constant: `plain`, its NDCG@10, and `error`, how often a gain
+    that the control shares is called significant with five seeds. None if there is one seed or no taught student.
     """
     first = next(iter(comparison.controls), "")
     if not first or len(ranked[first]) < 2:
         return None
     plain = comparison.against[first]
     forms = [(name, control) for name, control in comparison.controls.items() if comparison.against[name] == plain]
-    names = {plain, *(name for pair in forms for name in pair)}
-    gains = {name: [by_user(frame, seen)["ndcg@10"] for frame in ranked[name]] for name in names}
+    gains = {name: [by_user(frame, seen)["ndcg@10"] for frame in frames] for name, frames in ranked.items()}
     level, users = float(np.mean([frame.mean() for frame in gains[plain]])), len(gains[plain][0])
     pairs = [(gains[name], gains[rival]) for name, control in forms for rival in (plain, control)]
     shared, spread = {"students": len(comparison.controls), "tables": tables}, components(*pairs)

@@ -44,8 +44,8 @@ def format_table(table: pd.DataFrame, columns: list[str] | None = None) -> pd.Da
             low, high = (row[column.replace("delta_ndcg@10", end)] for end in ("ci_low", "ci_high"))
             return f"{value:+.4f} [{low:+.4f}, {high:+.4f}]"
         if isinstance(value, float):
-            spread, sign = row.get(f"{column}_std", np.nan), "+" if column == "effect" else ""
-            return "" if np.isnan(value) else f"{value:{sign}.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
+            spread = row.get(f"{column}_std", np.nan)
+            return "" if np.isnan(value) else f"{value:.4f}" + ("" if np.isnan(spread) else f" ± {spread:.4f}")
         return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
     columns = columns or list(table.columns)
@@ -90,14 +90,12 @@ def style() -> None:
     pd.set_option("display.html.use_mathjax", False)  # dollars in titles and profiles are no formulas
     sns.set_theme(style="whitegrid", palette="colorblind", font_scale=0.9)
     sizes = {"figure.figsize": (6.4, 3.6), "figure.dpi": 100, "savefig.dpi": 200}
-    plt.rcParams.update({**sizes, "svg.hashsalt": "0", "date.converter": "concise"})
+    plt.rcParams.update({**sizes, "date.converter": "concise"})
 
 
-def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
-    """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it.
-
-    Dollar signs in names from the data are shown as they are; the formulas of logarithmic axes stay formulas.
-    """
+def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> None:
+    """Write a figure as PNG of 64 colours, twice as large as it is shown, and its numbers as CSV beside it."""
+    # The formulas of logarithmic axes stay formulas; other dollar signs are from names in the data.
     for text in figure.findobj(lambda part: isinstance(part, Text) and "$" in part.get_text()):
         text.set_parse_math("\\mathdefault" in text.get_text())
     figure.tight_layout()
@@ -107,7 +105,6 @@ def save_figure(figure: Figure, data: pd.DataFrame, path: Path) -> Figure:
     save_with(lambda temporary: few.save(temporary, format="png", optimize=True), path)
     save_csv(data, path.with_suffix(".csv"))
     plt.close(figure)
-    return figure
 
 
 def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "") -> None:
@@ -120,11 +117,7 @@ def show_figure(figure: Figure, table: pd.DataFrame, path: Path, text: str = "")
 
 
 def record_metrics(home: Path, chapter: str, values: dict) -> None:
-    """Put a chapter's numbers into the preset's metrics.json; keep those of other chapters, unless it is damaged."""
-    path, known = home / "metrics.json", {}
+    """Put a chapter's numbers into the preset's metrics.json, beside those of the others."""
+    path = home / "metrics.json"
     with FileLock(home / "artifacts" / "metrics.lock"):  # chapters may run side by side
-        try:
-            known = load_json(path) if path.exists() else {}
-        except UserError as error:
-            print(error)
-        save_json({**known, chapter: values}, path)
+        save_json((load_json(path) if path.exists() else {}) | {chapter: values}, path)

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from seqbook import explorer as explore
 from seqbook.reporting import figures
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
-from seqdistill.io import UserError, load_table, save_json, save_table
+from seqdistill.io import UserError, save_json, save_table
 from seqdistill.serving import export
 from seqdistill.training.sweep import Job
 from seqdistill.training.train import load_training_data, run_key, train
@@ -112,17 +112,7 @@ def test_where_04_distilled_none_the_plain_student_stands_alone(home):
         explore.students(home, "SASRec", 1, "distilled")
 
 
-def test_titles_need_not_be_there(home):
-    path = home / "artifacts" / "items.parquet"
-    save_table(load_table(path).drop(columns="title"), path, "key")
-    assert explore.load(home, "SASRec", 1).titles[1] == "0"
-
-
-def test_a_missing_extra_is_named_where_it_is_needed(home, monkeypatch):
-    world = explore.load(home, "SASRec", 1)
-    for module in ("ipywidgets", "onnxruntime"):
-        monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(UserError, match=r"ipywidgets is not installed; .*\[book\]"):
-        explore.panel(world, 7, figures.explore)
+def test_a_missing_extra_is_named_where_it_is_needed(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"onnxruntime is not installed; .*\[serve\]"):
         export.session(Path("student.onnx"))

@@ -1,4 +1,3 @@
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -73,14 +72,6 @@ def test_only_a_table_of_the_same_events_settings_and_teacher_is_comparable(home
     assert comparable(home, other)
     record(replace(comparison, made_with="another"), ranked, other)
     assert not comparable(home, other)
-
-
-def test_a_run_that_is_not_recorded_is_named(home):
-    ranked, comparison = compared(home, [0, 1], 2)
-    record(comparison, ranked, home)
-    shutil.rmtree(home / "runs" / "distilled1")
-    with pytest.raises(UserError, match="the ranks of SASRec distilled are not recorded in distilled1"):
-        recorded(home)
 
 
 def test_power_comes_from_the_recorded_runs_and_grows_with_users_and_seeds(home, monkeypatch):
