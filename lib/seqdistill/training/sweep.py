@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -88,15 +88,14 @@ def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = N
     """Finish every run of a plan, one thread per run (outputs/bench/sweep.csv says why); print the expected cost first.
 
     cluster: see `connected`; its nodes share this package and `runs` under the same paths. workers: runs at a time, by
-    default one per core, or one if this machine's processes would share its GPU. The error of a run, or of a worker that
-    is lost, ends the sweep; called again, it resumes from the checkpoints.
+    default one per core, or one if this machine's processes would share its GPU. An error, as of a worker that is lost,
+    ends the sweep; called again, it resumes from the checkpoints.
     """
     runs = runs.resolve()
     if not (todo := missing(jobs, runs)):
         return
     with connected(cluster):
-        cores = 1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else effective_n_jobs(-1)
-        at_once = workers or cores
+        at_once = workers or (1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else effective_n_jobs(-1))
         announce(line := f"sweep: {cost(jobs, runs, at_once)}")
         pool, bar = Parallel(n_jobs=at_once), tqdm(desc="runs", total=len(todo))
         pool.print_progress = lambda: bar.update(pool.n_completed_tasks - bar.n)
@@ -128,10 +127,9 @@ def spent(jobs: Jobs, runs: Path) -> str:
 
 def kind_of(cluster: str) -> str:
     """The joblib backend that a cluster's name or address selects."""
-    kind = CLUSTERS.get("".join(cluster.partition("://")[:2]))
-    if kind is None:
+    if (kind := "".join(cluster.partition("://")[:2])) not in CLUSTERS:
         raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
-    return kind
+    return CLUSTERS[kind]
 
 
 @contextmanager
@@ -149,7 +147,8 @@ def connected(cluster: str) -> Iterator[None]:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = require("ray", "ray")
         require("ray.util.joblib", "ray").register_ray()
-        with ray.init(address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR"):
+        own = nullcontext() if ray.is_initialized() else ray.init(address, log_to_driver=False, logging_level="ERROR")
+        with own:
             share = {"num_cpus": 1} | ({"num_gpus": 1} if ray.cluster_resources().get("GPU") else {})
             with parallel_config("ray", ray_remote_args=share):
                 yield
