@@ -77,6 +77,8 @@ def recommend(
     wanted = users if user_ids is None else pd.Index(user_ids)
     if len(unknown := wanted[~wanted.isin(users)]):
         raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown[:5]))} ({len(unknown)} such).")
+    if not len(wanted):
+        return pd.DataFrame(columns=["user_id", "item_id", "rank"])
     ids = pd.Index(getattr(model, "item_ids", None) or data.item_ids)
     if len(ids) != model.items:
         raise UserError(

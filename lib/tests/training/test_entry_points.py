@@ -45,7 +45,7 @@ def test_from_a_table_to_recommendations(interactions, tmp_path):
     assert table["user_id"].tolist() == ["u3", "u3", "u0", "u0"] and table["rank"].tolist() == [1, 2, 1, 2]
     assert table["item_id"].tolist()[::2] == ["i11", "i8"]  # what follows i10, and i7
     everyone = recommend(model, data, k=5)
-    assert len(everyone) == 150 and everyone["user_id"].nunique() == 30
+    assert len(everyone) == 150 and everyone["user_id"].nunique() == 30 and recommend(model, data, []).empty
     assert not everyone.merge(interactions, on=["user_id", "item_id"]).size
     with pytest.raises(UserError, match="interactions: a pandas table is expected, not str"):
         prepare("plays.csv")
