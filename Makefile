@@ -164,7 +164,7 @@ bench-sweep: .venv/ready ## time four runs on two workers of one thread and on o
 	@$(bench)/bench_sweep.py
 
 bench: bench-serving ## measure what 07-efficiency shows (UMAP apart: bench-umap), and execute it
-	@$(bench)/bench_teacher.py teacher --preset $(PRESET)
+	@$(bench)/bench_teacher.py teacher
 	@$(MAKE) --no-print-directory reproduce PRESET=$(PRESET) NOTEBOOK=07-efficiency
 
 bench-serving: $(stamps)/04-distillation.done ## measure training, serving, latency and growth (ONLY=latency: one table)
@@ -174,7 +174,7 @@ bench-umap: .venv/ready ## time UMAP at 600, 6,000 and 20,000 users (SIZES=) int
 	$(bench)/bench_teacher.py umap $${SIZES:-600 6000 20000}
 
 bench-llm: $(stamps)/01-data.done ## measure tokens per second of the LLM path (LLM=) into outputs/bench/llm.csv
-	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm "$${LLM:-qwen2.5-coder-0.5b}" --preset $(PRESET)
+	GOMP_SPINCOUNT=0 TQDM_DISABLE=1 $(bench)/bench_teacher.py llm "$${LLM:-qwen2.5-coder-0.5b}"
 
 tour: .venv/ready ## execute 00-method, the whole method in one notebook (PRESET=), in about a minute
 	@$(MAKE) --no-print-directory reproduce NOTEBOOK=00-method

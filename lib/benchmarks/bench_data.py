@@ -31,29 +31,14 @@ BATCH, BATCHES = 64, 20
 LIMITS = {"cpu_s": 60, "peak_rss_mb": 4_096}  # of each step of data preparation
 
 
-def write_raw(name: str) -> None:
-    """Write raw files of the real layout and size."""
-    WRITERS[name](FOLDER / name / "raw", *SIZES[name])
-
-
 def split_events(name: str) -> pd.DataFrame:
     """Raw files, or processed tables if they are there, to the filtered table with its split."""
     data = datasets.load(name, 4, kind="single")
     return data.events.assign(split=split(data.events, PROTOCOLS[name], data.dated))
 
 
-def prepare(name: str) -> int:
-    """Count the events of `split_events`."""
-    return len(split_events(name))
-
-
-def convert(name: str) -> int:
-    """Write processed tables."""
-    return len(datasets.convert(name).events)
-
-
 def audited(name: str) -> int:
-    """As `prepare`, with the audit and the training windows."""
+    """Count the training windows of `split_events`, after its audit."""
     events = split_events(name)
     audit(events, PROTOCOLS[name])
     return len(windows(ragged(events[events["split"] == "train"]), 50))
@@ -85,7 +70,13 @@ def measured(step: str, name: str) -> dict:
     return {"result": result, **row}
 
 
-STEPS = {"write_raw": write_raw, "prepare": prepare, "convert": convert, "audited": audited, "feed": feed}
+STEPS = {
+    "write_raw": lambda name: WRITERS[name](FOLDER / name / "raw", *SIZES[name]),
+    "prepare": lambda name: len(split_events(name)),
+    "convert": lambda name: len(datasets.convert(name).events),
+    "audited": audited,
+    "feed": feed,
+}
 STAGES = {
     "raw files to filtered table and split": "prepare",
     "raw files to processed tables": "convert",
@@ -105,8 +96,8 @@ def main() -> None:
                 row = apart("measured", step, name)
                 rows.append({"data": name, "step": words, "rows": row.pop("result"), **row})
         fed, trained = apart("measured", "feed", name)["result"]
-        rows.append({"data": name, "step": "batch iterator", "sequences_per_cpu_s": fed})
-        rows[-1]["times_the_student"] = fed / trained
+        row = {"data": name, "step": "batch iterator", "sequences_per_cpu_s": fed}
+        rows.append(row | {"times_the_student": fed / trained})
         rows.append({"data": name, "step": "student, forward and backward", "sequences_per_cpu_s": trained})
         shutil.rmtree(FOLDER / name, ignore_errors=True)
     table = pd.DataFrame(rows).round(1).astype({"rows": "Int64"})

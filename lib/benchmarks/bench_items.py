@@ -5,17 +5,14 @@ what people buy next. Nothing is trained: users' validation items are ranked by 
 chosen on users with even numbers; it then describes more items, and the other users test it.
 """
 
-from collections import Counter
-from functools import cache
-
 import numpy as np
 import pandas as pd
-from little_sources import ENCODER, LARGER, LEAST, SMALL, beauty
+from little_sources import ENCODER, LARGER, LEAST, SMALL, beauty, placed
 from seqbook.zero_shot import similarity_ranks
 from seqdistill.data import Dataset
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.teachers import centred, item_texts
-from seqdistill.evaluation.significance import holm, paired
+from seqdistill.evaluation.significance import holm
 from seqdistill.io import UserError, data_dir, outputs_dir, save_csv
 from seqdistill.profiles.answers import Question, Store, read_shipped, ship
 from seqdistill.profiles.chat import Answer
@@ -25,13 +22,7 @@ from seqdistill.profiles.prompts import SAMPLING, filled, prompt_file, template
 
 OUT = outputs_dir("bench")
 TRIED, DESCRIBED = 200, 600  # items that both LLMs describe; items that the better one describes
-ARMS = {
-    "titles": (1, 0),
-    "titles + ¼ lines": (1, 0.25),
-    "titles + lines": (1, 1),
-    "lines": (0, 1),
-}  # weights
-EVERY = 100  # questions after which the file is written
+ARMS = {"titles": (1, 0), "titles + ¼ lines": (1, 0.25), "titles + lines": (1, 1), "lines": (0, 1)}  # weights
 SETTINGS = {**SAMPLING["insight"], "max_tokens": 80}
 BRANDS = ["China Glaze", "Essie", "Olay", "Neutrogena"]  # in the answers of the prompt's examples
 
@@ -55,17 +46,13 @@ def lines_of(dataset: Dataset, items: np.ndarray, llm: str) -> pd.Series:
     for item, row in texts[[title.split(",")[0] not in prompt for title in texts["title"]]].iterrows():
         chat = [{**part, "content": filled(part["content"], {"item": row["text"]})} for part in parts]
         questions[item] = Question(str(row["item_id"]), chat, model_sha256(llm), SETTINGS)
-    ask, lines = asker(cache(lambda: open_llm(llm)), Store(data_dir() / "cache" / "answers.sqlite"), known), {}
-    failures: Counter[str] = Counter()
-    for start in range(0, len(questions), EVERY):
-        batch = [*questions.items()][start : start + EVERY]
-        outcomes = ask([question for _, question in batch])
-        answers = {key: answer for key, answer in outcomes.items() if isinstance(answer, Answer)}
-        failures.update(failure.reason for key, failure in outcomes.items() if key not in answers)
-        if new := [question for _, question in batch if question.shipped_key not in known]:
-            ship(path, new, answers)
-        lines |= {item: answers[question.key].text for item, question in batch if question.key in answers}
-    print(f"{llm}: {len(lines):,} of {len(items):,} items are described {dict(failures) or ''}")
+    ask = asker(lambda: open_llm(llm), Store(data_dir() / "cache" / "answers.sqlite"), known)
+    outcomes = ask([*questions.values()])
+    answers = {key: answer for key, answer in outcomes.items() if isinstance(answer, Answer)}
+    if new := [question for question in questions.values() if question.shipped_key not in known]:
+        ship(path, new, answers)
+    lines = {item: answers[question.key].text for item, question in questions.items() if question.key in answers}
+    print(f"{llm}: {len(lines):,} of {len(items):,} items are described")
     if len(lines) < LEAST * len(questions):
         raise UserError(f"{path.name}: {len(lines):,} items; at least {LEAST:.0%} of {len(questions):,} are expected.")
     return pd.Series(lines)
@@ -76,31 +63,25 @@ def zero_shot(dataset: Dataset, events: pd.DataFrame, lines: pd.Series) -> pd.Da
 
     An item is its title's and its lines' vector side by side, each centred, of length 1, and times the root of its
     weight; a user is the mean over the described items of the training history. Users need such an item, and another
-    described one to be ranked. `percentile` is 1 on top of the unseen described items and 0 at the end; `delta` is its
-    difference from titles alone, paired by user.
+    described one to be ranked. `delta` is the difference from titles alone.
     """
     titles = pd.Series(item_texts(dataset.items), dataset.items["item"]).loc[lines.index]
     blocks = [centred(encode(texts.tolist(), ENCODER)[0]) for texts in (titles, lines)]
     place = pd.Series(np.arange(1, len(lines) + 1), lines.index)  # of an item among those described
-    placed = events.assign(place=events["item"].map(place)).dropna(subset="place").astype({"place": int})
-    seen = placed[placed["split"] == "train"].groupby("user")["place"].agg(np.array)
-    target = placed[placed["split"] == "valid"].groupby("user")["place"].last()
+    known = events.assign(place=events["item"].map(place)).dropna(subset="place").astype({"place": int})
+    seen = known[known["split"] == "train"].groupby("user")["place"].agg(np.array)
+    target = known[known["split"] == "valid"].groupby("user")["place"].last()
     target = target[target.index.isin(seen.index)]
     target = target[[place not in seen[user] for user, place in target.items()]]
     seen = seen.loc[target.index]
     unseen = len(lines) - seen.map(lambda places: len(np.unique(places))).to_numpy()
-    percentile = {}
+    rank = {}
     for name, weights in ARMS.items():
         vectors = np.concatenate([weight**0.5 * block for weight, block in zip(weights, blocks, strict=True)], 1)
         users = np.stack([vectors[places - 1].mean(0) for places in seen])
-        rank = similarity_ranks(users, vectors, target.to_numpy(), seen.tolist())
-        percentile[name] = pd.Series(1 - (rank - 1) / (unseen - 1))
-    rows = []
-    for name, values in percentile.items():
-        test = {} if name == "titles" else paired([values - percentile["titles"]])
-        rows.append({"variant": name, "items": len(lines), "users": len(values), "percentile": values.mean(), **test})
+        rank[name] = similarity_ranks(users, vectors, target.to_numpy(), seen.tolist())
     copied = lines.map(lambda text: any(brand in text for brand in BRANDS)).mean()
-    return pd.DataFrame(rows).assign(copied=copied)
+    return placed(rank, unseen, "titles").assign(items=len(lines), copied=copied)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from little_settings import CANDIDATES
+from bench_search import BEAUTY, BEAUTY_BERT
 from little_sources import ENCODER, LATEST, SOURCES, TEACHING, beauty, exchanged, extended, few, teachers, untrained
 from seqbook.ablation import taught_with
 from seqdistill.config import Distillation, TrainConfig
@@ -35,6 +35,17 @@ STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, 
 SEEDS, WIDTH = [0, 1, 2, 3, 4], 64
 CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
 DOSES, DOSED = [0.1, 0.25, 0.5], ["profile", "item-text"]  # shares of the users with another's vector, of two teachers
+ALONE = replace(BEAUTY, epochs=40, batch=128)
+MASKED = replace(BEAUTY_BERT, epochs=80, batch=128, mask_prob=0.3)
+CANDIDATES = {  # of each student; the mean of SEARCHED seeds on validation chooses
+    "SASRec": {"batch 128": ALONE, "80 epochs": replace(ALONE, epochs=80), "batch 32": replace(ALONE, batch=32)},
+    "BERT4Rec": {
+        "masked .3": MASKED,
+        "masked .5": replace(MASKED, mask_prob=0.5),
+        "160 epochs": replace(MASKED, epochs=160),
+        "dropout .2": replace(MASKED, model=replace(MASKED.model, dropout=0.2)),
+    },
+}
 SEARCHED = [0, 1, 2]
 CUTS = [3, 5]  # events that a student with short histories reads
 ALSO = {("SASRec", 1_500): ["batch 128"]}

@@ -9,6 +9,7 @@ import tempfile
 import time
 from dataclasses import replace
 from datetime import date
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +54,7 @@ def load(model: str, variant: str, seed: int = 0) -> SequentialRecommender:
 def overhead() -> pd.DataFrame:
     """Train with and without the teacher in turn, who begins changing: seconds of every epoch of phase 1."""
     data, rows, jobs = load_training_data(HOME / "artifacts"), [], students()
-    for model in sorted({model for model, _ in jobs}):
+    for model in sorted(STUDENTS):
         configs = {name: jobs[model, name].run for name in ("plain", "distilled")}
         sides = {name: (config, *fresh(config, data)) for name, config in configs.items()}
         for number in range(PAIRS):
@@ -108,7 +109,6 @@ def serve() -> pd.DataFrame:
 
 def decode(folder: str) -> dict:
     """Decode the cases of chapter 7 with a finished run of IDGenRec: seconds, of single requests too, peak memory."""
-    import presets
     from safetensors.torch import load_file
     from seqbook.idgenrec import model as idgenrec
     from seqbook.idgenrec import rivals
@@ -116,7 +116,7 @@ def decode(folder: str) -> dict:
 
     torch.set_num_threads(1)
     data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
-    home, values = Path(folder), presets.values_of(PRESET, "07-efficiency")
+    home, values = Path(folder), values_of(PRESET, "07-efficiency")
     cases = rivals.last_cases(data.test, values["cases"], values["draw"])
     settings = {**load_json(home / "config.json"), "tag_epochs": 0}
     system = idgenrun.start(parse(idgenrec.IDGenRec, settings, folder), data, item_texts(items))
@@ -133,12 +133,11 @@ def decode(folder: str) -> dict:
 
 def rival() -> pd.DataFrame:
     """IDGenRec as chapter 7 trains it, each variant in a process of its own."""
-    import presets
     from seqbook.idgenrec import rivals
     from seqbook.idgenrec import train as idgenrun
 
     data, items = load_training_data(HOME / "artifacts"), load_table(HOME / "artifacts" / "items.parquet")
-    values = presets.values_of(PRESET, "07-efficiency")
+    values = values_of(PRESET, "07-efficiency")
     jobs = rivals.variants(values["idgenrec"], values["idgenrec_seeds"][:1], "07-efficiency")
     cases = rivals.last_cases(data.test, values["cases"], values["draw"])
     runs = idgenrun.sweep(jobs, data, item_texts(items), cases, HOME / "runs")
@@ -154,7 +153,7 @@ def latency() -> pd.DataFrame:
 
     torch.set_num_threads(1)
     rng, rows, folder = np.random.default_rng(0), [], tempfile.TemporaryDirectory()
-    for model in sorted({model for model, _ in students()}):
+    for model in sorted(STUDENTS):
         variants = {"plain": "plain", "distilled": "distilled", "plain again": "plain"}
         nets = {name: load(model, variant) for name, variant in variants.items()}
         systems = {name: (lambda ids, net=net: net.score(torch.from_numpy(ids))) for name, net in nets.items()}
@@ -184,7 +183,7 @@ def int8() -> pd.DataFrame:
     data, scored, size = load_training_data(HOME / "artifacts"), {}, {}
     seeds = load_json(HOME / "artifacts" / "student.json")["seeds"][:3]
     with tempfile.TemporaryDirectory() as folder:
-        for seed, model in ((seed, model) for seed in seeds for model, variant in students() if variant == "plain"):
+        for seed, model in product(seeds, STUDENTS):
             net = load(model, "plain", seed)
             whole = serving.save_onnx(net, Path(folder) / f"{model}.onnx")
             files = {"fp32": whole, "int8": serving.quantised(whole, Path(folder) / f"{model}-8.onnx")}

@@ -1,6 +1,7 @@
 """What does a teacher cost? `make bench-umap`: UMAP's time by users; `make bench-llm`: tokens per second of a back end."""
 
-import argparse
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from command import one_line
 from measuring import timed
+from seqdistill.embeddings.encoders import open_encoder
 from seqdistill.embeddings.reducers import fit
 from seqdistill.io import load_table, outputs_dir, save_csv
 from seqdistill.profiles.answers import Store
@@ -17,6 +19,7 @@ from seqdistill.profiles.llm import open_llm
 
 COMPONENTS, DIMENSIONS, CLUSTERS = 64, 384, 40
 USERS = 24  # who are asked about
+ARTIFACTS = outputs_dir(os.environ.get("PRESET") or "default") / "artifacts"
 
 
 def text_like(users: int) -> np.ndarray:
@@ -27,11 +30,11 @@ def text_like(users: int) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def umap_times(sizes: list[int]) -> pd.DataFrame:
+def umap_times(*sizes: str) -> pd.DataFrame:
     """Fit UMAP to 64 dimensions with a fixed seed on so many users, after one small fit that compiles it."""
     fit(text_like(200), "umap", COMPONENTS)
     rows = []
-    for users in sizes:
+    for users in map(int, sizes):
         vectors = text_like(users)
         wall, cpu = time.perf_counter(), time.process_time()
         _, transform = fit(vectors, "umap", COMPONENTS)
@@ -44,10 +47,10 @@ def umap_times(sizes: list[int]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def throughput(name: str, preset: str) -> pd.DataFrame:
+def throughput(name: str) -> pd.DataFrame:
     """Output tokens per second of the book's path, answers stored, for the first users of a preset; twice, after a warm-up."""
     model = open_llm(name)
-    _, task = task_of(outputs_dir(preset) / "artifacts", name, "grounded", "plain", 1024, None, lambda: model)
+    _, task = task_of(ARTIFACTS, name, "grounded", "plain", 1024, None, lambda: model)
     questions, rows = task.first_questions()[:USERS], []
     for number in range(3):
         cpu, wall = time.process_time(), time.perf_counter()
@@ -60,35 +63,20 @@ def throughput(name: str, preset: str) -> pd.DataFrame:
     return pd.DataFrame(rows[1:])
 
 
-def encoding(preset: str) -> pd.DataFrame:
+def encoding() -> pd.DataFrame:
     """CPU seconds of the sentence encoder for some of a preset's profiles, its loading aside."""
-    from seqdistill.embeddings import encoders
-
-    texts = load_table(outputs_dir(preset) / "artifacts" / "profiles.parquet")["text"].head(64).tolist()
-    run = encoders.open_encoder("e5-small").encode
+    texts = load_table(ARTIFACTS / "profiles.parquet")["text"].head(64).tolist()
+    run = open_encoder("e5-small").encode
     run(texts[:2])
     cpu, wall = timed(lambda: run(texts))
     return pd.DataFrame([{"encoder": "e5-small", "texts": len(texts), "cpu_s": cpu, "wall_s": wall}])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench_teacher.py")
-    commands = parser.add_subparsers(dest="what", required=True)
-    commands.add_parser("umap").add_argument("sizes", type=int, nargs="+")
-    commands.add_parser("teacher").add_argument("--preset", default="default")
-    llm = commands.add_parser("llm")
-    llm.add_argument("name")
-    llm.add_argument("--preset", default="default")
-    options = parser.parse_args()
-    with one_line(f"{options.what}.csv"):
-        match options.what:
-            case "umap":
-                table = umap_times(options.sizes)
-            case "teacher":
-                table = encoding(options.preset)
-            case "llm":
-                table = throughput(options.name, options.preset)
-        save_csv(table, outputs_dir("bench") / f"{options.what}.csv")
+    what, *arguments = sys.argv[1:]
+    with one_line(f"{what}.csv"):
+        table = {"umap": umap_times, "teacher": encoding, "llm": throughput}[what](*arguments)
+        save_csv(table, outputs_dir("bench") / f"{what}.csv")
 
 
 if __name__ == "__main__":

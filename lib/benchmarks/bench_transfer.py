@@ -31,20 +31,13 @@ def searched(jobs: dict[str, Job], untaught: dict[str, str], seeds: list[int]) -
     """Train jobs; how they do on validation, and which is the same student without its teacher."""
     planned = plan(jobs, seeds, next(iter(jobs.values())).data)
     sweep(planned, RUNS)
-    found = results(planned, RUNS)
-    runs = {name: [found[name, seed] for seed in seeds] for name in jobs}
-    values = {name: pd.Series([run["valid_ndcg@10"] for run in each]) for name, each in runs.items()}
-    return pd.DataFrame(
-        {
-            "variant": name,
-            "untaught": untaught.get(name, ""),
-            "seeds": len(seeds),
-            "valid_ndcg@10": values[name].mean(),
-            "valid_ndcg@10_std": values[name].std(ddof=1),
-            "best_epoch": sum(run["best_epoch"] for run in each) / len(seeds),
-        }
-        for name, each in runs.items()
-    )
+    runs = pd.DataFrame([{"variant": name, **run} for (name, _), run in results(planned, RUNS).items()])
+    runs = runs.groupby("variant", sort=False)
+    valid = runs["valid_ndcg@10"]
+    table = {"seeds": valid.size(), "valid_ndcg@10": valid.mean(), "valid_ndcg@10_std": valid.std()}
+    table = pd.DataFrame(table | {"best_epoch": runs["best_epoch"].mean()}).reset_index()
+    table.insert(1, "untaught", table["variant"].map(untaught).fillna(""))
+    return table
 
 
 def best(search: pd.DataFrame, taught: bool = True) -> str:

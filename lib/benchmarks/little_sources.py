@@ -114,15 +114,23 @@ def zero_shot(
     seen = [one.to_numpy() for _, one in own[own["split"] == "train"].groupby("user")["item"]]
     rank = {source: similarity_ranks(rows, catalogue, target, seen) for source, rows in vectors.items()}
     unseen = len(catalogue) - np.array([len(np.unique(one)) for one in seen])
-    percentile = {source: pd.Series((1 - (one - 1) / (unseen - 1)).clip(0)) for source, one in rank.items()}
-    rows = []
-    for source, one in rank.items():
-        row = {"variant": source, "users": len(owners), "zero_shot_ndcg@10": ((one <= 10) / np.log2(one + 1)).mean()}
-        test = {} if source == "facts" else paired([percentile[source] - percentile["facts"]])
-        rows.append(row | {"percentile": percentile[source].mean(), **test})
-    table = pd.DataFrame(rows)
+    table = placed(rank, unseen, "facts")
     columns = ["variant", "users", "zero_shot_ndcg@10", "percentile", "delta", "ci_low", "ci_high", "p_holm"]
     return table.assign(p_holm=holm(table["p"]))[columns]
+
+
+def placed(rank: dict[str, np.ndarray], unseen: np.ndarray, against: str) -> pd.DataFrame:
+    """How variants rank users' targets among their `unseen` items [n]; differences from one, paired by user.
+
+    percentile: 1 is the top, 0 the end or a seen target. delta: difference of the percentiles.
+    """
+    percentile = {name: pd.Series((1 - (one - 1) / (unseen - 1)).clip(0)) for name, one in rank.items()}
+    rows = []
+    for name, one in rank.items():
+        row = {"variant": name, "users": len(one), "zero_shot_ndcg@10": ((one <= 10) / np.log2(one + 1)).mean()}
+        test = {} if name == against else paired([percentile[name] - percentile[against]])
+        rows.append(row | {"percentile": percentile[name].mean(), **test})
+    return pd.DataFrame(rows)
 
 
 def extended(vectors: np.ndarray, features: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, float]:

@@ -15,11 +15,8 @@ from rectools.models import SASRecModel
 from rectools.models.nn.transformers.ligr import LiGRLayers
 
 ENHANCED = {
-    "transformer_layers_type": LiGRLayers,
-    "use_key_padding_mask": True,
-    "loss": "sampled_softmax",
-    "n_negatives": 256,
-}
+    "transformer_layers_type": LiGRLayers, "use_key_padding_mask": True, "loss": "sampled_softmax", "n_negatives": 256,
+}  # fmt: skip
 
 
 def dataset(events):

@@ -71,7 +71,6 @@ def start(config: IDGenRec, data: TrainingData, texts: Sequence[str]) -> System:
 
 def step(optimizer: AdamW, loss: Tensor) -> float:
     """Take one step of gradients clipped to norm 1; return the loss."""
-    optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(optimizer.trained, 1.0)
     optimizer.step()

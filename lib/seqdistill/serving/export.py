@@ -69,9 +69,9 @@ def quantised(path: Path, target: Path) -> Path:
     Weights use 7 of the 8 bits (`reduce_range`): with all of them, sums overflow on processors without VNNI.
     """
     tool = require("onnxruntime.quantization", "serve")
-    settings = {"weight_type": tool.QuantType.QInt8, "reduce_range": True}
+    write = partial(tool.quantize_dynamic, path, weight_type=tool.QuantType.QInt8, reduce_range=True)
     with quiet():
-        save_with(lambda temporary: tool.quantize_dynamic(path, temporary, **settings), target)
+        save_with(write, target)
     return target
 
 
@@ -125,16 +125,11 @@ class Served(NamedTuple):
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
     """Put a model and its catalogue together; UserError unless `item` is 1, 2, ... once each and `item_id` unique."""
-    if "item" not in items or sorted(items["item"]) != list(range(1, len(items) + 1)):
-        raise UserError('served: column "item" must hold 1, 2, ... once each, as the student was trained.')
-    items = items.astype({"item": np.int64}).sort_values("item", ignore_index=True)
+    items = items.sort_values("item", ignore_index=True)
     items["item_id"] = items["item_id"].convert_dtypes().astype(str)  # 318.0, from a column with gaps, is "318"
-    if (repeated := items["item_id"].duplicated()).any():
-        first = items.loc[repeated, "item_id"].iloc[0]
-        raise UserError(
-            f'served: item_id "{first}" stands for several items ({repeated.sum()} such rows); one is expected.'
-        )
-    codes = dict(zip(items["item_id"], items["item"].tolist(), strict=True))
+    codes = {item_id: item for item, item_id in enumerate(items["item_id"], 1)}
+    if items["item"].tolist() != [*range(1, len(codes) + 1)]:
+        raise UserError('served: column "item" must hold 1, 2, ... once each, and "item_id" no id twice.')
     return Served(run, max_history, items.assign(title=titles_of(items)), codes)
 
 
@@ -146,8 +141,6 @@ def top(model: Served, history: Sequence[str], k: int = 10) -> pd.DataFrame:
     """
     if isinstance(history, str):
         raise UserError(f'top: the history is the text "{history}"; a list of item ids is expected, ["{history}"].')
-    if not isinstance(k, int | np.integer) or k < 1:
-        raise UserError(f"top: k = {k}; a whole number from 1 is expected.")
     codes, history = model.codes, [str(item_id) for item_id in history]
     if not history:
         raise UserError("top: the history is empty; a sequential recommender needs at least one item.")

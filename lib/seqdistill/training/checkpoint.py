@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from seqdistill.io import announce, save_with
+from seqdistill.io import UserError, display_path, save_with
 from seqdistill.training.loop import AdamW
 
 FILE = "checkpoint.safetensors"
@@ -30,20 +30,14 @@ def save(folder: Path, progress: dict, trained: nn.Module, optimizer: AdamW, bes
 
 
 def load(folder: Path, trained: nn.Module, optimizer: AdamW) -> tuple[dict, dict[str, Tensor]]:
-    """Restore weights and optimizer; return progress and best weights, both empty if the file is missing or damaged."""
-    if not (folder / FILE).exists():
+    """Restore weights and optimizer; return progress and best weights, both empty if there is no checkpoint."""
+    if not (path := folder / FILE).exists():
         return {}, {}
-    now = changing(trained, optimizer)
     try:
-        saved = load_file(folder / FILE)
-        progress = json.loads(saved.pop("progress").numpy().tobytes())
-        progress["history"]  # a checkpoint without it is of another kind
-        best = {name[5:]: saved.pop(name) for name in [*saved] if name.startswith("best.")}
-        if {name: one.shape for name, one in saved.items()} != {name: one.shape for name, one in now.items()}:
-            raise ValueError("shapes")
-    except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
-        announce(f"run {folder.parent.name}: its checkpoint is damaged ({type(error).__name__}); it starts afresh")
-        return {}, {}
-    for name, value in now.items():
+        saved = load_file(path)
+    except SafetensorError as error:
+        raise UserError(f"{display_path(path)}: damaged ({error}); remove it to train this run anew.") from None
+    for name, value in changing(trained, optimizer).items():
         value.copy_(saved[name])
-    return progress, best
+    progress = json.loads(saved["progress"].numpy().tobytes())
+    return progress, {name[5:]: value for name, value in saved.items() if name.startswith("best.")}

@@ -29,26 +29,23 @@ class AdamW:
     def __init__(self, trained: list[nn.Parameter], lr: float, weight_decay: float = 0.01):
         self.trained, self.lr, self.weight_decay = trained, lr, weight_decay
         self.state = [
-            {"step": torch.zeros((), device=weight.device)}
-            | {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            {name: torch.zeros_like(weight, requires_grad=False) for name in ("exp_avg", "exp_avg_sq")}
+            | {"step": torch.zeros((), device=weight.device)}
             for weight in trained
         ]
 
-    def zero_grad(self) -> None:
-        """Drop the gradients."""
-        for weight in self.trained:
-            weight.grad = None
-
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter that has a gradient."""
+        """Update every parameter that has a gradient; drop the gradients, so that others can use their memory."""
         pairs = zip(self.trained, self.state, strict=True)
-        weights, slots = zip(*((weight, slot) for weight, slot in pairs if weight.grad is not None), strict=True)
-        means, squares, steps = ([slot[name] for slot in slots] for name in ("exp_avg", "exp_avg_sq", "step"))
+        used = [(weight, weight.grad, *slot.values()) for weight, slot in pairs if weight.grad is not None]
+        weights, gradients, means, squares, steps = map(list, zip(*used, strict=True))
         adamw(
-            list(weights), [weight.grad for weight in weights], means, squares, [], steps, fused=True, amsgrad=False,
-            beta1=0.9, beta2=0.999, lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, maximize=False,
+            weights, gradients, means, squares, [], steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,
+            lr=self.lr, weight_decay=self.weight_decay, eps=1e-8, maximize=False,
         )  # fmt: skip
+        for weight in weights:
+            weight.grad = None
 
 
 def training_rows(train: Ragged, config: TrainConfig) -> Ragged:
@@ -110,7 +107,6 @@ def step(
                 weight.grad.copy_(reduce(weight.grad, "sum"))
     torch.nn.utils.clip_grad_norm_(optimizer.trained, config.clip)
     optimizer.step()
-    optimizer.zero_grad()  # now, so that the next step's activations can use their memory
     return log
 
 

@@ -53,35 +53,15 @@ def prepare(
 def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], users: pd.DataFrame) -> torch.Tensor:
     """Teacher vectors [U, r], NaN where a user has none."""
     if isinstance(teacher, Mapping):
-        lengths = {len(vector) for vector in teacher.values()}
-        if len(lengths) != 1:
-            raise UserError(f"teacher: all vectors must have one length; there are {sorted(lengths)}.")
-        teacher = pd.DataFrame.from_dict(teacher, orient="index")
+        teacher = pd.DataFrame(np.stack([*teacher.values()]), [*teacher])
     if not isinstance(teacher, pd.DataFrame):
         raise UserError(f"teacher: a dict or a table by user_id is expected, not {type(teacher).__name__}.")
-    table = teacher.set_index("user_id") if "user_id" in teacher else teacher
-    table = table.set_axis(table.index.astype(str))
+    table = teacher.set_axis(teacher.index.astype(str))
     if unknown := sorted(set(table.index) - set(users["user_id"].astype(str))):
         raise UserError(f'teacher: "{unknown[0]}" is not a user_id of the interactions ({len(unknown)} such vectors).')
     if (holes := table.isna().any(axis=1)).any():
-        raise UserError(
-            f'teacher: the vector of "{holes.idxmax()}" holds NaN ({holes.sum()} such); leave such users out.'
-        )
+        raise UserError(f'teacher: the vector of "{holes.idxmax()}" holds NaN ({holes.sum()} such); leave it out.')
     return torch.from_numpy(table.reindex(users["user_id"].astype(str)).to_numpy(np.float32, copy=True))
-
-
-def known_histories(model: SequentialRecommender, data: PreparedData) -> tuple[Ragged, np.ndarray]:
-    """Histories in the student's own codes, without items added after its training; and its items' ids, [V]."""
-    ids = pd.Index(getattr(model, "item_ids", None) or data.item_ids)
-    if len(ids) != model.items:
-        raise UserError(
-            f"recommend: the student knows {model.items:,} items, the data {len(ids):,}; prepare the data that it was "
-            "trained on, or load it by `seqdistill.load_model`, which knows the items' ids."
-        )
-    codes = ids.get_indexer(data.item_ids) + 1  # 0: an item that the student does not know
-    histories = data.histories
-    events = {"user": np.repeat(histories.users, histories.lengths), "item": codes[histories.items - 1]}
-    return ragged(pd.DataFrame(events).query("item > 0")), ids.to_numpy()
 
 
 def recommend(
@@ -93,19 +73,23 @@ def recommend(
     not know are skipped. Returns columns user_id, item_id, rank (from 1; fewer than k if fewer items are unseen), for
     all users if `user_ids` is None.
     """
-    users = pd.Series(np.arange(len(data.users)), data.users["user_id"])
-    wanted = users.index if user_ids is None else list(user_ids)
-    if unknown := [user for user in wanted if user not in users.index]:
+    users = pd.Index(data.users["user_id"])
+    wanted = users if user_ids is None else pd.Index(user_ids)
+    if len(unknown := wanted[~wanted.isin(users)]):
         raise UserError(f"recommend: unknown user_id: {', '.join(map(str, unknown[:5]))} ({len(unknown)} such).")
     if not len(wanted):
         return pd.DataFrame(columns=["user_id", "item_id", "rank"])
-    histories, ids = known_histories(model, data)
-    places = pd.Series(np.arange(len(histories)), histories.users).reindex(users.loc[wanted])
-    if (empty := places.isna()).any():
-        first = users.loc[wanted].index[int(np.argmax(empty))]
-        raise UserError(f"recommend: the student knows no item of user {first} ({empty.sum()} such); leave them out.")
-    chosen = latest(histories, places.to_numpy(np.int64), histories.lengths.max())
-    columns = ranking.recommend(chosen, ranking.model_score(model), k)  # [U, k]
+    ids = pd.Index(getattr(model, "item_ids", None) or data.item_ids)
+    if len(ids) != model.items:
+        raise UserError(
+            f"recommend: the student knows {model.items:,} items, the data {len(ids):,}; `load_model` knows their ids."
+        )
+    codes, before = ids.get_indexer(data.item_ids) + 1, data.histories  # 0: an item that the student does not know
+    events = {"user": np.repeat(before.users, before.lengths), "item": codes[before.items - 1]}
+    known = ragged(pd.DataFrame(events).query("item > 0"))
+    rows = pd.Index(known.users).get_indexer(users.get_indexer(wanted))  # -1: a user without known items
+    if len(empty := wanted[rows < 0]):
+        raise UserError(f"recommend: the student knows no item of user {empty[0]} ({len(empty)} such); leave them out.")
+    columns = ranking.recommend(latest(known, rows, known.lengths.max()), ranking.model_score(model), k)  # [U, k]
     row, place = columns.nonzero()  # fewer than k where fewer are unseen
-    named = users.loc[wanted].index[row]
-    return pd.DataFrame({"user_id": named, "item_id": ids[columns[row, place] - 1], "rank": place + 1})
+    return pd.DataFrame({"user_id": wanted[row], "item_id": ids[columns[row, place] - 1], "rank": place + 1})

@@ -8,24 +8,19 @@ from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pandas as pd
 import torch
 from joblib import Parallel, delayed, effective_n_jobs, parallel_config
-from joblib.externals.loky.process_executor import BrokenProcessPool
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from tqdm import tqdm
 
-from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse, to_dict
+from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.evaluation.ranking import load_ranks
-from seqdistill.io import UserError, announce, digest, display_path, load_json, require
+from seqdistill.io import UserError, announce, digest, load_json, require
 from seqdistill.training.train import TrainingData, run_key, train
 
-TRIES = 4
 CLUSTERS = {"loky": "loky", "ray": "ray", "ray://": "ray", "dask": "dask", "tcp://": "dask", "tls://": "dask"}
-Config = TypeVar("Config", TrainConfig, ModelConfig, Distillation)
 
 
 class Job(NamedTuple):
@@ -38,7 +33,7 @@ class Job(NamedTuple):
 Jobs = dict[tuple[str, int], Job]  # (variant, seed) -> job
 
 
-def grid(base: Config, **values: list) -> dict[str, Config]:
+def grid(base: TrainConfig | Distillation, **values: list) -> dict[str, TrainConfig | Distillation]:
     """Cross values of a config's settings, the first varying fastest: "alpha 0.4, beta on" -> config."""
     cells = [dict(zip(values, reversed(cell), strict=True)) for cell in product(*reversed(values.values()))]
     names = [", ".join(f"{name} {word(value)}" for name, value in cell.items()) for cell in cells]
@@ -69,21 +64,6 @@ def missing(jobs: Jobs, runs: Path) -> Jobs:
     return {name: jobs[name] for path, name in names.items() if not (path / "metrics.json").exists()}
 
 
-def drop_damaged(folder: Path) -> None:
-    """Report a finished run whose files cannot be read, and mark it as not trained; weights may be missing."""
-    files = {"metrics.json": (load_json, "history"), "cost.json": (load_json, "cpu_seconds")}
-    files |= {"ranks.parquet": (load_ranks, "rank_unseen")}
-    if (folder / "model.safetensors").exists():
-        files["model.safetensors"] = load_file, "item.weight"
-    for name, (read, part) in files.items():
-        try:
-            read(folder / name)[part]
-        except (UserError, OSError, SafetensorError, KeyError, TypeError, IndexError):
-            announce(f"run {folder.name}: {name} is damaged or gone; the run is trained anew")
-            (folder / "metrics.json").unlink(missing_ok=True)
-            return
-
-
 def cost(jobs: Jobs, runs: Path, workers: int) -> str:
     """Say what is left of a plan: runs, epochs, and the time of those whose kind has been measured."""
 
@@ -107,37 +87,22 @@ def cost(jobs: Jobs, runs: Path, workers: int) -> str:
 def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = None) -> None:
     """Finish every run of a plan, one thread per run (outputs/bench/sweep.csv says why); print the expected cost first.
 
-    If a worker is lost, its runs resume from their checkpoints on the others. `cluster`: see `connected`; its nodes
-    share this package and `runs` under the same paths. `workers`: runs at a time, by default one per core, or one if
-    this machine's processes would share its GPU.
+    cluster: see `connected`; its nodes share this package and `runs` under the same paths. workers: runs at a time, by
+    default one per core, or one if this machine's processes would share its GPU. An error, as of a worker that is lost,
+    ends the sweep; called again, it resumes from the checkpoints.
     """
-    runs, error, reason = runs.resolve(), None, ""
-    for folder in {run_folder(job, runs) for job in jobs.values()}:
-        if (folder / "metrics.json").exists():
-            drop_damaged(folder)
-    with connected(cluster) as lost:
-        alone = kind_of(cluster) == "loky" and torch.cuda.is_available()
-        for _ in range(TRIES):
-            if not (todo := missing(jobs, runs)):
-                return
-            cores = effective_n_jobs(-1)  # fewer once a node is lost
-            at_once = 1 if alone and not workers else min(workers or cores, cores)
-            announce(line := f"sweep: {reason}{cost(jobs, runs, at_once)}")
-            pool, bar = Parallel(n_jobs=at_once), tqdm(desc="runs", total=len(todo))
-            pool.print_progress = lambda pool=pool, bar=bar: bar.update(pool.n_completed_tasks - bar.n)
-            if not bar.disable:
-                bar.write(line)
-            try:
-                with bar:  # no generator of results: Ray's back end has none
-                    pool(delayed(train)(*job, runs) for job in todo.values())
-            except lost as raised:
-                error, reason = raised, f"a worker was lost ({type(raised).__name__}); going on; "
-    if todo := missing(jobs, runs):
-        names = ", ".join(f"{variant} (seed {seed})" for variant, seed in [*todo][:5])
-        raise UserError(
-            f"sweep: {names} ({len(todo)} such) not finished after {TRIES} tries: workers were lost each time, or the "
-            f"nodes do not share {display_path(runs)} or this code. Run it again: what was finished is kept."
-        ) from error
+    runs = runs.resolve()
+    if not (todo := missing(jobs, runs)):
+        return
+    with connected(cluster):
+        at_once = workers or (1 if kind_of(cluster) == "loky" and torch.cuda.is_available() else effective_n_jobs(-1))
+        announce(line := f"sweep: {cost(jobs, runs, at_once)}")
+        pool, bar = Parallel(n_jobs=at_once), tqdm(desc="runs", total=len(todo))
+        pool.print_progress = lambda: bar.update(pool.n_completed_tasks - bar.n)
+        if not bar.disable:
+            bar.write(line)
+        with bar:  # no generator of results: Ray's back end has none
+            pool(delayed(train)(*job, runs) for job in todo.values())
 
 
 def results(jobs: Jobs, runs: Path) -> dict[tuple[str, int], dict]:
@@ -162,15 +127,14 @@ def spent(jobs: Jobs, runs: Path) -> str:
 
 def kind_of(cluster: str) -> str:
     """The joblib backend that a cluster's name or address selects."""
-    kind = CLUSTERS.get("".join(cluster.partition("://")[:2]))
-    if kind is None:
+    if (kind := "".join(cluster.partition("://")[:2])) not in CLUSTERS:
         raise UserError(f'cluster "{cluster}": choose loky, ray, dask, ray://host:10001 or tcp://host:8786.')
-    return kind
+    return CLUSTERS[kind]
 
 
 @contextmanager
-def connected(cluster: str) -> Iterator[type[Exception]]:
-    """Let joblib use a cluster, one process of one thread per core; yield the exception raised if a worker is lost.
+def connected(cluster: str) -> Iterator[None]:
+    """Let joblib use a cluster, one process of one thread per core.
 
     "loky": processes of this machine. "ray": the cluster that Ray finds (RAY_ADDRESS), else one on this machine; every
     process takes a GPU if there are any. "dask": one on this machine. Or an address: ray://host:10001, tcp://host:8786.
@@ -178,7 +142,7 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
     kind, address = kind_of(cluster), cluster if "://" in cluster else None
     if kind == "loky":
         with parallel_config("loky", inner_max_num_threads=1):
-            yield BrokenProcessPool
+            yield
     elif kind == "ray":
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         ray = require("ray", "ray")
@@ -187,11 +151,11 @@ def connected(cluster: str) -> Iterator[type[Exception]]:
         with own:
             share = {"num_cpus": 1} | ({"num_gpus": 1} if ray.cluster_resources().get("GPU") else {})
             with parallel_config("ray", ray_remote_args=share):
-                yield ray.exceptions.RayError
+                yield
     else:
         dask = require("distributed", "dask")
         where = {"address": address} if address else {"threads_per_worker": 1, "dashboard_address": None}
         with dask.Client(**where) as client, parallel_config("dask"):
             if max(client.nthreads().values(), default=1) > 1:  # runs in threads would share one random generator
                 raise UserError("cluster: a run needs a process of its own; start Dask's workers with --nthreads 1.")
-            yield dask.KilledWorker
+            yield

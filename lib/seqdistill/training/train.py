@@ -4,7 +4,6 @@ import hashlib
 import math
 import shutil
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,6 @@ import pandas as pd
 import torch
 from accelerate import PartialState
 from filelock import FileLock
-from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -74,8 +72,6 @@ class TrainingData:
 
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:
     """Make training sequences and cases from events (user, item, time, split; sorted by user and time) of V items."""
-    if (most := events["item"].max()) > items:
-        raise UserError(f"training_data: item {most} is beyond the catalogue of {items} items.")
     train = ragged(events[events["split"] == "train"])
     key = digest([items, io.content_digest(events[["user", "item", "time", "split"]])])
     return TrainingData(items, train, cases(events, "valid"), cases(events, "test"), key, teacher)
@@ -83,11 +79,9 @@ def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = Non
 
 def load_teacher(path: Path, key: str) -> Tensor:
     """Read teacher vectors that 03 wrote; UserError if they were made from other events than `key` stands for."""
-    with io.readable(path), safe_open(path, "pt") as tensors:
-        events, teacher = tensors.metadata()["events"], tensors.get_tensor("teacher")
-    if events != key:
+    if made_from(path)["events"] != key:
         raise UserError(f"{display_path(path)}: stale, made from other events; run chapters 02 and 03 again.")
-    return teacher
+    return load_file(path)["teacher"]
 
 
 def with_teacher(data: TrainingData, teacher: Tensor, name: str = "") -> TrainingData:
@@ -115,20 +109,18 @@ def run_key(config: TrainConfig, data: TrainingData) -> str:
     return digest([ENGINE_VERSION, settings(config), data.key, tensors, *named])[:16]
 
 
-def train(config: TrainConfig, data: TrainingData, runs: Path | str, progress: Callable = announce) -> dict:
+def train(config: TrainConfig, data: TrainingData, runs: Path | str) -> dict:
     """Train, resume or simply read one run; a second process that wants the same run waits for the first.
 
     The run's folder in `runs` is named by `run_key`. Returns its metrics.json (per-epoch history, chosen epoch,
-    validation and test metrics) and its `folder`; `progress` is called with a line of text from time to time.
+    validation and test metrics) and its `folder`.
     """
     folder = Path(runs) / run_key(config, data)
     machine = PartialState(cpu=not torch.cuda.is_available())
     with FileLock(folder / "lock") if machine.is_main_process else nullcontext():
         machine.wait_for_everyone()
         if not (folder / "metrics.json").exists():
-            fit(config, data, folder, progress)
-        if machine.is_main_process and data.item_ids and not (folder / "items.json").exists():
-            io.save_json(data.item_ids, folder / "items.json")
+            fit(config, data, folder)
         machine.wait_for_everyone()
     return io.load_json(folder / "metrics.json") | {"folder": folder}
 
@@ -153,16 +145,16 @@ def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommende
     return model, teacher, optimizer, machine
 
 
-def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callable[[str], None]) -> None:
+def fit(config: TrainConfig, data: TrainingData, folder: Path) -> None:
     """Train one run in its folder, from its last checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, data)
     trained = nn.ModuleList([model, teacher] if teacher else [model])
     saved, best = checkpoint.load(folder / "checkpoint", trained, optimizer)
     history = saved.get("history", [])
     rows, size = training_rows(data.train, config), block_size(data.items)
-    cpu, began, resumed = time.process_time() - saved.get("seconds", 0), time.monotonic(), len(history)
-    reported = began
+    cpu, reported = time.process_time() - saved.get("seconds", 0), time.monotonic()
     while not finished(history, config):
+        began = time.monotonic()
         active = teacher if in_phase_1(history, config) else None
         log = epoch(rows, model, active, optimizer, config, len(history), machine)
         if not math.isfinite(log["loss_model"]) or not all(weight.isfinite().all() for weight in trained.parameters()):
@@ -180,10 +172,9 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
         if machine.is_main_process:
             saved = {"history": history, "seconds": time.process_time() - cpu}
             checkpoint.save(folder / "checkpoint", saved, trained, optimizer, best)
-        if time.monotonic() - reported > QUIET:
-            reported = time.monotonic()
-            seconds = (reported - began) / (len(history) - resumed)  # of an epoch
-            progress(
+        if (now := time.monotonic()) - reported > QUIET:
+            seconds, reported = now - began, now
+            announce(
                 f"run {folder.name}: epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation "
                 f"NDCG@10 {history[-1]['valid_ndcg@10']:.4f}, {len(rows) / seconds:.0f} sequences/s, at most "
                 f"{(config.epochs - len(history)) * seconds / 60:.0f} min left"
@@ -195,9 +186,11 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path, progress: Callabl
     result = {"history": history, "best_epoch": int(np.argmax(curve)) + 1, "valid_ndcg@10": max(curve)}
     recommended = recommend(data.test.histories, model_score(model), size=size)  # [cases, 10]; 0: no item is left
     result["coverage@10"] = np.count_nonzero(np.unique(recommended)) / data.items
+    if data.item_ids:
+        io.save_json(data.item_ids, folder / "items.json")
     result["parameters"] = sum(weight.numel() for weight in model.parameters())
     finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)
-    progress(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
+    announce(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
 
 
 def finish(

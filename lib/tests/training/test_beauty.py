@@ -41,7 +41,7 @@ def dataset():
 
 def test_items_are_described_once_and_new_ones_added(dataset, tmp_path, monkeypatch):
     writer = Writer()
-    for name, value in {"data_dir": lambda: tmp_path, "open_llm": lambda _: writer, "EVERY": 2, "LEAST": 0.5}.items():
+    for name, value in {"data_dir": lambda: tmp_path, "open_llm": lambda _: writer, "LEAST": 0.5}.items():
         monkeypatch.setattr(bench_items, name, value)
     first = bench_items.lines_of(dataset, np.array([2, 1]), "qwen2.5-coder-0.5b")
     assert first.to_dict() == {2: 'Use: "Comb"', 1: 'Use: "Soap"'} and writer.asked == ['"Comb"', '"Soap"']
