@@ -70,14 +70,12 @@ def without_reasoning(text: str) -> str:
     return "" if OPENED.search(text) else MARK.sub("", text).strip()
 
 
-def read_answer(
-    text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
-) -> Answer | Failure:
-    """Make an answer of a text without chat marks, control characters, reasoning (`reasoned`: some was removed)."""
+def read_answer(text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str) -> Answer | Failure:
+    """Make an answer of a text without chat marks, control characters and reasoning."""
     answer = without_reasoning(text)
     answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
     if not answer:
-        return Failure(USED_UP if text.strip() or reasoned or finish == "length" else "empty answer")
+        return Failure(USED_UP if text.strip() or finish == "length" else "empty answer")
     return Answer(answer, prompt_tokens, output_tokens, seconds, finish)
 
 

@@ -66,27 +66,27 @@ def task_of(
     return dataset, Task(users["user_id"].to_dict(), of_users, prompts, strategy, model_sha256(llm))
 
 
-def generate(llm: LLM, questions: list[Question], store: Store, first: bool = True) -> dict[str, Answer | Failure]:
+def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
     """Ask questions with equal sampling settings; return answers by key. Answers are stored on arrival, failures never.
 
-    UserError after `HOPELESS` failures in a row. Chats refused for their content do not count as failures, unless
-    these are the `first` requests to this model and as many fail for the same reason.
+    UserError after `HOPELESS` failures in a row; prompts that are refused do not count.
     """
     todo = {question.key: question.messages for question in questions}
-    keys, chats, outcomes, failures = [*todo], [*todo.values()], {}, 0
-    reasons: Counter[str] = Counter()
+    keys, outcomes, failures = [*todo], {}, 0
 
     def save(index: int, answer: Answer | Failure) -> None:
         if isinstance(answer, Answer):
             store.put(keys[index], answer)
 
-    with closing(llm.answers(chats, questions[0].sampling, save)) as answers, progress("profiles", len(chats)) as done:
+    with (
+        closing(llm.answers([*todo.values()], questions[0].sampling, save)) as answers,
+        progress("profiles", len(todo)) as done,
+    ):
         for index, answer in answers:
             done(1)
             outcomes[keys[index]] = answer
             failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
-            reasons[reason := getattr(answer, "reason", "")] += 1
-            if failures == HOPELESS or (reason and first and len(outcomes) == HOPELESS == reasons[reason]):
+            if failures == HOPELESS:
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
     return outcomes
@@ -94,16 +94,12 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
     """Answer questions from the shipped table, else from the store, else with the model, opened only if needed."""
-    answered = False
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
-        nonlocal answered
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
-        if missing := [question for question in questions if question.key not in answers]:
-            answers |= generate(llm(), missing, store, first=not answers and not answered)
-        answered |= any(isinstance(answer, Answer) for answer in answers.values())
-        return answers
+        missing = [question for question in questions if question.key not in answers]
+        return answers | (generate(llm(), missing, store) if missing else {})
 
     return ask
 

@@ -110,11 +110,8 @@ class Transformers:
             tokens = record["generated_token_ids"][longest:]  # prompts are padded to the longest
             length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
             finish = "stop" if length < len(tokens) else "length"
-            text = chat.without_reasoning(self.tokenizer.decode(tokens[:length]))  # special tokens may mark reasoning
-            for mark in self.tokenizer.all_special_tokens:
-                text = text.replace(mark, "")
-            reasoned = bool(self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip())
-            answers[row] = chat.read_answer(text, lengths[row], length, seconds, finish, reasoned)
+            text = self.tokenizer.decode(tokens[:length])  # with special tokens, which may mark reasoning
+            answers[row] = chat.read_answer(text, lengths[row], length, seconds, finish)
         return answers
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
