@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from seqdistill.config import did_you_mean
 from seqdistill.io import UserError
 from seqdistill.profiles import chat
-from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling
 
 TRIES = 3
 TIMEOUT = 120.0  # seconds without a byte of the response
@@ -130,7 +130,7 @@ class Endpoint:
                 print(f'{self.name}: the server calls the model "{self.answered[:60]}".')
         return answer
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Answers:
         """Answer chats, `parallel` at a time; an answer cut at the token limit is requested once more; see `LLM`."""
 
         def ask(messages: Messages) -> Answer | Failure:
@@ -140,7 +140,7 @@ class Endpoint:
             return chat.better(answer, self.answer(messages, chat.larger(sampling)))
 
         self.check()
-        return chat.in_flight(ask, chats, self.parallel, save)
+        return chat.in_flight(ask, chats, self.parallel)
 
     def tokens_of(self, text: str) -> int:
         """Count the tokens of a text with the server's /tokenize."""

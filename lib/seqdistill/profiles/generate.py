@@ -74,19 +74,15 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Ans
     todo = {question.key: question.messages for question in questions}
     keys, outcomes, failures = [*todo], {}, 0
 
-    def save(index: int, answer: Answer | Failure) -> None:
-        if isinstance(answer, Answer):
-            store.put(keys[index], answer)
-
-    with (
-        closing(llm.answers([*todo.values()], questions[0].sampling, save)) as answers,
-        progress("profiles", len(todo)) as done,
-    ):
+    answers = llm.answers([*todo.values()], questions[0].sampling)
+    with closing(answers), progress("profiles", len(todo)) as done:
         for index, answer in answers:
             done(1)
             outcomes[keys[index]] = answer
-            failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
-            if failures == HOPELESS:
+            if isinstance(answer, Answer):
+                store.put(keys[index], answer)
+                failures = 0
+            elif (failures := failures + (not answer.final)) == HOPELESS:
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
     return outcomes

@@ -93,7 +93,7 @@ def test_a_template_without_a_system_role_gets_it_with_the_users_words(server):
     ("word", "says"), [("unknown", 'no model "tiny" (404)'), ("forbidden", "the endpoint refuses the key (401)")]
 )
 def test_what_no_retry_can_mend_ends_the_run_without_the_key_and_keeps_what_is_there(server, tmp_path, word, says):
-    error, stored = ask_and_store(tiny(parallel=3), ["slow 1", "slow 2", word], tmp_path / "answers.sqlite")
+    error, stored = ask_and_store(tiny(parallel=1), ["slow 1", "slow 2", word], tmp_path / "answers.sqlite")
     assert says in error and "secret-key" not in error and server.asked[word] == 1
     assert stored == {"slow 1", "slow 2"}
 
@@ -109,28 +109,26 @@ def test_a_wrong_model_name_or_address_stops_before_the_first_user(server, monke
         ask(["good"])
 
 
-def test_a_dead_model_ends_the_run_and_keeps_what_is_finished_or_late(tmp_path, monkeypatch):
+def test_a_dead_model_ends_the_run_and_keeps_what_is_finished(tmp_path, monkeypatch):
     def answer(messages, _):
-        time.sleep(messages[0]["content"] == "late")
-        return Answer("here", 1, 1, 1.0, "stop") if messages[0]["content"] == "late" else Failure("time-out")
+        return Answer("here", 1, 1, 1.0, "stop") if messages[0]["content"] == "first" else Failure("time-out")
 
-    model = endpoint.Endpoint("dying", "m", 2, None)
+    model = endpoint.Endpoint("dying", "m", 1, None)
     monkeypatch.setattr(model, "check", lambda: None)
     monkeypatch.setattr(model, "answer", answer)
-    words = ["late", *map(str, range(60))]
+    words = ["first", *map(str, range(60))]
     error, stored = ask_and_store(model, words, tmp_path / "answers.sqlite")
-    assert "dying: 50 requests in a row failed (time-out)" in error and stored == {"late"}
+    assert "dying: 50 requests in a row failed (time-out)" in error and stored == {"first"}
 
 
-def test_ctrl_c_keeps_what_is_under_way_and_asks_no_more(server, monkeypatch):
+def test_ctrl_c_asks_no_more(server, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(chat_module, "as_completed", interrupted)
-    saved = {}
     with pytest.raises(KeyboardInterrupt):
-        list(tiny(2).answers([chat(f"slow {n}") for n in range(20)], SAMPLING, saved.__setitem__))
-    assert {0, 1} <= saved.keys() and len(saved) == server.asked.total() < 20
+        list(tiny(2).answers([chat(f"slow {n}") for n in range(20)], SAMPLING))
+    assert server.asked.total() < 20
 
 
 def test_keys_and_values_hold_no_secret_and_no_address(server, tmp_path):
