@@ -6,7 +6,7 @@ OPENAI_BASE_URL is the address (default: the client's), OPENAI_API_KEY the key; 
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import openai
@@ -20,12 +20,22 @@ from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Samplin
 
 TRIES = 3
 TIMEOUT = 120.0  # seconds without a byte of the response
+NO_KEY = "no-key"  # the client wants one
 BYTES_PER_TOKEN = 3  # a cautious estimate if no tokenizer is available: English text has about four
+UNUSABLE = (Failure("invalid-JSON answer"), Failure("empty answer"))  # another try may succeed
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError)  # raised by reading fields of unchecked JSON
 
 
-class Unusable(Exception):
-    """A response without the requested answer; another try may succeed."""
+def parse(body: bytes, seconds: float) -> Answer | Failure:
+    """Read the answer from a response whose fields are unchecked."""
+    try:
+        data = from_json(body)
+        choice, usage = (data.get("choices") or [{"message": {}}])[0], data.get("usage") or {}
+        text, finish = choice["message"].get("content") or "", choice.get("finish_reason") or "stop"
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        return chat.read_answer(text, *tokens, seconds, finish)
+    except MALFORMED:
+        return Failure("invalid-JSON answer")
 
 
 def connect(base_url: str | None = None) -> openai.OpenAI:
@@ -33,7 +43,7 @@ def connect(base_url: str | None = None) -> openai.OpenAI:
 
     `base_url` is the address of a server in this process: it is called without a proxy, a key or a time-out.
     """
-    key, timeout = (os.environ.get("OPENAI_API_KEY") or "none", TIMEOUT) if base_url is None else ("none", None)
+    key, timeout = (os.environ.get("OPENAI_API_KEY") or NO_KEY, TIMEOUT) if base_url is None else (NO_KEY, None)
     client = openai.DefaultHttpxClient(trust_env=base_url is None)
     return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=TRIES - 1, http_client=client)
 
@@ -49,24 +59,18 @@ class Endpoint:
     server: object = None  # in this process: it listens as long as this reference exists
     has_system_role: bool = True  # until the server refuses a chat with a system message and accepts it without
     limit: str = "max_tokens"  # the server's name of the token limit
-    answered: str = ""  # the server's name of the model, as soon as it has given one
 
     def error(self, why: str) -> UserError:
         """Make an error for a failure that no other chat or retry can fix."""
         return UserError(f"{self.name}: the endpoint {why}.")
 
-    def masked(self, text: str) -> str:
-        """Replace the key, which a server may echo."""
-        return text.replace(self.client.api_key, "***") if self.client.api_key != "none" else text
-
     def failure(self, error: openai.APIError) -> Failure:
-        """Name a failed request in a few fixed words; the server's own message is in `message`."""
-        if isinstance(error, openai.APIStatusError):
-            status = error.status_code
-            final = status < 500 and status not in (408, 409, 429)  # the client has already retried the others
-            reason = f"{status} {'refusal' if status < 500 else 'error'}"
-            return Failure(reason, 1 if final else TRIES, final, self.masked(str(error))[:300])
-        return Failure("time-out" if isinstance(error, openai.APITimeoutError) else "cut connection", TRIES)
+        """Name a failed request in a few fixed words; the server's own message, without the key, is in `message`."""
+        if not isinstance(error, openai.APIStatusError):
+            return Failure("time-out" if isinstance(error, openai.APITimeoutError) else "cut connection", TRIES)
+        status, message = error.status_code, str(error).replace(self.client.api_key, "***")[:300]
+        final = status < 500 and status not in (408, 409, 429)  # the client has already retried the others
+        return Failure(f"{status} {'refusal' if status < 500 else 'error'}", 1 if final else TRIES, final, message)
 
     def check(self) -> None:
         """List the server's models, so that a wrong address, key or name fails before the first user."""
@@ -82,10 +86,10 @@ class Endpoint:
             raise self.error(f'has no "{self.model}"{did_you_mean(self.model, names)}; it has {", ".join(names[:5])}')
 
     @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(Unusable),
+        retry=tenacity.retry_if_result(lambda answer: answer in UNUSABLE),
         stop=tenacity.stop_after_attempt(TRIES),
         wait=tenacity.wait_random_exponential(max=8),
-        retry_error_callback=lambda state: Failure(str(state.outcome.exception()), TRIES),
+        retry_error_callback=lambda state: replace(state.outcome.result(), tries=TRIES),
     )
     def answer(self, messages: Messages, sampling: Sampling) -> Answer | Failure:
         """Answer one chat."""
@@ -110,25 +114,7 @@ class Endpoint:
             return self.failure(error)
         except openai.APIError as error:
             return self.failure(error)
-        return self.parse(response.content, round(response.elapsed.total_seconds(), 3))
-
-    def parse(self, body: bytes, seconds: float) -> Answer | Failure:
-        """Read the answer from a response whose fields are unchecked; say once if the server names another model."""
-        try:
-            data = from_json(body)
-            choice, usage = (data.get("choices") or [{"message": {}}])[0], data.get("usage") or {}
-            text, finish = choice["message"].get("content") or "", choice.get("finish_reason") or "stop"
-            tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-            answer = chat.read_answer(self.masked(text), *tokens, seconds, finish)
-        except MALFORMED:
-            raise Unusable("invalid-JSON answer") from None
-        if isinstance(answer, Failure) and not chat.was_cut(answer):
-            raise Unusable(answer.reason)
-        if not self.answered:
-            self.answered = str(data.get("model") or self.model)
-            if self.answered != self.model:
-                print(f'{self.name}: the server calls the model "{self.answered[:60]}".')
-        return answer
+        return parse(response.content, round(response.elapsed.total_seconds(), 3))
 
     def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Answers:
         """Answer chats, `parallel` at a time; an answer cut at the token limit is requested once more; see `LLM`."""
@@ -159,9 +145,6 @@ class Endpoint:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens with the server's /tokenize (vLLM, llama.cpp); estimate them if it has none."""
-        if not self.has_tokenizer:
-            return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]
-        try:
+        if self.has_tokenizer:
             return [count for _, count in sorted(chat.in_flight(self.tokens_of, texts, self.parallel))]
-        except openai.APIError as error:
-            raise self.error(f"has a /tokenize that failed ({self.failure(error).reason})") from None
+        return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]

@@ -73,7 +73,6 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Ans
     """
     todo = {question.key: question.messages for question in questions}
     keys, outcomes, failures = [*todo], {}, 0
-
     answers = llm.answers([*todo.values()], questions[0].sampling)
     with closing(answers), progress("profiles", len(todo)) as done:
         for index, answer in answers:
@@ -156,14 +155,13 @@ def write(task: Task, ask: Ask) -> Outcomes:
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and how many may get one by `again`; empty if all have one."""
-    failures = [(user, outcome) for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)]
-    if not failures:
+    failed = {user: outcome for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    if not failed:
         return ""
-    users, lost = len({user for user, _ in outcomes}), len({user for user, _ in failures})
-    final = len({user for user, outcome in failures if outcome.final})
-    tries = max(outcome.tries for _, outcome in failures)
-    message = next((outcome.message for _, outcome in failures if outcome.message), "")
-    reasons = Counter(outcome.reason for _, outcome in failures).most_common()
+    users, lost, failures = len({user for user, _ in outcomes}), len(failed), failed.values()
+    final, tries = sum(outcome.final for outcome in failures), max(outcome.tries for outcome in failures)
+    message = next((outcome.message for outcome in failures if outcome.message), "")
+    reasons = Counter(outcome.reason for outcome in failures).most_common()
     return (
         f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
         f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."

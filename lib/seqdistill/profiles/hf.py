@@ -1,6 +1,5 @@
 """A model of transformers: a name on the Hugging Face hub, or a local folder."""
 
-import math
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -47,11 +46,11 @@ def transformers_sha256(name: str) -> str:
 class Transformers:
     """A causal language model, asked `batch` chats at a time: bfloat16 on a GPU if there is one, else float32."""
 
-    def __init__(self, name: str, batch: int):
+    def __init__(self, name: str, context: int, batch: int):
         import torch
 
         transformers, folder = require("transformers", "llm"), model_folder(name)
-        self.name, self.batch = f"transformers:{name}", batch
+        self.name, self.context, self.batch = f"transformers:{name}", context, batch
         model_files(folder)  # UserError unless the weights are safetensors
         device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
         try:
@@ -61,6 +60,8 @@ class Transformers:
             raise UserError(f"{folder.name}: not a causal language model ({str(error).splitlines()[0]}).") from None
         if self.tokenizer.chat_template is None:
             raise UserError(f"{folder.name}: its tokenizer has no chat template; an instruction-tuned model is needed.")
+        if (limit := getattr(self.model.config, "max_position_embeddings", None) or context) < context:
+            raise UserError(f"{folder.name}: its context is {limit} tokens; `context` is {context}.")
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
         self.render = partial(self.tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=True)
 
@@ -69,22 +70,17 @@ class Transformers:
         from jinja2 import TemplateError
 
         try:
-            lengths = [*map(len, self.render(chats)["input_ids"])]
+            self.render(chats[:1])
         except TemplateError:
             chats = [chat.fold_system(messages) for messages in chats]
-            lengths = [*map(len, self.render(chats)["input_ids"])]
-        limit, more = getattr(self.model.config, "max_position_embeddings", None) or math.inf, chat.larger(sampling)
-        for row, length in enumerate(lengths):
-            if length + sampling["max_tokens"] > limit:
-                yield row, Failure("overlong prompt", final=True)
-        fitting = [row for row, length in enumerate(lengths) if length + sampling["max_tokens"] <= limit]
-        fitting.sort(key=lengths.__getitem__)
-        for start in range(0, len(fitting), self.batch):
-            rows = fitting[start : start + self.batch]
+        order = sorted(range(len(chats)), key=lambda row: len(chats[row][-1]["content"]))
+        for start in range(0, len(order), self.batch):
+            rows = order[start : start + self.batch]
             answers = self.batch_answers({row: chats[row] for row in rows}, sampling)
-            cut = [row for row in rows if chat.was_cut(answers[row]) and lengths[row] + more["max_tokens"] <= limit]
-            again = self.batch_answers({row: chats[row] for row in cut}, more) if cut else {}
-            yield from (answers | {row: chat.better(answers[row], answer) for row, answer in again.items()}).items()
+            if cut := {row: chats[row] for row in rows if chat.was_cut(answers[row])}:
+                again = self.batch_answers(cut, chat.larger(sampling))
+                answers |= {row: chat.better(answers[row], answer) for row, answer in again.items()}
+            yield from answers.items()
 
     def batch_answers(self, chats: dict[int, Messages], sampling: Sampling) -> dict[int, Answer | Failure]:
         """Answer chats, by row, as one batch."""
@@ -92,9 +88,10 @@ class Transformers:
 
         if unknown := {*sampling} - {"max_tokens", "top_p", "temperature", "seed"}:
             raise UserError(f"{self.name}: transformers cannot sample with {min(unknown)}; choose another style.")
-        settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
-        settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
         prompts = self.render([*chats.values()], padding=True, return_tensors="pt").to(self.model.device)
+        limit = min(int(sampling["max_tokens"]), self.context - prompts["input_ids"].shape[1])
+        settings = {"max_new_tokens": limit, "top_p": sampling["top_p"], "top_k": 0}
+        settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
         ends = self.model.generation_config.eos_token_id
         ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id}
         answers, begun = {}, time.perf_counter()

@@ -74,12 +74,12 @@ def local_weights(name: str) -> Path | None:
 
 
 def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
-    """Open the back end of a name: `parallel` chats at a time; `context`: tokens of each (for llama.cpp only)."""
+    """Open the back end of a name: `parallel` chats at a time; `context`: tokens of each (not for an endpoint)."""
     kind, model = parts_of(name)
     if kind == FACTS:
         return Facts()
     if kind == "transformers":
-        return hf.Transformers(model, parallel)
+        return hf.Transformers(model, context, parallel)
     require("openai", "llm")
     from seqdistill.profiles.endpoint import Endpoint, connect
 

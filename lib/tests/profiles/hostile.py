@@ -79,9 +79,6 @@ class Handler(BaseHTTPRequestHandler):
             if word == "long" or not cut:
                 choice["message"]["content"] = f"a viewer of this and that, {self.sent['max_tokens']} words"
             return self.reply(200, completion("", choices=[choice]))
-        if word == "echo":
-            key = self.headers["Authorization"].removeprefix("Bearer ")
-            return self.reply(200, completion(f"a viewer of this and that, who has {key}"))
         if status:
             return self.reply(status, {"error": {"message": "wrong key: secret-key"}})
         if word == "cut":

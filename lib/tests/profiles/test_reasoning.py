@@ -1,5 +1,4 @@
 import pytest
-from seqdistill.profiles import audit
 from seqdistill.profiles.chat import Answer, Failure, read_answer
 
 PROFILE = "A viewer of old war films and of comedies."
@@ -23,7 +22,6 @@ UNENDING += [f"{PROFILE} <think> but", "war</think>  "]
 @pytest.mark.parametrize("text", WITH_REASONING)
 def test_reasoning_is_no_part_of_an_answer(text):
     assert read_answer(text, 1, 2, 0.5, "stop") == Answer(PROFILE, 1, 2, 0.5, "stop")
-    assert audit.fault(text) == "reasoning" and audit.fault(PROFILE) == ""
 
 
 @pytest.mark.parametrize("text", UNENDING)
