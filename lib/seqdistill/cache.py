@@ -28,7 +28,7 @@ class Cache:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Yield the connection, in one transaction of one thread at a time; UserError names the file if SQLite fails."""
+        """Yield the connection in a transaction, to one thread at a time; UserError if SQLite fails."""
         try:
             with self.lock, self.connection as connection:
                 yield connection

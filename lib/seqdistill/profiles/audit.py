@@ -7,14 +7,10 @@ import pandas as pd
 
 from seqdistill.profiles.facts import category_means, clean, facts, shares, trends
 
-REFUSAL = (
-    r"\b(as an ai\b|i('m| am) sorry|i (can ?not|can't|am unable to|am not able to)|unable to (assist|help|provide))"
-)
+REFUSAL = r"\b(as an ai\b|i('m| am) sorry|i (can ?not|can't)|i am (unable|not able) to|unable to (assist|help|provide))"
 ENGLISH = "a an and are as at but by for from has have in is it of on or that the this to who with"
-FOREIGN = (
-    "der das ein eine einer für mit und von ist nicht le les des et une est pour el los las una con y que il di che per"
-    " uma em"
-)
+FOREIGN = "der das ein eine einer für mit und von ist nicht le les des et une est pour "
+FOREIGN += "el los las una con y que il di che per uma em"
 # What a cue word claims about nearby names. It may follow them ("rates War worst") or precede them ("more War").
 CUES = {
     "best": r"(?<!least )(?:best|highest|loves?|favou?rites?|enjoys?|prefers?|likes|liked)",

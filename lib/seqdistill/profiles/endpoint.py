@@ -121,9 +121,7 @@ class Endpoint:
 
         def ask(messages: Messages) -> Answer | Failure:
             answer = self.answer(messages, sampling)
-            if not chat.was_cut(answer):
-                return answer
-            return chat.better(answer, self.answer(messages, chat.larger(sampling)))
+            return chat.better(answer, self.answer(messages, chat.larger(sampling))) if chat.was_cut(answer) else answer
 
         self.check()
         return chat.in_flight(ask, chats, self.parallel)
@@ -138,7 +136,8 @@ class Endpoint:
     def has_tokenizer(self) -> bool:
         """Whether the server has a working /tokenize; decided once, since a count that changes would change prompts."""
         try:
-            return self.tokens_of("word") > 0
+            self.tokens_of("word")
+            return True
         except (openai.APIError, *MALFORMED):
             print(f"{self.name}: no /tokenize that works; one token is assumed for every {BYTES_PER_TOKEN} bytes.")
             return False

@@ -208,6 +208,5 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
     _, task = task_of(artifacts, model, *way, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
     covered = {user_id for user_id, *_ in known}
-    histories_of = {user: history for user, history in task.histories.items() if task.ids[user] in covered}
-    task = replace(task, histories=histories_of)
+    task = replace(task, histories={user: task.histories[user] for user in task.histories if task.ids[user] in covered})
     return table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))[["user", "part", "text"]]

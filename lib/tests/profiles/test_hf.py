@@ -89,7 +89,7 @@ def test_wrong_folders_and_names_are_named(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match=r'"no/such" is no local folder, and the hub did not give it .*OFFLINE is set'):
         model_sha256("transformers:no/such")
-    with pytest.raises(UserError, match='"ollama:llama" is not a known model; choose one of .*, openai:<model>'):
+    with pytest.raises(UserError, match=r'"ollama:llama" is not a known model; choose one of .*, openai:<model>'):
         model_sha256("ollama:llama")
 
 
