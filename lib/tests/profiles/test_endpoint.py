@@ -27,7 +27,7 @@ def server(monkeypatch):
     with serving() as running:
         monkeypatch.setenv("OPENAI_BASE_URL", running.url)
         monkeypatch.setenv("OPENAI_API_KEY", "secret-key")
-        monkeypatch.setattr(endpoint, "TIMEOUT", 2)
+        monkeypatch.setattr(endpoint, "TIMEOUT", 3)
         yield running
 
 
