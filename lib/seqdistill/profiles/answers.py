@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from seqdistill.cache import Cache
-from seqdistill.io import UserError, digest, display_path, load_table, save_table
+from seqdistill.io import digest, load_table, save_table
 from seqdistill.profiles.chat import Answer, Messages, Sampling
 
 KEYS = ["user_id", "model_sha256", "prompt_sha256", "sampling"]  # of a shipped answer
@@ -44,14 +44,8 @@ class Store:
         self.cache = Cache(path, "answers")
 
     def get(self, keys: Iterable[str]) -> dict[str, Answer]:
-        """Return the stored answers of `keys`; a damaged one is reported, and will be requested again."""
-        answers = {}
-        for key, value in self.cache.get(keys).items():
-            try:
-                answers[key] = Answer(**json.loads(value))
-            except (ValueError, TypeError):
-                print(f"{self.cache.path.name}: the answer {key[:12]} is damaged; it is asked for again.")
-        return answers
+        """Return the stored answers of `keys`."""
+        return {key: Answer(**json.loads(value)) for key, value in self.cache.get(keys).items()}
 
     def put(self, key: str, answer: Answer) -> None:
         """Store one answer."""
@@ -70,13 +64,8 @@ def ship(path: Path, questions: Iterable[Question], answers: dict[str, Answer]) 
 
 
 def load_shipped(path: Path) -> pd.DataFrame:
-    """Read a shipped table; UserError if a column is missing."""
-    table = load_table(path)
-    if missing := [name for name in COLUMNS if name not in table]:
-        raise UserError(
-            f'{display_path(path)}: no column "{missing[0]}"; expected {", ".join(COLUMNS)}. Remove the file.'
-        )
-    return table[COLUMNS]
+    """Read a shipped table."""
+    return load_table(path)[COLUMNS]
 
 
 def read_shipped(path: Path) -> Shipped:

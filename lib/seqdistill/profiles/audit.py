@@ -5,14 +5,12 @@ from itertools import count
 
 import pandas as pd
 
-from seqdistill.profiles.chat import without_reasoning
 from seqdistill.profiles.facts import category_means, clean, facts, shares, trends
 
-REFUSALS = r"as an ai\b|i('m| am) sorry|i (can ?not|can't|am unable to|am not able to)|unable to (assist|help|provide)"
-REFUSAL = re.compile(rf"\b({REFUSALS})", re.I)
+REFUSAL = r"\b(as an ai\b|i('m| am) sorry|i (can ?not|can't)|i am (unable|not able) to|unable to (assist|help|provide))"
 ENGLISH = "a an and are as at but by for from has have in is it of on or that the this to who with"
-FOREIGN = "der das ein eine einer für mit und von ist nicht le les des et une est pour el los las una con y que il"
-FOREIGN += " di che per uma em"
+FOREIGN = "der das ein eine einer für mit und von ist nicht le les des et une est pour "
+FOREIGN += "el los las una con y que il di che per uma em"
 # What a cue word claims about nearby names. It may follow them ("rates War worst") or precede them ("more War").
 CUES = {
     "best": r"(?<!least )(?:best|highest|loves?|favou?rites?|enjoys?|prefers?|likes|liked)",
@@ -49,9 +47,9 @@ def fault(text: str) -> str:
     repeated |= len(runs) >= 20 and len(set(runs)) < 0.6 * len(runs)
     latin = sum(letter < "ɐ" for letter in letters) >= 0.9 * len(letters)
     foreign = sum(token in FOREIGN.split() for token in tokens) > sum(token in ENGLISH.split() for token in tokens)
-    checks = {"empty answer": len(text.split()) < 5, "refusal": REFUSAL.search(clear[:300])}
-    checks |= {
-        "reasoning": without_reasoning(clear) != clear.strip(),
+    checks = {
+        "empty answer": len(text.split()) < 5,
+        "refusal": re.search(REFUSAL, clear[:300], re.I),
         "repetition loop": repeated,
         "answer in another language": foreign or not latin,
     }

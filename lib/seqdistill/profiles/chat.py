@@ -45,11 +45,6 @@ class Failure:
 
 
 Answers = Iterator[tuple[int, Answer | Failure]]  # each with the index of its chat, as they finish
-Save = Callable[[int, Answer | Failure], None]
-
-
-def forget(index: int, answer: Answer | Failure) -> None:
-    """Save nothing."""
 
 
 class LLM(Protocol):
@@ -57,8 +52,8 @@ class LLM(Protocol):
 
     name: str
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
-        """Answer chats; each answer is passed to `save` as soon as it arrives, even if it is never yielded."""
+    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Answers:
+        """Answer chats; each answer is yielded as soon as it arrives."""
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count the tokens of each text, without those of the chat template."""
@@ -70,14 +65,12 @@ def without_reasoning(text: str) -> str:
     return "" if OPENED.search(text) else MARK.sub("", text).strip()
 
 
-def read_answer(
-    text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str, reasoned: bool = False
-) -> Answer | Failure:
-    """Make an answer of a text without chat marks, control characters, reasoning (`reasoned`: some was removed)."""
+def read_answer(text: str, prompt_tokens: int, output_tokens: int, seconds: float, finish: str) -> Answer | Failure:
+    """Make an answer of a text without chat marks, control characters and reasoning."""
     answer = without_reasoning(text)
     answer = "".join(char for char in answer if char in "\n\t" or unicodedata.category(char) not in HIDDEN).strip()
     if not answer:
-        return Failure(USED_UP if text.strip() or reasoned or finish == "length" else "empty answer")
+        return Failure(USED_UP if text.strip() or finish == "length" else "empty answer")
     return Answer(answer, prompt_tokens, output_tokens, seconds, finish)
 
 
@@ -104,19 +97,13 @@ def fold_system(messages: Messages) -> Messages:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def in_flight(ask: Callable, inputs: Sequence, parallel: int, save: Save = forget) -> Iterator[tuple[int, object]]:
-    """Call `ask` on each input in `parallel` threads; save, then yield (index, result) as they finish.
+def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
+    """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
 
-    After an error or Ctrl-C, calls in progress are still finished and saved; the others are cancelled.
+    After an error or Ctrl-C, no further call begins.
     """
-
-    def call(index: int) -> object:
-        result = ask(inputs[index])
-        save(index, result)
-        return result
-
     with ThreadPoolExecutor(parallel) as pool:
-        futures = {pool.submit(call, index): index for index in range(len(inputs))}
+        futures = {pool.submit(ask, text): index for index, text in enumerate(inputs)}
         try:
             for future in as_completed(futures):
                 yield futures.pop(future), future.result()

@@ -66,27 +66,22 @@ def task_of(
     return dataset, Task(users["user_id"].to_dict(), of_users, prompts, strategy, model_sha256(llm))
 
 
-def generate(llm: LLM, questions: list[Question], store: Store, first: bool = True) -> dict[str, Answer | Failure]:
+def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Answer | Failure]:
     """Ask questions with equal sampling settings; return answers by key. Answers are stored on arrival, failures never.
 
-    UserError after `HOPELESS` failures in a row. Chats refused for their content do not count as failures, unless
-    these are the `first` requests to this model and as many fail for the same reason.
+    UserError after `HOPELESS` failures in a row; prompts that are refused do not count.
     """
     todo = {question.key: question.messages for question in questions}
-    keys, chats, outcomes, failures = [*todo], [*todo.values()], {}, 0
-    reasons: Counter[str] = Counter()
-
-    def save(index: int, answer: Answer | Failure) -> None:
-        if isinstance(answer, Answer):
-            store.put(keys[index], answer)
-
-    with closing(llm.answers(chats, questions[0].sampling, save)) as answers, progress("profiles", len(chats)) as done:
+    keys, outcomes, failures = [*todo], {}, 0
+    answers = llm.answers([*todo.values()], questions[0].sampling)
+    with closing(answers), progress("profiles", len(todo)) as done:
         for index, answer in answers:
             done(1)
             outcomes[keys[index]] = answer
-            failures = 0 if isinstance(answer, Answer) else failures + (not answer.final)
-            reasons[reason := getattr(answer, "reason", "")] += 1
-            if failures == HOPELESS or (reason and first and len(outcomes) == HOPELESS == reasons[reason]):
+            if isinstance(answer, Answer):
+                store.put(keys[index], answer)
+                failures = 0
+            elif (failures := failures + (not answer.final)) == HOPELESS:
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
                 raise UserError(f"{llm.name}: {why}; finished answers are kept.")
     return outcomes
@@ -94,16 +89,12 @@ def generate(llm: LLM, questions: list[Question], store: Store, first: bool = Tr
 
 def asker(llm: Callable[[], LLM], store: Store, known: Shipped) -> Ask:
     """Answer questions from the shipped table, else from the store, else with the model, opened only if needed."""
-    answered = False
 
     def ask(questions: list[Question]) -> dict[str, Answer | Failure]:
-        nonlocal answered
         answers = shipped(known, questions)
         answers |= store.get(question.key for question in questions if question.key not in answers)
-        if missing := [question for question in questions if question.key not in answers]:
-            answers |= generate(llm(), missing, store, first=not answers and not answered)
-        answered |= any(isinstance(answer, Answer) for answer in answers.values())
-        return answers
+        missing = [question for question in questions if question.key not in answers]
+        return answers | (generate(llm(), missing, store) if missing else {})
 
     return ask
 
@@ -164,14 +155,13 @@ def write(task: Task, ask: Ask) -> Outcomes:
 
 def failures_sentence(outcomes: Outcomes, again: str) -> str:
     """Say how many users have no profile, why, and how many may get one by `again`; empty if all have one."""
-    failures = [(user, outcome) for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)]
-    if not failures:
+    failed = {user: outcome for (user, _), outcome in outcomes.items() if isinstance(outcome, Failure)}
+    if not failed:
         return ""
-    users, lost = len({user for user, _ in outcomes}), len({user for user, _ in failures})
-    final = len({user for user, outcome in failures if outcome.final})
-    tries = max(outcome.tries for _, outcome in failures)
-    message = next((outcome.message for _, outcome in failures if outcome.message), "")
-    reasons = Counter(outcome.reason for _, outcome in failures).most_common()
+    users, lost, failures = len({user for user, _ in outcomes}), len(failed), failed.values()
+    final, tries = sum(outcome.final for outcome in failures), max(outcome.tries for outcome in failures)
+    message = next((outcome.message for outcome in failures if outcome.message), "")
+    reasons = Counter(outcome.reason for outcome in failures).most_common()
     return (
         f"profiles: {lost:,} of {users:,} users failed after {tries} {'try' if tries == 1 else 'tries'} "
         f"({', '.join(f'{reason}: {count}' for reason, count in reasons)}); the other {users - lost:,} are kept."
@@ -218,6 +208,5 @@ def fitting(path: Path, artifacts: Path, context: int, llm: str) -> pd.DataFrame
     _, task = task_of(artifacts, model, *way, context, None, cache(lambda: open_llm(model, context, 1)))
     known = read_shipped(path)
     covered = {user_id for user_id, *_ in known}
-    histories_of = {user: history for user, history in task.histories.items() if task.ids[user] in covered}
-    task = replace(task, histories=histories_of)
+    task = replace(task, histories={user: task.histories[user] for user in task.histories if task.ids[user] in covered})
     return table_of(write(task, lambda asked: not_shipped(asked) | shipped(known, asked)))[["user", "part", "text"]]

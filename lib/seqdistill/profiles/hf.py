@@ -7,7 +7,7 @@ from pathlib import Path
 
 from seqdistill.io import UserError, digest, file_digest, require
 from seqdistill.profiles import chat
-from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling, Save, forget
+from seqdistill.profiles.chat import Answer, Answers, Failure, Messages, Sampling
 
 SUFFIXES = {".json", ".safetensors", ".model", ".jinja", ".txt"}  # of a model's files
 
@@ -31,8 +31,8 @@ def model_folder(name: str) -> Path:
 
 def model_files(folder: Path) -> dict[str, Path]:
     """Configuration, tokenizer and weights of a model by name, subfolders included; UserError without safetensors."""
-    paths = {path.relative_to(folder): path for path in folder.rglob("*") if path.suffix in SUFFIXES and path.is_file()}
-    files = {name.as_posix(): path for name, path in paths.items() if not any(part[0] == "." for part in name.parts)}
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in SUFFIXES}
+    files = {name: path for name, path in files.items() if "/." not in f"/{name}"}
     if not any(name.endswith(".safetensors") for name in files):
         raise UserError(f"{folder.name}: no .safetensors file; expected a folder that `save_pretrained` wrote.")
     return files
@@ -44,77 +44,67 @@ def transformers_sha256(name: str) -> str:
 
 
 class Transformers:
-    """A text-generation pipeline, `batch` chats at a time: bfloat16 on a GPU if there is one, else float32."""
+    """A causal language model, asked `batch` chats at a time: bfloat16 on a GPU if there is one, else float32."""
 
-    def __init__(self, name: str, batch: int):
+    def __init__(self, name: str, context: int, batch: int):
         import torch
 
-        pipeline = require("transformers", "llm").pipeline
-
-        folder, gpu = model_folder(name), torch.cuda.is_available()
-        self.name, self.batch = f"transformers:{name}", batch
+        transformers, folder = require("transformers", "llm"), model_folder(name)
+        self.name, self.context, self.batch = f"transformers:{name}", context, batch
         model_files(folder)  # UserError unless the weights are safetensors
-        placed = {"device": 0, "dtype": torch.bfloat16} if gpu else {"device": "cpu", "dtype": torch.float32}
+        device, dtype = ("cuda", torch.bfloat16) if torch.cuda.is_available() else ("cpu", torch.float32)
         try:
-            self.pipeline = pipeline("text-generation", str(folder), **placed)
+            self.tokenizer = transformers.AutoTokenizer.from_pretrained(folder, padding_side="left")
+            self.model = transformers.AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).to(device)
         except (OSError, ValueError) as error:
             raise UserError(f"{folder.name}: not a causal language model ({str(error).splitlines()[0]}).") from None
-        self.tokenizer = self.pipeline.tokenizer
         if self.tokenizer.chat_template is None:
             raise UserError(f"{folder.name}: its tokenizer has no chat template; an instruction-tuned model is needed.")
+        if (limit := getattr(self.model.config, "max_position_embeddings", None) or context) < context:
+            raise UserError(f"{folder.name}: its context is {limit} tokens; `context` is {context}.")
         self.tokenizer.pad_token = self.tokenizer.pad_token or self.tokenizer.eos_token
+        self.render = partial(self.tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=True)
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Answers:
         """Answer chats batch by batch, chats of similar length together; see `LLM`."""
         from jinja2 import TemplateError
 
-        render = partial(self.tokenizer.apply_chat_template, add_generation_prompt=True, return_dict=False)
         try:
-            prompts = render(chats)
+            self.render(chats[:1])
         except TemplateError:
             chats = [chat.fold_system(messages) for messages in chats]
-            prompts = render(chats)
-        limit, lengths = getattr(self.pipeline.model.config, "max_position_embeddings", None), [*map(len, prompts)]
-        room = [(limit or float("inf")) - length for length in lengths]
-        fitting = [row for row in range(len(chats)) if room[row] >= sampling["max_tokens"]]
-        order, more = sorted(fitting, key=lengths.__getitem__), chat.larger(sampling)
+        order = sorted(range(len(chats)), key=lambda row: len(chats[row][-1]["content"]))
         for start in range(0, len(order), self.batch):
             rows = order[start : start + self.batch]
-            answers = self.batch_answers({row: chats[row] for row in rows}, lengths, sampling)
-            cut = {row: chats[row] for row in rows if chat.was_cut(answers[row]) and room[row] >= more["max_tokens"]}
-            again = self.batch_answers(cut, lengths, more) if cut else {}
-            answers |= {row: chat.better(answers[row], answer) for row, answer in again.items()}
-            for row, answer in answers.items():
-                save(row, answer)
+            answers = self.batch_answers({row: chats[row] for row in rows}, sampling)
+            if cut := {row: chats[row] for row in rows if chat.was_cut(answers[row])}:
+                again = self.batch_answers(cut, chat.larger(sampling))
+                answers |= {row: chat.better(answers[row], answer) for row, answer in again.items()}
             yield from answers.items()
-        yield from ((row, Failure("overlong prompt", final=True)) for row in sorted({*range(len(chats))} - {*order}))
 
-    def batch_answers(
-        self, chats: dict[int, Messages], lengths: Sequence[int], sampling: Sampling
-    ) -> dict[int, Answer | Failure]:
-        """Answer chats (by row, with the tokens of each row's prompt) as one batch, the longest prompt last."""
+    def batch_answers(self, chats: dict[int, Messages], sampling: Sampling) -> dict[int, Answer | Failure]:
+        """Answer chats, by row, as one batch."""
         import torch
 
         if unknown := {*sampling} - {"max_tokens", "top_p", "temperature", "seed"}:
             raise UserError(f"{self.name}: transformers cannot sample with {min(unknown)}; choose another style.")
-        settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
+        prompts = self.render([*chats.values()], padding=True, return_tensors="pt").to(self.model.device)
+        limit = min(int(sampling["max_tokens"]), self.context - prompts["input_ids"].shape[1])
+        settings = {"max_new_tokens": limit, "top_p": sampling["top_p"], "top_k": 0}
         settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
-        ends = self.pipeline.model.generation_config.eos_token_id
+        ends = self.model.generation_config.eos_token_id
         ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id}
-        answers, longest, begun = {}, lengths[[*chats][-1]], time.perf_counter()
+        answers, begun = {}, time.perf_counter()
         with torch.random.fork_rng():
             torch.manual_seed(int(sampling["seed"]))
-            records = self.pipeline([*chats.values()], batch_size=len(chats), return_tensors=True, **settings)
+            written = self.model.generate(**prompts, **settings, pad_token_id=self.tokenizer.pad_token_id)
         seconds = round(time.perf_counter() - begun, 3)
-        for row, (record,) in zip(chats, records, strict=True):
-            tokens = record["generated_token_ids"][longest:]  # prompts are padded to the longest
+        read = prompts["attention_mask"].sum(1).tolist()
+        for row, prompt_tokens, tokens in zip(chats, read, written[:, max(read) :].tolist(), strict=True):
             length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+            text = self.tokenizer.decode(tokens[:length])  # with special tokens, which may mark reasoning
             finish = "stop" if length < len(tokens) else "length"
-            text = chat.without_reasoning(self.tokenizer.decode(tokens[:length]))  # special tokens may mark reasoning
-            for mark in self.tokenizer.all_special_tokens:
-                text = text.replace(mark, "")
-            reasoned = bool(self.tokenizer.decode(tokens[:length], skip_special_tokens=True).strip())
-            answers[row] = chat.read_answer(text, lengths[row], length, seconds, finish, reasoned)
+            answers[row] = chat.read_answer(text, prompt_tokens, length, seconds, finish)
         return answers
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

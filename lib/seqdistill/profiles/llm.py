@@ -11,7 +11,7 @@ from joblib import cpu_count
 
 from seqdistill.io import UserError, data_dir, digest, file_digest, require
 from seqdistill.profiles import hf
-from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Answers, Messages, Sampling, Save, forget
+from seqdistill.profiles.chat import COMPUTED, LLM, Answer, Answers, Messages, Sampling
 
 MODELS = {  # name -> build, sha256 of its GGUF file
     "qwen2.5-coder-0.5b": ("instruct-q4_k_m", "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"),
@@ -26,11 +26,10 @@ class Facts:
 
     name = FACTS
 
-    def answers(self, chats: Sequence[Messages], sampling: Sampling, save: Save = forget) -> Answers:
+    def answers(self, chats: Sequence[Messages], sampling: Sampling) -> Answers:
         """Answer each chat with its facts."""
         for index, chat in enumerate(chats):
-            save(index, answer := Answer(chat[-1]["content"], 0, 0, 0.0, COMPUTED))
-            yield index, answer
+            yield index, Answer(chat[-1]["content"], 0, 0, 0.0, COMPUTED)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count words: facts always fit."""
@@ -47,11 +46,14 @@ def parts_of(name: str) -> tuple[str, str]:
     if name == FACTS:
         return FACTS, name
     kind, colon, model = name.partition(":")
-    if not colon and name not in MODELS:
-        raise UserError(f'llm: "{name}" is not a known model; choose one of {", ".join([*MODELS, FACTS])}.')
-    if colon and (kind not in ("openai", "transformers") or not model):
-        raise UserError(f'llm: "{name}": expected a known name, "openai:<model>" or "transformers:<folder or name>".')
-    return (kind, model) if colon else ("gguf", name)
+    if not colon and name in MODELS:
+        return "gguf", name
+    if kind not in ("openai", "transformers") or not model:
+        known = ", ".join([*MODELS, FACTS])
+        raise UserError(
+            f'llm: "{name}" is not a known model; choose one of {known}, openai:<model>, transformers:<folder or name>.'
+        )
+    return kind, model
 
 
 def model_sha256(name: str) -> str:
@@ -72,12 +74,12 @@ def local_weights(name: str) -> Path | None:
 
 
 def open_llm(name: str, context: int = 1024, parallel: int = 8) -> LLM:
-    """Open the back end of a name: `parallel` chats at a time; `context`: tokens of each (for llama.cpp only)."""
+    """Open the back end of a name: `parallel` chats at a time; `context`: tokens of each (not for an endpoint)."""
     kind, model = parts_of(name)
     if kind == FACTS:
         return Facts()
     if kind == "transformers":
-        return hf.Transformers(model, parallel)
+        return hf.Transformers(model, context, parallel)
     require("openai", "llm")
     from seqdistill.profiles.endpoint import Endpoint, connect
 

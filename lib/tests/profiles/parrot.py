@@ -4,7 +4,7 @@ import pandas as pd
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles.answers import Store
-from seqdistill.profiles.chat import Answer, Failure, forget
+from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.facts import histories
 
 ITEMS = pd.DataFrame({"item": range(1, 31), "title": [f"Film {i}" for i in range(1, 31)], "year": range(1971, 2001)})
@@ -23,14 +23,13 @@ class Parrot:
         self.asked, self.dies_after, self.per_word = [], dies_after, per_word
         self.says = says or (lambda chat: chat[-1]["content"])
 
-    def answers(self, chats, sampling, save=forget):
+    def answers(self, chats, sampling):
         for index, chat in enumerate(chats):
             if len(self.asked) == self.dies_after:
                 raise KeyboardInterrupt
             self.asked.append((chat, sampling))
             answer = self.says(chat)
             answer = answer if isinstance(answer, Failure) else Answer(answer, 10, 5, 0.1, "stop")
-            save(index, answer)
             yield index, answer
 
     def count_tokens(self, texts):

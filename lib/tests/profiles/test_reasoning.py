@@ -1,5 +1,4 @@
 import pytest
-from seqdistill.profiles import audit
 from seqdistill.profiles.chat import Answer, Failure, read_answer
 
 PROFILE = "A viewer of old war films and of comedies."
@@ -23,7 +22,6 @@ UNENDING += [f"{PROFILE} <think> but", "war</think>  "]
 @pytest.mark.parametrize("text", WITH_REASONING)
 def test_reasoning_is_no_part_of_an_answer(text):
     assert read_answer(text, 1, 2, 0.5, "stop") == Answer(PROFILE, 1, 2, 0.5, "stop")
-    assert audit.fault(text) == "reasoning" and audit.fault(PROFILE) == ""
 
 
 @pytest.mark.parametrize("text", UNENDING)
@@ -32,8 +30,8 @@ def test_reasoning_that_never_ends_is_named(text):
 
 
 def test_what_is_empty_was_used_up_only_where_something_was_written():
-    reasons = [read_answer("", 1, 2, 0.5, *rest).reason for rest in (("stop",), ("length",), ("stop", True))]
-    assert reasons == ["empty answer", "reasoning used up max_tokens", "reasoning used up max_tokens"]
+    reasons = [read_answer("", 1, 2, 0.5, finish).reason for finish in ("stop", "length")]
+    assert reasons == ["empty answer", "reasoning used up max_tokens"]
 
 
 def test_control_characters_are_removed_and_words_that_look_like_reasoning_are_not():

@@ -1,12 +1,9 @@
 import multiprocessing
 import os
-import sqlite3
-from contextlib import closing
 
 import pytest
 import written as writing
 from parrot import GOOD, Parrot, task, written
-from seqdistill.io import UserError, save_table
 from seqdistill.profiles import answers as store
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles.answers import Question, Store
@@ -75,40 +72,6 @@ def test_finished_answers_are_never_asked_again(events, tmp_path):
     keys = {question.key for question in given.first_questions()}
     assert [len(model.asked) for model in (dying, second, third)] == [7, len(keys) - 7, 0]
     assert len(Store(path).get(keys)) == len(keys)
-
-
-@pytest.mark.parametrize("value", ["{no JSON", "[1]", '{"text": "x"}', "7"])
-def test_a_damaged_answer_is_named_and_asked_again(events, tmp_path, capsys, value):
-    given, path, model = task(events, style="short"), tmp_path / "answers.sqlite", Parrot(says=lambda chat: GOOD)
-    written(given, model, path)
-    first = given.first_questions()[0].key
-    Store(path).cache.put({first: value})
-    asked = len(model.asked)
-    written(given, model, path)
-    assert len(model.asked) == asked + 1 and first[:12] in capsys.readouterr().out
-    assert Store(path).get([first])[first].text == GOOD
-
-
-def test_a_database_of_another_schema_is_set_aside(tmp_path):
-    path = tmp_path / "answers.sqlite"
-    with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("CREATE TABLE answers (id INTEGER, text TEXT, more TEXT)")
-    with pytest.raises(UserError, match=r"answers\.sqlite.*set aside as answers\.sqlite\.damaged"):
-        Store(path)
-    Store(path).put("1", say("new"))
-    assert Store(path).get("1") == {"1": say("new")} and path.with_name("answers.sqlite.damaged").exists()
-
-
-@pytest.mark.parametrize("column", ["user_id", "text", "finish", "sampling"])
-def test_a_shipped_table_without_a_column_is_named(events, tmp_path, column):
-    path, questions = tmp_path / "shipped.parquet", task(events).first_questions()
-    table = store.ship(path, questions, {asked.key: say("said") for asked in questions})
-    save_table(table.drop(columns=column).assign(more=1), path)
-    for use in (store.read_shipped, lambda path: store.ship(path, [], {})):
-        with pytest.raises(UserError, match=f'shipped.parquet: no column "{column}"'):
-            use(path)
-    save_table(table.assign(more=1), path)
-    assert len(store.read_shipped(path)) == len(table)
 
 
 def fill(path, first):

@@ -10,7 +10,7 @@ from seqdistill.config import ModelConfig, TrainConfig
 from seqdistill.data import Dataset
 from seqdistill.io import digest
 from seqdistill.profiles.answers import load_shipped
-from seqdistill.profiles.chat import Answer, Failure, forget
+from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.prompts import template
 
 TITLES = ["Soap", "Comb", "Oil", "Wax", "OPI Nail Lacquer, Blue"]  # the last in the prompt's examples, too
@@ -24,12 +24,11 @@ class Writer:
     def __init__(self):
         self.asked = []
 
-    def answers(self, chats, sampling, save=forget):
+    def answers(self, chats, sampling):
         for index, chat in enumerate(chats):
             self.asked.append(chat[-1]["content"])
             refused = "Wax" in chat[-1]["content"]
             answer = Failure("empty answer") if refused else Answer(f"Use: {chat[-1]['content']}", 1, 1, 0.1, "stop")
-            save(index, answer)
             yield index, answer
 
 
