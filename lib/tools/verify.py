@@ -1,12 +1,10 @@
 """A fresh run beside the committed numbers: what moved, and did it move further than other seeds would move it?"""
 
-import argparse
 import io
 import os
 import re
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -14,8 +12,7 @@ import book
 import numpy as np
 import pandas as pd
 import written
-from command import one_line
-from presets import chapters, check_preset
+from presets import chapters
 from scipy import stats
 from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir
 
@@ -121,17 +118,8 @@ def run(preset: str) -> int:
     return int(any(line.startswith("MOVED") for line in lines))
 
 
-def main() -> None:
-    """Command line: verify a preset."""
-    parser = argparse.ArgumentParser(prog="python lib/tools/verify.py")
-    parser.add_argument("--preset", default="default")
-    preset = parser.parse_args().preset
+def verify(preset: str) -> int:
+    """Verify a preset in build/verify; 1 if anything moved."""
     os.environ["SEQDISTILL_OUTPUTS"] = str(ROOT / "build" / "verify")
-    with one_line("verify"):
-        check_preset(preset)
-        with book.alone(preset):
-            sys.exit(run(preset))
-
-
-if __name__ == "__main__":
-    main()
+    with book.alone(preset):
+        return run(preset)

@@ -132,12 +132,13 @@ def test_the_files_of_a_presets_data_set_are_watched_however_its_name_is_quoted(
 
 def test_a_section_is_touched_where_the_preset_says_something_else_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    preset, folder = tmp_path / "mine.yaml", tmp_path / "artifacts"
-    folder.mkdir()
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    preset, folder = tmp_path / "mine.yaml", tmp_path / "mine" / "artifacts"
+    folder.mkdir(parents=True)
     times = []
     for text in ('"01-data": {minimum: 5}\n', "01-data:\n  minimum: 5\n04-distillation: {seeds: [1]}\n"):
         preset.write_text(text)
-        presets.write_sections("mine", folder)
+        presets.write_sections("mine")
         times.append([(folder / f"{name}.section").stat().st_mtime_ns for name in ("01-data", "04-distillation")])
         time.sleep(0.02)
     assert times[0][0] == times[1][0] and times[0][1] < times[1][1]

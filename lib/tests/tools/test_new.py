@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import presets
 import pytest
-import summary
 import torch
 import yaml
 from own_folders import BOOKS, EACH, READERS, loans, new_home, rows, semicolons, tabs
@@ -199,7 +198,7 @@ def test_a_book_without_an_llm_ends_with_the_answer_and_what_to_deploy(home, cap
     for chapter in presets.chapters()[1:5]:
         book.execute(chapter, "mine")
     capsys.readouterr()
-    summary.print_summary("mine")
+    deploy.print_summary("mine")
     answer, deployed, serve, read, _ = capsys.readouterr().out.splitlines()
     assert answer.startswith("Answer: deploy ") and "0 of 2 taught students" in answer
     assert "distilled-student 100%, item-text 100%" in answer and "04-distillation.html" in read
