@@ -1,4 +1,4 @@
-"""Which system of 04's table to deploy (the last lines of `make reproduce`), and its student as ONNX (`make export`)."""
+"""Which system of 04's table to deploy (last lines of `make reproduce`), and its student as ONNX (`make export`)."""
 
 import shutil
 from dataclasses import replace

@@ -39,7 +39,5 @@ def expected(preset: str, chapter: str) -> str:
     known = load_json(reference) if reference.exists() else {"chapters": {}}
     if chapter not in known["chapters"]:
         return "first execution here"
-    whole, cores = sum(known["chapters"].values()) / 60, known["cores"]
-    return (
-        f"about {known['chapters'][chapter]} s of {whole:.0f} minutes for all chapters on {cores} cores, less on more"
-    )
+    seconds, whole = known["chapters"][chapter], sum(known["chapters"].values()) / 60
+    return f"about {seconds} s of {whole:.0f} minutes for all chapters on {known['cores']} cores, less on more"

