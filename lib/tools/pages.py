@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import jupytext
@@ -110,8 +109,6 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
             heading = re.sub(r"^\d+\W+", "", headings[-1]) if headings else heading
             continue
         images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        if len(images) > 1:
-            raise UserError(f"{chapter}, cell {number}: {len(images)} images; a cell shows one, with its caption.")
         for image in images:
             drawn = image.metadata.get("image/png", {})
             text, size = drawn.get("alt", ""), {"width": f"{drawn['width']}px"} if "width" in drawn else {}
@@ -134,21 +131,19 @@ def beauty_chapters() -> dict[str, nbformat.NotebookNode]:
     return notebooks
 
 
-def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], beauty: Iterable[str]) -> str:
-    """Fill the front page: figure and table of the preset, chapters with their first paragraphs, names of Beauty's."""
+def front(preset: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """Fill the front page: figure and table of the preset, chapters with their first paragraphs."""
     table = read_main(preset, "excluded")
     table = table.assign(variant=table["model"] + " " + table["variant"])
     alt = report.caption(table[table["model"] != "baseline"])
-    openings = {chapter: notebook.cells[0].source.split("\n\n")[:2] for chapter, notebook in notebooks.items()}
+    openings = {chapter: notebook.cells[0].source.split("\n\n") for chapter, notebook in notebooks.items()}
     parts = {
         "figure": f"```{{figure}} main.png\n:alt: {alt}\n:name: answer\n\nΔ NDCG@10 against the plain student\n```",
         "table": report.markdown(report.format_table(table, ["variant", "verdict", "ndcg@10", "delta_ndcg@10"])),
         "chapters": "\n".join(
             f"* [{title.lstrip('# ')}]({chapter}.ipynb) {' '.join(paragraph.split())}"
-            for chapter, (title, paragraph) in openings.items()
+            for chapter, (title, paragraph, *_) in openings.items()
         ),
-        "toctree": "\n".join(notebooks),
-        "beauty": "\n".join(beauty),
     }
     text = (SITE / "index.md").read_text()
     for name, part in parts.items():
@@ -159,13 +154,12 @@ def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], beauty: Iter
 def build(preset: str, target: Path = ROOT / "build" / "book") -> None:
     """Render the book of a preset into `target`, in place of what stood there; Sphinx documents the library itself."""
     notebooks = {name: nbformat.read(executed(preset, f"{name}.ipynb"), as_version=4) for name in chapters()}
-    beauty = beauty_chapters()
     with tempfile.TemporaryDirectory() as folder:
         source, site = Path(folder) / "source", Path(folder) / "site"
         shutil.copytree(SITE, source)
-        (source / "index.md").write_text(front(preset, notebooks, beauty))
+        (source / "index.md").write_text(front(preset, notebooks))
         shutil.copy(outputs_dir(preset) / "figures" / "main.png", source)
-        for chapter, notebook in (notebooks | beauty).items():
+        for chapter, notebook in (notebooks | beauty_chapters()).items():
             nbformat.write(page(notebook, chapter), source / f"{chapter}.ipynb")
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", source, site]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
