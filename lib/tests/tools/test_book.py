@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from importlib import import_module
 
 import book
 import nbformat
@@ -141,3 +142,8 @@ def test_of_two_makes_at_once_one_gives_way_and_the_lock_ends_with_its_holder(tm
 def test_outputs_that_cannot_be_written_are_one_sentence(number, why):
     with pytest.raises(SystemExit, match=rf"^main\.csv: {why}; the previous outputs"), one_line("tables"):
         raise OSError(number, "", "/outputs/main.csv")
+
+
+def test_every_action_of_the_command_line_is_there():
+    for module, function in book.ACTIONS.values():
+        assert callable(getattr(import_module(module), function))
