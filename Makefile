@@ -116,19 +116,19 @@ book: .venv/ready ## render the executed notebooks as a site (PRESET=) into buil
 	@$(book) pages --preset $(PRESET)
 
 verify: .venv/ready ## execute a preset anew into build/verify, and say what moved from its committed numbers
-	@$(python) lib/tools/verify.py --preset $(PRESET)
+	@$(book) verify --preset $(PRESET)
 
 estimate: .venv/ready ## print what the profiles of USERS=n users would take (RATE= tokens a second of a server)
-	@$(python) lib/tools/estimate.py --preset $(PRESET) --users "$$USERS" --rate "$$RATE"
+	@$(book) estimate "$$USERS" "$$RATE" --preset $(PRESET)
 
 power: .venv/ready ## print which gains a preset's data can show, with how many users and seeds (PRESET=)
-	@$(python) lib/tools/power.py --preset $(PRESET)
+	@$(book) power --preset $(PRESET)
 
 tables: .venv/ready ## make 04's tables and figures again from a preset's recorded runs, without its data (PRESET=)
-	@$(python) lib/tools/tables.py --preset $(PRESET)
+	@$(book) tables --preset $(PRESET)
 
 profiles: $(stamps)/01-data.done ## write the shipped profiles (FRESH=1: ask the LLM for all of them again)
-	@$(book) profiles --preset $(PRESET) $(if $(FRESH),--fresh)
+	@$(book) profiles $(if $(FRESH),fresh) --preset $(PRESET)
 
 bench-student: .venv/ready $(if $(PEERS),build/peers/rectools/ready build/peers/replay/ready) ## measure the student's speed and memory (PEERS=1: RecTools' and RePlay's too)
 	@$(bench)/bench_student.py
@@ -198,7 +198,7 @@ slow: .venv/ready ## the tests that `make test` leaves out, minutes: whole books
 
 nbval: .venv/ready
 	@$(book) weights --preset smoke || echo "The book goes on without them."
-	$(python) lib/tools/check_notebooks.py --preset smoke
+	$(book) nbval --preset smoke
 	$(python) -m pytest lib/tests/regression
 
 clean: ## remove build/ and what is ignored below outputs/

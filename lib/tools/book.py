@@ -8,10 +8,12 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from importlib import import_module
 from typing import TextIO
 
 import jupytext
@@ -28,7 +30,24 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.exceptions import PapermillExecutionError
 from presets import chapters, check_preset, parameters, preset_values
 from seqdistill.config import did_you_mean
-from seqdistill.io import ROOT, UserError, atomic_write, display_path, outputs_dir
+from seqdistill.io import UserError, atomic_write, display_path, outputs_dir
+
+ACTIONS = {  # what `make` asks for, beside "execute" -> the module and the function that do it
+    "publish": ("pages", "publish"),
+    "pages": ("pages", "build"),
+    "weights": ("written", "weights"),
+    "profiles": ("written", "write_profiles"),
+    "sections": ("presets", "write_sections"),
+    "export": ("deploy", "print_export"),
+    "summary": ("deploy", "print_summary"),
+    "times": ("times", "keep_times"),
+    "tables": ("tables", "print_tables"),
+    "power": ("tables", "print_power"),
+    "estimate": ("estimate", "print_estimate"),
+    "nbval": ("check_notebooks", "nbval"),
+    "verify": ("verify", "verify"),
+}
+UNLOCKED = ("power", "estimate", "verify")  # they write nothing into the preset's outputs
 
 # One set of switches for every headless execution, papermill's and nbval's alike.
 HEADLESS = {
@@ -121,62 +140,36 @@ def alone(preset: str) -> Iterator[None]:
         raise UserError(f"{where}: another `make` is at work there; run this again when it is done.") from None
 
 
+def run_chapter(preset: str, chapter: str) -> None:
+    """Execute a chapter; say before what it may take, and keep what it took."""
+    for asked in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(asked) != signal.SIG_IGN:
+            signal.signal(asked, stop)
+    (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
+    start = time.monotonic()
+    print(f"{chapter} ({preset}): {times.expected(preset, chapter)}", flush=True)
+    execute(chapter, preset)
+    times.record(preset, chapter, time.monotonic() - start)
+    print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
+
+
 def main() -> None:
-    """Command line: execute a chapter, publish, render the book, fetch weights, write profiles."""
+    """Command line: an action, the words that it takes (a chapter to execute, a number of users, ...), a preset."""
     parser = argparse.ArgumentParser(prog="python lib/tools/book.py")
-    parser.add_argument(
-        "action",
-        choices=["execute", "publish", "pages", "weights", "profiles", "summary", "times", "sections", "export"],
-    )
-    parser.add_argument("chapter", nargs="?", default="")
+    parser.add_argument("action", choices=["execute", *ACTIONS])
+    parser.add_argument("words", nargs="*")
     parser.add_argument("--preset", default="default")
-    parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
-    chapter, preset = options.chapter, options.preset
-    with one_line(chapter or options.action):
-        if options.action != "execute":  # `make` has its sections written first, so that the preset is checked once
+    action, preset = options.action, options.preset
+    with one_line(action):
+        if action != "execute":  # `make` has its sections written first, so that the preset is checked once
             check_preset(preset)
-        with alone(preset):
-            match options.action:
-                case "execute":
-                    for asked in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-                        if signal.getsignal(asked) != signal.SIG_IGN:
-                            signal.signal(asked, stop)
-                    (outputs_dir(preset) / "artifacts" / "started").touch()  # as old as `make` takes the chapter to be
-                    start = time.monotonic()
-                    print(f"{chapter} ({preset}): {times.expected(preset, chapter)}", flush=True)
-                    execute(chapter, preset)
-                    times.record(preset, chapter, time.monotonic() - start)
-                    print(f"{chapter}: {time.monotonic() - start:.0f} s", flush=True)
-                case "publish":
-                    import pages
-
-                    pages.publish(preset)
-                case "pages":
-                    import pages
-
-                    pages.build(preset, ROOT / "build" / "book")
-                    print("build/book/index.html", flush=True)
-                case "weights":
-                    import written
-
-                    written.weights(preset)
-                case "profiles":
-                    import written
-
-                    written.write_profiles(preset, options.fresh)
-                case "sections":
-                    presets.write_sections(preset, outputs_dir(preset) / "artifacts")
-                case "export":
-                    import summary
-
-                    print(f"{summary.export(preset)}; beside it serve.py, which answers with ten item ids", flush=True)
-                case "summary":
-                    import summary
-
-                    summary.print_summary(preset)
-                case "times":
-                    times.keep_times(preset)
+        with nullcontext() if action in UNLOCKED else alone(preset):
+            if action == "execute":
+                run_chapter(preset, *options.words)
+            else:
+                module, function = ACTIONS[action]
+                sys.exit(getattr(import_module(module), function)(preset, *options.words))
 
 
 if __name__ == "__main__":

@@ -11,36 +11,27 @@ from seqdistill.data.store import LAYOUTS
 from seqdistill.io import UserError, data_dir, display_path
 
 COLUMNS = {"users": ",.0f", "items": ",.0f", "interactions": ",.0f", "avg_per_user": ".3f", "density": ".4%"}
-
 MINIMUM = 5  # events of a user and of an item
 
 
-def line(source: str, values: dict[str, float]) -> str:
-    """Write one row of the statistics; density follows from the counts."""
-    values = values | {"density": values["interactions"] / (values["users"] * values["items"])}
-    return f"{source:28}" + "".join(f"{values[name]:>{14}{form}}" for name, form in COLUMNS.items())
-
-
-def about(every: data.Dataset) -> list[str]:
-    """Say from when to when events are, and how many of them are rated."""
-    rated = every.events["value"].notna().mean()
-    lines = [f"  {rated:.0%} of the events are rated"]
+def summary(every: data.Dataset) -> list[str]:
+    """Share of rated events, span of times, and statistics of all events, of both filters and of the paper."""
+    lines, rows = [f"  {every.events['value'].notna().mean():.0%} of the events are rated"], {}
     if every.dated:
         first, last = (pd.to_datetime(moment, unit="s") for moment in every.events["time"].agg(["min", "max"]))
         lines.append(f"  times from {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M}; is the unit right?")
-    return lines
-
-
-def summary(every: data.Dataset) -> list[str]:
-    """Statistics of all events and of both filters, beside the paper's row where it has one."""
-    rows = [f"{'':28}" + "".join(f"{name:>14}" for name in COLUMNS), line("all events", data.statistics(every.events))]
+    rows["all events"] = data.statistics(every.events)
     for kind, words in (("core", f"{MINIMUM}-core"), ("single", f"{MINIMUM} or more, one pass")):
         try:
-            rows.append(line(words, data.statistics(data.load(every.name, MINIMUM, kind=kind).events)))
+            rows[words] = data.statistics(data.load(every.name, MINIMUM, kind=kind).events)
         except UserError as nothing:
-            rows.append(f"{words:28}{nothing}")
+            lines.append(f"  {words}: {nothing}")
     theirs = paper("data").set_index("dataset")
-    return [*rows, line("paper", theirs.loc[every.name].to_dict())] if every.name in theirs.index else rows
+    if every.name in theirs.index:
+        row = theirs.loc[every.name]
+        rows["paper"] = {**row, "density": row["interactions"] / (row["users"] * row["items"])}
+    forms = {name: ("{:" + form + "}").format for name, form in COLUMNS.items()}
+    return [*lines, pd.DataFrame(rows).T[[*COLUMNS]].to_string(formatters=forms)]
 
 
 def main() -> None:
@@ -59,7 +50,7 @@ def main() -> None:
             print(f"written: {display_path(data_dir() / options.name / 'processed')}")
         every = data.load(options.name, 1)
         print(f"{every.name}: order by {'time' if every.dated else 'position, no times'}")
-        print(*(f"  {note}" for note in every.notes[:-1]), *about(every), *summary(every), sep="\n")
+        print(*(f"  {note}" for note in every.notes[:-1]), *summary(every), sep="\n")
 
 
 if __name__ == "__main__":

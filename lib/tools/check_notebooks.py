@@ -1,15 +1,13 @@
 """Re-execute a preset's stored notebooks with nbval, strictly, into build/nbval: `make nbval`."""
 
-import argparse
 import os
 import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from book import HEADLESS, alone
-from command import one_line
-from presets import chapters, check_preset
+from book import HEADLESS
+from presets import chapters
 from seqdistill.io import ROOT, outputs_dir
 
 # Chapters of a wave do not read each other, but where they stand in one list.
@@ -33,18 +31,3 @@ def nbval(preset: str) -> int:
 
     with ThreadPoolExecutor(2) as pool:
         return int(not all(all([*pool.map(check, wave)]) for wave in WAVES))
-
-
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--preset", default="smoke")
-    preset = parser.parse_args().preset
-    with one_line("nbval"):
-        check_preset(preset)
-        with alone(preset):
-            sys.exit(nbval(preset))
-
-
-if __name__ == "__main__":
-    main()

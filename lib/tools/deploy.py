@@ -1,4 +1,4 @@
-"""Which student of 04's table to deploy, and that student as ONNX with a script that serves it: `make export`."""
+"""Which system of 04's table to deploy (last lines of `make reproduce`), and its student as ONNX (`make export`)."""
 
 import shutil
 from dataclasses import replace
@@ -8,10 +8,11 @@ import pandas as pd
 from pages import read_main
 from seqbook.ablation import setups
 from seqdistill.config import gru4rec
-from seqdistill.io import load_json, load_table, outputs_dir, save_json, table_key
+from seqdistill.io import display_path, load_json, load_table, outputs_dir, save_json, table_key
 from seqdistill.serving.export import save_onnx
 from seqdistill.training.sweep import Job, Jobs, plan, results, run_folder
 from seqdistill.training.train import load_model, load_training_data, taught_by
+from times import times
 
 GAIN = "significant gain"
 
@@ -24,7 +25,7 @@ def taught(table: pd.DataFrame) -> pd.DataFrame:
 def gains(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the taught students that rank significantly better than both plain and their control."""
     rows = taught(table)
-    return rows[(rows[["verdict", "control_verdict"]] == GAIN).all(axis=1)] if len(rows) else rows
+    return rows[rows["verdict"].eq(GAIN) & rows["control_verdict"].eq(GAIN)] if len(rows) else rows
 
 
 def taught_shares(home: Path, rows: pd.DataFrame) -> dict[str, float]:
@@ -74,3 +75,64 @@ def export(preset: str) -> tuple[str, Path]:
     save_json(about, folder / "student.json")
     shutil.copyfile(Path(__file__).with_name("serve.py"), folder / "serve.py")
     return name, path
+
+
+def better_rival(table: pd.DataFrame, best: str) -> pd.Series | None:
+    """Best of the rivals whose interval over the plain student is above zero and that rank better than `best`."""
+    student = (table["model"] + " " + table["variant"]) == best
+    rivals = table[table["model"] == "baseline"]
+    over = rivals[(rivals["ci_low"] > 0) & (rivals["ndcg@10"] > table.loc[student, "ndcg@10"].max())]
+    return None if over.empty else over.loc[over["ndcg@10"].idxmax()]
+
+
+def answer(table: pd.DataFrame, best: str, shares: dict[str, float]) -> str:
+    """Say which system of a main table to deploy, which taught students gain, and what could have been seen.
+
+    best: the student that `chosen` names. shares: of the users that a teacher taught, by variant.
+    """
+    first = f"deploy {best}: "
+    if (rival := better_rival(table, best)) is not None:
+        span = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
+        first = f"deploy {rival['variant']}, which ranks better than {rival['baseline']} ({span}); "
+        first += f"the best student is {best}: "
+    students, gain = taught(table), gains(table)
+    if students.empty:
+        return f"{first}no student was taught."
+    names = f" ({', '.join(gain['model'] + ' ' + gain['variant'])})" if len(gain) else ""
+    plain = table[table["variant"] == "plain"].set_index("model")["ndcg@10"]
+    detectable = students[["detectable", "control_detectable"]].max(axis=1)  # both of two tests must succeed
+    least = (detectable / students["model"].map(plain)).min()
+    heard = ", ".join(f"{variant} {share:.0%}" for variant, share in shares.items())
+    return (
+        f"{first}{len(gain)} of {len(students)} taught students rank significantly better than both plain and their "
+        f"control{names}; a gain in NDCG@10 below {least:.0%} of plain would often be missed (seen items excluded); "
+        f"users who were taught: {heard}."
+    )
+
+
+def exported(table: pd.DataFrame, best: str, path: Path) -> str:
+    """Say which student `make export` writes, and which better rival it does not."""
+    rival = better_rival(table, best)
+    other = "" if rival is None else f"; {rival['variant']}, which ranks better, is not exported"
+    return f"The best student, exported by make export: {display_path(path)} ({best}){other}"
+
+
+def print_export(preset: str) -> None:
+    """Write the student to deploy, and say which it is."""
+    line = exported(read_main(preset, "excluded"), *export(preset))
+    print(f"{line}; beside it serve.py, which answers with ten item ids", flush=True)
+
+
+def print_summary(preset: str) -> None:
+    """Print the answer, what to deploy, what to open, and how long the chapters took."""
+    table, home, (best, path) = read_main(preset, "excluded"), outputs_dir(preset), export(preset)
+    print(f"Answer: {answer(table, best, taught_shares(home, taught(table)))}")
+    print(exported(table, best, path))
+    history = " ".join(load_json(path.with_name("student.json"))["item_ids"][:3])
+    print(f"To serve {best}: .venv/bin/python {display_path(path.with_name('serve.py'))} {history}")
+    whole = (home / "08-results.html").exists()
+    page, more = ("08-results", "make book") if whole else ("04-distillation", "make reproduce, then make book, with")
+    print(f"To read: {display_path(home / f'{page}.html')}; all chapters: {more} PRESET={preset}")
+    longest = sorted(times(preset).items(), key=lambda pair: -pair[1])
+    parts = ", ".join(f"{name} {value / 60:.1f}" for name, value in longest[:3])
+    print(f"Time: {sum(seconds for _, seconds in longest) / 60:.0f} minutes, most of them in {parts}")

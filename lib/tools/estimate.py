@@ -1,9 +1,6 @@
 """What profiles of many users take, from those that a preset has measured: `make estimate USERS=1000000 PRESET=...`."""
 
-import argparse
-
 import pandas as pd
-from command import one_line
 from presets import values_of
 from seqdistill.io import UserError, display_path, load_csv, outputs_dir
 from seqdistill.profiles.generate import shipped_path, worded
@@ -51,23 +48,13 @@ def estimate(preset: str, users: int, rate: float | None) -> dict[str, str]:
     return found
 
 
-def main() -> None:
-    """Run the command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--preset", required=True)
-    parser.add_argument("--users", required=True)
-    parser.add_argument("--rate", default="")
-    options = parser.parse_args()
-    with one_line("estimate"):
-        try:
-            users, rate = int(options.users), float(options.rate or "nan")
-        except ValueError:
-            raise UserError(f"USERS={options.users}, RATE={options.rate}: numbers are expected.") from None
-        if users < 1 or rate <= 0:
-            raise UserError(f"USERS={options.users}, RATE={options.rate}: numbers above 0 are expected.")
-        for name, value in estimate(options.preset, users, None if rate != rate else rate).items():
-            print(f"{name:14} {value}")
-
-
-if __name__ == "__main__":
-    main()
+def print_estimate(preset: str, users: str, rate: str) -> None:
+    """Print the estimate for what a user wrote as USERS= and RATE=, which may be empty."""
+    try:
+        numbers = int(users), float(rate) if rate else None
+    except ValueError:
+        numbers = 0, None
+    if numbers[0] < 1 or (rate and not numbers[1] > 0):
+        raise UserError(f"USERS={users}, RATE={rate}: numbers above 0 are expected.")
+    for name, value in estimate(preset, *numbers).items():
+        print(f"{name:14} {value}")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice, product
 from pathlib import Path
 
@@ -33,9 +34,8 @@ SAMPLE, MOST = 20_000, 0.9  # rows that are looked at; share of a column's cells
 
 def like(role: str, names: list[str]) -> list[str]:
     """Those names that say they play a role, ids first."""
-    return sorted(
-        (name for name in names if re.search(LIKE[role], name, re.I)), key=lambda name: "id" not in name.lower()
-    )
+    named = [name for name in names if re.search(LIKE[role], name, re.I)]
+    return sorted(named, key=lambda name: "id" not in name.lower())
 
 
 @dataclass(frozen=True)
@@ -153,12 +153,11 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
 def events_of(path: Path, delimiter: str, events: pd.DataFrame, item: str) -> dict:
     """What dataset.yaml says of the interactions; where they have no time, "position" is their order."""
     where, rest = display_path(path), [name for name in events if name not in ("", item)]
-    forms = {
-        name: time_format(
-            events[name], lambda name=name: read_csv(path, {name: TEXT}, delimiter=delimiter)[name].astype("str")
-        )
-        for name in rest
-    }
+
+    def whole(name: str) -> pd.Series:
+        return read_csv(path, {name: TEXT}, delimiter=delimiter)[name].astype("str")
+
+    forms = {name: time_format(events[name], partial(whole, name)) for name in rest}
     others = [name for name in rest if forms[name] in ("", "position") and not events[name].is_unique]
     others = [name for name in others if not like("rating", [name])]
     users = like("user", rest) or sorted(others, key=lambda name: -events[name].nunique())
@@ -184,7 +183,7 @@ def guess(name: str, paths: list[Path]) -> Found:
 
     A file that cannot be read is left out, unless its name and columns say that it is needed.
     """
-    faults: dict[Path, UserError] = {}
+    faults, names = {}, {path: [] for path in paths}
 
     def both(path: Path) -> tuple[int, int]:
         return sum(bool(like(role, names[path])) for role in ("user", "item")), path.stat().st_size
@@ -193,28 +192,24 @@ def guess(name: str, paths: list[Path]) -> Found:
         items = like("item", [*names[path], path.name]) and like("title", names[path]) and not like("user", names[path])
         return ".txt" not in path.name.lower() and bool(items or both(events)[0] < 2 or both(path) > both(events))
 
-    names: dict[Path, list[str]] = {path: [] for path in paths}
     names |= {path: of for path, (_, of) in tried(head, paths, {}).items()}
     if not (seen := tried(look, paths, faults)):
         raise UserError(" ".join(map(str, faults.values())))
-    events = max(seen, key=both)
-    lists = tried(
-        lambda path: read_csv(path, {}, texts=True, delimiter=seen[path][0]),
-        [path for path in seen if path != events],
-        faults,
-    )
+    events, marks = max(seen, key=both), {path: mark for path, (mark, _) in seen.items()}
+    others = [path for path in seen if path != events]
+    lists = tried(lambda path: read_csv(path, {}, texts=True, delimiter=marks[path]), others, faults)
     for path in filter(needed, faults):
         raise faults[path]
     try:
-        files, said, unordered = roles(name, events, *seen[events], lists)
+        files, said = roles(name, events, *seen[events], lists)
     except UserError as error:
         raise UserError(" ".join(map(str, [error, *faults.values()]))) from None
-    return Found(files, said, {path: mark for path, (mark, _) in seen.items()}, unordered, faults)
+    return Found(files, said, marks, said["interactions"]["time"] not in seen[events][1], faults)
 
 
 def roles(
     name: str, events: Path, delimiter: str, first: pd.DataFrame, lists: dict[Path, pd.DataFrame]
-) -> tuple[dict[str, Path], dict, bool]:
+) -> tuple[dict[str, Path], dict]:
     """Guess what the columns of the interactions are, which of the lists are the items and the users."""
     items, own, item = linked(first, lists)
     said = {"items": items_of(lists[items], own), "interactions": events_of(events, delimiter, first, item)}
@@ -231,4 +226,4 @@ def roles(
     said |= {"users": {"id": next(iter(users.values()), user)}, "domain": domain, "delimiter": delimiter}
     said["unlisted"] = round(float(missing) + 0.005, 2) if 0 < missing <= UNLISTED else 0.0
     files = {"interactions": events, "items": items} | ({"users": next(iter(users))} if users else {})
-    return files, said, said["interactions"]["time"] not in first
+    return files, said

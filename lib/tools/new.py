@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from contextlib import suppress
+from dataclasses import asdict
 from math import log2
 from pathlib import Path
 from string import Template
@@ -14,7 +15,7 @@ import pandas as pd
 import presets
 import yaml
 from command import one_line
-from guess import Found, guess
+from guess import LIKE, Found, guess, head, tried
 from seqdistill.data import generic
 from seqdistill.data.checks import ID, read_csv
 from seqdistill.data.layouts import LAYOUTS
@@ -22,7 +23,6 @@ from seqdistill.data.store import home_of
 from seqdistill.data.tables import Dataset, filtered, statistics
 from seqdistill.io import UserError, atomic_write, data_dir, display_path
 from seqdistill.profiles.facts import FIELDS
-from told import told
 
 ROLES, TEMPLATES = ("users", "items", "interactions"), Path(__file__).parent / "templates"
 NAMED = re.compile(r"^[^.].*\.(csv|tsv|txt)(\.gz)?$", re.I)
@@ -54,6 +54,30 @@ def put(path: Path, target: Path, own: str, delimiter: str, order: bool = False)
     table.to_csv(target, sep=delimiter, index=False)
 
 
+def told(path: Path, paths: list[Path]) -> Found:
+    """Find the files of which a dataset.yaml speaks, by its columns; of several, one whose name is like the role."""
+    settings, faults, files = generic.settings_of(path), {}, {}
+    heads = tried(lambda one: head(one, settings.delimiter), paths, faults)
+    columns, items = settings.interactions, settings.items
+    unordered = columns.format == columns.time == "position"
+    wanted = {
+        "interactions": [columns.user, columns.item, None if unordered else columns.time, columns.rating],
+        "items": [items.id, items.title, items.categories, items.year],
+        "users": [settings.users.id],
+    }
+    for role, names in wanted.items():
+        names = [name for name in names if name]
+        fitting = [one for one in heads if one not in files.values() and {*names} <= {*heads[one][1]}]
+        if role == "users":  # which others that hold events name, too
+            fitting = [one for one in fitting if columns.item not in heads[one][1]]
+        elif not fitting:
+            raise UserError(f"{display_path(path)}, {role}: no file has the columns {', '.join(names)}.")
+        word = LIKE.get(role.removesuffix("s"), role)
+        files |= {role: max(fitting, key=lambda one: (bool(re.search(word, one.name, re.I)), one))} if fitting else {}
+    unordered &= columns.time not in heads[files["interactions"]][1]
+    return Found(files, asdict(settings), {one: mark for one, (mark, _) in heads.items()}, unordered, faults)
+
+
 def stage(name: str, source: Path, raw: Path) -> Dataset:
     """Put the files of a folder into `raw`, with its dataset.yaml or one that is guessed; print it, check the whole."""
     if not source.is_dir():
@@ -62,20 +86,17 @@ def stage(name: str, source: Path, raw: Path) -> Dataset:
     if len(paths) < 2:
         raise UserError(f"FROM: {len(paths)} CSV files in {source}; interactions and a list of items are expected.")
     if (own := source / "dataset.yaml").is_file():
-        return checked(told(own, paths), paths, raw, own.read_text("utf-8"))
-    try:
-        found = guess(name, paths)
-    except UserError as error:
-        raise UserError(f"{error} If the files are right, a dataset.yaml in {source} replaces the guess.") from None
-    return checked(found, paths, raw, filled("dataset.yaml", name=name, **found.settings))
-
-
-def checked(found: Found, paths: list[Path], raw: Path, text: str) -> Dataset:
-    """Put the files that were found into `raw`, with the text of dataset.yaml; print what they are, check the whole."""
-    files, settings, unordered = found.files, found.settings, found.unordered
+        found, text = told(own, paths), own.read_text("utf-8")
+    else:
+        try:
+            found = guess(name, paths)
+        except UserError as error:
+            raise UserError(f"{error} If the files are right, a dataset.yaml in {source} replaces the guess.") from None
+        text = filled("dataset.yaml", name=name, **found.settings)
+    files, settings = found.files, found.settings
     events, delimiter = files["interactions"], settings["delimiter"]
     for role, path in files.items():
-        put(path, raw / f"{role}.csv", found.delimiters[path], delimiter, unordered and path == events)
+        put(path, raw / f"{role}.csv", found.delimiters[path], delimiter, found.unordered and path == events)
     if "users" not in files:
         user = settings["interactions"]["user"]
         ids = read_csv(events, {user: ID}, delimiter=found.delimiters[events])[user].cat.categories
@@ -83,10 +104,11 @@ def checked(found: Found, paths: list[Path], raw: Path, text: str) -> Dataset:
     (raw / "dataset.yaml").write_text(text, "utf-8")
     for role in ("interactions", "items", "users"):
         print(f"{role}: {files[role].name if role in files else f'all of {events.name}'}, {flow(settings[role])}")
-    print(*["position: the order of the rows, as there is no time"] * unordered, sep="\n", end="\n" * unordered)
+    if found.unordered:
+        print("position: the order of the rows, as there is no time")
     print(f"all: {flow({part: settings[part] for part in ('delimiter', 'domain', 'unlisted')})}")
-    left = [path for path in paths if path not in files.values()]
-    print(*(f"left out: {found.faults.get(path, path.name)}\n" for path in left), sep="", end="", flush=True)
+    for path in sorted({*paths} - {*files.values()}):
+        print(f"left out: {found.faults.get(path, path.name)}")
     try:
         return generic.read(*(next(raw.glob(f"{role}.csv*")) for role in ROLES), raw / "dataset.yaml")
     except UserError as error:

@@ -5,72 +5,28 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
 from pathlib import Path
 
 import jupytext
 import nbformat
 import pandas as pd
+import yaml
 from presets import TEXT, chapters
 from seqbook.reporting import report
 from seqbook.reporting.main_tables import reading
 from seqdistill.io import ROOT, UserError, atomic_write, display_path, outputs_dir
 
+TEMPLATES = Path(__file__).parent / "templates"
 SITE, README = ROOT / "lib" / "site", ROOT / "README.md"
 INJECTED = "injected-parameters"  # tag of the cell with a preset's own parameters
 LONG = 12  # lines beyond which a cell's code is folded
 BEAUTY = "amazon-beauty-5core"
 ON_BEAUTY = ["03-embeddings", "04-distillation"]  # committed as executed
-LARGER = "full"  # has the default's students and data, and more seeds
-RESULTS = [  # preset, data, student, variant, teacher: the rows of README.md that stand in a main table
-    (LARGER, "MovieLens small", "SASRec", "distilled-student", "LLM profile"),
-    (LARGER, "MovieLens small", "SASRec", "distilled", "LLM profile, the paper's form"),
-    (LARGER, "MovieLens small", "BERT4Rec", "distilled", "LLM profile, the paper's form"),
-    (BEAUTY, "Beauty 5-core", "SASRec", "item-text", "item texts"),
-]
-LITTLE = {"model": "SASRec", "trained_on": 1500, "settings": "batch 32"}  # of little-data.csv; the chosen settings
-TAUGHT = "{overhead} per epoch of phase 1 (on MovieLens), no LLM, nothing at serving"
-DECISIONS = [  # situation, what to do, preset or bench, table, its row, what it costs, advice
-    (
-        "Items have texts, tens of thousands of users", "SASRec with an item-text teacher",
-        BEAUTY, "main", {"model": "SASRec", "variant": "item-text", "seen": "excluded"}, TAUGHT,
-        "use it or read the texts (05, section 12), if seen items are never recommended; the gain is small",
-    ),
-    (
-        "Items have texts, a training set of 1,500 users", "SASRec with an item-text teacher", "bench", "little-data",
-        {**LITTLE, "variant": "item-text", "seen": "excluded"}, TAUGHT,
-        "choose on validation: no gain over its control is shown with these settings",
-    ),
-    (
-        "New items without events (MovieLens, items removed from training)",
-        "train on item texts, and add a text term and a bonus for new items to the score (06)",
-        LARGER, "cold", {"variant": "item-side-text-scored", "group": "removed", "seen": "included"},
-        "training and serving read a text vector an item", "with care: text-kNN alone is not shown to be worse",
-    ),
-    (
-        "A budget for an LLM, a training set of 1,500 users", "SASRec with LLM profiles as teacher",
-        "bench", "little-data", {**LITTLE, "variant": "profile", "seen": "excluded"},
-        "{overhead} per epoch of phase 1 (on MovieLens), LLM {seconds} CPU s a user (0.5B), nothing at serving",
-        "not with a small LLM; a larger one is untested",
-    ),
-    (
-        "A few hundred users with long histories (MovieLens)", "no teacher; try GRU4Rec beside SASRec",
-        LARGER, "main", {"model": "GRU4Rec", "variant": "plain", "seen": "excluded"},
-        "a search on validation", "choose on validation",
-    ),
-]  # fmt: skip
-TRANSFER = {"variant": "reads, item-text, to the end", "tested": "2 3 4 5 6", "baseline": "plain"}  # of transfer.csv
-
-
-def select(table: pd.DataFrame, **values: str) -> pd.DataFrame:
-    """Rows of a table whose columns have these values."""
-    return table[(table[list(values)] == pd.Series(values)).all(axis=1)]
 
 
 def read_main(preset: str, seen: str) -> pd.DataFrame:
     """Rows of a preset's main.csv over all targets, with seen items "included" or "excluded"."""
-    table = pd.read_csv(executed(preset, "tables/main.csv")).fillna({"verdict": ""})
-    return reading(table, seen)
+    return reading(pd.read_csv(executed(preset, "tables/main.csv")).fillna({"verdict": ""}), seen)
 
 
 def executed(preset: str, name: str) -> Path:
@@ -81,67 +37,50 @@ def executed(preset: str, name: str) -> Path:
     return path
 
 
+def readme_rows(name: str) -> pd.DataFrame:
+    """What templates/readme.yaml says of one of README.md's tables, beside the row of outputs/ that it names."""
+    rows = []
+    for said in yaml.safe_load((TEMPLATES / "readme.yaml").read_text())[name]:
+        table = pd.read_csv(executed(*said["table"].split("/", 1)))
+        table = table[(table[[*said["row"]]] == pd.Series(said["row"])).all(axis=1)]
+        if "protocol" in table:
+            table = table[table["protocol"].str.endswith("/all")]
+        rows.append(table.assign(**{column: text for column, text in said.items() if isinstance(text, str)}))
+    joined = pd.concat(rows, ignore_index=True)
+    return joined.assign(plain=joined["ndcg@10"] - joined["delta_ndcg@10"])
+
+
 def results_table() -> str:
     """README.md's table: taught students against plain and against their control, seen items excluded."""
-    rows = [
-        select(read_main(preset, "excluded"), model=student, variant=variant).assign(data=data, teacher=teacher)
-        for preset, data, student, variant, teacher in RESULTS
-    ]
-    transfer = select(pd.read_csv(ROOT / "outputs" / "bench" / "transfer.csv"), seen="excluded", **TRANSFER)
-    alone = (transfer["verdict"] == "significant gain") & (transfer["control_verdict"] != "significant gain")
-    transfer.loc[alone, "verdict"] = "inconclusive"  # it was tested against plain alone
-    rows.append(
-        transfer.assign(data="Beauty 5-core", model="SASRec", teacher="item texts, which the student also reads")
-    )
-    little = select(
-        pd.read_csv(ROOT / "outputs" / "bench" / "little-data.csv"), seen="excluded", variant="profile", **LITTLE
-    )
-    rows.append(little.assign(data="Beauty 5-core, 1,500 training users", teacher="LLM profile"))
-    joined = pd.concat(rows, ignore_index=True)
-    plain = joined["ndcg@10"] - joined["delta_ndcg@10"]
-    joined["at most"] = (joined["ci_high"] / plain).map("{:+.1%} of plain".format)
-    joined["model"] += plain.map(" ({:.4f})".format)
-    columns = ["data", "verdict", "model", "teacher", "delta_ndcg@10", "at most"]
-    table = report.format_table(joined, [*columns, "control_verdict", "control_delta_ndcg@10"])
+    rows = readme_rows("results").fillna({"model": "SASRec"})
+    alone = (rows["verdict"] == "significant gain") & (rows["control_verdict"] != "significant gain")
+    rows.loc[alone, "verdict"] = "inconclusive"  # benchmarks test against plain alone
+    rows["at most"] = (rows["ci_high"] / rows["plain"]).map("{:+.1%} of plain".format)
+    rows["student (plain)"] = rows["model"] + rows["plain"].map(" ({:.4f})".format)
+    columns = ["data", "verdict", "student (plain)", "teacher", "delta_ndcg@10", "at most"]
+    table = report.format_table(rows, [*columns, "control_verdict", "control_delta_ndcg@10"])
     table["over its control"] = table.pop("control_verdict") + ", " + table.pop("control_delta_ndcg@10")
-    return report.markdown(table.rename(columns={"model": "student (plain)", "delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
+    return report.markdown(table.rename(columns={"delta_ndcg@10": "Δ NDCG@10 [95 %]"}))
 
 
 def decision_table() -> str:
     """README.md's decisions: what a situation asks for, what it gains over plain SASRec, what it costs."""
-    overhead = pd.read_csv(ROOT / "outputs" / "bench" / "overhead.csv")
-    llm = pd.read_csv(ROOT / "outputs" / "bench" / "llm.csv").iloc[0]
-    costs = {
-        "overhead": f"{overhead['distilled_cpu_s'].sum() / overhead['plain_cpu_s'].sum() - 1:+.0%}",
-        "seconds": f"{llm['cpu_s'] / llm['users']:.0f}",
-    }
-    rows = []
-    for situation, what, home, name, values, cost, advice in DECISIONS:
-        seen = values["seen"]
-        if name == "main":
-            table = read_main(home, seen)
-        else:
-            folder = outputs_dir(home) if home == "bench" else outputs_dir(home) / "tables"
-            table = pd.read_csv(folder / f"{name}.csv")
-        row = select(table, **values).squeeze(axis=0)
-        gain, low, high = (row[column] for column in ("delta_ndcg@10", "ci_low", "ci_high"))
-        cells = {"situation": situation, "what to do": what}
-        cells["gain in NDCG@10 [95 %]"] = f"{gain:+.4f} [{low:+.4f}, {high:+.4f}]"
-        cells["plain NDCG@10"] = f"{row['ndcg@10'] - gain:.4f}"
-        rows.append(cells | {"cost": cost.format(**costs), "advice": advice})
-    return report.markdown(pd.DataFrame(rows).set_index("situation"))
+    overhead = pd.read_csv(executed("bench", "overhead.csv"))[["distilled_cpu_s", "plain_cpu_s"]].sum()
+    llm = pd.read_csv(executed("bench", "llm.csv")).iloc[0]
+    more, seconds = overhead["distilled_cpu_s"] / overhead["plain_cpu_s"] - 1, llm["cpu_s"] / llm["users"]
+    rows = readme_rows("decisions")
+    rows["cost"] = [cost.format(overhead=f"{more:+.0%}", seconds=f"{seconds:.0f}") for cost in rows["cost"]]
+    table = report.format_table(rows, ["situation", "what to do", "delta_ndcg@10", "plain", "cost", "advice"])
+    return report.markdown(table.rename(columns={"delta_ndcg@10": "gain in NDCG@10 [95 %]", "plain": "plain NDCG@10"}))
 
 
 def current(preset: str, chapter: str) -> nbformat.NotebookNode:
     """Read a chapter that a preset executed; UserError if there is none, or if its text has changed since."""
-    path, text = outputs_dir(preset) / f"{chapter}.ipynb", jupytext.read(TEXT / f"{chapter}.py")
-    if not path.exists():
-        raise UserError(f"{display_path(path)}: no such file; run `make reproduce PRESET={preset}` first.")
+    path, text = executed(preset, f"{chapter}.ipynb"), jupytext.read(TEXT / f"{chapter}.py")
     notebook = nbformat.read(path, as_version=4)
     cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
     if [cell.source for cell in cells] != [cell.source for cell in text.cells]:
-        again = f"run `make reproduce PRESET={preset}`"
-        raise UserError(f"{display_path(path)}: {chapter}.py has changed since; {again}.")
+        raise UserError(f"{display_path(path)}: {chapter}.py has changed since; run `make reproduce PRESET={preset}`.")
     return notebook
 
 
@@ -170,8 +109,6 @@ def page(notebook: nbformat.NotebookNode, chapter: str) -> nbformat.NotebookNode
             heading = re.sub(r"^\d+\W+", "", headings[-1]) if headings else heading
             continue
         images = [output for output in cell.outputs if "image/png" in output.get("data", {})]
-        if len(images) > 1:
-            raise UserError(f"{chapter}, cell {number}: {len(images)} images; a cell shows one, with its caption.")
         for image in images:
             drawn = image.metadata.get("image/png", {})
             text, size = drawn.get("alt", ""), {"width": f"{drawn['width']}px"} if "width" in drawn else {}
@@ -194,21 +131,19 @@ def beauty_chapters() -> dict[str, nbformat.NotebookNode]:
     return notebooks
 
 
-def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], beauty: Iterable[str]) -> str:
-    """Fill the front page: figure and table of the preset, chapters with their first paragraphs, names of Beauty's."""
+def front(preset: str, notebooks: dict[str, nbformat.NotebookNode]) -> str:
+    """Fill the front page: figure and table of the preset, chapters with their first paragraphs."""
     table = read_main(preset, "excluded")
     table = table.assign(variant=table["model"] + " " + table["variant"])
     alt = report.caption(table[table["model"] != "baseline"])
-    openings = {chapter: notebook.cells[0].source.split("\n\n")[:2] for chapter, notebook in notebooks.items()}
+    openings = {chapter: notebook.cells[0].source.split("\n\n") for chapter, notebook in notebooks.items()}
     parts = {
         "figure": f"```{{figure}} main.png\n:alt: {alt}\n:name: answer\n\nΔ NDCG@10 against the plain student\n```",
         "table": report.markdown(report.format_table(table, ["variant", "verdict", "ndcg@10", "delta_ndcg@10"])),
         "chapters": "\n".join(
             f"* [{title.lstrip('# ')}]({chapter}.ipynb) {' '.join(paragraph.split())}"
-            for chapter, (title, paragraph) in openings.items()
+            for chapter, (title, paragraph, *_) in openings.items()
         ),
-        "toctree": "\n".join(notebooks),
-        "beauty": "\n".join(beauty),
     }
     text = (SITE / "index.md").read_text()
     for name, part in parts.items():
@@ -216,16 +151,15 @@ def front(preset: str, notebooks: dict[str, nbformat.NotebookNode], beauty: Iter
     return text
 
 
-def build(preset: str, target: Path) -> None:
+def build(preset: str, target: Path = ROOT / "build" / "book") -> None:
     """Render the book of a preset into `target`, in place of what stood there; Sphinx documents the library itself."""
     notebooks = {name: nbformat.read(executed(preset, f"{name}.ipynb"), as_version=4) for name in chapters()}
-    beauty = beauty_chapters()
     with tempfile.TemporaryDirectory() as folder:
         source, site = Path(folder) / "source", Path(folder) / "site"
         shutil.copytree(SITE, source)
-        (source / "index.md").write_text(front(preset, notebooks, beauty))
+        (source / "index.md").write_text(front(preset, notebooks))
         shutil.copy(outputs_dir(preset) / "figures" / "main.png", source)
-        for chapter, notebook in (notebooks | beauty).items():
+        for chapter, notebook in (notebooks | beauty_chapters()).items():
             nbformat.write(page(notebook, chapter), source / f"{chapter}.ipynb")
         command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", f"{folder}/doctrees", source, site]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -234,3 +168,4 @@ def build(preset: str, target: Path) -> None:
             raise UserError("book: Sphinx refused:\n" + "\n".join(lines[:10]))
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(site, target)
+    print(display_path(target / "index.html"), flush=True)

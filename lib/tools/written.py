@@ -53,7 +53,7 @@ def needs_model(preset: str, values: dict) -> bool:
     return any(question.key not in known for question in asked)
 
 
-def write_profiles(preset: str, fresh: bool) -> None:
+def write_profiles(preset: str, fresh: bool | str = "") -> None:
     """Answer 02's questions and ship the answers.
 
     `fresh` asks all of them again, into a store of its own that lives until all answers are shipped: a run that was

@@ -36,13 +36,8 @@ def lab(tmp_path):
     given = {"ServerApp.root_dir": tmp_path, "ServerApp.ip": "127.0.0.1", "ServerApp.port": port}
     given |= {"IdentityProvider.token": token, "ServerApp.allow_root": True, "LabApp.news_url": None}
     given |= {"LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate"}
-    command = [
-        sys.executable,
-        "-m",
-        "jupyterlab",
-        "--no-browser",
-        *(f"--{name}={value}" for name, value in given.items()),
-    ]
+    options = (f"--{name}={value}" for name, value in given.items())
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", *options]
     environment = {name: value for name, value in os.environ.items() if name != "TQDM_DISABLE"}
     environment |= {"SEQDISTILL_OUTPUTS": str(ROOT / "build" / "nbval"), "JUPYTER_CONFIG_DIR": str(tmp_path / "config")}
     with (tmp_path / "log").open("w") as log:
@@ -66,7 +61,6 @@ def test_a_reader_picks_a_user_and_adds_an_event(lab):
         page.goto(lab)
         page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
         page.get_by_role("menuitem", name="Run", exact=True).click()
-
         page.get_by_text("Run All Cells", exact=True).click()
         user, event = page.locator(".widget-dropdown select").nth(0), page.locator(".widget-dropdown select").nth(1)
         event.wait_for()

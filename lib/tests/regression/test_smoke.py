@@ -64,10 +64,8 @@ def test_baselines_are_equal_where_they_count_and_close_where_they_solve():
 
 def test_training_losses_are_close():
     fresh, stored = both("learning.csv", "figures")
-    ends = [
-        table[table["epoch"] == table["epoch"].max()].groupby(["model", "variant"])["loss_model"].mean()
-        for table in (fresh, stored)
-    ]
+    last = (table[table["epoch"] == table["epoch"].max()] for table in (fresh, stored))
+    ends = [table.groupby(["model", "variant"])["loss_model"].mean() for table in last]
     assert len(ends[1]) == 11
     assert ends[0].to_dict() == pytest.approx(ends[1].to_dict(), abs=0.3)
     for model in ("SASRec", "BERT4Rec"):

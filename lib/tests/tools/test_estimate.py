@@ -1,6 +1,6 @@
 import presets
 import pytest
-from estimate import estimate
+from estimate import estimate, print_estimate
 from seqdistill.io import UserError, load_csv, outputs_dir
 
 
@@ -21,6 +21,9 @@ def test_the_facts_need_no_llm(tmp_path, monkeypatch):
     assert "need no LLM, no requests and no tokens" in found["profiles"] and found["teacher"].startswith("0.26 GB")
 
 
-def test_a_preset_without_profiles_is_named():
+def test_a_preset_without_profiles_and_what_is_no_number_are_named():
     with pytest.raises(UserError, match="make reproduce PRESET=kion"):
         estimate("kion", 1, None)
+    for users, rate in (("many", ""), ("0", ""), ("5", "fast"), ("5", "-1")):
+        with pytest.raises(UserError, match=f"USERS={users}, RATE={rate}: numbers above 0"):
+            print_estimate("default", users, rate)

@@ -29,16 +29,16 @@ def home(tmp_path_factory):
     """The project's Makefile over tools that print what they are given."""
     home = tmp_path_factory.mktemp("make")
     shutil.copy(ROOT / "Makefile", home)
-    files = ["lib/requirements.lock", "lib/requirements.hashes", "lib/pyproject.toml", "notebooks/presets/default.yaml"]
-    for name in [
-        *files,
-        "lib/benchmarks/peers/rectools.txt",
-        "lib/benchmarks/peers/replay.txt",
+    names = [
+        "lib/requirements.lock",
+        "lib/requirements.hashes",
+        "lib/pyproject.toml",
         "lib/tools/env.py",
-        "build/peers/rectools/ready",
-        "build/peers/replay/ready",
         ".venv/ready",
-    ]:
+    ]
+    names += [f"lib/benchmarks/peers/{peer}.txt" for peer in ("rectools", "replay")]
+    names += [f"build/peers/{peer}/ready" for peer in ("rectools", "replay")]
+    for name in [*names, "notebooks/presets/default.yaml"]:
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         (home / name).touch()
     for name in ("python", "jupyter"):
@@ -49,9 +49,8 @@ def home(tmp_path_factory):
 
 
 def make(home, *arguments, **variables):
-    result = subprocess.run(
-        ["make", *arguments], cwd=home, env=os.environ | variables, capture_output=True, text=True, timeout=60
-    )
+    call, env = ["make", *arguments], os.environ | variables
+    result = subprocess.run(call, cwd=home, env=env, capture_output=True, text=True, timeout=60)
     assert not (home / "ran").exists()
     return result
 
@@ -78,13 +77,8 @@ def test_other_settings_reach_the_tools_as_they_are(home, name, value):
 
 
 def test_processes_keep_their_bytecode_whatever_the_caller_says(home):
-    seen = make(
-        home,
-        "--no-print-directory",
-        "--eval=seen: ; @echo [$$PYTHONDONTWRITEBYTECODE]",
-        "seen",
-        PYTHONDONTWRITEBYTECODE="1",
-    )
+    rule = "--eval=seen: ; @echo [$$PYTHONDONTWRITEBYTECODE]"
+    seen = make(home, "--no-print-directory", rule, "seen", PYTHONDONTWRITEBYTECODE="1")
     assert seen.stdout == "[]\n"
 
 
@@ -119,9 +113,7 @@ def test_a_chapter_is_executed_again_where_its_own_section_has_changed(home):
     assert planned("04-distillation") == ["04-distillation"]
 
 
-@pytest.mark.parametrize(
-    "said", ["dataset: 2024", "dataset: '2024'", 'dataset: "2024"', "{minimum: 5, dataset: '2024'}"]
-)
+@pytest.mark.parametrize("said", ["dataset: 2024", 'dataset: "2024"', "{minimum: 5, dataset: '2024'}"])
 def test_the_files_of_a_presets_data_set_are_watched_however_its_name_is_quoted(home, said):
     preset = home / "notebooks" / "presets" / "quoted.yaml"
     preset.write_text(f"01-data: {said}\n")
@@ -132,12 +124,13 @@ def test_the_files_of_a_presets_data_set_are_watched_however_its_name_is_quoted(
 
 def test_a_section_is_touched_where_the_preset_says_something_else_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    preset, folder = tmp_path / "mine.yaml", tmp_path / "artifacts"
-    folder.mkdir()
+    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path))
+    preset, folder = tmp_path / "mine.yaml", tmp_path / "mine" / "artifacts"
+    folder.mkdir(parents=True)
     times = []
     for text in ('"01-data": {minimum: 5}\n', "01-data:\n  minimum: 5\n04-distillation: {seeds: [1]}\n"):
         preset.write_text(text)
-        presets.write_sections("mine", folder)
+        presets.write_sections("mine")
         times.append([(folder / f"{name}.section").stat().st_mtime_ns for name in ("01-data", "04-distillation")])
         time.sleep(0.02)
     assert times[0][0] == times[1][0] and times[0][1] < times[1][1]

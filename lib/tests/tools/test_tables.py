@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-import power
 import pytest
 import tables
 from seqbook.reporting import main_tables
@@ -75,13 +74,13 @@ def test_only_a_table_of_the_same_events_settings_and_teacher_is_comparable(home
 
 
 def test_power_comes_from_the_recorded_runs_and_grows_with_users_and_seeds(home, monkeypatch):
-    monkeypatch.setattr(power, "TABLES", 10)
+    monkeypatch.setattr(tables, "TABLES", 10)
     record(*compared(home, [0], 1)[::-1], home)
     with pytest.raises(UserError, match="with two seeds or more"):
-        power.powers("smoke", "included")
+        tables.powers("smoke")
     record(*compared(home, [0, 1], 1)[::-1], home)
     monkeypatch.setattr(main_tables, "components", lambda *_: {"user_sd": 0.02, "seed_sd": 0.0, "rest_sd": 0.02})
-    what, table = power.powers("smoke", "included")
+    what, table = tables.powers("smoke")
     assert what.endswith("30 users") and table.shape == (8, 4)
     assert table.loc[(30, 2)].mean() + 0.3 < table.loc[(120, 10)].mean()
 
