@@ -148,7 +148,8 @@ def power_by_seeds(ranked: Ranked, comparison: Comparison, tables: int) -> tuple
     plain, error = comparison.against[next(iter(comparison.controls))], table["error"].iloc[0]
     table = table.drop(columns=["plain", "error"]).assign(gain=100 * table["gain"], seeds=table["seeds"].astype(str))
     title = f"Power, {table['users'].iloc[0]:,} users, seen items {comparison.primary}"
-    figure = curves(table, "gain", "power", "seeds", title, "true gain, % of plain", "power")
+    labelled = table.assign(seeds=table["seeds"] + " seeds")
+    figure = curves(labelled, "gain", "power", "seeds", title, "true gain, % of plain", "power")
     five = table[(table["seeds"] == "5") & np.isclose(table["gain"], 10)].squeeze()
     text = f"{plain}, five seeds: a true gain of {five['gain']:.0f} % is significant in {five['power']:.0%} of tables. "
     return figure, table, text + f"Errors if the control gains as much: {error:.1%}."
