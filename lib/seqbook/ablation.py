@@ -179,8 +179,9 @@ def recorded_or_made(setup: Setup, name: str, jobs: Jobs, make: Callable[[], pd.
         made_with = known
     else:
         table = make()
-    save_json(made_with, path.with_suffix(".json"))
-    return save_csv(table, path)
+    save_csv(table, path)
+    save_json(made_with, path.with_suffix(".json"))  # after the table, for which it vouches
+    return table
 
 
 def taught_with(data: TrainingData, space: np.ndarray, owners: np.ndarray, users: int = 0) -> TrainingData:

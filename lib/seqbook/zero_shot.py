@@ -7,6 +7,7 @@ from scipy import stats
 from seqdistill.embeddings.teachers import centred
 from seqdistill.evaluation.ranking import ranks_of
 from seqdistill.evaluation.significance import holm, paired
+from seqdistill.io import UserError
 from torch.nn.utils.rnn import pad_sequence
 
 
@@ -42,6 +43,8 @@ def compare_sources(
     A row per source: category_auc, item_percentile (1: on top, .5: chance), recall@10, ndcg@10; the difference in
     item_percentile from the source `against` (`paired`); p_holm. Arguments: see `similarity_ranks`, `category_auc`.
     """
+    if not len(targets):
+        raise UserError("teachers: no user has both a profile and a validation item, so that nothing can be ranked.")
     pairs = zip(seen, targets, strict=True)
     rivals = len(items) - np.array([len(np.setdiff1d(history, [target])) for history, target in pairs])
     users = {}

@@ -33,7 +33,9 @@ class Cache:
             with self.lock, self.connection as connection:
                 yield connection
         except sqlite3.DatabaseError as error:
-            raise UserError(f"{display_path(self.path)}: {error}. If it is damaged, remove it and run again.") from None
+            damaged = getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+            advice = " Stop what uses it, remove it, and run again." if damaged else ""
+            raise UserError(f"{display_path(self.path)}: {error}.{advice}") from None
 
     def get(self, keys: Iterable[str]) -> dict[str, str | bytes]:
         """Return the stored values of `keys`; keys without one are left out."""

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -110,7 +110,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
     except (OSError, SafetensorError) as error:
         raise UserError(f"{display_path(path)}: {error}; the file was left as it was.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only disk refuses this, too
+            temporary.unlink(missing_ok=True)
 
 
 def save_with(write: Callable[[Path], object], path: Path) -> None:
@@ -120,7 +121,7 @@ def save_with(write: Callable[[Path], object], path: Path) -> None:
 
 
 def unusable(path: Path, why: str) -> UserError:
-    """Error of an unusable artifact; the stamps beside it or in artifacts/ are removed, so that `make` remakes it."""
+    """Error of an unusable artifact; the stamps beside it or in artifacts/ go, so that `make` executes its chapter."""
     for stamp in [*path.parent.glob("*.done"), *path.parent.glob("artifacts/*.done")]:
         stamp.unlink(missing_ok=True)
     return UserError(f"{display_path(path)}: {why}; run `make reproduce` or the notebook that writes it again.")
@@ -132,8 +133,11 @@ def readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, SafetensorError) as error:
-        gone = isinstance(error, FileNotFoundError)
-        raise unusable(path, "no such file" if gone else f"damaged ({str(error)[:80]})") from None
+        if isinstance(error, FileNotFoundError):
+            raise unusable(path, "no such file") from None
+        if getattr(error, "errno", None):  # of the system, not of what the file holds
+            raise
+        raise unusable(path, f"damaged ({str(error)[:80]}); remove it, of a run the whole folder") from None
 
 
 def save_json(value: object, path: Path) -> None:

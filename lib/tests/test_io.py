@@ -82,11 +82,11 @@ READERS = {
 
 @pytest.mark.parametrize("harm", ["cut", "garbage", "empty"])
 @pytest.mark.parametrize(("name", "read"), [(name, read) for name, reads in READERS.items() for read in reads])
-def test_a_damaged_artifact_is_named_and_made_anew(outputs, name, read, harm):
+def test_a_damaged_artifact_is_named_and_its_chapter_executed_again(outputs, name, read, harm):
     path = outputs / name
     whole = path.read_bytes()
     path.write_bytes({"cut": whole[: len(whole) // 2], "garbage": b"\x00garbage" * 99, "empty": b""}[harm])
-    with pytest.raises(UserError, match=rf"{path.name}: damaged.*run `make reproduce` or the notebook"):
+    with pytest.raises(UserError, match=rf"{path.name}: damaged.*remove it.*run `make reproduce` or the notebook"):
         read(path)
     assert not list(outputs.rglob("*.done")), "make would take it for whole"
 
@@ -94,7 +94,7 @@ def test_a_damaged_artifact_is_named_and_made_anew(outputs, name, read, harm):
 def test_a_damaged_cache_is_named(tmp_path):
     path = tmp_path / "answers.sqlite"
     path.write_bytes(b"garbage " * 999)
-    with pytest.raises(UserError, match=r"answers\.sqlite: file is not a database. If it is damaged, remove it"):
+    with pytest.raises(UserError, match=r"answers\.sqlite: file is not a database. Stop what uses it, remove it"):
         Cache(path, "answers").get(["key"])
     assert path.exists()
 

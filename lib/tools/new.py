@@ -73,7 +73,9 @@ def told(path: Path, paths: list[Path]) -> Found:
         elif not fitting:
             raise UserError(f"{display_path(path)}, {role}: no file has the columns {', '.join(names)}.")
         word = LIKE.get(role.removesuffix("s"), role)
-        files |= {role: max(fitting, key=lambda one: (bool(re.search(word, one.name, re.I)), one))} if fitting else {}
+        rank = [(one.name.split(".")[0] == role, bool(re.search(word, one.name, re.I)), one) for one in fitting]
+        if rank:
+            files[role] = max(rank)[-1]
     unordered &= columns.time not in heads[files["interactions"]][1]
     return Found(files, asdict(settings), {one: mark for one, (mark, _) in heads.items()}, unordered, faults)
 

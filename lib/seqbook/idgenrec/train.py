@@ -8,6 +8,7 @@ from statistics import mean, median
 import numpy as np
 import pandas as pd
 import torch
+from filelock import FileLock
 from joblib import Parallel, delayed
 from seqdistill.config import settings
 from seqdistill.data.sequences import Cases
@@ -36,8 +37,10 @@ def key(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
 def train(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.ndarray, runs: Path) -> dict:
     """Train, resume or simply read a run, as `training.train` does, decoded on the test cases `chosen`."""
     home = runs / key(config, data, texts, chosen)
-    if not (home / "metrics.json").exists():
-        fit(config, data, texts, chosen, home)
+    home.mkdir(parents=True, exist_ok=True)
+    with FileLock(home / "lock"):
+        if not (home / "metrics.json").exists():
+            fit(config, data, texts, chosen, home)
     return load_json(home / "metrics.json") | {"folder": home}
 
 

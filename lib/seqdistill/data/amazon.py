@@ -35,6 +35,8 @@ def product(line: str) -> list[str]:
     """Id and texts of a line of meta_Beauty.json.gz, a Python dict; [["Beauty", "Hair Care"]] is "Hair Care"."""
     record = ast.literal_eval(line)
     asin, paths = record["asin"], record.get("categories") or []
+    if not isinstance(asin, str) or not all(isinstance(path, list) for path in paths):
+        raise TypeError(f"asin {asin!r:.40}, categories {paths!r:.40}")
     record["categories"] = "|".join(dict.fromkeys(name for path in paths for name in path[1:]))
     return [asin, *(plain_text(record.get(name)) for name in TEXTS)]
 

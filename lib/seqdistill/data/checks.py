@@ -21,7 +21,7 @@ ID, TEXT, WHOLE, NUMBER = pa.dictionary(pa.int32(), pa.string()), pa.string(), p
 EXPECTED = {
     ID: "an id in UTF-8 is expected",
     TEXT: "text in UTF-8 is expected",
-    WHOLE: "a whole number is expected; `format` in dataset.yaml names other times, iso or a pattern like %d.%m.%Y",
+    WHOLE: "a whole number is expected (own data: `format` in dataset.yaml names other times, iso or %d.%m.%Y)",
     NUMBER: "a number is expected",
 }
 EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix seconds
@@ -31,7 +31,7 @@ EARLIEST, LATEST = -2_208_988_800, 4_102_444_800  # 1900 and 2100 in unix second
 def opened(path: Path) -> Iterator[io.BufferedIOBase]:
     """Open a file for reading bytes, unpacked if its name ends in .gz; UserError if it cannot be read or parsed."""
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as handle:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as handle:
             yield handle
     except (OSError, EOFError, ValueError, zlib.error, csv.Error) as error:
         raise UserError(f"{display_path(path)}: cannot be read ({error}).") from None
@@ -110,7 +110,9 @@ def read_csv(
 
     def table(kinds: dict[str, pa.DataType], threads: bool) -> pa.Table:
         convert = pacsv.ConvertOptions(column_types=kinds, include_columns=[*kinds], null_values=[""])
-        return pacsv.read_csv(path, pacsv.ReadOptions(column_names=names, use_threads=threads), parse, convert)
+        read = pacsv.ReadOptions(column_names=names, use_threads=threads)
+        with pa.input_stream(str(path), "gzip" if path.suffix.lower() == ".gz" else None) as handle:
+            return pacsv.read_csv(handle, read, parse, convert)
 
     try:
         cells = table(kinds, threads=True)

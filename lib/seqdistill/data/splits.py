@@ -52,8 +52,9 @@ def places(events: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def unsorted(events: pd.DataFrame) -> np.ndarray:
-    """Mark the events that should stand above the one before them: the order is by user, then time."""
-    return ((events["user"].diff() < 0) | (events.groupby("user")["time"].diff() < 0)).to_numpy()
+    """Mark the events that should stand above the one before them, or have no time: the order is by user, then time."""
+    late = (events["user"].diff() < 0) | (events.groupby("user")["time"].diff() < 0)
+    return (late | events["time"].isna()).to_numpy()
 
 
 def leave_last_k(events: pd.DataFrame, k: int) -> pd.Series:
@@ -102,7 +103,9 @@ def global_time(events: pd.DataFrame, protocol: Protocol) -> pd.Series:
 def split(events: pd.DataFrame, protocol: Protocol, dated: bool = True) -> pd.Series:
     """Label every event by a protocol; `dated` is False where times are positions in each user's history."""
     if (late := unsorted(events)).any():
-        raise UserError(f"split: row {late.argmax()} comes too late; sort the events by user, then time.")
+        raise UserError(
+            f"split: row {late.argmax()} has no time or comes too late; sort the events by user, then time."
+        )
     if protocol.name != "global_time":
         return leave_last_k(events, protocol.k)
     if not dated:

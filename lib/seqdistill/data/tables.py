@@ -35,7 +35,8 @@ def in_order(table: pd.DataFrame, column: str) -> pd.DataFrame:
     """Sort a table by its distinct ids: as numbers if all are numbers, else as text."""
     ids = table[column].astype("str")
     kind = int if ids.str.isdecimal().all() else str
-    return table.iloc[sorted(range(len(ids)), key=[*map(kind, ids)].__getitem__)].reset_index(drop=True)
+    order = sorted(zip(map(kind, ids), range(len(ids)), strict=True))
+    return table.iloc[[row for _, row in order]].reset_index(drop=True)
 
 
 def canonical(
@@ -156,7 +157,7 @@ def whole(times: pd.Series) -> tuple[pd.Series, int]:
         return pd.to_datetime(times, utc=True).astype("datetime64[us, UTC]").astype("int64"), 1_000_000
     cells = pd.to_numeric(times, errors="coerce")
     expected = "a whole number or a datetime (pd.to_datetime) is expected"
-    stop_at("interactions", times, ~(cells % 1 == 0), expected, 0)
+    stop_at("interactions", times, ~(cells.astype("float64") % 1 == 0), expected, 0)
     return cells.astype("int64"), 1
 
 

@@ -100,12 +100,19 @@ def fold_system(messages: Messages) -> Messages:
 def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
     """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
 
-    After an error or Ctrl-C, no further call begins.
+    After an error or Ctrl-C, no further call begins; the results of those in progress are yielded first.
     """
     with ThreadPoolExecutor(parallel) as pool:
         futures = {pool.submit(ask, text): index for index, text in enumerate(inputs)}
         try:
-            for future in as_completed(futures):
-                yield futures.pop(future), future.result()
+            for future in as_completed([*futures]):
+                result = future.result()
+                yield futures.pop(future), result
+        except (Exception, KeyboardInterrupt):
+            pool.shutdown(cancel_futures=True)
+            for future, index in futures.items():
+                if not future.cancelled() and not future.exception():
+                    yield index, future.result()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)

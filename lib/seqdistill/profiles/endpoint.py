@@ -48,6 +48,11 @@ def connect(base_url: str | None = None) -> openai.OpenAI:
     return openai.OpenAI(base_url=base_url, api_key=key, timeout=timeout, max_retries=TRIES - 1, http_client=client)
 
 
+def short_name(model: str) -> str:
+    """A model's name without its folder and `:latest`: servers list "gemma2:latest" for gemma2, or a file's path."""
+    return model.rsplit("/", 1)[-1].removesuffix(":latest").lower()
+
+
 @dataclass
 class Endpoint:
     """A model behind an OpenAI-compatible address, asked `parallel` chats at a time."""
@@ -82,7 +87,7 @@ class Endpoint:
             raise self.error(f"refuses the key ({error.status_code})") from None
         except (openai.APIError, *MALFORMED):
             names = []  # a server that lists no models may still answer chats
-        if names and self.model not in names:
+        if names and short_name(self.model) not in map(short_name, names):
             raise self.error(f'has no "{self.model}"{did_you_mean(self.model, names)}; it has {", ".join(names[:5])}')
 
     @tenacity.retry(
@@ -145,5 +150,8 @@ class Endpoint:
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Count tokens with the server's /tokenize (vLLM, llama.cpp); estimate them if it has none."""
         if self.has_tokenizer:
-            return [count for _, count in sorted(chat.in_flight(self.tokens_of, texts, self.parallel))]
+            try:
+                return [count for _, count in sorted(chat.in_flight(self.tokens_of, texts, self.parallel))]
+            except (openai.APIError, *MALFORMED) as error:
+                raise self.error(f"has a /tokenize that failed ({type(error).__name__})") from None
         return [math.ceil(len(text.encode()) / BYTES_PER_TOKEN) for text in texts]

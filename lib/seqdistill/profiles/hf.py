@@ -83,18 +83,23 @@ class Transformers:
             yield from answers.items()
 
     def batch_answers(self, chats: dict[int, Messages], sampling: Sampling) -> dict[int, Answer | Failure]:
-        """Answer chats, by row, as one batch."""
+        """Answer chats, by row, as one batch; those whose prompt leaves too little of the context fail."""
         import torch
 
         if unknown := {*sampling} - {"max_tokens", "top_p", "temperature", "seed"}:
             raise UserError(f"{self.name}: transformers cannot sample with {min(unknown)}; choose another style.")
+        most = self.context - int(sampling["max_tokens"])
+        lengths = zip(chats, map(len, self.render([*chats.values()])["input_ids"]), strict=True)
+        answers = {row: Failure("overlong prompt", final=True) for row, length in lengths if length > most}
+        chats = {row: messages for row, messages in chats.items() if row not in answers}
+        if not chats:
+            return answers
         prompts = self.render([*chats.values()], padding=True, return_tensors="pt").to(self.model.device)
-        limit = min(int(sampling["max_tokens"]), self.context - prompts["input_ids"].shape[1])
-        settings = {"max_new_tokens": limit, "top_p": sampling["top_p"], "top_k": 0}
+        settings = {"max_new_tokens": int(sampling["max_tokens"]), "top_p": sampling["top_p"], "top_k": 0}
         settings |= {"do_sample": sampling["temperature"] > 0, "temperature": sampling["temperature"] or None}
         ends = self.model.generation_config.eos_token_id
         ends = {*(ends if isinstance(ends, list) else [ends]), self.tokenizer.eos_token_id}
-        answers, begun = {}, time.perf_counter()
+        begun = time.perf_counter()
         with torch.random.fork_rng():
             torch.manual_seed(int(sampling["seed"]))
             written = self.model.generate(**prompts, **settings, pad_token_id=self.tokenizer.pad_token_id)

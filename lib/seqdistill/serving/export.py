@@ -125,6 +125,8 @@ class Served(NamedTuple):
 
 def served(run: Run, max_history: int, items: pd.DataFrame) -> Served:
     """Put a model and its catalogue together; UserError unless `item` is 1, 2, ... once each and `item_id` unique."""
+    if not {"item", "item_id"} <= {*items}:
+        raise UserError('served: the catalogue needs the columns "item" and "item_id".')
     items = items.sort_values("item", ignore_index=True)
     items["item_id"] = items["item_id"].convert_dtypes().astype(str)  # 318.0, from a column with gaps, is "318"
     codes = {item_id: item for item, item_id in enumerate(items["item_id"], 1)}

@@ -38,7 +38,11 @@ class AdamW:
     def step(self) -> None:
         """Update every parameter that has a gradient; drop the gradients, so that others can use their memory."""
         pairs = zip(self.trained, self.state, strict=True)
-        used = [(weight, weight.grad, *slot.values()) for weight, slot in pairs if weight.grad is not None]
+        used = [
+            (weight, weight.grad, slot["exp_avg"], slot["exp_avg_sq"], slot["step"])
+            for weight, slot in pairs
+            if weight.grad is not None
+        ]
         weights, gradients, means, squares, steps = map(list, zip(*used, strict=True))
         adamw(
             weights, gradients, means, squares, [], steps, fused=True, amsgrad=False, beta1=0.9, beta2=0.999,

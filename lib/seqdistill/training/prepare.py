@@ -37,8 +37,8 @@ def prepare(
 ) -> PreparedData:
     """Code ids, sort, split: an interactions table (user_id, item_id, timestamp) becomes training data.
 
-    items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index; users without
-    one have no teacher. UserError names invalid input (`data.tables.coded`, `data.splits.split`).
+    items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index or column; users
+    without one have no teacher. UserError names invalid input (`data.tables.coded`, `data.splits.split`).
     """
     dataset = coded(interactions, items)
     events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
@@ -53,10 +53,13 @@ def prepare(
 def teacher_by_id(teacher: pd.DataFrame | Mapping[object, Sequence[float]], users: pd.DataFrame) -> torch.Tensor:
     """Teacher vectors [U, r], NaN where a user has none."""
     if isinstance(teacher, Mapping):
+        if len(lengths := {len(vector) for vector in teacher.values()}) != 1:
+            raise UserError(f"teacher: all vectors must have one length; there are {sorted(lengths)}.")
         teacher = pd.DataFrame(np.stack([*teacher.values()]), [*teacher])
     if not isinstance(teacher, pd.DataFrame):
         raise UserError(f"teacher: a dict or a table by user_id is expected, not {type(teacher).__name__}.")
-    table = teacher.set_axis(teacher.index.astype(str))
+    table = teacher.set_index("user_id") if "user_id" in teacher else teacher
+    table = table.set_axis(table.index.astype(str))
     if unknown := sorted(set(table.index) - set(users["user_id"].astype(str))):
         raise UserError(f'teacher: "{unknown[0]}" is not a user_id of the interactions ({len(unknown)} such vectors).')
     if (holes := table.isna().any(axis=1)).any():

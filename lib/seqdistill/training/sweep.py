@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from seqdistill.config import Distillation, TrainConfig, parse, to_dict
 from seqdistill.evaluation.ranking import load_ranks
-from seqdistill.io import UserError, announce, digest, load_json, require
+from seqdistill.io import UserError, announce, digest, display_path, load_json, require
 from seqdistill.training.train import TrainingData, run_key, train
 
 CLUSTERS = {"loky": "loky", "ray": "ray", "ray://": "ray", "dask": "dask", "tcp://": "dask", "tls://": "dask"}
@@ -103,6 +103,10 @@ def sweep(jobs: Jobs, runs: Path, cluster: str = "loky", workers: int | None = N
             bar.write(line)
         with bar:  # no generator of results: Ray's back end has none
             pool(delayed(train)(*job, runs) for job in todo.values())
+    if missing(jobs, runs):
+        raise UserError(
+            f"sweep: the workers do not share {display_path(runs)}; the runs that they finished are not there."
+        )
 
 
 def results(jobs: Jobs, runs: Path) -> dict[tuple[str, int], dict]:

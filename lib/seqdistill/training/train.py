@@ -72,6 +72,8 @@ class TrainingData:
 
 def training_data(events: pd.DataFrame, items: int, teacher: Tensor | None = None) -> TrainingData:
     """Make training sequences and cases from events (user, item, time, split; sorted by user and time) of V items."""
+    if (most := events["item"].max()) > items:
+        raise UserError(f"training_data: item {most} is beyond the catalogue of {items} items.")
     train = ragged(events[events["split"] == "train"])
     key = digest([items, io.content_digest(events[["user", "item", "time", "split"]])])
     return TrainingData(items, train, cases(events, "valid"), cases(events, "test"), key, teacher)

@@ -187,6 +187,13 @@ HOSTILE = [
     (
         "beauty",
         "meta_Beauty__json__gz",
+        META + "{'asin': 'B1', 'categories': ['Beauty', 'Hair']}\n",
+        "line 3: no record",
+    ),
+    ("beauty", "meta_Beauty__json__gz", META + "{'asin': ['x']}\n", "line 3: no record"),
+    (
+        "beauty",
+        "meta_Beauty__json__gz",
         META + "{'title': 'x'}\n",
         "line 3: no record of the expected fields (KeyError('a",
     ),

@@ -187,7 +187,7 @@ def test_events_in_another_order_are_refused():
     events = pd.DataFrame({"user": [0] * 6 + [1] * 6, "item": 1, "time": [*range(6)] * 2})
     assert split(events, ONE).value_counts()["test"] == 2
     for wrong in (events[::-1], events.sort_values("time"), events.assign(time=-events["time"])):
-        with pytest.raises(UserError, match="comes too late; sort the events by user, then time"):
+        with pytest.raises(UserError, match="has no time or comes too late; sort the events by user, then time"):
             split(wrong, ONE)
 
 

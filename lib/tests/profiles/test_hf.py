@@ -4,6 +4,7 @@ import pytest
 import torch
 from huggingface_hub import constants
 from seqdistill.io import UserError
+from seqdistill.profiles.chat import Failure
 from seqdistill.profiles.hf import model_folder, transformers_sha256
 from seqdistill.profiles.llm import model_sha256, open_llm
 from tokenizers import Tokenizer
@@ -43,13 +44,14 @@ SETTINGS = {"temperature": 0.0, "top_p": 1.0, "seed": 0, "max_tokens": 8}
 
 def test_a_local_folder_answers_in_batches_as_it_answers_one_by_one(folder):
     model, alone = (open_llm(f"transformers:{folder}", 64, size) for size in (2, 1))
-    texts = ["a", "b c d e f g", "i j"]
+    texts = ["a", "b c d e f g", "h " * 100, "i j"]
     answers, single = (dict(one.answers(chats(*texts), SETTINGS)) for one in (model, alone))
+    assert answers.pop(2) == single.pop(2) == Failure("overlong prompt", final=True)
     assert {row: answer.text for row, answer in answers.items()} == {row: made.text for row, made in single.items()}
     assert {answer.finish for answer in answers.values()} == {"length"}, "cut, and asked once more with four times 8"
     assert all(answer.output_tokens == 32 for answer in answers.values())
     # "<user> s a </s> <assistant>": a template without a system role gets it before the user's message.
-    assert [answers[row].prompt_tokens for row in (0, 1, 2)] == [5, 10, 6]
+    assert [answers[row].prompt_tokens for row in (0, 1, 3)] == [5, 10, 6]
     assert model.count_tokens(["a b", ""]) == [2, 0]
 
 

@@ -70,6 +70,7 @@ def test_teacher_vectors_go_by_user_id(interactions, tmp_path, form):
     [
         ({"nobody": [1.0]}, 'teacher: "nobody" is not a user_id of the interactions'),
         ({"u1": [1.0, float("nan")]}, 'the vector of "u1" holds NaN'),
+        ({"u1": [1.0], "u2": [1.0, 2.0]}, "teacher: all vectors must have one length"),
         (np.ones((30, 2)), "not ndarray"),
     ],
 )
@@ -96,3 +97,8 @@ def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
         recommend(model, prepare(new))
     with pytest.raises(UserError, match="holds no finished run"):
         load_model(tmp_path / "nowhere")
+
+
+def test_a_teacher_may_be_a_table_with_a_column_of_user_ids(interactions):
+    table = pd.DataFrame({"user_id": ["u1", "u2"], "a": [1.0, -1.0]})
+    assert (~prepare(interactions, teacher=table).teacher.isnan()).sum() == 2

@@ -36,7 +36,8 @@ def told(capsys, monkeypatch):
 def test_runs_do_not_share_a_gpu(data, tmp_path, monkeypatch, told):
     monkeypatch.setattr("seqdistill.training.sweep.train", lambda *_: None)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    sweep(plan({"plain": SMALL}, [0, 1], data), tmp_path)
+    with pytest.raises(UserError, match="do not share"):  # what nobody trained is nowhere
+        sweep(plan({"plain": SMALL}, [0, 1], data), tmp_path)
     assert "2 to train, 1 at a time" in told()
 
 
