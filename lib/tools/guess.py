@@ -138,11 +138,13 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
     if not texts:
         raise UserError(f'items: beside the ids ("{own}") a column of titles is expected; there is none.')
     found, rest = {"id": own, "title": texts[0]}, [name for name in rest if name != texts[0]]
-    if names := like("categories", rest):
-        shares = {mark: table[names[0]].str.contains(mark, regex=False).mean() for mark in (" > ", "|", ";", ",", "/")}
+    for name in like("categories", rest)[:1]:
+        shares = {mark: table[name].str.contains(mark, regex=False).mean() for mark in (" > ", "|", ";", ",", "/")}
         mark = next((mark for mark, share in shares.items() if share >= 0.1), "|")
-        roots = table[names[0]].str.split(mark, regex=False).str[0].nunique()
-        found |= {"categories": names[0], "separator": mark} | ({"root": True} if roots == 1 and mark == " > " else {})
+        parts = table[name].str.split(mark, regex=False)
+        if parts.explode().nunique() <= parts.str.len().sum() / 2:  # categories are shared, sentences are not
+            root = mark == " > " and parts.str[0].nunique() == 1
+            found |= {"categories": name, "separator": mark} | ({"root": True} if root else {})
     years = [name for name in like("year", rest) if table[name].str.fullmatch(r"(\d{4})?").mean() >= MOST]
     rest = [name for name in rest if name not in (*found.values(), *years[:1])]
     likely = {text: next((name for name in rest if re.search(TEXTS[text], name, re.I)), "") for text in TEXTS}

@@ -179,7 +179,7 @@ def create(name: str, source: Path, force: bool) -> None:
         raw.mkdir(parents=True, exist_ok=True)
         for old in filter(Path.exists, [raw / "dataset.yaml", path]):  # they may have been edited
             os.replace(old, old.with_suffix(".yaml.old"))
-            print(f"kept: the former {display_path(old)} as {old.name}.old")
+            print(f"kept: the former {display_path(old)} as {old.name}.old; what you edited there holds no longer")
         for old in filter(Path.exists, there):
             old.unlink()
         for file in Path(folder).iterdir():
