@@ -33,15 +33,17 @@ def prepare(
     interactions: pd.DataFrame,
     items: pd.DataFrame | None = None,
     teacher: pd.DataFrame | Mapping[object, Sequence[float]] | None = None,
-    protocol: Protocol = Protocol("leave_one_out"),  # noqa: B008, frozen
+    protocol: Protocol | None = Protocol("leave_one_out"),  # noqa: B008, frozen
 ) -> PreparedData:
     """Code ids, sort, split: an interactions table (user_id, item_id, timestamp) becomes training data.
 
     items: item_id, title. teacher: vectors [r] by user_id, a mapping or a table with user_id as index or column; users
-    without one have no teacher. UserError names invalid input (`data.tables.coded`, `data.splits.split`).
+    without one have no teacher. protocol: None for interactions to recommend from, of which none is kept for tests, so
+    that a history may be short. UserError names invalid input (`data.tables.coded`, `data.splits.split`).
     """
     dataset = coded(interactions, items)
-    events = dataset.events.assign(split=split(dataset.events, protocol, dataset.dated))
+    labels = split(dataset.events, protocol, dataset.dated) if protocol else "train"
+    events = dataset.events.assign(split=labels)
     vectors = None if teacher is None else teacher_by_id(teacher, dataset.users)
     data = training_data(events, len(dataset.items), vectors)
     known = vars(data) | {"item_ids": dataset.items.sort_values("item")["item_id"].tolist()}

@@ -3,6 +3,7 @@
 import bench_form
 import bench_items
 import bench_little
+import bench_search
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ from seqdistill.profiles.answers import load_shipped
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.prompts import template
 
+BEAUTY = "amazon-beauty-5core"
 TITLES = ["Soap", "Comb", "Oil", "Wax", "OPI Nail Lacquer, Blue"]  # the last in the prompt's examples, too
 
 
@@ -119,3 +121,9 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     fixed = target[target["variant"].str.contains("frozen")]
     assert fixed["variance_start"].to_numpy() == pytest.approx(fixed["variance_end"].to_numpy(), rel=0.2)
     assert target["probe_r2"].notna().all()
+
+
+def test_the_recorded_searches_name_the_settings_that_they_chose():
+    bert = bench_search.chosen(BEAUTY, "BERT4Rec")
+    assert (bert.epochs, bert.model.dropout, bert.mask_prob, bert.lr) == (96, 0.1, 0.5, 1e-3)
+    assert bench_search.chosen(BEAUTY, "SASRec") == bench_search.BEAUTY

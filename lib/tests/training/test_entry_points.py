@@ -87,6 +87,8 @@ def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
     last = interactions[interactions["user_id"] == user].tail(1)
     new = pd.concat([interactions, last.assign(item_id="a-new-item", timestamp=last["timestamp"] + 10**6)])
     pd.testing.assert_frame_equal(recommend(model, prepare(new), [user], k=3), before)
+    once = pd.DataFrame({"user_id": ["new"], "item_id": interactions["item_id"].iloc[:1], "timestamp": [5]})
+    assert len(recommend(model, prepare(once, protocol=None), ["new"], k=3)) == 3
     fewer = interactions[~interactions["item_id"].isin(["i1"])]
     assert set(recommend(model, prepare(fewer), k=2)["item_id"]) <= set(interactions["item_id"])
     renamed = prepare(interactions.assign(item_id="z" + interactions["item_id"]))
