@@ -138,7 +138,7 @@ build/peers/%/ready: lib/benchmarks/peers/%.txt
 	build/peers/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
-bench-quality: .venv/ready ## score the settings that bench-search chose, leave-one-out (outputs/bench/quality.csv)
+bench-quality: .venv/ready ## score the settings that bench-search chose on Beauty 5-core (outputs/bench/quality.csv), an hour
 	@$(bench)/bench_quality.py
 
 bench-search: .venv/ready ## search both students' settings on validation (ONLY=data set or student; outputs/bench/search-*.csv), hours

@@ -218,26 +218,17 @@ Markdown(f"NDCG@10 of the chosen BERT4Rec as a share of the chosen SASRec's, bef
 # `best_epoch` is close to the last epoch, longer training may still help. Chapter 4 trains fewer epochs than were
 # chosen on MovieLens, 20 and 60.
 #
-# How good are the chosen settings on the test events? `make bench-quality` ranks each user's last event among all items
-# (leave-one-out), on MovieLens, too, so these rows are not chapter 4's. Published results of SASRec on Amazon Beauty
-# 5-core (22,363 users, 12,101 items) stand beside them; there is no published BERT4Rec.
+# How good are the chosen settings on the test events? `make bench-quality` trains them on Amazon Beauty 5-core (22,363
+# users, 12,101 items) and ranks each user's last event among all items. Published results of SASRec on these data stand
+# beside ours; there is none of BERT4Rec.
 
 # %%
 quality = report.read_table("quality", bench).assign(source="ours")
-field = report.paper("field_beauty").assign(dataset="amazon-beauty-5core")
-both = pd.concat([quality, field]).sort_values(["dataset", "seen"], kind="stable").astype({"seeds": "Int64"})
-report.format_table(both, ["model", "source", "dataset", "seen", "seeds", "recall@10", "ndcg@10"])
-
-# %%
-last = quality.pivot_table(index=["dataset", "seen"], columns="model", values="ndcg@10").reset_index()
-lines = [
-    f"- {row['dataset']}, seen items {row['seen']}: BERT4Rec {row['BERT4Rec']:.4f}, item-kNN {row['item-kNN']:.4f}"
-    for row in last.to_dict("records")
-]
-Markdown("\n".join(lines))
+both = pd.concat([quality, report.paper("field_beauty")]).sort_values("seen", kind="stable")
+report.format_table(both.astype({"seeds": "Int64"}), ["model", "source", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
-# Where BERT4Rec ranks below item-kNN, a gain over it would mean little: chapter 4's table of Beauty has SASRec only.
+# Where BERT4Rec ranks below item-kNN, a gain over it would mean little. So chapter 4's table of Beauty has SASRec only.
 #
 # ## How fast are the students?
 #
