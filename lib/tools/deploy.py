@@ -90,11 +90,14 @@ def answer(table: pd.DataFrame, best: str, shares: dict[str, float]) -> str:
 
     best: the student that `chosen` names. shares: of the users that a teacher taught, by variant.
     """
-    first = f"deploy {best}: "
-    if (rival := better_rival(table, best)) is not None:
-        span = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
-        first = f"deploy {rival['variant']}, which ranks better than {rival['baseline']} ({span}); "
-        first += f"the best student is {best}: "
+    first, better = f"deploy {best}: ", better_rival(table, best)
+    if len(rivals := table[table["model"] == "baseline"]):
+        rival = rivals.loc[rivals["ndcg@10"].idxmax()] if better is None else better
+        name, student = rival["variant"], rival["baseline"]
+        over = f"{rival['delta_ndcg@10']:+.4f} [{rival['ci_low']:+.4f}, {rival['ci_high']:+.4f}]"
+        first = f"deploy {best} (the best rival without training is {name}: {over} over {student}): "
+        if better is not None:
+            first = f"deploy {name}, which ranks better than {student} ({over}); the best student is {best}: "
     students, gain = taught(table), gains(table)
     if students.empty:
         return f"{first}no student was taught."

@@ -143,8 +143,8 @@ def items_of(table: pd.DataFrame, own: str) -> dict:
         mark = next((mark for mark, share in shares.items() if share >= 0.1), "|")
         parts = table[name].str.split(mark, regex=False)
         if parts.explode().nunique() <= parts.str.len().sum() / 2:  # categories are shared, sentences are not
-            root = mark == " > " and parts.str[0].nunique() == 1
-            found |= {"categories": name, "separator": mark} | ({"root": True} if root else {})
+            roots = parts.str[0].nunique()
+            found |= {"categories": name, "separator": mark} | ({"root": True} if roots == 1 and mark == " > " else {})
     years = [name for name in like("year", rest) if table[name].str.fullmatch(r"(\d{4})?").mean() >= MOST]
     rest = [name for name in rest if name not in (*found.values(), *years[:1])]
     likely = {text: next((name for name in rest if re.search(TEXTS[text], name, re.I)), "") for text in TEXTS}

@@ -2,6 +2,7 @@
 
 import sys
 
+import guess
 import new
 import pandas as pd
 import pytest
@@ -118,3 +119,12 @@ def test_the_folder_may_be_the_present_one(home, monkeypatch, source):
         with pytest.raises(SystemExit, match="FROM= the folder of its CSV files"):
             new.main()
     assert (home / "presets" / "mine.yaml").exists() == bool(source)
+
+
+def test_sentences_are_not_taken_for_categories():
+    shelves = ["Fantasy; Young readers", "History", "Fantasy", "History; Young readers"] * 5
+    prose = [f"Shelf {n}: a tale of police and fjord {n}; for those who liked volume {n - 1}" for n in range(20)]
+    for cells, expected in ((shelves, ("shelf", ";")), (prose, (None, None))):
+        table = pd.DataFrame({"id": range(20), "title": [f"Book {n}" for n in range(20)], "shelf": cells}).astype(str)
+        found = guess.items_of(table, "id")
+        assert (found.get("categories"), found.get("separator")) == expected
