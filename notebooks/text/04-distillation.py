@@ -219,7 +219,7 @@ if dated:
     recent = baselines.recent_popularity(train, data.items, data.test, recent_days)
     ranked["baseline recent-popularity"] = [rank(data.test, recent)]
 
-# %%
+# %% tags=["nbval-ignore-output"]
 searched = {}
 for name in rivals:
     score, searched[name] = baselines.chosen(name, train, data.items, data.valid)
