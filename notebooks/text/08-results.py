@@ -223,9 +223,9 @@ Markdown(f"NDCG@10 of the chosen BERT4Rec as a share of the chosen SASRec's, bef
 # beside ours; there is none of BERT4Rec.
 
 # %%
-quality = report.read_table("quality", bench).assign(source="ours")
+quality = report.read_table("quality", bench).assign(source="ours").astype({"seeds": str})
 both = pd.concat([quality, report.paper("field_beauty")]).sort_values("seen", kind="stable")
-report.format_table(both.astype({"seeds": "Int64"}), ["model", "source", "seen", "seeds", "recall@10", "ndcg@10"])
+report.format_table(both.fillna({"seeds": ""}), ["model", "source", "seen", "seeds", "recall@10", "ndcg@10"])
 
 # %% [markdown]
 # Where BERT4Rec ranks below item-kNN, a gain over it would mean little. So chapter 4's table of Beauty has SASRec only.
