@@ -2,10 +2,12 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 import time
 from importlib import import_module
+from inspect import signature
 
 import book
 import nbformat
@@ -143,6 +145,9 @@ def test_outputs_that_cannot_be_written_are_one_sentence(number):
         raise OSError(number, os.strerror(number), "/outputs/main.csv")
 
 
-def test_every_action_of_the_command_line_is_there():
-    for module, function in book.ACTIONS.values():
-        assert callable(getattr(import_module(module), function))
+def test_every_action_takes_what_the_makefile_passes():
+    calls = dict.fromkeys(book.ACTIONS, "") | {"profiles": '"$$FRESH"'}
+    calls |= dict(re.findall(r"\$\(book\) (\w+)((?: \"\$\$\w+\")*) --preset", (ROOT / "Makefile").read_text()))
+    assert {*calls} - {"execute"} == {*book.ACTIONS} and len(calls["estimate"].split()) == 2
+    for action, (module, function) in book.ACTIONS.items():
+        signature(getattr(import_module(module), function)).bind("smoke", *calls[action].split())
