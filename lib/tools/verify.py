@@ -17,7 +17,9 @@ from scipy import stats
 from seqdistill.io import ROOT, UserError, display_path, load_json, outputs_dir
 
 LEVEL = 0.05  # chance that any trained number is called out where nothing but the seeds differs
-METRICS = ["recall@10", "ndcg@10"]  # differences follow from them
+METRICS = ["recall@10", "ndcg@10"]
+DELTAS = ["delta_ndcg@10", "control_delta_ndcg@10"]  # of two students
+TRAINED = METRICS + DELTAS
 GROUP = ["model", "protocol", "seen"]
 MEASURED = re.compile(r"(^|_)(s|ms|mb|seconds)(_|$)")  # columns of time and memory: another machine, another value
 
@@ -33,17 +35,20 @@ def seed_spread(main: pd.DataFrame) -> pd.DataFrame:
 def allowed(table: pd.DataFrame, column: str, spread: pd.DataFrame, cells: int) -> np.ndarray:
     """How far the values of a column may move: 0 for texts, counts and baselines, NaN where nothing is judged.
 
-    Two means over n seeds differ by up to t s sqrt(2 / n) at LEVEL for all cells. A limit that lets the metric fall to
-    0 judges nothing.
+    Two means over n seeds differ by up to t s sqrt(2 / n) at LEVEL for all cells; a difference of two students by as
+    much as both of them, taken as independent. A limit that lets the metric fall to 0 judges nothing.
     """
     exact = table[column].dtype.kind != "f" and not MEASURED.search(column)
-    if column not in METRICS or not {*GROUP, "seeds"} <= set(table):
+    if column not in TRAINED or not {*GROUP, "seeds", "ndcg@10"} <= set(table):
         return np.full(len(table), 0.0 if exact else np.nan)
+    metric = column if column in METRICS else "ndcg@10"
     groups = spread.reindex(pd.MultiIndex.from_frame(table[GROUP])).reset_index(drop=True)
     quantile = pd.Series(stats.t.ppf(1 - LEVEL / (2 * cells), groups["df"]))
-    relative = quantile * groups[column] * (2 / table["seeds"]) ** 0.5  # of the metric
-    limit = (relative * table[column]).where(relative < 1)
-    return limit.mask(table["model"] == "baseline", 1e-6 * table[column]).to_numpy()
+    relative = quantile * groups[metric] * (2 / table["seeds"]) ** 0.5  # of the metric
+    if column in METRICS:
+        limit = relative * table[metric]
+        return limit.where(relative < 1).mask(table["model"] == "baseline", 1e-6 * table[metric]).to_numpy()
+    return (relative * np.hypot(table[metric], table[metric] - table[column])).where(relative < 1).to_numpy()
 
 
 def moved(name: str, old: pd.DataFrame, new: pd.DataFrame, spread: pd.DataFrame, cells: int) -> list[str]:
@@ -54,7 +59,7 @@ def moved(name: str, old: pd.DataFrame, new: pd.DataFrame, spread: pd.DataFrame,
     for column in old:
         a, b, limit = old[column], new[column], allowed(old, column, spread, cells)
         same = a.eq(b) | (a.isna() & b.isna()) | np.isnan(limit)
-        if column in METRICS:
+        if column in TRAINED:
             same |= (b - a).abs() <= limit
         kind = "VERDICT" if "verdict" in column else "MOVED"
         for row in old.index[~same]:
@@ -69,7 +74,7 @@ def compare(stored: Path, fresh: Path) -> list[str]:
     old = {name: pd.read_csv(stored / "tables" / name) for name in names}
     new = {name: pd.read_csv(fresh / "tables" / name) for name in names if (fresh / "tables" / name).exists()}
     spread = seed_spread(old["main.csv"])
-    cells = sum(int(old[name][metric].notna().sum()) for name in new for metric in METRICS if metric in old[name])
+    cells = sum(int(old[name][metric].notna().sum()) for name in new for metric in TRAINED if metric in old[name])
     lines = [f"MOVED {name}: not written" for name in names if name not in new]
     lines += [line for name in new for line in moved(name, old[name], new[name], spread, cells)]
     metrics = [load_json(home / "metrics.json") for home in (stored, fresh)]
