@@ -14,8 +14,11 @@ extensions = ["myst_nb", "sphinx.ext.apidoc", "sphinx.ext.autodoc", "sphinx.ext.
 bibtex_bibfiles = ["references.bib"]
 bibtex_default_style = "plain"
 
-package = Path(find_spec("seqdistill").origin).parent
-apidoc_modules = [{"path": str(package), "destination": "api", "separate_modules": True, "module_first": True}]
+packages = {"seqdistill": "api", "seqbook": "api-chapters"}  # -> folder of their pages
+apidoc_modules = [
+    {"path": Path(find_spec(name).origin).parent, "destination": pages, "separate_modules": True, "module_first": True}
+    for name, pages in packages.items()
+]
 
 nb_execution_mode = "off"
 nb_ipywidgets_js = {}
