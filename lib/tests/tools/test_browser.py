@@ -9,6 +9,8 @@ from urllib.parse import unquote, urldefrag, urljoin
 import pages
 import pytest
 from playwright.sync_api import sync_playwright
+from presets import chapters
+from seqdistill.io import ROOT
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NO_BROWSER = "there is no Chromium on this machine: `apt-get install chromium`"
@@ -103,3 +105,20 @@ def test_no_link_is_broken(tab, book):
                 assert place in found, f"{address}: {link}"
                 assert not anchor or unquote(anchor) in found[place][0], f"{address}: {link}"
     assert checked > 300
+
+
+def test_figures_are_numbered_through_the_book(tab, book):
+    numbers = []
+    for address in [book[1] + "index.html", *(f"{book[1]}{chapter}.html" for chapter in chapters())]:
+        tab.goto(address, wait_until="domcontentloaded")
+        numbers += tab.locator("figcaption .caption-number").all_inner_texts()
+    assert [number.strip() for number in numbers] == [f"Figure {n}" for n in range(1, len(numbers) + 1)]
+    assert len(numbers) > 15
+
+
+def test_every_module_of_both_packages_has_a_page(book):
+    for package, folder in (("seqdistill", "api"), ("seqbook", "api-chapters")):
+        home = ROOT / "lib" / package
+        modules = {".".join(path.relative_to(home.parent).with_suffix("").parts) for path in home.rglob("*.py")}
+        modules = {name.removesuffix(".__init__") for name in modules}
+        assert modules <= {page.stem for page in (book[0] / folder).glob("*.html")}
