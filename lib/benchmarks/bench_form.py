@@ -1,48 +1,66 @@
-"""The paper's loss, T, beta and alpha where every training user has a profile: `make bench-form`, Beauty 5-core.
+"""How to teach where every training user has a profile: `make bench-form`, Beauty 5-core.
 
-The SASRec of `bench_little`, taught by its 1,500 users' profiles: T, on the teacher's side, is trainable (the paper's) or
-fixed and orthonormal. The target's variance and the probe R² are recorded by seed: a trainable T can shrink its target.
+The SASRec of `bench_little`, taught by its 1,500 users' profiles. First by the paper's loss, T, beta and alpha: T, on the
+teacher's side, is trainable (the paper's) or fixed and orthonormal. The target's variance and the probe R² are recorded
+by seed: a trainable T can shrink its target. Then by the form of `bench_little`, with one choice changed at a time.
 """
 
 from collections import defaultdict
 from dataclasses import replace
 
 import pandas as pd
-from bench_little import RUNS, SEEDS, STUDIES, Study, compared, study
+from bench_little import RUNS, SEEDS, STUDIES, TAUGHT, Study, compared, study
 from little_sources import beauty
 from seqdistill.config import Distillation
 from seqdistill.io import outputs_dir, save_csv
-from seqdistill.training.sweep import Job, plan, results
+from seqdistill.training.sweep import Job, Jobs, plan, results
 
 OUT = outputs_dir("bench")
 PAPER = Distillation(alpha=0.4, phase1_fraction=0.6, probe=True)  # phase 1 as in `bench_little`
 FORMS = {"distilled": PAPER, "distilled-frozen": replace(PAPER, projection="teacher_frozen")}
+WAYS = {  # `not whitened` has the vectors without PCA
+    "InfoNCE": TAUGHT,
+    "multi-positive": replace(TAUGHT, loss="multi_infonce"),
+    "MSE": replace(TAUGHT, loss="mse"),
+    "to the end": replace(TAUGHT, phase1_fraction=1.0),
+    "annealed": replace(TAUGHT, phase1_fraction=1.0, anneal=True),
+    "not whitened": TAUGHT,
+}
 
 
-def forms(of: Study) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train each form and its control; return the comparison in both readings, and what happened to the target by seed.
+def planned(of: Study, forms: dict[str, Distillation]) -> Jobs:
+    """The plain student, and the one taught in each form by profiles and by other users' profiles."""
+    variants = {"plain": Job(of.run, of.data)}
+    for name, form in forms.items():
+        whole = name == "not whitened"
+        data = of.teach(of.vectors["profile"], "profile", "none") if whole else of.taught["profile"]
+        for variant, shuffled in ((name, False), (f"{name}-shuffled", True)):
+            run = replace(of.run, distillation=replace(form, shuffled=shuffled))
+            variants[variant] = Job(run, data)
+    return plan(variants, SEEDS, of.data)
+
+
+def variances(jobs: Jobs) -> pd.DataFrame:
+    """What happened to the target of each run, by variant and seed.
 
     variance_start, variance_end: means over the first and the last epoch of phase 1. probe_r2: after that last epoch.
     """
-    variants = {"plain": Job(of.run, of.data)}
-    for name, form in FORMS.items():
-        for variant, shuffled in ((name, False), (f"{name}-shuffled", True)):
-            run = replace(of.run, distillation=replace(form, shuffled=shuffled))
-            variants[variant] = Job(run, of.taught["profile"])
-    jobs = plan(variants, SEEDS, of.data)
-    table, _ = compared(jobs, [*FORMS], of.first)
     rows = []
     for (name, seed), run in results(jobs, RUNS).items():
         if taught := [log for log in run["history"] if "loss_distil" in log]:
             ends = {"variance_start": taught[0]["target_variance"], "variance_end": taught[-1]["target_variance"]}
             rows.append({"variant": name, "seed": seed, **ends, "probe_r2": taught[-1]["probe_r2"]})
-    return table, pd.DataFrame(rows).assign(**of.first)
+    return pd.DataFrame(rows)
 
 
 def main() -> None:
     dataset, events, catalogue = beauty()
     of = study(*STUDIES[0], dataset, events, catalogue, defaultdict(list))
-    for name, table in zip(("form", "form-variance"), forms(of), strict=True):
+    jobs = planned(of, FORMS)
+    form, _ = compared(jobs, [*FORMS], of.first)
+    ways, _ = compared(planned(of, WAYS), [*WAYS], of.first)
+    tables = {"form": form, "form-variance": variances(jobs).assign(**of.first), "form-ways": ways}
+    for name, table in tables.items():
         print(save_csv(table, OUT / f"{name}.csv").to_string())
 
 

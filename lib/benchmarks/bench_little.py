@@ -55,11 +55,13 @@ Tables = dict[str, list[pd.DataFrame]]  # file in OUT -> parts of its table
 SHOWN = ["variant", "seen", "baseline", "ndcg@10", "delta_ndcg@10", "ci_low", "ci_high", "p_holm", "verdict"]
 
 
-def teaching(data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list) -> TrainingData:
+def teaching(
+    data: TrainingData, vectors: np.ndarray, owners: np.ndarray, made_from: list, reducer: str = "pca"
+) -> TrainingData:
     """Give the users a teacher from reduced vectors; runs are named after what it is made from."""
     users = int(data.test.histories.users.max()) + 1  # all of them, trained on or not
-    taught = taught_with(data, fit(vectors, "pca", WIDTH)[0], owners, users)
-    return replace(taught, teacher_key=digest([encoder_key(ENCODER), "pca", WIDTH, *made_from]))
+    taught = taught_with(data, fit(vectors, reducer, WIDTH)[0], owners, users)
+    return replace(taught, teacher_key=digest([encoder_key(ENCODER), reducer, WIDTH, *made_from]))
 
 
 def made_from_of(dataset: Dataset, owners: np.ndarray, texts: dict[str, pd.Series]) -> list:
@@ -143,9 +145,9 @@ class Study(NamedTuple):
     run: TrainConfig
     ranked: Ranked
 
-    def teach(self, vectors: np.ndarray, name: str) -> TrainingData:
+    def teach(self, vectors: np.ndarray, name: str, reducer: str = "pca") -> TrainingData:
         """Give the users another teacher."""
-        return teaching(self.data, vectors, self.owners, [name, *self.made_from])
+        return teaching(self.data, vectors, self.owners, [name, *self.made_from], reducer)
 
 
 def study(

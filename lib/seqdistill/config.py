@@ -47,23 +47,25 @@ class Distillation:
     beta: dynamic scaling of the reconstruction loss.
     projection: where T sits. `teacher` is the paper's trainable T on the teacher vector, `teacher_frozen` a fixed
     orthonormal T, `student` a trainable projection of H_k onto the fixed teacher vector.
-    loss: how H_k and the teacher are compared. temperature: InfoNCE's.
+    loss: how H_k and the teacher are compared. temperature: of `infonce` and `multi_infonce`.
     block: k, counted from 1, or "last" or "final_norm". aggregation, gamma: how states after block k are pooled to H_k.
     phase1_fraction, patience: phase 1 lasts this fraction of the epochs, or ends after `patience` epochs without a
-    better validation NDCG@10 (0: never). shuffled: every user gets another user's teacher (a control). probe: log after
-    every epoch the R² of a linear probe that predicts the teacher from H_k.
+    better validation NDCG@10 (0: never). anneal: alpha falls linearly, epoch by epoch, to reach 0 when that fraction is
+    over. shuffled: every user gets another user's teacher (a control). probe: log after every epoch the R² of a linear
+    probe that predicts the teacher from H_k.
     """
 
     alpha: float = Field(0.4, ge=0, le=1)
     beta: bool = True
     projection: Literal["teacher", "teacher_frozen", "student"] = "teacher"
-    loss: Literal["mse", "rmse", "cosine", "infonce"] = "mse"
+    loss: Literal["mse", "rmse", "cosine", "infonce", "multi_infonce"] = "mse"
     temperature: float = Field(0.1, gt=0)
     block: Literal["last", "final_norm"] | int = "last"
     aggregation: Literal["mean", "exponential", "attention", "last"] = "mean"
     gamma: float = Field(0.1, gt=0)
     phase1_fraction: float = Field(0.5, gt=0, le=1)
     patience: int = Field(0, ge=0)
+    anneal: bool = False
     shuffled: bool = False
     probe: bool = False
 

@@ -36,11 +36,15 @@ def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Dis
     """Mean loss between the student [n, ·] and the targets of distinct users [m, ·]; own: each row's target, [n].
 
     For `rmse` it is the mean square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies a row's
-    own target among those of all users of the batch.
+    own target among those of all users of the batch. `multi_infonce` has several positives: every target counts by its
+    own similarity to the row's target, a softmax at the same temperature (Fang et al., 2021).
     """
-    if config.loss == "infonce":
-        logits = F.normalize(student, dim=1) @ F.normalize(targets, dim=1).T / config.temperature  # [n, m]
-        return F.cross_entropy(logits, own)
+    if config.loss in ("infonce", "multi_infonce"):
+        targets = F.normalize(targets, dim=1)
+        logits = F.normalize(student, dim=1) @ targets.T / config.temperature  # [n, m]
+        if config.loss == "infonce":
+            return F.cross_entropy(logits, own)
+        return F.cross_entropy(logits, (targets[own] @ targets.T / config.temperature).softmax(1))
     if config.loss == "cosine":
         return (1 - F.cosine_similarity(student, targets[own])).mean()
     return F.mse_loss(student, targets[own])

@@ -5,6 +5,7 @@ Under `accelerate launch` every process takes a share of each batch; gradients a
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -75,6 +76,14 @@ def rate(config: TrainConfig, done: float) -> float:
     return config.lr * rising * falling
 
 
+def annealed(config: TrainConfig, number: int) -> TrainConfig:
+    """The config of an epoch of phase 1, counted from 0: alpha is less in each, if it is annealed."""
+    if not (setting := config.distillation) or not setting.anneal:
+        return config
+    left = 1 - number / round(config.epochs * setting.phase1_fraction)
+    return replace(config, distillation=replace(setting, alpha=setting.alpha * left))
+
+
 def step(
     batch: Batch, model: SequentialRecommender, teacher: Teacher | None, optimizer: AdamW, config: TrainConfig,
     machine: PartialState,
@@ -124,6 +133,7 @@ def epoch(
     """
     torch.manual_seed(config.seed * 100_003 + number)
     model.train()
+    config = annealed(config, number) if teacher else config
     logs: dict[str, list[Tensor]] = {"loss_model": []} | ({"loss_distil": [], "target_variance": []} if teacher else {})
     steps = math.ceil(len(rows) / config.batch)
     for done, batch in enumerate(examples(rows, config, number, model.mask_id)):

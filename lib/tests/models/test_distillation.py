@@ -98,8 +98,18 @@ def test_beta_equalises_carries_no_gradient_and_spares_a_collapsed_target(distil
     assert (loss.item(), model.grad.item(), distil.grad.item()) == pytest.approx((total, 0.6, gradient))
 
 
+def test_every_user_of_the_batch_is_a_positive_by_its_similarity():
+    student, targets, own = torch.randn(3, 6), torch.randn(4, 6), torch.tensor([2, 0, 2])
+    config, terms = Distillation(loss="multi_infonce", temperature=0.2), []
+    for row, place in zip(student, own, strict=True):
+        weights = F.cosine_similarity(targets[place], targets).div(0.2).exp()
+        scores = F.cosine_similarity(row, targets).div(0.2)
+        terms.append(scores.logsumexp(0) - weights @ scores / weights.sum())
+    torch.testing.assert_close(distillation_loss(student, targets, own, config), torch.stack(terms).mean())
+
+
 @pytest.mark.parametrize("projection", ["teacher", "teacher_frozen", "student"])
-@pytest.mark.parametrize("kind", ["mse", "rmse", "cosine", "infonce"])
+@pytest.mark.parametrize("kind", ["mse", "rmse", "cosine", "infonce", "multi_infonce"])
 def test_users_without_a_profile_give_no_gradient(projection, kind):
     vectors = torch.randn(4, 5)
     vectors[[1, 3]] = torch.nan

@@ -114,7 +114,8 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     ):
         monkeypatch.setattr(module, name, value)
     study = bench_form.Study({"model": "SASRec"}, data, None, {}, [], {"profile": data}, run, {})
-    table, target = bench_form.forms(study)
+    jobs = bench_form.planned(study, bench_form.FORMS)
+    table, target = bench_form.compared(jobs, [*bench_form.FORMS], study.first)[0], bench_form.variances(jobs)
     assert set(table.query("control != ''")["variant"]) == set(bench_form.FORMS)
     names = [f"{name}{control}" for name in bench_form.FORMS for control in ("", "-shuffled")]
     assert target[["variant", "seed"]].to_numpy().tolist() == [[name, seed] for name in names for seed in (0, 1)]

@@ -32,7 +32,9 @@ class Reads(TorchDispatchMode):
 
 
 SETTINGS = [
-    *product(("mse", "rmse", "cosine", "infonce"), ("teacher", "teacher_frozen", "student"), ("mean",)),
+    *product(
+        ("mse", "rmse", "cosine", "infonce", "multi_infonce"), ("teacher", "teacher_frozen", "student"), ("mean",)
+    ),
     *product(("mse",), ("student",), ("exponential", "attention", "last")),
 ]
 

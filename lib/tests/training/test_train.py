@@ -78,6 +78,14 @@ def test_the_learning_rate_rises_then_falls():
     assert [rate(replace(SMALL, lr=0.3), done) for done in (0, 4)] == [0.3, 0.3]
 
 
+def test_an_annealed_alpha_reaches_zero_when_phase_one_is_over(data, tmp_path):
+    run = replace(SMALL, distillation=Distillation(phase1_fraction=0.5, anneal=True))
+    assert [loop.annealed(run, number).distillation.alpha for number in (0, 1, 2)] == pytest.approx([0.4, 0.2, 0.0])
+    switched = replace(run, distillation=replace(run.distillation, anneal=False))
+    curves = [[log["loss_model"] for log in train(one, data, tmp_path)["history"]] for one in (run, switched)]
+    assert curves[0][0] == curves[1][0] and curves[0][2] != curves[1][2]
+
+
 def test_a_run_without_gain_stops_and_keeps_its_best(data, tmp_path, monkeypatch):
     curve = iter([0.1, 0.3, 0.2, 0.2, 0.2, 0.9])
     real = engine.metrics
