@@ -152,6 +152,14 @@ def parse_recommender(values: dict, name: str, where: str) -> TrainConfig:
     return replace(config, model=model)
 
 
+def title_of(run: TrainConfig) -> str:
+    """Student, teacher and seed of a run, as progress lines name it."""
+    model, teacher = run.model, run.distillation
+    name = "GRU4Rec" if model.recurrent else "SASRec" if model.causal else "BERT4Rec"
+    taught = (" with a shuffled teacher" if teacher.shuffled else " with a teacher") if teacher else ""
+    return f"{name}{taught}, seed {run.seed}"
+
+
 def gru4rec(run: TrainConfig) -> TrainConfig:
     """GRU4Rec with the settings of another student's run: one recurrent layer for its blocks, no teacher."""
     return replace(run, model=replace(run.model, causal=True, recurrent=True, blocks=1), distillation=None)

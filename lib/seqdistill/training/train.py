@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from seqdistill import io
-from seqdistill.config import TrainConfig, parse, settings, to_dict
+from seqdistill.config import TrainConfig, parse, settings, title_of, to_dict
 from seqdistill.data.sequences import Cases, Ragged, cases, latest, padded, ragged
 from seqdistill.embeddings.reducers import checked_teacher, made_from
 from seqdistill.evaluation.ranking import RANK_COLUMN, block_size, metrics, model_score, rank, recommend, save_ranks
@@ -150,6 +150,7 @@ def fresh(config: TrainConfig, data: TrainingData) -> tuple[SequentialRecommende
 def fit(config: TrainConfig, data: TrainingData, folder: Path) -> None:
     """Train one run in its folder, from its last checkpoint if there is one."""
     model, teacher, optimizer, machine = fresh(config, data)
+    title = f"{title_of(config)} ({folder.name})"
     trained = nn.ModuleList([model, teacher] if teacher else [model])
     saved, best = checkpoint.load(folder / "checkpoint", trained, optimizer)
     history = saved.get("history", [])
@@ -161,7 +162,7 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path) -> None:
         log = epoch(rows, model, active, optimizer, config, len(history), machine)
         if not math.isfinite(log["loss_model"]) or not all(weight.isfinite().all() for weight in trained.parameters()):
             raise UserError(
-                f"run {folder.name}: diverged in epoch {len(history) + 1} of {config.epochs}, the loss is "
+                f"{title}: diverged in epoch {len(history) + 1} of {config.epochs}, the loss is "
                 f"{log['loss_model']:.3g}; set a lower lr than {config.lr:g}."
             )
         model.eval()
@@ -177,7 +178,7 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path) -> None:
         if (now := time.monotonic()) - reported > QUIET:
             seconds, reported = now - began, now
             announce(
-                f"run {folder.name}: epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation "
+                f"{title}: epoch {len(history)} of {config.epochs}, loss {log['loss_model']:.3f}, validation "
                 f"NDCG@10 {history[-1]['valid_ndcg@10']:.4f}, {len(rows) / seconds:.0f} sequences/s, at most "
                 f"{(config.epochs - len(history)) * seconds / 60:.0f} min left"
             )
@@ -192,7 +193,8 @@ def fit(config: TrainConfig, data: TrainingData, folder: Path) -> None:
         io.save_json(data.item_ids, folder / "items.json")
     result["parameters"] = sum(weight.numel() for weight in model.parameters())
     finish(folder, config, rank(data.test, model_score(model), size), best, time.process_time() - cpu, result)
-    announce(f"run {folder.name}: validation NDCG@10 {max(curve):.4f}, {time.process_time() - cpu:.0f} CPU s")
+    seconds = time.process_time() - cpu
+    announce(f"{title}: validation NDCG@10 {max(curve):.4f}, {seconds:.0f} CPU s")
 
 
 def finish(

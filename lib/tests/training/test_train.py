@@ -125,7 +125,7 @@ def test_progress_says_where_a_run_stands(data, tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "announce", lines.append)
     train(SMALL, data, tmp_path)
     assert len(lines) == 5
-    wanted = r"run [0-9a-f]{16}: epoch 1 of 4, loss \d\.\d{3}, validation NDCG@10 0\.\d{4}, \d+ sequences/s, at most \d+ min left"
+    wanted = r"SASRec, seed 0 \([0-9a-f]{16}\): epoch 1 of 4, loss \d\.\d{3}, validation NDCG@10 0\.\d{4}, \d+ sequences/s, at most \d+ min left"
     assert re.fullmatch(wanted, lines[0])
 
 
