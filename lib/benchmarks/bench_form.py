@@ -21,7 +21,6 @@ FORMS = {"distilled": PAPER, "distilled-frozen": replace(PAPER, projection="teac
 WAYS = {  # `not whitened` has the vectors without PCA
     "InfoNCE": TAUGHT,
     "multi-positive": replace(TAUGHT, loss="multi_infonce"),
-    "MSE": replace(TAUGHT, loss="mse"),
     "to the end": replace(TAUGHT, phase1_fraction=1.0),
     "annealed": replace(TAUGHT, phase1_fraction=1.0, anneal=True),
     "not whitened": TAUGHT,

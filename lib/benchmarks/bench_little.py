@@ -6,8 +6,7 @@ seeds vary initial weights and batches. A student's settings are chosen without 
 n users. "Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge
 regression predicts from facts and items. Runs are recorded in outputs/amazon-beauty-5core, so a killed search goes on.
 Noisy teachers give a share of the users the vectors of others; students with short histories read and are trained on a
-user's last events only, while their teachers know the whole history. Settings in ALSO were once chosen by hand; they are
-shown beside the chosen ones, since the verdicts depend on them.
+user's last events only; their teachers know the whole history. Settings in ALSO, once chosen by hand, are shown, too.
 """
 
 from collections import defaultdict

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 
 import numpy as np
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
-from seqdistill.io import UserError, display_path
-from seqdistill.training.sweep import Job, plan, ranks, run_folder
+from seqdistill.io import UserError, display_path, load_json
+from seqdistill.training.sweep import Job, plan, ranks, results, run_folder
 from seqdistill.training.train import TrainingData, taught_by
 
 from seqbook.ablation import setups
@@ -47,9 +47,21 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
     return systems
 
 
-def cost(run: dict) -> dict[str, float]:
-    """CPU and wall seconds of a recommender's epoch (without the generator's), scaled to all prefixes; parameters."""
-    scale = run["prefixes"] / run["prefixes_per_epoch"]
+def student_seconds(home: Path, data: TrainingData, seeds: list[int]) -> float:
+    """CPU seconds per epoch of the plain SASRec of 04, validation included: the median over seeds."""
+    jobs = plan({"plain": setups(home, data, "SASRec", seeds, "loky", {})[0].alone}, seeds, data)
+    folders = [run_folder(job, home / "runs") for job in jobs.values()]
+    epochs = [len(run["history"]) for run in results(jobs, home / "runs").values()]
+    spent = [load_json(folder / "cost.json")["cpu_seconds"] for folder in folders]
+    return median(seconds / count for seconds, count in zip(spent, epochs, strict=True))
+
+
+def cost(run: dict, machine: float = 1.0) -> dict[str, float]:
+    """CPU and wall seconds of a recommender's epoch (without the generator's), scaled to all prefixes; parameters.
+
+    machine: seconds of another machine for one second of the run's.
+    """
+    scale = machine * run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]
     seconds = {f"train_{kind}_per_epoch": scale * mean(log[kind] for log in passes) for kind in ("cpu_s", "wall_s")}
     return seconds | {"parameters": run["parameters"]}
