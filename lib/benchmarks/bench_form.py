@@ -52,12 +52,18 @@ def variances(jobs: Jobs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def best_epochs(jobs: Jobs) -> pd.Series:
+    """Mean over seeds of the epoch whose weights were kept, by variant."""
+    return pd.Series({name: run["best_epoch"] for name, run in results(jobs, RUNS).items()}).groupby(level=0).mean()
+
+
 def main() -> None:
     dataset, events, catalogue = beauty()
     of = study(*STUDIES[0], dataset, events, catalogue, defaultdict(list))
-    jobs = planned(of, FORMS)
+    jobs, others = planned(of, FORMS), planned(of, WAYS)
     form, _ = compared(jobs, [*FORMS], of.first)
-    ways, _ = compared(planned(of, WAYS), [*WAYS], of.first)
+    ways, _ = compared(others, [*WAYS], of.first)
+    ways["best_epoch"] = ways["variant"].map(best_epochs(others))
     tables = {"form": form, "form-variance": variances(jobs).assign(**of.first), "form-ways": ways}
     for name, table in tables.items():
         print(save_csv(table, OUT / f"{name}.csv").to_string())

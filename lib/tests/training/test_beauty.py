@@ -122,6 +122,7 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     fixed = target[target["variant"].str.contains("frozen")]
     assert fixed["variance_start"].to_numpy() == pytest.approx(fixed["variance_end"].to_numpy(), rel=0.2)
     assert target["probe_r2"].notna().all()
+    assert set(bench_form.best_epochs(jobs).index) == {"plain", *names}
 
 
 def test_the_recorded_searches_name_the_settings_that_they_chose():
