@@ -34,10 +34,22 @@ def test_markov_counts_what_followed_the_last_item(train):
     torch.testing.assert_close(scores(baselines.markov(train, 4, 0.1), 1, 3), 0.1 * share)
 
 
-def test_recent_items_may_count_more_in_item_knn(train):
-    alike = torch.stack([scores(baselines.item_knn(train, 4, 1.0), item) for item in (1, 2)])
-    both = scores(baselines.item_knn(train, 4, 1.0, decay=0.5), 1, 2)
-    torch.testing.assert_close(both, 0.5 * alike[0] + alike[1])
+@pytest.mark.parametrize("decay", [1.0, 0.5])
+def test_item_knn_equals_its_definition_and_recent_items_may_count_more(train, decay):
+    users = train.groupby("item")["user"].agg(set).reindex(range(1, 5), fill_value=set())
+    history, found = [2, 3, 3, 1], scores(baselines.item_knn(train, 4, 5.0, decay), 2, 3, 3, 1)
+    for item in range(1, 5):
+        alike = [len(users[item] & users[i]) / ((len(users[item]) * len(users[i])) ** 0.5 + 5) for i in history]
+        terms = [decay**age * alike[-1 - age] for age in range(4) if history[-1 - age] != item]
+        assert found[item - 1].item() == pytest.approx(sum(terms), rel=1e-5)
+
+
+def test_recent_popularity_counts_only_the_window_before_the_case():
+    rows = [(0, 1, 0), (0, 2, 0), (0, 1, 90_000), (1, 3, 200_000), (1, 2, 250_000)]
+    events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=["train"] * 4 + ["test"])
+    test, known = cases(events, "test"), events[events["split"] == "train"]
+    best = [baselines.recent_popularity(known, 3, test, days)(np.array([0]), None).argmax().item() for days in (1, 9)]
+    assert best == [2, 0]
 
 
 def test_ials_folds_a_user_in_by_the_weights_of_its_events(train):
@@ -51,15 +63,15 @@ def test_ials_folds_a_user_in_by_the_weights_of_its_events(train):
 
 @pytest.mark.parametrize("name", baselines.GRIDS)
 def test_a_rival_is_chosen_on_validation_and_finds_what_follows(name):
-    rng = np.random.default_rng(0)
-    rows = [
-        (user, 1 + (start + step) % 12, step) for user, start in enumerate(rng.integers(0, 12, 60)) for step in range(7)
-    ]
+    start = np.random.default_rng(0).integers(0, 12, 60)
+    rows = [(user, 1 + (start[user] + step) % 12, step) for user in range(60) for step in range(7)]
     events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=(["train"] * 5 + ["valid", "test"]) * 60)
     train, valid, test = events[events["split"] == "train"], cases(events, "valid"), cases(events, "test")
+
+    def rated(among, score):
+        return metrics(rank(among, score)["rank_unseen"])["ndcg@10"]
+
     score, settings = baselines.chosen(name, train, 12, valid)
-    found, base = (
-        metrics(rank(test, one)["rank_unseen"])["ndcg@10"] for one in (score, baselines.popularity(train, 12))
-    )
-    grid = [metrics(rank(valid, make(train, 12))["rank_unseen"])["ndcg@10"] for make in baselines.GRIDS[name]]
-    assert found > base + 0.1 and settings["valid_ndcg@10"] == pytest.approx(max(grid), abs=1e-6)
+    assert rated(test, score) > rated(test, baselines.popularity(train, 12)) + 0.1
+    grid = [rated(valid, make(train, 12)) for make in baselines.GRIDS[name]]
+    assert settings["valid_ndcg@10"] == pytest.approx(max(grid), abs=1e-6)
