@@ -30,6 +30,13 @@ def test_facts_by_hand():
     assert facts.facts(unrated) == {"frequent": "X", "latest": '"H", "G", "F"', "rising": "", "fading": ""}
 
 
+def test_ties_between_trends_are_told_alike_for_ever():
+    halves = [["B"], ["A"], ["D"], ["C"]], [["B", "A"]] * 3 + [["B"]] + [["B", "A"]] * 2 + [["B"], []]
+    other, alike = (facts.trends(pd.DataFrame({"categories": events})) for events in halves)
+    assert list(other.items()) == [("A", -0.5), ("B", -0.5), ("C", 0.5), ("D", 0.5)]
+    assert list(alike.items()) == [("B", -0.25), ("A", -0.25)]
+
+
 def test_means_leave_out_what_is_not_rated():
     history = pd.DataFrame({"categories": [["X"]] * 5 + [["Y"]] * 3, "value": [5.0, 4.0, NAN, 4.0, 3.0, 1.0, 1.0, 1.0]})
     assert facts.category_means(history) == {"X": 4.0}
