@@ -27,28 +27,32 @@ def test_the_rank_is_the_place_in_the_list_and_beyond_it_a_miss(given):
     assert ranks["item"].tolist() == target.tolist() and ranks["position"].tolist() == [1, 1, 1]
 
 
-def test_a_rerun_reads_the_finished_run(given, tmp_path, monkeypatch):
-    chosen = rivals.last_cases(given.test, 6, 0)
+@pytest.fixture
+def chosen(given):
+    return rivals.last_cases(given.test, 6, 0)
+
+
+def test_a_rerun_reads_the_finished_run(given, chosen, tmp_path, monkeypatch):
     lines = []
     monkeypatch.setattr(idgenrun, "announce", lines.append)
     first = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path)
     assert len(lines) == 3 and lines[1].endswith("min left") and "generator" in lines[1]
     assert idgenrun.train(TINY, given, TEXTS, chosen, tmp_path) == first and len(lines) == 3
+    swept = idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]
     home = tmp_path / idgenrun.key(TINY, given, TEXTS, chosen)
-    assert idgenrun.sweep({("IDGenRec", 0): TINY}, given, TEXTS, chosen, tmp_path)["IDGenRec", 0]["folder"] == home
+    assert first["folder"] == swept["folder"] == home
     assert load_ranks(home / "ranks.parquet")["user"].tolist() == given.test.histories.users[chosen].tolist()
     assert {path.name for path in home.iterdir()} >= {"config.json", "ids.json", "model.safetensors", "cost.json"}
-    run = load_json(home / "metrics.json")
-    told = rivals.cost(run)
-    assert run["infer_cases"] == 6 and run["prefixes_per_epoch"] == 24 < run["prefixes"]
-    passes = [log["cpu_s"] for log in run["history"] if log["trained"] == "recommender"]
-    assert told["train_cpu_s_per_epoch"] == pytest.approx(np.mean(passes) / 24 * run["prefixes"])
+    assert first["infer_cases"] == 6 and first["prefixes_per_epoch"] == 24 < first["prefixes"]
+    passes = [log["cpu_s"] for log in first["history"] if log["trained"] == "recommender"]
+    expected = np.mean(passes) / 24 * first["prefixes"]
+    assert rivals.cost(first)["train_cpu_s_per_epoch"] == pytest.approx(expected)
     assert len(set(load_json(home / "ids.json")["ids"])) == 30
     assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 
 
-def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path, monkeypatch):
-    chosen, lines = rivals.last_cases(given.test, 6, 0), []
+def test_a_killed_run_goes_on_from_its_last_epoch(given, chosen, tmp_path, monkeypatch):
+    lines = []
 
     def killed(line):
         lines.append(line)
@@ -58,32 +62,27 @@ def test_a_killed_run_goes_on_from_its_last_epoch(given, tmp_path, monkeypatch):
     monkeypatch.setattr(idgenrun, "announce", killed)
     with pytest.raises(KeyboardInterrupt):
         idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut")
-    cut = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "cut")
-    monkeypatch.undo()
-    whole = idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / "whole")
-    assert [line.split(":")[1][:14] for line in lines] == [" epoch 1 of 3 ", " epoch 2 of 3 ", " epoch 3 of 3 "]
+    cut, whole = (idgenrun.train(TINY, given, TEXTS, chosen, tmp_path / name) for name in ("cut", "whole"))
+    assert [line.split(":")[1][:14] for line in lines] == [f" epoch {number} of 3 " for number in (1, 2, 3, 1, 2, 3)]
     assert [log["loss"] for log in cut["history"]] == [log["loss"] for log in whole["history"]]
-    key = idgenrun.key(TINY, given, TEXTS, chosen)
-    cut, whole = (tmp_path / name / key for name in ("cut", "whole"))
-    assert load_ranks(cut / "ranks.parquet").equals(load_ranks(whole / "ranks.parquet"))
-    assert load_json(cut / "ids.json") == load_json(whole / "ids.json") and not (cut / "checkpoint").exists()
+    ranks = [load_ranks(run["folder"] / "ranks.parquet") for run in (cut, whole)]
+    ids = [load_json(run["folder"] / "ids.json") for run in (cut, whole)]
+    assert ranks[0].equals(ranks[1]) and ids[0] == ids[1] and not (cut["folder"] / "checkpoint").exists()
 
 
 def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
     tokenizer = word_tokenizer([*TEXTS, *templates()])
-    for name in ("recommender", "generator"):
-        scratch(TINY, len(tokenizer)).save_pretrained(tmp_path / name)
-        tokenizer.save_pretrained(tmp_path / name)
-    named = {"recommender": str(tmp_path / "recommender"), "generator": str(tmp_path / "generator")}
+    named = {name: str(tmp_path / name) for name in ("recommender", "generator")}
+    for folder in named.values():
+        scratch(TINY, len(tokenizer)).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
     system = idgenrun.start(IDGenRec(**named, id_tokens=4), given, TEXTS)
     assert len({tuple(row) for row in system.ids}) == len(TEXTS)
 
 
 def test_students_are_those_that_04_has_trained(given, tmp_path):
-    taught = {"run": to_dict(SMALL), "teacher": to_dict(Distillation())}
-    save_json(
-        {"students": {"SASRec": taught}, "own": {"projection": "student"}}, tmp_path / "artifacts" / "student.json"
-    )
+    students = {"SASRec": {"run": to_dict(SMALL), "teacher": to_dict(Distillation())}}
+    save_json({"students": students, "own": {"projection": "student"}}, tmp_path / "artifacts" / "student.json")
     jobs = plan({"plain": SMALL, "distilled": replace(SMALL, distillation=Distillation())}, [0, 1], given)
     sweep(jobs, tmp_path / "runs", workers=1)
     found = rivals.students(tmp_path, given, [0, 1], [], "")
@@ -95,12 +94,10 @@ def test_students_are_those_that_04_has_trained(given, tmp_path):
 
 
 def test_cases_are_each_users_last(given):
-    last = rivals.last_cases(given.test, 0, 0)
-    users = pd.Series(given.test.histories.users)
-    assert last.tolist() == users.groupby(users).apply(lambda own: own.index[-1]).tolist()
-    some = rivals.last_cases(given.test, 7, 0)
-    assert len(some) == 7 and set(some) <= set(last) and some.tolist() == sorted(some)
-    assert some.tolist() == rivals.last_cases(given.test, 7, 0).tolist()
+    last, users = rivals.last_cases(given.test, 0, 0), pd.Series(given.test.histories.users)
+    assert last.tolist() == users.drop_duplicates(keep="last").index.tolist()
+    some, again = (rivals.last_cases(given.test, 7, 0).tolist() for _ in range(2))
+    assert len(some) == 7 and set(some) <= set(last) and again == some == sorted(some)
 
 
 def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
@@ -112,17 +109,17 @@ def test_variants_cross_seeds_with_the_ways_of_writing_a_user_id():
     assert jobs["IDGenRec", 0].recommender == "google-t5/t5-small@df1b051c49625cf57a3d0d8d3863ed4d13564fe4"
 
 
-@pytest.mark.parametrize(
-    ("values", "says"),
-    [
-        ({"recommender": "t5"}, "name both"),
-        ({"width": 10, "heads": 4}, '"heads" = 4 does not divide "width" = 10'),
-        ({"rouns": 2}, '"rouns" is not a setting \\(did you mean "rounds"\\?\\)'),
-    ],
-)
-def test_settings_are_checked(values, says):
+WRONG = {
+    "name both": {"recommender": "t5"},
+    '"heads" = 4 does not divide "width" = 10': {"width": 10, "heads": 4},
+    '"rouns" is not a setting \\(did you mean "rounds"\\?\\)': {"rouns": 2},
+}
+
+
+@pytest.mark.parametrize("says", WRONG)
+def test_settings_are_checked(says):
     with pytest.raises(UserError, match=says):
-        rivals.variants(values, [0], "here")
+        rivals.variants(WRONG[says], [0], "here")
 
 
 def test_a_default_that_changes_needs_another_engine_version():

@@ -5,6 +5,7 @@ from seqbook.power import components, power, raised, synthetic
 from seqdistill.evaluation.significance import assess, decide
 
 SPREAD = {"user_sd": 0.03, "seed_sd": 0.002, "rest_sd": 0.05}
+AGAINST, CONTROLS = {"taught 0": "plain", "control 0": "plain"}, {"taught 0": "control 0"}
 
 
 @pytest.mark.parametrize(("seeds", "students"), [(2, 1), (3, 4)])
@@ -14,9 +15,12 @@ def test_a_gain_that_the_control_shows_too_is_found_in_five_tables_of_a_hundred_
 
 
 def test_a_student_whose_seeds_differ_more_than_the_others_is_not_found_more_often():
-    rng, found = np.random.default_rng(0), []
-    against = {f"{kind} {number}": "plain" for number in range(2) for kind in ("taught", "control")}
-    controls = {f"taught {number}": f"control {number}" for number in range(2)}
+    rng, found, controls = (
+        np.random.default_rng(0),
+        [],
+        {f"taught {number}": f"control {number}" for number in range(2)},
+    )
+    against = dict.fromkeys([*controls, *controls.values()], "plain")
     for _ in range(200):
         drawn = synthetic(rng, SPREAD, 300, 3, 0.05, 0.05, 2)
         shifts = 5 * SPREAD["seed_sd"] * rng.standard_normal(3)
@@ -26,8 +30,7 @@ def test_a_student_whose_seeds_differ_more_than_the_others_is_not_found_more_oft
 
 
 def test_a_gain_of_the_detectable_size_is_found_four_times_in_five():
-    drawn = synthetic(np.random.default_rng(0), SPREAD, 300, 5, 0.0, 0.0, 1)
-    table = assess(drawn, {"taught 0": "plain", "control 0": "plain"}, {"taught 0": "control 0"})
+    table = assess(synthetic(np.random.default_rng(0), SPREAD, 300, 5, 0.0, 0.0, 1), AGAINST, CONTROLS)
     found = power(SPREAD, [300], [5], [table["detectable"].iloc[1]], students=1, tables=200)["power"].iloc[0]
     assert 0.65 < found < 0.95
 
@@ -48,12 +51,11 @@ def test_variances_are_averaged_over_pairs_before_what_is_negative_counts_as_non
 
 
 def test_a_raised_table_is_the_table_of_students_that_gain_more():
-    against, controls = {"taught 0": "plain", "control 0": "plain"}, {"taught 0": "control 0"}
     drawn = [synthetic(np.random.default_rng(0), SPREAD, 300, 3, gain, 0.001, 1) for gain in (0.0, 0.006)]
-    low, high = (assess(each, against, controls) for each in drawn)
+    low, high = (assess(each, AGAINST, CONTROLS) for each in drawn)
     columns = ["delta", "p", "control_delta", "control_p"]
     pd.testing.assert_frame_equal(raised(low, 0.006)[columns], high[columns])
     assert high["p"].iloc[1] < low["p"].iloc[1]
     same = [pd.Series(np.zeros(5))] * 2
-    still = assess({"plain": same, "taught 0": same, "control 0": same}, against, controls)
+    still = assess({"plain": same, "taught 0": same, "control 0": same}, AGAINST, CONTROLS)
     assert raised(still, 0.0)["p"].iloc[1] == 1 and raised(still, 0.1)["p"].iloc[1] == 0

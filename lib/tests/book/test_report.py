@@ -1,6 +1,7 @@
 """Tables and figures: what a comparison within groups means, what a caption claims, what a figure holds."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -9,25 +10,12 @@ import pytest
 from markdown_it import MarkdownIt
 from seqbook.cold import GROUPS
 from seqbook.reporting import cold_tables, figures, report
+from seqbook.reporting.hover import svg_scatter
 from seqdistill.io import UserError
 
 
 def ranked(rank_all):
-    columns = {"user": [0, 0, 1], "item": [1, 2, 3], "position": [0, 1, 0]}
-    return pd.DataFrame({**columns, "rank_all": rank_all, "rank_unseen": rank_all})
-
-
-def test_a_comparison_within_groups_by_hand():
-    a, b = [ranked([1, 99, 99]), ranked([99, 99, 3])], [ranked([99, 99, 99]), ranked([99, 1, 99])]
-    masks = {"g": [np.array([True, False, True]), np.array([False, True, False])]}
-    table = cold_tables.within({"x a": a, "x b": b}, masks, {"x b": "x a"}).set_index("variant")
-    # user 0: a has 1 in seed 0 and 0 in seed 1, b the other way round; user 1 counts in seed 0 only
-    assert table["ndcg@10"].tolist() == [0.25, 0.25] and table.loc["b", "delta_ndcg@10"] == 0
-    assert table["cases"].tolist() == [3, 3] and table["users"].tolist() == [2, 2]
-    assert table.loc["a", "ndcg@10_std"] == pytest.approx(np.std([0.5, 0.0], ddof=1))
-    other = ranked([1, 1, 1]).assign(user=[0, 0, 2])
-    with pytest.raises(UserError, match="different users"):
-        cold_tables.within({"x a": [ranked([1, 1, 1])], "x b": [other]}, {"g": [np.ones(3, bool)]}, {"x b": "x a"})
+    return pd.DataFrame({"user": [0, 0, 1], "item": [1, 2, 3], "position": [0, 1, 0], "rank_all": rank_all})
 
 
 def test_groups_and_distribution_by_hand():
@@ -38,6 +26,10 @@ def test_groups_and_distribution_by_hand():
     curve = cold_tables.distribution({"x a": frames}, groups["affected"], 10).set_index("percentile")
     assert curve["median"].iloc[0] == pytest.approx(0.3)
     assert curve["share"].iloc[[0, 10, 49, 50, 100]].tolist() == [0, 0.5, 0.5, 1, 1]
+    table = cold_tables.compare_groups({"x a": frames, "x b": [ranked([1, 1, 1])]}, [draw], {"x b": "x a"})
+    assert table[["group", "model", "variant", "cases"]].to_numpy().tolist() == [
+        [group, "x", variant, sum(mask)] for group, mask in zip(GROUPS, marked, strict=True) for variant in "ab"
+    ]
     nothing = (pd.DataFrame(), np.array([7]), np.array([8]))
     with pytest.raises(UserError, match="no test case of any seed"):
         cold_tables.compare_groups({"x a": frames}, [nothing], {})
@@ -45,9 +37,8 @@ def test_groups_and_distribution_by_hand():
 
 def test_bins_have_the_named_bounds():
     groups = cold_tables.bins([np.array([0, 1, 2, 3, 5, 6, 9, 10, 20, 21])], [-1, 0, 2, 5, 9, 20, 30])
-    assert {name: int(masks[0].sum()) for name, masks in groups.items()} == {
-        "0": 1, "1-2": 2, "3-5": 2, "6-9": 2, "10-20": 2, "21-30": 1,
-    }  # fmt: skip
+    sizes = {"0": 1, "1-2": 2, "3-5": 2, "6-9": 2, "10-20": 2, "21-30": 1}
+    assert {name: int(masks[0].sum()) for name, masks in groups.items()} == sizes
     assert list(cold_tables.bins([np.array([1, 11])], [0, 2, 10])) == ["1-2", "11+"]
 
 
@@ -71,15 +62,11 @@ def test_a_caption_names_what_is_significant_and_what_beats_its_control(comparis
 
 def test_numbers_are_formatted_with_interval_and_spread_and_text_is_escaped(comparison):
     cells = report.format_table(comparison.assign(seeds=1_000, seeds_std=np.nan, x=0.5, x_std=0.1))
-    assert cells.loc["a", ["delta_ndcg@10", "seeds", "x"]].tolist() == [
-        "+0.1000 [+0.0500, +0.1500]",
-        "1,000",
-        "0.5000 ± 0.1000",
-    ]
+    row = cells.loc["a", ["delta_ndcg@10", "seeds", "x"]]
+    assert row.tolist() == ["+0.1000 [+0.0500, +0.1500]", "1,000", "0.5000 ± 0.1000"]
     assert cells.loc["plain", "delta_ndcg@10"] == ""
-    assert report.markdown(pd.DataFrame({"a|b": ["*x*\ny"]}, index=pd.Index(["<b>"], name="n"))).splitlines() == [
-        r"| n | a\|b |", "| --- | --- |", r"| \<b\> | \*x\* y |",
-    ]  # fmt: skip
+    written = report.markdown(pd.DataFrame({"a|b": ["*x*\ny"]}, index=pd.Index(["<b>"], name="n")))
+    assert written.splitlines() == [r"| n | a\|b |", "| --- | --- |", r"| \<b\> | \*x\* y |"]
 
 
 def test_tables_of_several_folders_are_put_together_and_a_missing_one_is_named(tmp_path, comparison):
@@ -120,3 +107,10 @@ def test_dollars_and_links_in_titles_stay_text():
     assert "mathjax_ignore" in page and "&lt;script&gt;" in page
     tokens = MarkdownIt().parseInline(report.escaped("[a](javascript:alert(1)) <javascript:b> $x$ ![c](http://d)"))
     assert {token.type for token in tokens[0].children} <= {"text", "text_special"}
+
+
+def test_hostile_texts_leave_the_map_well_formed_and_are_shown_as_they_are():
+    texts = ["]]>&<script>", "javascript:alert(1) $x$", "\U0001f600"]
+    points = pd.DataFrame({"x": [0, 1, 2], "y": [2, 1, 0], "group": "a", "text": texts})
+    page = ElementTree.fromstring(svg_scatter(points, {"a": "red"}))
+    assert [title.text for title in page.iter() if "title" in title.tag] == [f"a: {text}" for text in texts]

@@ -1,9 +1,10 @@
+import little_sources
 import numpy as np
 import pandas as pd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqbook.zero_shot import category_auc, compare_sources, similarity_ranks
-from seqdistill.embeddings.teachers import centred, source_vectors
+from seqdistill.embeddings.teachers import centred
 from seqdistill.evaluation.ranking import MISS
 from sklearn.metrics import roc_auc_score
 
@@ -33,25 +34,14 @@ def test_category_auc_is_scikit_learns(seed):
     np.testing.assert_allclose(category_auc(users, categories, relevant), expected, atol=1e-12)
 
 
-def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(events):
-    """Items lie on a circle and users walk round it, so the mean of a user's last items points at the next one."""
-    angle = np.arange(30) / 30 * 2 * np.pi
-    items = np.stack([np.cos(angle), np.sin(angle)], 1).astype(np.float32)
-    train, valid = events[events["split"] == "train"], events[events["split"] == "valid"].set_index("user")["item"]
-    read = dict(iter(train.groupby("user").tail(2).groupby("user")))
-    texts = pd.Series([str(user) for user in read], index=list(read))
-    near = {str(user): items[history["item"].to_numpy() - 1].mean(0) for user, history in read.items()}
-    users = valid.index.to_numpy()
-    rows = [list(read).index(user) for user in users]
-
-    def encode(texts):
-        return np.stack([near[text] for text in texts])
-
-    names = ("profile", "item-text", "shuffled", "noise")
-    vectors = {name: source_vectors(name, texts, read, items, encode, 5, 0)[rows] for name in names}
-    seen = [read[user]["item"].to_numpy() for user in users]
-    categories, relevant = np.eye(2), np.tile([True, False], (len(users), 1))
-    table = compare_sources(vectors, items, categories, relevant, valid.to_numpy(), seen).set_index("source")
+def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance():
+    rng, items = np.random.default_rng(0), np.random.default_rng(1).standard_normal((30, 8)).astype(np.float32)
+    targets = rng.integers(1, 31, 40)
+    knows, seen = items[targets - 1], [np.setdiff1d(rng.integers(1, 31, 6), [target]) for target in targets]
+    vectors = {"profile": knows, "item-text": knows, "shuffled": knows[rng.permutation(40)]}
+    vectors["noise"] = rng.standard_normal((40, 8)).astype(np.float32)
+    categories, relevant = items[[0, 1]], np.tile([True, False], (40, 1))
+    table = compare_sources(vectors, items, categories, relevant, targets, seen).set_index("source")
     assert table.loc["profile", "item_percentile"] == table.loc["item-text", "item_percentile"] > 0.9
     assert table.loc[["shuffled", "noise"], "item_percentile"].between(0.3, 0.7).all()
     shown = table.loc[["profile", "item-text", "noise"]]
@@ -60,8 +50,6 @@ def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance(eve
 
 
 def test_the_little_study_ranks_each_users_own_validation_item_among_the_unseen():
-    import little_sources
-
     events = pd.DataFrame({"user": np.repeat([3, 7], 3), "item": [1, 2, 3, 4, 5, 6]})
     events["split"] = ["train", "train", "valid"] * 2
     catalogue, owners = np.eye(6, dtype=np.float32), np.array([3, 7])
@@ -73,15 +61,11 @@ def test_the_little_study_ranks_each_users_own_validation_item_among_the_unseen(
 
 
 def test_profiles_that_repeat_an_example_of_the_prompt_are_counted():
-    import little_sources
-
     texts = pd.Series(["It is for fewer wrinkles and less sun damage, from drugstore brands.", "A buyer of soap."])
     assert little_sources.copied(texts, "beauty", "insight") == 0.5
 
 
 def test_profiles_are_extended_to_users_without_one_where_cheap_vectors_predict_them():
-    import little_sources
-
     rng = np.random.default_rng(0)
     features, known = rng.standard_normal((300, 8)).astype(np.float32), np.arange(300) < 150
     vectors = (features @ rng.standard_normal((8, 5))).astype(np.float32)
@@ -94,8 +78,6 @@ def test_profiles_are_extended_to_users_without_one_where_cheap_vectors_predict_
 
 
 def test_a_share_of_the_users_gets_another_users_vector_and_a_larger_share_holds_the_smaller():
-    import little_sources
-
     vectors = np.arange(40.0)[:, None]
     changed = [set(np.flatnonzero(little_sources.exchanged(vectors, share) != vectors)) for share in (0.1, 0.5, 1.0)]
     assert [len(users) for users in changed] == [4, 20, 40] and changed[0] < changed[1] < changed[2]

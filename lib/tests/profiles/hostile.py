@@ -8,12 +8,10 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-def completion(text, model="tiny", **fields):
-    message = {"role": "assistant", "content": text}
-    choices = [{"index": 0, "finish_reason": "stop", "message": message}]
+def completion(text, **fields):
+    choices = [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": text}}]
     usage = {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10}
-    made = {"id": "1", "object": "chat.completion", "created": 1, "model": model, "choices": choices, "usage": usage}
-    return made | fields
+    return {"id": "1", "object": "chat.completion", "created": 1, "choices": choices, "usage": usage} | fields
 
 
 INVALID = {  # bodies of status 200 that hold no answer
@@ -52,7 +50,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         server, sent = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.sent = sent
         server.keys.add(self.headers["Authorization"])
         text = sent["prompt"] if self.path == "/tokenize" else sent["messages"][-1]["content"]
         with server.lock:
@@ -63,27 +60,28 @@ class Handler(BaseHTTPRequestHandler):
             if self.path == "/tokenize":
                 self.reply(*server.tokenize(text, server.asked[text]))
             else:
-                self.behave(text, server.asked[text], sent["messages"][0]["role"] == "system")
+                self.behave(text, server.asked[text], sent)
         with server.lock:
             server.now -= 1
 
-    def behave(self, text, count, has_system):
+    def behave(self, text, count, sent):
         word = text.split()[0]
         time.sleep({"hang": 4, "slow": 0.1}.get(word, 0))
-        status = 400 if self.server.gemma and has_system else STATUS.get(word) or (count == 1 and ONCE.get(word))
-        if word == "refuses" and "max_tokens" in self.sent:
-            return self.reply(400, {"error": {"message": "use 'max_completion_tokens' instead of 'max_tokens'"}})
-        if word == "long" or word == "reasons":
-            cut = self.sent["max_tokens"] < 200
-            choice = {"finish_reason": "length" if cut else "stop", "message": {"content": "<think>on and on"}}
-            if word == "long" or not cut:
-                choice["message"]["content"] = f"a viewer of this and that, {self.sent['max_tokens']} words"
-            return self.reply(200, completion("", choices=[choice]))
-        if status:
-            return self.reply(status, {"error": {"message": "wrong key: secret-key"}})
-        if word == "cut":
-            return self.reply(200, b'{"choi', 1000)
-        return self.reply(200, BODIES.get(word, completion(f"a viewer of this and that, number {text}")))
+        refused = self.server.gemma and sent["messages"][0]["role"] == "system"
+        status = 400 if refused else STATUS.get(word) or (count == 1 and ONCE.get(word))
+        if word == "refuses" and "max_tokens" in sent:
+            self.reply(400, {"error": {"message": "use 'max_completion_tokens' instead of 'max_tokens'"}})
+        elif word in ("long", "reasons"):
+            cut, answer = sent["max_tokens"] < 200, f"a viewer of this and that, {sent['max_tokens']} words"
+            answer = "<think>on and on" if cut and word == "reasons" else answer
+            choice = {"finish_reason": "length" if cut else "stop", "message": {"content": answer}}
+            self.reply(200, completion("", choices=[choice]))
+        elif status:
+            self.reply(status, {"error": {"message": "wrong key: secret-key"}})
+        elif word == "cut":
+            self.reply(200, b'{"choi', 1000)
+        else:
+            self.reply(200, BODIES.get(word, completion(f"a viewer of this and that, number {text}")))
 
 
 @contextmanager

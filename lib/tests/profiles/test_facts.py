@@ -1,5 +1,4 @@
 import pandas as pd
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.profiles import facts
@@ -14,34 +13,19 @@ def test_cleaned_text_is_one_safe_line(text, most):
     assert not facts.MARKUP.search(cleaned)
 
 
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        ("two\r\n\tlines\u2028here", "two lines here"),
-        ("[IN[INST]ST]x[/I[/I<NST]NST]", "x"),
-        ("n\x00o\u202ene", "none"),
-        ("left  as it is", "left  as it is"),
-    ],
-)
-def test_cleaned_by_hand(text, cleaned):
-    assert facts.clean(text, 80) == cleaned
+def test_cleaned_by_hand():
+    cleaned = {"two\r\n\tlines\u2028here": "two lines here", "[IN[INST]ST]x[/I[/I<NST]NST]": "x"}
+    cleaned |= {"n\x00o\u202ene": "none", "left  as it is": "left  as it is"}
+    assert {text: facts.clean(text, 80) for text in cleaned} == cleaned
 
 
 def test_facts_by_hand():
     history = pd.DataFrame({"title": list("ABCDEFGH"), "year": [1981.0] * 5 + [1999.0] * 3})
     history["categories"] = [["War"]] * 4 + [["Sci-Fi"]] * 3 + [["War", "Sci-Fi"]]
     history["value"] = [1.0, 2.0, 1.0, 2.0, 5.0, 4.0, 5.0, 5.0]
-    assert facts.facts(history) == {
-        "frequent": "War, Sci-Fi",
-        "rater": "strict",
-        "best": "Sci-Fi",
-        "worst": "War",
-        "loved": '"H", "G", "E"',
-        "disliked": '"A"',
-        "decade": "1980s",
-        "rising": "Sci-Fi",
-        "fading": "War",
-    }
+    told = {"frequent": "War, Sci-Fi", "rater": "strict", "best": "Sci-Fi", "worst": "War", "loved": '"H", "G", "E"'}
+    told |= {"disliked": '"A"', "decade": "1980s", "rising": "Sci-Fi", "fading": "War"}
+    assert facts.facts(history) == told
     unrated = history.assign(value=NAN, year=NAN, categories=[["X"]] * 8)
     assert facts.facts(unrated) == {"frequent": "X", "latest": '"H", "G", "F"', "rising": "", "fading": ""}
 
@@ -51,7 +35,6 @@ def test_ties_between_trends_are_told_alike_for_ever():
     other, alike = (facts.trends(pd.DataFrame({"categories": events})) for events in halves)
     assert list(other.items()) == [("A", -0.5), ("B", -0.5), ("C", 0.5), ("D", 0.5)]
     assert list(alike.items()) == [("B", -0.25), ("A", -0.25)]
-    assert list(facts.shares([["B"], ["A", "B"], ["A"], []]).items()) == [("A", 0.5), ("B", 0.5)]
 
 
 def test_means_leave_out_what_is_not_rated():

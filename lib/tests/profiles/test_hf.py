@@ -5,7 +5,7 @@ import torch
 from huggingface_hub import constants
 from seqdistill.io import UserError
 from seqdistill.profiles.chat import Failure
-from seqdistill.profiles.hf import model_folder, transformers_sha256
+from seqdistill.profiles.hf import model_folder
 from seqdistill.profiles.llm import model_sha256, open_llm
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -24,8 +24,8 @@ def folder(tmp_path_factory):
     words = ["<pad>", "</s>", "<unk>", "<user>", "<assistant>", *"abcdefghijklmnopqrstuvwxyz"]
     plain = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
     plain.pre_tokenizer = WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, pad_token="<pad>", eos_token="</s>", unk_token="<unk>")
-    tokenizer.chat_template = TEMPLATE
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=plain, chat_template=TEMPLATE, **special)
     torch.manual_seed(0)
     shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = LlamaConfig(vocab_size=len(words), max_position_embeddings=64, eos_token_id=1, pad_token_id=0, **shape)
@@ -63,16 +63,13 @@ def test_a_seed_gives_the_same_text_another_seed_another_and_the_process_keeps_i
 
 
 def test_the_key_is_the_content_of_the_folder(folder, tmp_path):
-    copy = shutil.copytree(folder, tmp_path / "copy")
-    keys = {model_sha256(f"transformers:{copy}")}
-    assert keys == {transformers_sha256(str(folder))}
+    copy, keys = shutil.copytree(folder, tmp_path / "copy"), [model_sha256(f"transformers:{folder}")]
     (copy / ".cache").mkdir(), (copy / "1_Pooling").mkdir()
-    (copy / ".cache" / "state.json").write_text("{}")
-    assert transformers_sha256(str(copy)) in keys, "what a download leaves is no part of a model"
-    for name in ("config.json", "1_Pooling/config.json", "vocab.txt", "1_Pooling/vocab.txt"):
+    for name in (".cache/state.json", "config.json", "1_Pooling/config.json", "vocab.txt", "1_Pooling/vocab.txt"):
         (copy / name).write_text("{}")
-        keys.add(transformers_sha256(str(copy)))
-    assert len(keys) == 5
+        keys.append(model_sha256(f"transformers:{copy}"))
+    assert keys[1] == keys[0], "what a download leaves is no part of a model"
+    assert len(set(keys)) == 5
 
 
 def test_wrong_folders_and_names_are_named(folder, tmp_path, monkeypatch):
@@ -89,16 +86,16 @@ def test_wrong_folders_and_names_are_named(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="copy: not a causal language model"):
         open_llm(f"transformers:{copy}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(UserError, match=r'"no/such" is no local folder, and the hub did not give it .*OFFLINE is set'):
-        model_sha256("transformers:no/such")
-    with pytest.raises(UserError, match=r'"ollama:llama" is not a known model; choose one of .*, openai:<model>'):
-        model_sha256("ollama:llama")
+    unknown = {"transformers:no/such": '"no/such" is no local folder, and the hub did not give it .*OFFLINE is set'}
+    unknown |= {"ollama:llama": '"ollama:llama" is not a known model; choose one of .*, openai:<model>'}
+    for name, says in unknown.items():
+        with pytest.raises(UserError, match=says):
+            model_sha256(name)
 
 
 def test_a_hub_name_may_pin_a_commit(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda name, **how: asked.append((name, how["revision"])) or tmp_path
-    )
+    fetch = lambda name, **how: asked.append((name, how["revision"])) or tmp_path  # noqa: E731
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
     assert model_folder("google-t5/t5-small@df1b051") == tmp_path and model_folder("google-t5/t5-small") == tmp_path
     assert asked == [("google-t5/t5-small", "df1b051"), ("google-t5/t5-small", None)]

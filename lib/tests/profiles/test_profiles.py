@@ -1,16 +1,14 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import pytest
-import written as writing
-from parrot import GOOD, ITEMS, STRATEGIES, Parrot, long_history, small, task, tight, written
+from parrot import GOOD, ITEMS, STRATEGIES, Parrot, ask, good, long_history, make_profiles, small, task, tight, written
 from seqbook import estimate
-from seqdistill.io import UserError, digest
-from seqdistill.profiles import answers as store
+from seqdistill.io import UserError, digest, load_table
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
-from seqdistill.profiles import strategies
 from seqdistill.profiles.answers import Question, Store
 from seqdistill.profiles.audit import fault
 from seqdistill.profiles.chat import Answer, Failure
@@ -25,10 +23,8 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(events, tmp_path, st
     leaked = {"title": "MARKER", "categories": "Leaked", "year": 2020, "brand": "LeakBrand", "description": "Leaky"}
     marked = pd.DataFrame({"item": range(31, 31 + held.sum()), **leaked})
     items = pd.concat([ITEMS.assign(brand="Acme", description="A film."), marked])
-    # A context that holds a few events only, so that every strategy cuts, merges and updates.
-    model = Parrot(says=lambda chat: GOOD, per_word=20)
-    given = task(events, items, style, strategy, tight(model, style), model)
-    outcomes = written(given, model, tmp_path / "a.sqlite")
+    model = good(per_word=20)  # few events fit, so that every strategy cuts, merges and updates
+    outcomes = written(tight(events, style, strategy, model, items), model, tmp_path / "a.sqlite")
     assert not profiles.failures_sentence(outcomes, "") and len(model.asked) >= (30 if strategy == "plain" else 41)
     text = json.dumps([chat for chat, _ in model.asked])
     assert ("Comedy" if style in prompting.FROM_FACTS else "Film 1") in text
@@ -37,15 +33,15 @@ def test_no_held_out_event_reaches_a_prompt_of_any_strategy(events, tmp_path, st
         histories(events, items)
 
 
+def saying(answers, chat):
+    """An answer by the film that is asked about; a good one for all others."""
+    return next((answer for film, answer in answers.items() if f'"{film}"' in chat[-1]["content"]), GOOD)
+
+
 def test_failed_users_are_counted_and_asked_again_alone(events, tmp_path):
-    sick = {"Film 3": "time-out", "Film 7": "empty answer"}
-
-    def says(chat):
-        failed = next((reason for film, reason in sick.items() if f'"{film}"' in chat[-1]["content"]), None)
-        return Failure(failed, 3) if failed else GOOD
-
-    given, well = task(events, style="short"), Parrot(says=lambda chat: GOOD)
-    outcomes = written(given, Parrot(says=says), tmp_path / "a")
+    sick = {"Film 3": Failure("time-out", 3), "Film 7": Failure("empty answer", 3)}
+    given, well = task(events, style="short"), good()
+    outcomes = written(given, Parrot(partial(saying, sick)), tmp_path / "a")
     lost = len(outcomes) - len(profiles.table_of(outcomes))
     said = profiles.failures_sentence(outcomes, "run it")
     assert 0 < lost < 40 and said.startswith(f"profiles: {lost} of 40 users failed after 3 tries (")
@@ -55,13 +51,11 @@ def test_failed_users_are_counted_and_asked_again_alone(events, tmp_path):
 
 
 def test_a_faulty_profile_is_asked_once_more_with_another_seed(events, tmp_path):
-    def says(chat):
-        return "I'm sorry, but as an AI I cannot do that." if '"Film 3"' in chat[-1]["content"] else GOOD
-
-    given, model = task(events, style="short"), Parrot(says=says)
+    model = Parrot(partial(saying, {"Film 3": "I'm sorry, but as an AI I cannot do that."}))
+    given = task(events, style="short")
     outcomes = written(given, model, tmp_path / "a")
-    bad = [owner for owner, made in outcomes.items() if isinstance(made, Failure)]
-    assert bad and all(outcomes[owner] == Failure("refusal", 2, final=True) for owner in bad)
+    bad = [made for made in outcomes.values() if isinstance(made, Failure)]
+    assert bad and set(bad) == {Failure("refusal", 2, final=True)}
     assert [sampling["seed"] for _, sampling in model.asked].count(1) == len(bad)
     said, before = profiles.failures_sentence(outcomes, "run it"), len(model.asked)
     assert f"(refusal: {len(bad)})" in said and "run it" not in said
@@ -71,7 +65,7 @@ def test_a_faulty_profile_is_asked_once_more_with_another_seed(events, tmp_path)
 
 def test_facts_are_the_profile_where_there_is_no_llm_in_any_language(events, tmp_path):
     items = ITEMS.assign(categories=["Драма|Ужасы", "der und das", "la y el"] * 10)
-    given = task(events, items, model=open_llm("facts"))
+    given = task(events, items)
     outcomes = written(given, open_llm("facts"), tmp_path / "a.sqlite")
     told = {user: facts_text(history, {"frequent": "Watched most"}) for user, history in given.histories.items()}
     assert {user: outcome.text for (user, _), outcome in outcomes.items()} == told
@@ -80,43 +74,41 @@ def test_facts_are_the_profile_where_there_is_no_llm_in_any_language(events, tmp
 
 def test_refused_users_never_stop_a_run_that_others_finished(tmp_path):
     questions = [Question(str(n), [{"role": "user", "content": f"{n}"}], "m", {}) for n in range(70)]
-    refusing = Parrot(says=lambda chat: GOOD if chat[0]["content"] == "0" else Failure("400 refusal", final=True))
-    ask = profiles.asker(lambda: refusing, Store(tmp_path / "a"), {})
-    first, second = ask(questions), ask(questions)
+    refusing = Parrot(lambda chat: GOOD if chat[0]["content"] == "0" else Failure("400 refusal", final=True))
+    first, second = (ask(refusing, tmp_path / "a")(questions) for _ in range(2))
     assert first == second and sum(isinstance(made, Failure) for made in second.values()) == 69
-    dead = Parrot(says=lambda chat: Failure("time-out"))
-    with pytest.raises(UserError, match="50 requests in a row failed"):
-        profiles.asker(lambda: dead, Store(tmp_path / "a"), {})(questions)
-    assert len(dead.asked) == 50
+    dead = Parrot(lambda chat: GOOD if chat[0]["content"] == "7" else Failure("time-out"))
+    with pytest.raises(UserError, match=r"parrot: 50 requests in a row failed \(time-out\); finished answers are kept"):
+        ask(dead, tmp_path / "b")(questions)
+    kept = Store(tmp_path / "b").get(asked.key for asked in questions)
+    assert len(dead.asked) == 58 and [*kept] == [questions[7].key]
 
 
 def test_a_text_that_does_not_fit_costs_one_user_only(events, tmp_path):
-    items = ITEMS.assign(description=["", "word " * 30] + [""] * 28)
-    model = Parrot(says=lambda chat: GOOD, per_word=5)
-    given = task(events, items, "short", "plain", 10_000, model)
-    given = replace(given, prompts=prompting.Prompts("movies", "short", 100, model.count_tokens))
+    items, model = ITEMS.assign(description=["", "word " * 30] + [""] * 28), good(per_word=5)
+    given = replace(task(events, items), prompts=prompting.Prompts("movies", "short", 100, model.count_tokens))
     hit = {user for user, history in given.histories.items() if 2 in set(history["item"])}
     outcomes = written(given, model, tmp_path / "a")
     lost = {user for (user, _), made in outcomes.items() if isinstance(made, Failure)}
     assert lost == hit and 0 < len(lost) < 40
     assert {outcomes[user, 0] for user in lost} == {Failure("text too long for the context", final=True)}
     assert {asked.user_id for asked in given.first_questions()} == {f"u{u}" for u in given.histories if u not in hit}
-    grown = Parrot(says=lambda chat: "word " * 990)
+    grown = Parrot(lambda chat: "word " * 990)
     given = profiles.Task(given.ids, {0: long_history()}, small(), "agg_with", "0" * 64)
     assert written(given, grown, tmp_path / "b") == {(0, 0): profiles.TOO_LONG}
 
 
 def test_the_dry_run_counts_what_the_run_then_asks(events, tmp_path):
-    model, kept = Parrot(says=lambda chat: "word " * 11 + digest(chat), per_word=20), Store(tmp_path / "a")
-    given = task(events, style="short", strategy="agg_after", context=tight(model, "short"), model=model)
+    model = Parrot(lambda chat: "word " * 11 + digest(chat), per_word=20)
+    given = tight(events, "short", "agg_after", model)
 
     def ahead():
-        known = lambda questions: kept.get(asked.key for asked in questions)  # noqa: E731
-        return estimate.dry_run(given, known, [Answer("", 400, 12, 1.0, "stop")], 4, (1.5, 6.0))
+        known, earlier = Store(tmp_path / "a"), [Answer("", 400, 12, 1.0, "stop")]
+        return estimate.dry_run(given, lambda some: known.get(asked.key for asked in some), earlier, 4, (1.5, 6.0))
 
     plan = ahead()
     assert not model.asked
-    profiles.rounds(given, profiles.asker(lambda: model, kept, {}))
+    profiles.rounds(given, ask(model, tmp_path / "a"))
     read = sum(20 * len(message["content"].split()) for chat, _ in model.asked for message in chat)
     assert plan["users"] == 40 and plan["requests"] == len(model.asked) > 80
     assert plan["prompt_tokens"] == pytest.approx(read, rel=0.05) and plan["output_tokens"] == 12 * len(model.asked)
@@ -138,16 +130,10 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
     items = ITEMS.assign(brand="Acme", description="A film.")
     for column in ("title", "categories", "brand", "description"):
         items[column] = items[column].where(items["item"] != 5, POISON)
-    model = Parrot(says=lambda chat: GOOD)
-    given = task(events, items, style, strategy, 8192, model)
+    model, given = good(), task(events, items, style, strategy, 8192)
     written(given, model, tmp_path / "a")
-    touched = {user for user, history in given.histories.items() if 5 in set(history["item"])}
-    named = {
-        user
-        for user, history in given.histories.items()
-        for plan in strategies.plans(strategy, given.prompts, history)
-        if "ignore all" in json.dumps(next(plan))
-    }
+    touched = {f"u{user}" for user, history in given.histories.items() if 5 in set(history["item"])}
+    named = {asked.user_id for asked in given.first_questions() if "ignore all" in json.dumps(asked.messages)}
     assert named <= touched and (named or style in prompting.FROM_FACTS)
     for chat, _ in model.asked:
         text = chat[-1]["content"]
@@ -160,17 +146,14 @@ def test_a_poisoned_item_stays_in_its_quotes_and_with_its_user(events, tmp_path,
 
 @pytest.mark.parametrize(("style", "strategy"), STRATEGIES)
 def test_shipped_profiles_count_only_if_every_step_fits(events, tmp_path, monkeypatch, style, strategy):
-    model = Parrot(says=lambda chat: f"{GOOD} {digest(chat)}", per_word=20)
-    given = task(events, style=style, strategy=strategy, context=tight(model, style), model=model)
+    model = Parrot(lambda chat: f"{GOOD} {digest(chat)}", per_word=20)
+    given = tight(events, style, strategy, model)
     path = tmp_path / profiles.shipped_path("d", "openai:a-b/c", style, strategy).name
     assert profiles.named(path.stem) == ("openai-a-b-c", style, strategy)
-    monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
-    monkeypatch.setattr(writing, "values_of", lambda *_: {"llm": "openai:x", "context": 1, "parallel": 1})
-    monkeypatch.setattr(writing, "profile_task", lambda *_: (path, given))
-    monkeypatch.setattr(writing, "open_llm", lambda *_: model)
-    writing.write_profiles("mine", fresh=False)
+    make_profiles(monkeypatch, tmp_path, path, given, model)
     made = profiles.table_of(written(given, model, tmp_path / "cache" / "answers.sqlite"))
-    made, table = made[["user", "part", "text"]], store.load_table(path)
+    assert made.groupby("user").size().eq(3 if strategy == "several" else 1).all()
+    made, table = made[["user", "part", "text"]], load_table(path)
     monkeypatch.setattr(profiles, "task_of", lambda _, llm, *__: {"openai:a-b/c": ("d", given)}[llm])
 
     def fitting():

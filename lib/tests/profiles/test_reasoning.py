@@ -24,14 +24,11 @@ def test_reasoning_is_no_part_of_an_answer(text):
     assert read_answer(text, 1, 2, 0.5, "stop") == Answer(PROFILE, 1, 2, 0.5, "stop")
 
 
-@pytest.mark.parametrize("text", UNENDING)
-def test_reasoning_that_never_ends_is_named(text):
-    assert read_answer(text, 1, 2, 0.5, "length") == Failure("reasoning used up max_tokens")
-
-
-def test_what_is_empty_was_used_up_only_where_something_was_written():
-    reasons = [read_answer("", 1, 2, 0.5, finish).reason for finish in ("stop", "length")]
-    assert reasons == ["empty answer", "reasoning used up max_tokens"]
+def test_reasoning_that_never_ends_is_named_and_nothing_is_an_empty_answer():
+    reasons = {text: read_answer(text, 1, 2, 0.5, "length") for text in [*UNENDING, ""]}
+    assert reasons == dict.fromkeys([*UNENDING, ""], Failure("reasoning used up max_tokens"))
+    stopped = {text: read_answer(text, 1, 2, 0.5, "stop").reason for text in [UNENDING[0], ""]}
+    assert stopped == {UNENDING[0]: "reasoning used up max_tokens", "": "empty answer"}
 
 
 def test_control_characters_are_removed_and_words_that_look_like_reasoning_are_not():

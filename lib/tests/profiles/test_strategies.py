@@ -3,12 +3,11 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from parrot import GOOD, Parrot, long_history, small, task, tight, written
+from parrot import Parrot, ask, good, long_history, small, task, tight
 from seqdistill.io import UserError
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles import strategies
-from seqdistill.profiles.answers import Store
 
 count = Parrot().count_tokens
 
@@ -38,17 +37,10 @@ def play(strategy, says, events=120):
             return asked, [int(line[2:5]) for line in lines if line.startswith('"T')], end.value
 
 
-def test_plain_takes_the_latest_events_that_fit():
-    _, titles, _ = play("plain", lambda text: "x")
-    assert titles == list(range(titles[0], 120)) and 30 < len(titles) < 50
-
-
 def test_agg_after_profiles_chunks_in_order_then_merges_until_one_is_left():
-    asked, titles, profile = play("agg_after", lambda text: "merged" if "Merge them" in text else "word " * 300)
-    assert [len(chats) for chats in asked] == [3, 1] and profile == "merged" and titles == list(range(120))
-    asked, titles, _ = play("agg_after", lambda text: "word " * 300, 600)
+    asked, titles, profile = play("agg_after", lambda text: ("merged " if "Merge them" in text else "word ") * 300, 600)
     assert [len(chats) for chats in asked] == [14, 5, 2, 1] and titles == list(range(600))
-    assert all(len(text.split()) < 1100 for chats in asked for text in chats)
+    assert all(len(text.split()) < 1100 for chats in asked for text in chats) and profile == "merged " * 300
 
 
 def test_agg_with_updates_one_profile_chunk_by_chunk():
@@ -58,20 +50,11 @@ def test_agg_with_updates_one_profile_chunk_by_chunk():
         assert f"profile after {before[0].count(chr(34) + 'T')}" in after[0]
 
 
-def test_several_gives_a_profile_for_each_aspect(events, tmp_path):
-    model = Parrot(says=lambda chat: f"{GOOD} {chat[-1]['content'].splitlines()[-1]}")
-    given = task(events, style="short", strategy="several", model=model)
-    table = profiles.table_of(written(given, model, tmp_path / "a"))
-    assert table.groupby("user").size().eq(3).all()
-    for part, aspect in enumerate(prompting.ASPECTS.values()):
-        assert table[table["part"] == part]["text"].str.contains(aspect, regex=False).all()
-
-
 def test_all_users_are_in_flight_together(events, tmp_path):
-    model, waves = Parrot(says=lambda chat: GOOD, per_word=20), []
-    given = task(events, style="short", strategy="agg_after", context=tight(model, "short"), model=model)
-    ask = profiles.asker(lambda: model, Store(tmp_path / "a"), {})
-    profiles.write(given, lambda asked: waves.append(len({question.user_id for question in asked})) or ask(asked))
+    model, waves = good(per_word=20), []
+    asked = ask(model, tmp_path / "a")
+    given = tight(events, "short", "agg_after", model)
+    profiles.write(given, lambda some: waves.append(len({question.user_id for question in some})) or asked(some))
     assert waves[0] == 40 and len(waves) >= 2
 
 
