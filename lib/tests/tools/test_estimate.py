@@ -1,4 +1,3 @@
-import presets
 import pytest
 from estimate import estimate, print_estimate
 from seqdistill.io import UserError, load_csv, outputs_dir
@@ -14,9 +13,8 @@ def test_tokens_and_hours_scale_with_the_users_from_the_presets_own_row():
     assert found["teacher"].endswith("(64 numbers a user)") and "texts" in found
 
 
-def test_the_facts_need_no_llm(tmp_path, monkeypatch):
-    monkeypatch.setattr(presets, "PRESETS", tmp_path)
-    (tmp_path / "mine.yaml").write_text("02-profiles: {llm: facts}")
+def test_the_facts_need_no_llm(home):
+    (home / "presets" / "mine.yaml").write_text("02-profiles: {llm: facts}")
     found = estimate("mine", 1_000_000, None)
     assert "need no LLM, no requests and no tokens" in found["profiles"] and found["teacher"].startswith("0.26 GB")
 
