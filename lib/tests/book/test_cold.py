@@ -11,6 +11,7 @@ from seqbook.cold import cold_items, counts, newcomers
 from seqdistill.config import ModelConfig
 from seqdistill.data.sequences import cases
 from seqdistill.data.splits import Protocol, split
+from seqdistill.evaluation.baselines import text_knn
 from seqdistill.evaluation.ranking import model_score, rank
 from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles.facts import histories, history_lines
@@ -83,6 +84,13 @@ def test_the_leak_is_counted():
     left = events[~events["item"].isin([2, 6])]
     of_all, of_left = cold.write_facts(events, items), cold.write_facts(left, items)  # of the three latest, 4 5 6
     assert [cold.titles_named(events, facts, items, np.array([2, 6])) for facts in (of_all, of_left)] == [1, 0]
+
+
+def test_text_knn_by_hand():
+    s = 3**0.5 / 2
+    score = text_knn(np.array([[1, 0], [-0.5, s], [-0.5, -s]]) + 7)  # what all texts share does not count
+    found = score(np.arange(2), torch.tensor([[1, 0], [1, 2]]))
+    torch.testing.assert_close(found, torch.tensor([[1, -0.5, -0.5], [0.25, 0.25, -0.5]]))
 
 
 @pytest.mark.parametrize("config", [{}, {"causal": False}, {"temperature": 0.1}])
