@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from seqdistill.embeddings import encoders
 from seqdistill.io import UserError
+from sklearn.preprocessing import normalize
 
 
 def words(texts):
@@ -11,8 +12,9 @@ def words(texts):
 
 
 @pytest.fixture(autouse=True)
-def empty_cache(tmp_path, monkeypatch):
+def home(tmp_path, monkeypatch):
     monkeypatch.setenv("SEQDISTILL_DATA", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture
@@ -28,6 +30,7 @@ def letters(monkeypatch):
     encoder = encoders.TextEncoder(10 + encoders.MARGIN, run, words)
     monkeypatch.setattr(encoders, "open_encoder", lambda name: encoder)
     monkeypatch.setattr(encoders, "encoder_key", lambda name: name)
+    monkeypatch.setitem(encoders.PACKAGED, "letters", ("letters", "letters"))
     return asked
 
 
@@ -46,19 +49,18 @@ def test_what_was_encoded_before_a_failure_is_not_encoded_again(letters, monkeyp
     with pytest.raises(UserError, match="text 3 is empty"):
         encoders.encode(["a", "b", "ab", " "], "letters")
     whole = encoders.encode_chunk
-    monkeypatch.setattr(encoders, "encode_chunk", lambda texts, it: whole(texts, it) if "b" in texts else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(encoders, "encode_chunk", lambda texts, it: whole(texts, it) if "b" in texts else 1 / 0)
         encoders.encode(["a", "b", "ab"], "letters")
-    monkeypatch.setattr(encoders, "encode_chunk", whole)
     encoders.encode(["a", "b", "ab"], "letters")
     assert letters == ["a", "b", "ab"]
 
 
 def test_a_text_beyond_the_window_is_split_and_averaged(letters):
     vectors, split = encoders.encode(["a " * 10 + "b " * 5, "a"], "letters")
+    mean = normalize([[10, 0, 1], [0, 5, 1]]).mean(0)
     assert split == 0.5
-    parts = np.array([[10, 0, 1], [0, 5, 1]]) / np.linalg.norm([[10, 0, 1], [0, 5, 1]], axis=1, keepdims=True)
-    np.testing.assert_allclose(vectors[0], parts.mean(0) / np.linalg.norm(parts.mean(0)), atol=1e-6)
+    np.testing.assert_allclose(vectors[0], mean / np.linalg.norm(mean), atol=1e-6)
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=80), st.integers(1, 20))
@@ -105,12 +107,11 @@ def test_the_packaged_e5_hears_meaning_and_splits_long_texts():
     assert encoders.encode(["war " * 600], "e5-small")[1] == 1
 
 
-def test_shipped_vectors_are_used_where_encoder_and_text_are_the_same(letters, tmp_path, monkeypatch):
-    monkeypatch.setitem(encoders.PACKAGED, "letters", ("letters", "letters"))
-    path = tmp_path / "profiles" / "mine" / "vectors-letters.safetensors"
+def test_shipped_vectors_are_used_where_encoder_and_text_are_the_same(letters, home, monkeypatch):
+    path = home / "profiles" / "mine" / "vectors-letters.safetensors"
     encoders.ship(["a", "b"], "letters", path)
     first = encoders.encode(["b", "a"], "letters")[0]
-    (tmp_path / "cache" / "vectors.sqlite").unlink()
+    (home / "cache" / "vectors.sqlite").unlink()
     assert np.array_equal(encoders.encode(["b", "a"], "letters")[0], first) and letters == ["a", "b"]
     monkeypatch.setattr(encoders, "encoder_key", lambda name: "another version")
     encoders.encode(["a", "ab"], "letters")
@@ -120,13 +121,11 @@ def test_shipped_vectors_are_used_where_encoder_and_text_are_the_same(letters, t
         encoders.encode(["a"], "letters")
 
 
-def test_a_shipped_vector_comes_before_a_cached_one_and_says_whether_its_text_was_split(letters, tmp_path, monkeypatch):
-    monkeypatch.setitem(encoders.PACKAGED, "letters", ("letters", "letters"))
-    folder = tmp_path / "profiles" / "mine"
-    exact, split = encoders.encode(["a b", "a " * 600], "letters")
-    assert split == 0.5
-    encoders.ship(["a b"], "letters", folder / "vectors-letters.safetensors")
-    encoders.ship(["a " * 600], "letters", folder / "vectors-letters-raw-history.safetensors", np.float16)
-    again, split = encoders.encode(["a b", "a " * 600], "letters")
+def test_a_shipped_vector_comes_before_a_cached_one_and_says_whether_its_text_was_split(letters, home):
+    texts = ["a b", "a " * 600]
+    exact, _ = encoders.encode(texts, "letters")
+    for text, name, dtype in zip(texts, ("letters", "letters-raw-history"), (np.float32, np.float16), strict=True):
+        encoders.ship([text], "letters", home / "profiles" / "mine" / f"vectors-{name}.safetensors", dtype)
+    again, split = encoders.encode(texts, "letters")
     assert split == 0.5 and np.array_equal(again[0], exact[0])
     assert np.array_equal(again[1], exact[1].astype(np.float16)) and np.abs(again[1] - exact[1]).max() < 1e-3

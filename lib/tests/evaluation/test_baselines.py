@@ -44,14 +44,6 @@ def test_item_knn_equals_its_definition_and_recent_items_may_count_more(train, d
         assert found[item - 1].item() == pytest.approx(sum(terms), rel=1e-5)
 
 
-def test_recent_popularity_counts_only_the_window_before_the_case():
-    rows = [(0, 1, 0), (0, 2, 0), (0, 1, 90_000), (1, 3, 200_000), (1, 2, 250_000)]
-    events = pd.DataFrame(rows, columns=["user", "item", "time"]).assign(split=["train"] * 4 + ["test"])
-    test, known = cases(events, "test"), events[events["split"] == "train"]
-    best = [baselines.recent_popularity(known, 3, test, days)(np.array([0]), None).argmax().item() for days in (1, 9)]
-    assert best == [2, 0]
-
-
 def test_ials_folds_a_user_in_by_the_weights_of_its_events(train):
     score = baselines.ials(train, 4, factors=3, regularization=0.5, alpha=4.0)
     model = next(cell.cell_contents for cell in score.__closure__ if hasattr(cell.cell_contents, "item_factors"))

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-from seqdistill.evaluation.significance import assess, compare, decide, differences, paired
+from seqdistill.evaluation.significance import assess, compare, decide, differences, holm, paired
 from seqdistill.io import UserError
 
 
@@ -31,6 +31,11 @@ def test_seeds_that_differ_widen_the_interval_and_the_p():
     margin = stats.t.ppf(0.975, df) * np.sqrt(users + seeds)
     assert (wide["ci_high"] - wide["ci_low"]) / 2 == pytest.approx(margin, rel=0.01)
     assert paired(differences(wild[:1], [base]))["ci_high"] < 0, "one seed says nothing of the spread over seeds"
+
+
+def test_holm_by_hand():
+    adjusted = holm(pd.Series([0.01, np.nan, 0.04, 0.03]))
+    assert adjusted.tolist() == pytest.approx([0.03, np.nan, 0.06, 0.06], nan_ok=True)
 
 
 def ranked_at(*ranks, users=200):

@@ -55,6 +55,15 @@ def test_every_user_of_the_batch_is_a_positive_by_its_similarity():
     torch.testing.assert_close(distillation_loss(student, targets, own, config), torch.stack(terms).mean())
 
 
+def test_a_process_without_a_taught_row_reports_the_variance_of_the_whole_batch():
+    vectors = torch.randn(6, 4)
+    vectors[0] = torch.nan
+    teacher = Teacher(vectors, 8, Distillation(projection="student"), 0)
+    (hidden, real), pairs = states(1), pairing(np.array([0]), np.array([0, 1, 2]), teacher.has, CPU)
+    loss, variance = teacher(hidden, real, pairs)
+    assert loss == 0 and variance == pytest.approx(vectors[1:3].var(0, correction=0).mean().item())
+
+
 @pytest.mark.parametrize(
     ("distil", "beta", "total", "gradient"),
     [(0.5, True, 6.0, 0.4 * 6 / 0.5), (1e-9, True, 3.6024, 0.4 * 6 / 1e-6), (0.5, False, 3.8, 0.4)],

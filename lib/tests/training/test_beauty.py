@@ -1,61 +1,52 @@
-"""Benchmarks on Beauty, whose data are not in the repository: lines about items, and the paper's loss."""
+"""Benchmarks on Beauty, whose data are not in the repository: lines about items, losses, and few training users."""
+
+from dataclasses import replace
+from types import SimpleNamespace
 
 import bench_form
 import bench_items
 import bench_little
 import bench_search
+import little_sources
 import numpy as np
 import pandas as pd
 import pytest
-from seqdistill.config import ModelConfig, TrainConfig
+from seqbook.zero_shot import similarity_ranks
+from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse
 from seqdistill.data import Dataset
-from seqdistill.io import digest
+from seqdistill.embeddings.teachers import centred
+from seqdistill.io import digest, load_csv, load_json, save_csv
 from seqdistill.profiles.answers import load_shipped
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.prompts import template
+from seqdistill.training.sweep import plan, results
 
+SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
+CANDIDATES = {"short": replace(SMALL, epochs=1), "long": SMALL}
 BEAUTY = "amazon-beauty-5core"
 TITLES = ["Soap", "Comb", "Oil", "Wax", "OPI Nail Lacquer, Blue"]  # the last in the prompt's examples, too
 
 
-class Writer:
-    """In place of an LLM: repeats the item of the last message; refuses wax."""
-
-    name = "writer"
-
-    def __init__(self):
-        self.asked = []
-
-    def answers(self, chats, sampling):
-        for index, chat in enumerate(chats):
-            self.asked.append(chat[-1]["content"])
-            refused = "Wax" in chat[-1]["content"]
-            answer = Failure("empty answer") if refused else Answer(f"Use: {chat[-1]['content']}", 1, 1, 0.1, "stop")
-            yield index, answer
-
-
-@pytest.fixture
-def dataset():
+def test_items_are_described_once_and_new_ones_added(tmp_path, monkeypatch):
     items = pd.DataFrame({"item": range(1, 6), "item_id": [f"id {name}" for name in TITLES], "title": TITLES})
-    return Dataset(None, None, items, False, "beauty", (), name="small")
+    dataset, asked = Dataset(None, None, items, False, "beauty", (), name="small"), []
 
+    def answers(chats, sampling):
+        """Repeat the item of the last message; refuse wax."""
+        for index, (*_, message) in enumerate(chats):
+            asked.append(item := message["content"])
+            yield index, Failure("empty answer") if "Wax" in item else Answer(f"Use: {item}", 1, 1, 0.1, "stop")
 
-def test_items_are_described_once_and_new_ones_added(dataset, tmp_path, monkeypatch):
-    writer = Writer()
+    writer = SimpleNamespace(name="writer", answers=answers)
     for name, value in {"data_dir": lambda: tmp_path, "open_llm": lambda _: writer, "LEAST": 0.5}.items():
         monkeypatch.setattr(bench_items, name, value)
     first = bench_items.lines_of(dataset, np.array([2, 1]), "qwen2.5-coder-0.5b")
-    assert first.to_dict() == {2: 'Use: "Comb"', 1: 'Use: "Soap"'} and writer.asked == ['"Comb"', '"Soap"']
+    assert first.to_dict() == {2: 'Use: "Comb"', 1: 'Use: "Soap"'} and asked == ['"Comb"', '"Soap"']
     (tmp_path / "cache" / "answers.sqlite").unlink()  # what is shipped is enough
     more = bench_items.lines_of(dataset, np.array([2, 1, 5, 4, 3]), "qwen2.5-coder-0.5b")
-    assert more.index.tolist() == [2, 1, 3] and writer.asked[2:] == ['"Wax"', '"Oil"']
+    assert more.index.tolist() == [2, 1, 3] and asked[2:] == ['"Wax"', '"Oil"']
     kept = load_shipped(tmp_path / "profiles" / "small" / "items" / "qwen2.5-coder-0.5b.parquet")
     assert kept["user_id"].tolist() == ["id Comb", "id Soap", "id Oil"]
-
-
-def unit(rows):
-    rows = rows - rows.mean(0)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def test_described_items_are_ranked_by_titles_and_lines_with_their_weights(monkeypatch):
@@ -63,40 +54,26 @@ def test_described_items_are_ranked_by_titles_and_lines_with_their_weights(monke
     titles, lines = rng.normal(size=(9, 4)), rng.normal(size=(8, 4))  # item 9 has no lines
     items = pd.DataFrame({"item": range(1, 10), "item_id": range(1, 10), "title": [str(item) for item in range(1, 10)]})
     history = {user: rng.permutation(8)[:3] + 1 for user in range(6)}  # two items and the target
-    rows = [
-        (user, item, split)
-        for user, known in history.items()
-        for item, split in zip(known, ("train",) * 2 + ("valid",), strict=True)
-    ]
-    rows += [
-        (0, 9, "train"),
-        (6, 9, "train"),
-        (6, 1, "valid"),
-        (7, 1, "train"),
-        (7, 9, "valid"),
-        (8, 2, "train"),
-        (8, 2, "valid"),
-    ]
+    splits = ("train", "train", "valid")
+    rows = [(user, *pair) for user, known in history.items() for pair in zip(known, splits, strict=True)]
+    rows += [(0, 9, "train"), (6, 9, "train"), (6, 1, "valid"), (7, 1, "train"), (7, 9, "valid")]
+    rows += [(8, 2, "train"), (8, 2, "valid")]
     events = pd.DataFrame(rows, columns=["user", "item", "split"])
 
     def encode(texts, _):
-        return np.stack(
-            [titles[int(text.strip('"')) - 1] if '"' in text else lines[int(text) - 1] for text in texts]
-        ), 0
+        rows = [(titles if '"' in text else lines)[int(text.strip('"')) - 1] for text in texts]
+        return np.stack(rows), 0
 
     monkeypatch.setattr(bench_items, "encode", encode)
     dataset = Dataset(None, None, items, False, "beauty", ())
     table = bench_items.zero_shot(dataset, events, pd.Series({item: str(item) for item in range(1, 9)}))
     assert set(table["users"]) == {6} and set(table["items"]) == {8}  # 6, 7 and 8 lack a history or a new target
+    read, targets = (np.stack([*history.values()])[:, part] for part in (slice(2), 2))
     for (name, weights), percentile in zip(bench_items.ARMS.items(), table["percentile"], strict=True):
-        blocks = [weight**0.5 * unit(block) for weight, block in zip(weights, (titles[:8], lines), strict=True)]
-        vectors = np.hstack(blocks)
-        scores = unit(np.stack([vectors[known[:2] - 1].mean(0) for known in history.values()])) @ unit(vectors).T
-        ahead = [
-            sum(row[item - 1] > row[known[2] - 1] for item in range(1, 9) if item not in known)
-            for row, known in zip(scores, history.values(), strict=True)
-        ]
-        assert percentile == pytest.approx(1 - np.mean(ahead) / 5), name
+        blocks = zip(weights, (titles[:8], lines), strict=True)
+        vectors = np.hstack([weight**0.5 * centred(block) for weight, block in blocks])
+        ranks = similarity_ranks(vectors[read - 1].mean(1), vectors, targets, read)
+        assert percentile == pytest.approx(1 - np.mean(ranks - 1) / 5), name
     assert len(set(table["percentile"])) > 2
 
 
@@ -106,14 +83,10 @@ def test_the_prompt_is_that_of_the_shipped_lines():
 
 
 def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_path, monkeypatch):
-    run = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
-    for module, name, value in (
-        (bench_form, "SEEDS", [0, 1]),
-        (bench_form, "RUNS", tmp_path),
-        (bench_little, "RUNS", tmp_path),
-    ):
-        monkeypatch.setattr(module, name, value)
-    study = bench_form.Study({"model": "SASRec"}, data, None, {}, [], {"profile": data}, run, {})
+    monkeypatch.setattr(bench_form, "SEEDS", [0, 1])
+    for module in (bench_form, bench_little):
+        monkeypatch.setattr(module, "RUNS", tmp_path)
+    study = bench_form.Study({"model": "SASRec"}, data, None, {}, [], {"profile": data}, SMALL, {})
     jobs = bench_form.planned(study, bench_form.FORMS)
     table, target = bench_form.compared(jobs, [*bench_form.FORMS], study.first)[0], bench_form.variances(jobs)
     assert set(table.query("control != ''")["variant"]) == set(bench_form.FORMS)
@@ -129,3 +102,98 @@ def test_the_recorded_searches_name_the_settings_that_they_chose():
     bert = bench_search.chosen(BEAUTY, "BERT4Rec")
     assert (bert.epochs, bert.model.dropout, bert.mask_prob, bert.lr) == (96, 0.1, 0.5, 1e-3)
     assert bench_search.chosen(BEAUTY, "SASRec") == bench_search.BEAUTY
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    constants = {
+        "RUNS": tmp_path / "runs", "OUT": tmp_path, "SEEDS": [0, 1], "SEARCHED": [0, 1],
+        "CANDIDATES": {"SASRec": CANDIDATES}, "TAUGHT": Distillation(projection="student", phase1_fraction=1.0),
+    }  # fmt: skip
+    for name, value in constants.items():
+        monkeypatch.setattr(bench_little, name, value)
+    return bench_little
+
+
+def test_settings_are_chosen_by_the_mean_of_the_seeds_on_validation(study, data):
+    best, searched = study.chosen("SASRec", data)
+    runs = results(plan(CANDIDATES, [0, 1], data), study.RUNS)
+    means = {name: sum(runs[name, seed]["valid_ndcg@10"] for seed in (0, 1)) / 2 for name in CANDIDATES}
+    assert searched.set_index("settings")["valid_ndcg@10"].to_dict() == pytest.approx(means)
+    assert best == max(means, key=means.get) and list(searched.query("chosen")["settings"]) == [best]
+
+
+def test_every_teacher_has_a_shuffled_control(study, data):
+    jobs = study.planned(SMALL, data, {"facts": data})
+    taught = {name: job.run.distillation and job.run.distillation.shuffled for (name, _), job in jobs.items()}
+    assert taught == {"plain": None, "facts": False, "facts-shuffled": True}
+
+
+def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, events, tmp_path, monkeypatch):
+    rng, items, users = np.random.default_rng(0), int(events["item"].max()), events["user"].unique()
+    names = pd.DataFrame({"item": range(1, items + 1), "item_id": range(1, items + 1), "title": "Soap"})
+    ids = pd.DataFrame({"user": users, "user_id": users.astype(str)})
+    dataset = Dataset(events, ids, names, True, "beauty", (), name="small")
+
+    def teachers(dataset, left, drawn, catalogue, styles):
+        sources = dict.fromkeys([*study.SOURCES, *styles])
+        vectors = {source: rng.standard_normal((len(drawn), 6)).astype(np.float32) for source in sources}
+        return drawn, vectors, {source: pd.Series(f"Likes {source}.", drawn) for source in styles}
+
+    constants = {
+        "STUDIES": [("SASRec", 20), ("SASRec", 15)], "CALLS": [10], "DOSES": [0.5], "DOSED": ["facts", "profile"], "CUTS": [3],
+        "SOURCES": ["profile", "facts", "item-text"], "WIDTH": 4, "encoder_key": lambda _: "key",
+        "beauty": lambda: (dataset, events, rng.standard_normal((items, 6))),
+    }  # fmt: skip
+    for name, value in constants.items():
+        monkeypatch.setattr(study, name, value)
+    for module in (study, little_sources):
+        monkeypatch.setattr(module, "teachers", teachers)
+    search = {"dataset": "small", "model": ["SASRec", "GRU4Rec"], "trained_on": [20, 9], "settings": ["long", "old"]}
+    save_csv(pd.DataFrame(search).assign(chosen=False), tmp_path / "little-search.csv")
+    study.main()
+    written = ["data", "doses", "extension", "rivals", "search", "short", "short-rivals", "zero-shot"]
+    tables = {name: load_csv(tmp_path / f"little-{name}.csv") for name in written}
+    searched = tables["search"].groupby("trained_on")["settings"].agg(list).to_dict()
+    assert searched == {20: ["short", "long"], 15: ["short", "long"], 9: ["old"]}
+    sources = [[source, "plain", f"{source}-shuffled"] for source in study.SOURCES]
+    tested = tables["data"].query("control != ''")[["variant", "baseline", "control"]].to_numpy().tolist()
+    assert list(tables["data"].columns[:4]) == ["dataset", "model", "trained_on", "settings"]
+    assert tested == sources * 4 and tables["data"].groupby("trained_on").size().to_dict() == {20: 14, 15: 14}
+    assert tables["extension"].query("variant == 'extended-10'")["calls"].tolist() == [10, 10]
+    alone = tables["data"].query("seen == 'excluded' and trained_on == 20").set_index("variant")["delta_ndcg@10"]
+    doses = tables["doses"].query("seen == 'excluded'")
+    for source, rows in doses.groupby("variant"):  # from the teacher to its control; three shares in equal steps
+        assert rows["share"].tolist() == [0, 0.5, 1] and set(rows["baseline"]) == {"plain"}
+        assert rows["delta_ndcg@10"].tolist()[::2] == pytest.approx([alone[source], alone[f"{source}-shuffled"]])
+        assert rows["slope"].tolist() == pytest.approx([rows["ndcg@10"].iloc[2] - rows["ndcg@10"].iloc[0]] * 3)
+    assert set(doses["variant"]) == set(study.DOSED)
+    shorter, longer = (tables[name].query("seen == 'excluded'") for name in ("short", "data"))
+    assert shorter["variant"].tolist() == longer.query("trained_on == 20")["variant"].tolist()
+    assert set(shorter["length"]) == set(tables["short-rivals"]["length"]) == {3}
+    runs = [parse(TrainConfig, load_json(path), path.name) for path in study.RUNS.glob("*/config.json")]
+    short = {replace(run, model=replace(run.model, length=10), windows="all") for run in runs if run.windows == "last"}
+    assert {run.model.length for run in runs if run.windows == "last"} == {3} and short < set(runs)
+    assert set(tables["rivals"]["variant"]) == {"profile", "extended-10"}
+    assert tables["zero-shot"]["variant"].tolist()[-3:] == [*little_sources.TRIED]
+
+
+def test_each_source_is_ranked_with_the_profiles_of_its_llm_and_prompt(events, monkeypatch):
+    items, asked = pd.DataFrame({"item": range(1, 31), "title": "Soap"}), []
+    dataset = Dataset(events, None, items, True, "beauty", ())
+
+    def profiles(_, read, llm, style):
+        asked.append((llm, style, len(read)))
+        return pd.Series(f"By {llm}, {style}.", sorted(read))
+
+    def encode(texts, _):
+        return np.array([[len(text), "1.5b" in text, "insight" in text] for text in texts], np.float32), 0.0
+
+    for name, value in {"profiles": profiles, "encode": encode, "TRIED_USERS": 10}.items():
+        monkeypatch.setattr(little_sources, name, value)
+    table = little_sources.untrained(dataset, events, np.arange(40), np.eye(30, 3, dtype=np.float32) + 0.1)
+    small, large = "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"
+    few = [(small, "grounded"), (small, "insight"), (large, "grounded"), (large, "insight")]
+    assert asked == [(small, "grounded", 40), *((*one, 10) for one in few)]
+    assert table["users"].tolist() == [40] * 4 + [10] * 7
+    assert table["variant"].tolist()[-3:] == ["insight", "profile-1.5b", "insight-1.5b"]

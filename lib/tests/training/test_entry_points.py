@@ -53,10 +53,12 @@ def test_from_a_table_to_recommendations(interactions, tmp_path):
         recommend(model, data, ["u99"])
 
 
-@pytest.mark.parametrize("form", [dict, pd.DataFrame])
+@pytest.mark.parametrize("form", ["mapping", "index", "column"])
 def test_teacher_vectors_go_by_user_id(interactions, tmp_path, form):
     vectors = {"u7": [1.0, 2.0], "u2": [3.0, 4.0]}
-    data = prepare(interactions, teacher=vectors if form is dict else pd.DataFrame(vectors).T)
+    table = pd.DataFrame(vectors).T
+    forms = {"mapping": vectors, "index": table, "column": table.reset_index(names="user_id")}
+    data = prepare(interactions, teacher=forms[form])
     ids = data.users.sort_values("user")["user_id"].tolist()
     assert data.teacher.dtype == torch.float32 and data.teacher.shape == (30, 2)
     assert data.teacher[ids.index("u7")].tolist() == [1, 2] and data.teacher[ids.index("u2")].tolist() == [3, 4]
@@ -99,8 +101,3 @@ def test_later_interactions_go_by_the_items_ids(interactions, tmp_path):
         recommend(model, prepare(new))
     with pytest.raises(UserError, match="holds no finished run"):
         load_model(tmp_path / "nowhere")
-
-
-def test_a_teacher_may_be_a_table_with_a_column_of_user_ids(interactions):
-    table = pd.DataFrame({"user_id": ["u1", "u2"], "a": [1.0, -1.0]})
-    assert (~prepare(interactions, teacher=table).teacher.isnan()).sum() == 2

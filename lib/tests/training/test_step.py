@@ -31,44 +31,38 @@ class Reads(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
-SETTINGS = [
-    *product(
-        ("mse", "rmse", "cosine", "infonce", "multi_infonce"), ("teacher", "teacher_frozen", "student"), ("mean",)
-    ),
-    *product(("mse",), ("student",), ("exponential", "attention", "last")),
-]
+LOSSES, SIDES = ("mse", "rmse", "cosine", "infonce", "multi_infonce"), ("teacher", "teacher_frozen", "student")
+AGGREGATED = [*product(("mse",), ("student",), ("exponential", "attention", "last"))]
+
+
+def first_batch(data, taught, **shape):
+    """A run that its loss over items names, or how its teacher is compared; what it trains; its first batch."""
+    run = replace(SMALL, negatives=5, model=replace(SMALL.model, **shape))
+    if isinstance(taught, str):
+        run = replace(run, loss=taught)
+    else:
+        loss, projection, aggregation = taught
+        run = replace(run, distillation=Distillation(loss=loss, projection=projection, aggregation=aggregation))
+    fresh = engine.fresh(run, data)
+    return run, fresh, next(loop.examples(training_rows(data.train, run), run, 0, fresh[0].mask_id))
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("loss", ["full", "sampled", *SETTINGS], ids=str)
-def test_a_step_never_waits_for_its_device(data, loss, causal):
-    run = replace(SMALL, negatives=5, model=replace(SMALL.model, causal=causal, item_dropout=0.1))
-    if isinstance(loss, str):
-        run = replace(run, loss=loss)
-    else:
-        kind, projection, aggregation = loss
-        run = replace(run, distillation=Distillation(loss=kind, projection=projection, aggregation=aggregation))
-    model, teacher, optimizer, machine = engine.fresh(run, data)
-    batch = next(loop.examples(training_rows(data.train, run), run, 0, model.mask_id))
+@pytest.mark.parametrize("taught", ["full", "sampled", *product(LOSSES, SIDES, ("mean",)), *AGGREGATED], ids=str)
+def test_a_step_never_waits_for_its_device(data, taught, causal):
+    run, (model, teacher, optimizer, machine), batch = first_batch(data, taught, causal=causal, item_dropout=0.1)
     with Reads() as reads:
         log = loop.step(batch, model.train(), teacher, optimizer, run, machine)
     assert reads.found == [] and all(isinstance(value, torch.Tensor) for value in log.values())
 
 
-RECURRENT = {"recurrent": True, "blocks": 1}
-KINDS = [*product(({"causal": True}, {"causal": False}), ("full", "sampled", *SETTINGS[-3:])), (RECURRENT, "full")]
+SHAPES = [*product(({"causal": True}, {"causal": False}), ("full", "sampled", *AGGREGATED))]
 
 
-@pytest.mark.parametrize(("model", "loss"), KINDS, ids=str)
-def test_a_step_makes_every_tensor_on_its_device_and_no_shape_depends_on_numbers(data, loss, model, monkeypatch):
+@pytest.mark.parametrize(("shape", "taught"), [*SHAPES, ({"recurrent": True, "blocks": 1}, "full")], ids=str)
+def test_a_step_makes_every_tensor_on_its_device_and_no_shape_depends_on_numbers(data, taught, shape, monkeypatch):
     """On the meta device, which holds shapes only: a tensor made elsewhere, or a shape read from one, fails."""
-    run = replace(SMALL, negatives=5, model=replace(SMALL.model, **model))
-    if isinstance(loss, str):
-        run = replace(run, loss=loss)
-    else:
-        run = replace(run, distillation=Distillation(projection=loss[1], aggregation=loss[2]))
-    student, teacher, _, _ = engine.fresh(run, data)
-    batch = next(loop.examples(training_rows(data.train, run), run, 0, student.mask_id))
+    run, (student, teacher, *_), batch = first_batch(data, taught, **shape)
     parts = [part.to("meta") for part in (student, teacher) if part]
     optimizer = loop.AdamW([weight for part in parts for weight in part.parameters() if weight.requires_grad], run.lr)
     monkeypatch.setattr(torch, "autocast", lambda *args, **settings: nullcontext())  # knows no meta device

@@ -1,29 +1,14 @@
 import sys
 from dataclasses import replace
 
-import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
-from seqdistill.config import Distillation, ModelConfig, TrainConfig, to_dict
-from seqdistill.evaluation.ranking import save_ranks
+from seqdistill.config import Distillation, to_dict
 from seqdistill.io import UserError, save_json
-from seqdistill.training.sweep import (
-    Job,
-    connected,
-    cost,
-    grid,
-    kind_of,
-    missing,
-    plan,
-    ranks,
-    results,
-    run_folder,
-    sweep,
-)
+from seqdistill.training.sweep import Job, connected, cost, grid, missing, plan, ranks, results, run_folder, sweep
 from seqdistill.training.train import train
+from test_train import SMALL
 
-SMALL = TrainConfig(model=ModelConfig(dim=16, blocks=2, heads=2, length=10), epochs=4, batch=8, lr=0.01)
 TAUGHT = replace(SMALL, distillation=Distillation())
 
 
@@ -61,20 +46,20 @@ def test_a_grid_names_its_cells():
         grid(Distillation(), aplha=[1])
 
 
-def measured(folder, job, seconds, epochs):
-    save_json({"config": to_dict(job.run), "history": [{}] * epochs}, run_folder(job, folder) / "metrics.json")
-    save_json({"cpu_seconds": seconds}, run_folder(job, folder) / "cost.json")
-    save_ranks(pd.DataFrame({"rank_all": [1], "rank_unseen": [1]}), run_folder(job, folder) / "ranks.parquet")
-    save_file({"item.weight": torch.zeros(1)}, run_folder(job, folder) / "model.safetensors")
+def measured(runs, job, seconds):
+    """Leave what `cost` reads of a finished run of four epochs."""
+    folder = run_folder(job, runs)
+    save_json({"config": to_dict(job.run), "history": [{}] * 4}, folder / "metrics.json")
+    save_json({"cpu_seconds": seconds}, folder / "cost.json")
 
 
 def test_a_sweep_says_what_it_costs(data, tmp_path, told):
-    hourly, wide = replace(SMALL, epochs=10), replace(SMALL, model=replace(SMALL.model, dim=32))
-    jobs = plan({"plain": SMALL, "long": hourly, "wide": wide}, [0, 1], data)
+    longer, wide = replace(SMALL, epochs=10), replace(SMALL, model=replace(SMALL.model, dim=32))
+    jobs = plan({"plain": SMALL, "long": longer, "wide": wide}, [0, 1], data)
     assert cost(jobs, tmp_path, 2) == "6 runs, 6 to train, 2 at a time: at most 36 epochs, time unknown"
-    measured(tmp_path, jobs["plain", 0], 2 * 3600, 4)
+    measured(tmp_path, jobs["plain", 0], 2 * 3600)
     assert cost(jobs, tmp_path, 2) == "6 runs, 5 to train, 2 at a time: at most 32 epochs, about 6.00 h for 3 of them"
-    measured(tmp_path, jobs["wide", 0], 3600, 4)
+    measured(tmp_path, jobs["wide", 0], 3600)
     assert cost(jobs, tmp_path, 1).endswith("4 to train, 1 at a time: at most 28 epochs, about 13.00 h for 4 of them")
     sweep({name: jobs[name] for name in [("plain", 0), ("plain", 1)]}, tmp_path, workers=1)
     assert told().startswith("sweep: 2 runs, 1 to train, 1 at a time: at most 4 epochs, about 2.00 h for 1 of them\n")
@@ -102,15 +87,17 @@ def test_dask_workers_of_several_threads_are_refused():
         pass
 
 
-@pytest.mark.parametrize(("cluster", "module"), [("ray", "ray"), ("tcp://localhost:8786", "distributed")])
-def test_a_cluster_that_is_not_installed_names_its_command(data, tmp_path, monkeypatch, cluster, module):
+@pytest.mark.parametrize(
+    ("cluster", "module", "extra"), [("ray", "ray", "ray"), ("tcp://localhost:8786", "distributed", "dask")]
+)
+def test_a_cluster_that_is_not_installed_names_its_command(data, tmp_path, monkeypatch, cluster, module, extra):
     monkeypatch.setitem(sys.modules, module, None)
-    message = rf'{module} is not installed; `pip install "./lib\[{kind_of(cluster)}\]"` installs it'
+    message = rf'{module} is not installed; `pip install "./lib\[{extra}\]"` installs it'
     with pytest.raises(UserError, match=message):
         sweep(plan({"plain": SMALL}, [0], data), tmp_path, cluster)
 
 
-def test_an_unknown_cluster_is_refused(data, tmp_path):
-    for wrong in ("loki", "tcp", "loky://here", "dask://here:1"):
-        with pytest.raises(UserError, match=f'cluster "{wrong}": choose loky, ray, dask'):
-            sweep(plan({"plain": SMALL}, [0], data), tmp_path, wrong)
+@pytest.mark.parametrize("wrong", ["loki", "tcp", "loky://here", "dask://here:1"])
+def test_an_unknown_cluster_is_refused(data, tmp_path, wrong):
+    with pytest.raises(UserError, match=f'cluster "{wrong}": choose loky, ray, dask'):
+        sweep(plan({"plain": SMALL}, [0], data), tmp_path, wrong)
