@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from itertools import chain
 
 import jupytext
 import nbformat
@@ -38,18 +39,18 @@ def test_stored_notebook_equals_its_text_twin_and_ran_from_top_to_bottom(folder,
 def imports(path):
     """Packages of ours that a module imports from, wherever the import stands."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-        if isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        yield from (".".join(name.split(".")[:2]) for name in names if name.startswith(("seqdistill.", "seqbook.")))
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            home = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names = [".".join(f"{home}{alias.name}".split(".")[:2]) for alias in node.names]
+            yield from (name for name in names if name.startswith(("seqdistill.", "seqbook.")))
 
 
 @pytest.mark.parametrize("name", ORDER)
 def test_a_package_imports_only_from_those_before_it(name):
     home = ROOT / "lib" / name.replace(".", "/")
-    paths = sorted(home.rglob("*.py")) if home.exists() else [home.with_suffix(".py")]
-    wrong = {path.stem: set(imports(path)) - set(ORDER[: ORDER.index(name) + 1]) for path in paths}
-    assert {path: names for path, names in wrong.items() if names} == {}
+    paths = home.rglob("*.py") if home.exists() else [home.with_suffix(".py")]
+    allowed = {*ORDER[: ORDER.index(name) + 1]}
+    assert [(path.stem, used) for path in paths for used in imports(path) if used not in allowed] == []
 
 
 def test_every_module_has_its_place_and_none_is_long():
@@ -70,33 +71,26 @@ def test_lock_file_pins_every_dependency_and_every_hash_is_one_of_its_pins():
     locked, hashed = pins("requirements.lock"), pins("requirements.hashes")
     assert locked == hashed | {"torch": locked["torch"]}
     project = tomllib.loads((ROOT / "lib" / "pyproject.toml").read_text())["project"]
-    lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    assert {canonicalize_name(Requirement(line).name) for lines in lists for line in lines} <= locked.keys()
+    lines = chain(project["dependencies"], *project["optional-dependencies"].values())
+    assert {canonicalize_name(Requirement(line).name) for line in lines} <= locked.keys()
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     assert conda == ["python=3.11", "pip", {"pip": ["-r lib/requirements.lock", "-e lib"]}]
 
 
 def test_no_tracked_text_names_a_registry_or_an_absolute_path():
     hosts = "|".join((r"py" + r"pi\.org", r"pythonhosted", r"/(home|root|work|Users)/\w"))
-    found = subprocess.run(
-        ["git", "grep", "-lIE", hosts, "--", ".", ":!*/test_repository.py"], cwd=ROOT, capture_output=True, text=True
-    )
-    assert found.stdout == ""
-
-
-def commands():
-    text = "\n".join(path.read_text() for path in PAGES)
-    return sorted({line.split("#")[0].strip() for line in re.findall(r"(?:^|`)(make [^`\n]+)", text, re.M)})
+    call = ["git", "grep", "-lIE", hosts, "--", ".", ":!*/test_repository.py"]
+    assert subprocess.run(call, cwd=ROOT, capture_output=True, text=True).stdout == ""
 
 
 def test_commands_of_the_pages_are_targets_of_the_makefile():
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.M))
-    used = {word for line in commands() for word in line.split()[1:] if re.fullmatch("[a-z][a-z-]*", word)}
-    assert used <= targets and {"reproduce", "test", "lab", "help", "book", "data-check"} <= used
-    names = {word.split("=")[0] for line in commands() for word in line.split() if re.match("[A-Z]+=", word)}
-    settings = re.search("^settings := (.*)", makefile, re.M)[1].split()
-    assert names <= set(settings)
+    makefile, text = (ROOT / "Makefile").read_text(), "\n".join(path.read_text() for path in PAGES)
+    commands = [line.split("#")[0].split() for line in re.findall(r"(?:^|`)make ([^`\n]+)", text, re.M)]
+    used = {word for words in commands for word in words if re.fullmatch("[a-z][a-z-]*", word)}
+    assert {"reproduce", "test", "lab", "help", "book", "data-check"} <= used
+    assert used <= {*re.findall(r"^([a-z][a-z-]*):", makefile, re.M)}
+    names = {word.split("=")[0] for words in commands for word in words if re.match("[A-Z]+=", word)}
+    assert names <= {*re.search("^settings := (.*)", makefile, re.M)[1].split()}
 
 
 @pytest.mark.parametrize("setting", ["PRESET=smok", "NOTEBOOK=4", "preset=smoke"])
