@@ -746,16 +746,16 @@ report.show_figure(figure, drawn, figures / "form.png", f"{text}.")
 #
 # ## 18. Does another way to teach gain more?
 #
-# The teachers of sections 13 to 16 are taught in one way: `InfoNCE` brings the student's projected states near to the
+# The students of sections 13 to 16 are taught in one way: `InfoNCE` brings a student's projected states near to the
 # user's own profile vector and away from those of the batch's other users, with $\alpha = .2$ and no $\beta$, for the
-# first 60 % of the epochs. The vectors are whitened: PCA removes their mean, and each component gets unit variance.
-# `make bench-form` also changes one choice at a time, each with its own control:
+# first 60 % of the epochs. PCA reduces the vectors to 64 components, which are then standardised: they are whitened.
+# `make bench-form` also changes this way, each time with a control of its own:
 #
 # * `multi-positive`: all users of the batch are positives, each weighted by the similarity of the two profiles (a
 #   softmax of the cosines), since users with nearly the same profile should not push each other away.
 # * `to the end`: phase 1 lasts for all epochs.
 # * `annealed`: the same, but $\alpha$ falls linearly to 0.
-# * `not whitened`: the encoder's vector without PCA.
+# * `not whitened`: the encoder's whole vector, each dimension standardised, without PCA. So the width changes, too.
 
 # %%
 ways = report.read_table("form-ways", bench)
@@ -768,12 +768,13 @@ figure = forest(changed.drop(columns="model"), "Gain over plain by way of teachi
 report.show_figure(figure, changed, figures / "form-ways.png", report.caption(changed, "panel"))
 
 # %% [markdown]
-# `best_epoch` is the epoch whose weights validation chose, of 40; phase 1 ends after 24. A run whose best epoch lies
-# before that is the same whether the teacher then stops or stays.
+# `best_epoch` is the mean over seeds of the epoch whose weights validation chose, of 40. With `InfoNCE` phase 1 ends
+# after 24: where the best epoch comes before, `to the end` is the same run but for rounding, so it is hardly tested
+# here. Nor is `multi-positive`: at this temperature the own profile has nearly all the weight.
 #
 # All ways were compared on the test events, to describe the method. Holm's correction counts the five, so a small gain
-# of section 13 need not be significant here. Differences between two ways are not tested: their order means little
-# where the intervals overlap. $\alpha$ was chosen for `InfoNCE` and may suit the others less.
+# of section 13 need not be significant here. Differences between two ways are not tested, so their order is no
+# evidence. $\alpha$ was set by hand for `InfoNCE` and may suit the others less.
 #
 # ## 19. Do these LLMs know more about items than the titles say?
 #

@@ -1,15 +1,18 @@
 """The comparison of IDGenRec with the students of chapter 4: its cases, its variants, and the cost of a run."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
+import torch
 from seqdistill.config import parse
 from seqdistill.data.sequences import Cases
-from seqdistill.io import UserError, display_path, load_json
-from seqdistill.training.sweep import Job, plan, ranks, results, run_folder
-from seqdistill.training.train import TrainingData, taught_by
+from seqdistill.io import UserError, display_path
+from seqdistill.training.loop import epoch, training_rows
+from seqdistill.training.sweep import Job, plan, ranks, run_folder
+from seqdistill.training.train import TrainingData, fresh, taught_by
 
 from seqbook.ablation import setups
 from seqbook.idgenrec.model import IDGenRec
@@ -47,19 +50,23 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
     return systems
 
 
-def student_seconds(home: Path, data: TrainingData, seeds: list[int]) -> float:
-    """CPU seconds per epoch of the plain SASRec of 04, validation included: the median over seeds."""
-    jobs = plan({"plain": setups(home, data, "SASRec", seeds, "loky", {})[0].alone}, seeds, data)
-    folders = [run_folder(job, home / "runs") for job in jobs.values()]
-    epochs = [len(run["history"]) for run in results(jobs, home / "runs").values()]
-    spent = [load_json(folder / "cost.json")["cpu_seconds"] for folder in folders]
-    return median(seconds / count for seconds, count in zip(spent, epochs, strict=True))
+def student_seconds(home: Path, data: TrainingData, epochs: int = 3) -> float:
+    """CPU seconds of an epoch of 04's plain SASRec on this machine, by one thread: the median of some epochs."""
+    config, threads, seconds = setups(home, data, "SASRec", [], "loky", {})[0].alone, torch.get_num_threads(), []
+    torch.set_num_threads(1)
+    model, _, optimizer, machine = fresh(config, data)
+    for number in range(epochs):
+        began = time.process_time()
+        epoch(training_rows(data.train, config), model, None, optimizer, config, number, machine)
+        seconds.append(time.process_time() - began)
+    torch.set_num_threads(threads)
+    return median(seconds)
 
 
 def cost(run: dict, machine: float = 1.0) -> dict[str, float]:
     """CPU and wall seconds of a recommender's epoch (without the generator's), scaled to all prefixes; parameters.
 
-    machine: seconds of another machine for one second of the run's.
+    machine: CPU seconds of another machine for one of the run's; wall seconds are scaled alike.
     """
     scale = machine * run["prefixes"] / run["prefixes_per_epoch"]
     passes = [log for log in run["history"] if log["trained"] == "recommender"]

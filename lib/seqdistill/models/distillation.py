@@ -37,14 +37,15 @@ def distillation_loss(student: Tensor, targets: Tensor, own: Tensor, config: Dis
 
     For `rmse` it is the mean square here (see `Teacher.finish`). InfoNCE (van den Oord et al., 2018) classifies a row's
     own target among those of all users of the batch. `multi_infonce` has several positives: every target counts by its
-    own similarity to the row's target, a softmax at the same temperature (Fang et al., 2021).
+    similarity to the row's own, a softmax at the same temperature (after Fang et al., 2021, who have two temperatures).
     """
     if config.loss in ("infonce", "multi_infonce"):
         targets = F.normalize(targets, dim=1)
         logits = F.normalize(student, dim=1) @ targets.T / config.temperature  # [n, m]
         if config.loss == "infonce":
             return F.cross_entropy(logits, own)
-        return F.cross_entropy(logits, (targets[own] @ targets.T / config.temperature).softmax(1))
+        positives = (targets[own] @ targets.T / config.temperature).softmax(1).detach()
+        return F.cross_entropy(logits, positives)
     if config.loss == "cosine":
         return (1 - F.cosine_similarity(student, targets[own])).mean()
     return F.mse_loss(student, targets[own])

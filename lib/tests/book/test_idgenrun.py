@@ -47,6 +47,7 @@ def test_a_rerun_reads_the_finished_run(given, chosen, tmp_path, monkeypatch):
     passes = [log["cpu_s"] for log in first["history"] if log["trained"] == "recommender"]
     expected = np.mean(passes) / 24 * first["prefixes"]
     assert rivals.cost(first)["train_cpu_s_per_epoch"] == pytest.approx(expected)
+    assert rivals.cost(first, 2.0)["train_cpu_s_per_epoch"] == pytest.approx(2 * expected)
     assert len(set(load_json(home / "ids.json")["ids"])) == 30
     assert "1 to train" in cost(plan({"plain": SMALL}, [0], given), tmp_path, 1)  # the students' sweep looks past it
 

@@ -46,13 +46,15 @@ def test_aggregations_by_hand(how, second):
 
 
 def test_every_user_of_the_batch_is_a_positive_by_its_similarity():
-    student, targets, own = torch.randn(3, 6), torch.randn(4, 6), torch.tensor([2, 0, 2])
+    student, targets, own = torch.randn(3, 6), torch.randn(4, 6, requires_grad=True), torch.tensor([2, 0, 2])
     config, terms = Distillation(loss="multi_infonce", temperature=0.2), []
     for row, place in zip(student, own, strict=True):
-        weights = (F.cosine_similarity(targets[place], targets) / 0.2).softmax(0)
+        weights = (F.cosine_similarity(targets[place], targets) / 0.2).softmax(0).detach()
         scores = F.cosine_similarity(row, targets) / 0.2
         terms.append(scores.logsumexp(0) - weights @ scores)
-    torch.testing.assert_close(distillation_loss(student, targets, own, config), torch.stack(terms).mean())
+    losses = distillation_loss(student, targets, own, config), torch.stack(terms).mean()
+    torch.testing.assert_close(*losses)
+    torch.testing.assert_close(*(torch.autograd.grad(loss, targets) for loss in losses))
 
 
 def test_a_process_without_a_taught_row_reports_the_variance_of_the_whole_batch():

@@ -86,7 +86,8 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     monkeypatch.setattr(bench_form, "SEEDS", [0, 1])
     for module in (bench_form, bench_little):
         monkeypatch.setattr(module, "RUNS", tmp_path)
-    study = bench_form.Study({"model": "SASRec"}, data, None, {}, [], {"profile": data}, SMALL, {})
+    vectors = {"profile": np.random.default_rng(0).normal(size=(40, 80))}
+    study = bench_form.Study({"model": "SASRec"}, data, np.arange(40), vectors, [], {"profile": data}, SMALL, {})
     jobs = bench_form.planned(study, bench_form.FORMS)
     table, target = bench_form.compared(jobs, [*bench_form.FORMS], study.first)[0], bench_form.variances(jobs)
     assert set(table.query("control != ''")["variant"]) == set(bench_form.FORMS)
@@ -95,7 +96,11 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     fixed = target[target["variant"].str.contains("frozen")]
     assert fixed["variance_start"].to_numpy() == pytest.approx(fixed["variance_end"].to_numpy(), rel=0.2)
     assert target["probe_r2"].notna().all()
-    assert set(bench_form.best_epochs(jobs).index) == {"plain", *names}
+    plain = [run["best_epoch"] for (name, _), run in results(jobs, tmp_path).items() if name == "plain"]
+    assert bench_form.best_epochs(jobs)["plain"] == np.mean(plain)
+    ways = bench_form.planned(study, bench_form.WAYS)
+    widths = {name: job.data.teacher.shape[1] for (name, _), job in ways.items() if name != "plain"}
+    assert {name for name, width in widths.items() if width == 80} == {"not whitened", "not whitened-shuffled"}
 
 
 def test_the_recorded_searches_name_the_settings_that_they_chose():

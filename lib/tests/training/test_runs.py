@@ -23,7 +23,8 @@ def same(one, other):
 @pytest.mark.parametrize(("after", "causal"), [(1, True), (3, False)])
 def test_a_resumed_run_equals_an_unbroken_one(data, tmp_path, after, causal):
     shape = replace(SMALL.model, causal=causal)
-    taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=Distillation(phase1_fraction=0.5))
+    teacher = Distillation(phase1_fraction=0.5, anneal=True)
+    taught = replace(SMALL, model=shape, schedule="cosine", warmup=1.0, distillation=teacher)
     whole = outcome(taught, data, tmp_path / "whole")
     keep, saved = checkpoint.save, []
 
