@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import torch
+from circle import circle
 from seqbook.cold import cold_items, newcomers
 from seqbook.idgenrec import model as idgenrec
 from seqbook.idgenrec import train as idgenrun
@@ -28,7 +28,7 @@ from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles import answers
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
-from seqdistill.profiles.answers import read_shipped, shipped
+from seqdistill.profiles.answers import latest, read_shipped, shipped
 from seqdistill.profiles.audit import audit, fault, summary
 from seqdistill.profiles.facts import facts_text, histories, history_lines
 from seqdistill.profiles.generate import named as file_of
@@ -71,7 +71,7 @@ def task_of(llm, style):
 
 
 def asked(llm, style, strategy, told=()):
-    """What is asked first about users: all, or, as only the model's tokenizer knows how much fits, any cut for `told`."""
+    """What is asked first about users: all, or any cut for `told`, as only the model's tokenizer knows how much fits."""
     task = task_of(llm, style)
     if style == "grounded":
         return task.first_questions()
@@ -83,11 +83,6 @@ def asked(llm, style, strategy, told=()):
             chat = task.prompts.ask("history", history="\n".join(part))
             found.append(answers.Question(task.ids[user], chat, task.model_sha256, sampling))
     return found
-
-
-def latest(table, _):
-    """One answer for each user of a table."""
-    return answers.latest(table, "plain")
 
 
 def top(test, score, seen=False, size=256):
@@ -102,16 +97,14 @@ def trained(model, shape, teach=None, text=None, teacher=None, start=None, texts
     """Losses and validation by epoch, test metrics, size and ranks of a run on the circle."""
     parts = {"distillation": teach and Distillation(**teach), "item_text": text and ItemText(**text)}
     config = TrainConfig(model=student_of(model, **shape), epochs=2, batch=16, lr=0.01, mask_prob=0.3, **parts, **more)
-    given = engine.training_data(circle(), 30, teacher)
-    given = replace(given, start=start)
-    given = replace(given, texts=texts)
+    given = replace(engine.training_data(circle(), 30, teacher), start=start, texts=texts)
     with tempfile.TemporaryDirectory() as folder:
         done = engine.train(config, given, Path(folder))
         ranks = load_ranks(Path(folder) / engine.run_key(config, given) / "ranks.parquet")["rank_all"]
-    losses = [[log[name] for name in LOGGED if name in log] for log in done["history"]]
-    rated = {"valid": [log["valid_ndcg@10"] for log in done["history"]]}
-    rated["test"] = [done["test"][name]["ndcg@10"] for name in ("included", "excluded")]
-    return {"losses": losses, **rated, "size": done["parameters"], "ranks": ranks[::2].tolist()}
+    found = {"losses": [[log[name] for name in LOGGED if name in log] for log in done["history"]]}
+    found["valid"] = [log["valid_ndcg@10"] for log in done["history"]]
+    found["test"] = [done["test"][name]["ndcg@10"] for name in ("included", "excluded")]
+    return found | {"size": done["parameters"], "ranks": ranks[::2].tolist()}
 
 
 def scored(model, ids):
@@ -143,16 +136,3 @@ def movielens():
     data = load("movielens-small", 5)
     events = data.events.assign(split=split_of(data, name="leave_last_k", last_k=10))
     return data, events, histories(events[events["split"] == "train"], data.items)
-
-
-@cache
-def circle():
-    """40 users walking round a circle of 30 items."""
-    rng, rows = np.random.default_rng(1), []
-    for user in range(40):
-        at = rng.integers(30)
-        for time in range(rng.integers(8, 25)):
-            at = (at + rng.choice([1, 1, 1, 2])) % 30
-            rows.append((user, at + 1, time, 4.0))
-    frame = pd.DataFrame(rows, columns=["user", "item", "time", "value"])
-    return frame.assign(split=splits.leave_last_k(frame, 2))

@@ -1,7 +1,7 @@
 """Texts and numbers that a change of the code's form must leave alone, kept in golden/*.json.
 
-Names of the library stand in golden_calls.py. `python lib/tests/test_golden.py --write [group ...]` stores what the code
-gives now: for a change of behaviour that is wanted, and with a look at the difference.
+Names of the library stand in golden_calls.py. `python lib/tests/test_golden.py --write [group ...]` stores what the
+code gives now: for a change of behaviour that is wanted, and with a look at the difference.
 """
 
 import hashlib
@@ -37,9 +37,8 @@ def prompts():
     found, whole = {"sampling": lib.STYLES}, dict(zip(lib.DOMAINS, ("grounded", "short", "long", "short"), strict=True))
     for domain, style, strategy in product(lib.DOMAINS, lib.STYLES, lib.STRATEGIES):
         if style not in lib.FROM_FACTS or strategy == "plain":
-            read = lib.histories(
-                events, items.assign(**{"movies": {"directors": "B"}, "generic": {}}.get(domain, shop))
-            )[0]
+            texts = {"movies": {"directors": "B"}, "generic": {}}.get(domain, shop)
+            read = lib.histories(events, items.assign(**texts))[0]
             rounds = lib.played(domain, style, strategy, read, 2100, lambda text: 30 * len(text.split()))
             found[f"{domain} {style} {strategy}"] = [len(one) for one in rounds], sha(rounds)
             if strategy == "plain" and whole[domain] == style:
@@ -88,10 +87,8 @@ def training():
     ways = {f"{side} {loss}": {"projection": side, "loss": loss} for side, loss in product(sides, losses)}
     ways |= {how: {"aggregation": how, "gamma": 0.3} for how in ("mean", "exponential", "attention", "last")}
     ways |= {"shuffled": {"shuffled": True}, "no beta": {"beta": False, "alpha": 0.7}, "block 1": {"block": 1}}
-    ways |= {
-        "norm": {"block": "final_norm", "probe": True},
-        "student shuffled": {"projection": "student", "shuffled": True},
-    }
+    ways |= {"norm": {"block": "final_norm", "probe": True}}
+    ways |= {"student shuffled": {"projection": "student", "shuffled": True}}
     runs = {name: {"teach": teach, "teacher": one} for name, teach in ways.items()}
     runs |= {loss: {"loss": loss, "negatives": 7} for loss in ("full", "sampled")}
     runs |= {"text": {"text": {"id_dropout": 0.2}, "texts": texts}, "start": {"start": start}}
@@ -179,7 +176,7 @@ def fidelity():
     """What the second chapter counts in the shipped profiles of the smaller model."""
     (data, _, read), path = lib.movielens(), SHIPPED / "qwen2.5-coder-0.5b-grounded.parquet"
     vocabulary = sorted({name for table in read.values() for names in table["categories"] for name in names})
-    told = lib.latest(load_table(path), lib.asked("qwen2.5-coder-0.5b", "grounded", "plain"))
+    told = lib.latest(load_table(path), "plain")
     told = told.assign(user=told["user_id"].map(dict(zip(data.users["user_id"], data.users["user"], strict=True))))
     checked, faults = lib.audit(told, read, vocabulary), sum(bool(lib.fault(text)) for text in told["text"])
     totals = {name: int(value) for name, value in checked.drop(columns="user").sum().items()}

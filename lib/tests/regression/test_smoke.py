@@ -1,4 +1,4 @@
-"""Compare a fresh smoke run (build/nbval, written by `make nbval`) with the committed one: counts exact, metrics near."""
+"""Compare a fresh smoke run (build/nbval, by `make nbval`) with the committed one: counts exact, metrics near."""
 
 import json
 
@@ -46,9 +46,8 @@ def test_tables_have_the_same_shape_and_labels(name):
 def test_students_are_close(name, metric):
     """They were equal to five digits on two makes of processor where the teacher is: smoke reduces by PCA."""
     tables = [table[table["protocol"].str.endswith("/all")] for table in both(name)]
-    plain, taught = ([table.query(rows) for table in tables] for rows in ("variant == 'plain'", "variant != 'plain'"))
-    close(*(table[metric] for table in plain), 0.1)
-    taught = [table[table["model"] == "SASRec"] for table in taught]
+    close(*(table.query("variant == 'plain'")[metric] for table in tables), 0.1)
+    taught = [table.query("variant != 'plain' and model == 'SASRec'") for table in tables]
     assert len(taught[1]) >= 4
     close(*(table.groupby("seen")[metric].mean() for table in taught), 0.1)
 
