@@ -198,7 +198,7 @@ def test_a_book_without_an_llm_ends_with_the_answer_and_what_to_deploy(home, cap
     answer, deployed, serve, read, _ = capsys.readouterr().out.splitlines()
     assert answer.startswith("Answer: deploy ") and "0 of 2 taught students" in answer
     assert "distilled-student 100%, item-text 100%" in answer and "04-distillation.html" in read
-    assert deployed.endswith(f"student.onnx ({deploy.chosen('mine')[0]})")
+    assert f"student.onnx ({deploy.chosen('mine')[0]})" in deployed
     assert "serve.py s0 s1 s10" in serve
     ids = served(home / "outputs" / "mine" / "export", "s0", "s1", "s2").stdout.split()
     assert len(set(ids)) == 10 and set(ids) < {f"s{n}" for n in range(3, BOOKS)}

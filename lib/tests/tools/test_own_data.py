@@ -9,7 +9,7 @@ import pandas as pd
 import presets
 import pytest
 import written as writing
-from own_folders import BOOKS, READERS, loans, new_home
+from own_folders import BOOKS, EACH, READERS, loans, titles
 from seqdistill.io import ROOT, load_table
 from seqdistill.profiles import answers as store
 from seqdistill.profiles.chat import Answer
@@ -23,7 +23,8 @@ PRESET = """
   sasrec: {model: {dim: 8, blocks: 1, heads: 1, length: 10}, epochs: 2, batch: 16, lr: 0.01}
   sasrec_teacher: {phase1_fraction: 0.5}
 06-cold-start: {seeds: [0, 1], new_seeds: [0], weights: [0.0, 1.0], lifts: [0.0, 1.0]}
-07-efficiency: {idgenrec: {layers: 1, width: 16, heads: 2, tag_epochs: 1, recommender_epochs: 1, samples: 32, batch: 16}}
+07-efficiency:
+  idgenrec: {layers: 1, width: 16, heads: 2, tag_epochs: 1, recommender_epochs: 1, samples: 32, batch: 16}
 05-ablations: {seeds: [0], alphas: [0.4], shares: [0.5], coverage: [0.5], components: [3], neighbors: 8}
 """
 SETTINGS = """
@@ -35,14 +36,13 @@ SHELVES = ["Fiction > Crime", "Fiction > Fantasy", "History", f"Poetry $\\frac${
 
 
 @pytest.fixture
-def library(tmp_path, monkeypatch):
+def library(home, monkeypatch):
     """Readers who come to a library at different times and keep to two shelves each."""
-    new_home(tmp_path, monkeypatch)
     for name in ("OPENAI_API_KEY", "HF_TOKEN"):
         monkeypatch.setenv(name, KEY)
-    raw = tmp_path / "data" / "books" / "raw"
+    raw = home / "data" / "books" / "raw"
     raw.mkdir(parents=True)
-    (tmp_path / "presets" / "mine.yaml").write_text(PRESET)
+    (home / "presets" / "mine.yaml").write_text(PRESET)
     (raw / "dataset.yaml").write_text(SETTINGS)
     plays = loans()
     days = pd.to_timedelta(plays["hours"] // 84 + plays["user"] // 4 * 3, unit="D")
@@ -50,10 +50,9 @@ def library(tmp_path, monkeypatch):
     events = events.assign(borrowed=(pd.Timestamp("2024-01-01") + days).dt.strftime("%Y-%m-%d"), stars=plays["stars"])
     events.to_csv(raw / "interactions.csv.gz", index=False)
     pd.DataFrame({"user_id": events["user_id"].unique()}).to_csv(raw / "users.csv", index=False)
-    names = [f"The Book of {place} *a* | $b$ {PLANTED}" for place in range(BOOKS)]
-    items = {"isbn": [f"978-{place}" for place in range(BOOKS)], "name": names, "shelf": (SHELVES * BOOKS)[:BOOKS]}
-    pd.DataFrame(items).to_csv(raw / "items.csv", index=False)
-    return tmp_path / "outputs" / "mine"
+    items = {"isbn": titles("978-{}"), "name": titles("The Book of {} *a* | $b$ " + PLANTED)}
+    pd.DataFrame(items).assign(shelf=SHELVES * (BOOKS // 4)).to_csv(raw / "items.csv", index=False)
+    return home / "outputs" / "mine"
 
 
 def parrot(questions):
@@ -72,7 +71,7 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
             store.ship(path, questions, parrot(questions))
     events = load_table(library / "artifacts" / "events.parquet")
     sizes = pd.read_csv(library / "tables" / "data.csv").set_index("source").loc["ours"]
-    assert sizes[["dataset", "users", "items", "interactions"]].tolist() == ["books", READERS, BOOKS, READERS * 10]
+    assert sizes[["dataset", "users", "items", "interactions"]].tolist() == ["books", READERS, BOOKS, READERS * EACH]
     train = events.loc[events["split"] == "train", "user"].nunique()
     written = pd.read_csv(library / "tables" / "profiles.csv").iloc[0]
     assert (written["users"], written["covered"]) == (READERS, train) and 0 < train < READERS
@@ -88,17 +87,13 @@ def test_a_data_set_of_books_goes_through_the_whole_book(library):
     nothing_planted_grows(library, library.parents[1])
 
 
-def nothing_planted_grows(outputs, everything):
+def nothing_planted_grows(outputs, home):
     """A script in titles, categories and profiles stays text on every page, and no file holds the planted key."""
     shutil.copytree(ROOT / "outputs" / pages.BEAUTY, outputs.parent / pages.BEAUTY)  # the site has its chapters, too
-    pages.build("mine", everything / "book")
-    html = [path for path in everything.rglob("*.html") if "_static" not in path.parts]
+    pages.build("mine", home / "book")
+    html = {path: path.read_text() for path in home.rglob("*.html") if "_static" not in path.parts}
     assert len(html) > 2 * len(presets.chapters())
-    for path in html:
-        assert PLANTED not in path.read_text(), path
-    shown = [path.stem for path in outputs.glob("*.html") if "planted()" in path.read_text()]
-    assert {"02-profiles", "09-explore"} <= set(shown), "it is there, as text"
-    files = [path for path in everything.rglob("*") if path.is_file()]
-    assert len(files) > 100
-    for path in files:
-        assert KEY.encode() not in path.read_bytes(), path
+    assert not [path for path, text in html.items() if PLANTED in text]
+    shown = {path.stem for path, text in html.items() if path.parent == outputs and "planted()" in text}
+    assert {"02-profiles", "09-explore"} <= shown, "it is there, as text"
+    assert not [path for path in home.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
