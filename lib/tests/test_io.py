@@ -80,9 +80,11 @@ def test_a_damaged_artifact_is_named_and_its_chapter_executed_again(outputs, nam
     assert not list(outputs.rglob("*.done")), "make would take it for whole"
 
 
-def test_a_stale_table_and_a_missing_file_are_named(outputs):
+def test_a_table_comes_back_and_a_stale_one_and_a_missing_file_are_named(outputs, events):
+    path = outputs / "artifacts" / "events.parquet"
+    pd.testing.assert_frame_equal(io.load_table(path, "key"), events)
     with pytest.raises(UserError, match=r"events\.parquet: stale, made from other inputs; run `make reproduce` or the"):
-        io.load_table(outputs / "artifacts" / "events.parquet", "another key")
+        io.load_table(path, "another key")
     with pytest.raises(UserError, match=r"none\.json: no such file"):
         io.load_json(outputs / "none.json")
 

@@ -27,7 +27,10 @@ from seqdistill.io import UserError, announce
 if epochs == 13:
     raise UserError("thirteen epochs are too many.")
 announce("from the kernel")
-Parallel(2)(delayed(announce)(f"from worker {number}") for number in range(2))
+def work(number):
+    announce(f"from worker {number}")
+    time.sleep(pause)
+Parallel(2)(delayed(work)(number) for number in range(2))
 print(preset, alpha * epochs)
 time.sleep(pause)  # a line that arrives when the cell is done is lost
 print("again")
