@@ -75,15 +75,18 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Ans
     keys, outcomes, failures = [*todo], {}, 0
     answers = llm.answers([*todo.values()], questions[0].sampling)
     with closing(answers), progress("profiles", len(todo)) as done:
-        for index, answer in answers:
+        arrived = next(answers, None)
+        while arrived:
+            index, answer = arrived
             done(1)
-            outcomes[keys[index]] = answer
+            outcomes[keys[index]], error = answer, None
             if isinstance(answer, Answer):
                 store.put(keys[index], answer)
                 failures = 0
             elif (failures := failures + (not answer.final)) == HOPELESS:
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
-                raise UserError(f"{llm.name}: {why}; finished answers are kept.")
+                error = UserError(f"{llm.name}: {why}; finished answers are kept.")
+            arrived = answers.throw(error) if error else next(answers, None)  # an error is raised after those in flight
     return outcomes
 
 

@@ -1,6 +1,8 @@
 import json
+import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
 from seqdistill.profiles.answers import Question, Store
 from seqdistill.profiles.audit import fault
-from seqdistill.profiles.chat import Answer, Failure
+from seqdistill.profiles.chat import Answer, Failure, in_flight
 from seqdistill.profiles.facts import facts_text, histories
 from seqdistill.profiles.llm import model_sha256, open_llm
 
@@ -82,6 +84,18 @@ def test_refused_users_never_stop_a_run_that_others_finished(tmp_path):
         ask(dead, tmp_path / "b")(questions)
     kept = Store(tmp_path / "b").get(asked.key for asked in questions)
     assert len(dead.asked) == 58 and [*kept] == [questions[7].key]
+
+
+def test_an_answer_in_progress_when_a_run_is_given_up_is_kept(tmp_path):
+    def says(chat):
+        time.sleep(0.5 if chat[0]["content"] == "0" else 0)
+        return Answer(GOOD, 10, 5, 0.1, "stop") if chat[0]["content"] == "0" else Failure("time-out")
+
+    dead = SimpleNamespace(name="parrot", answers=lambda chats, sampling: in_flight(says, chats, 2))
+    questions = [Question(str(n), [{"role": "user", "content": f"{n}"}], "m", {}) for n in range(70)]
+    with pytest.raises(UserError, match="50 requests in a row failed"):
+        ask(dead, tmp_path / "a")(questions)
+    assert [*Store(tmp_path / "a").get(asked.key for asked in questions)] == [questions[0].key]
 
 
 def test_a_text_that_does_not_fit_costs_one_user_only(events, tmp_path):
