@@ -46,6 +46,12 @@ def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance():
     assert table.loc[["shuffled", "noise"], "item_percentile"].between(0.3, 0.7).all()
     shown = table.loc[["profile", "item-text", "noise"]]
     assert (shown["p_holm"] >= shown["p"]).all() and table.loc["profile", "p_holm"] == 3 * table.loc["profile", "p"]
+    rivals = np.array([30 - len(history) for history in seen])
+    for source, rows in vectors.items():
+        ranks, auc = similarity_ranks(rows, items, targets, seen), category_auc(rows, categories, relevant)
+        by_hand = [auc, 1 - (ranks - 1) / (rivals - 1), ranks <= 10, (ranks <= 10) / np.log2(ranks + 1)]
+        found = table.loc[source, ["category_auc", "item_percentile", "recall@10", "ndcg@10"]].astype(float)
+        np.testing.assert_allclose(found, [np.mean(values) for values in by_hand])
     assert table.loc["profile", "ci_low"] > 0.2 and np.isnan(table.loc["shuffled", "delta"])
 
 

@@ -86,13 +86,15 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     monkeypatch.setattr(bench_form, "SEEDS", [0, 1])
     for module in (bench_form, bench_little):
         monkeypatch.setattr(module, "RUNS", tmp_path)
+    run = replace(SMALL, epochs=4)
     vectors = {"profile": np.random.default_rng(0).normal(size=(40, 80))}
-    study = bench_form.Study({"model": "SASRec"}, data, np.arange(40), vectors, [], {"profile": data}, SMALL, {})
+    study = bench_form.Study({"model": "SASRec"}, data, np.arange(40), vectors, [], {"profile": data}, run, {})
     jobs = bench_form.planned(study, bench_form.FORMS)
     table, target = bench_form.compared(jobs, [*bench_form.FORMS], study.first)[0], bench_form.variances(jobs)
     assert set(table.query("control != ''")["variant"]) == set(bench_form.FORMS)
     names = [f"{name}{control}" for name in bench_form.FORMS for control in ("", "-shuffled")]
     assert target[["variant", "seed"]].to_numpy().tolist() == [[name, seed] for name in names for seed in (0, 1)]
+    assert (target["variance_start"] != target["variance_end"]).all()
     fixed = target[target["variant"].str.contains("frozen")]
     assert fixed["variance_start"].to_numpy() == pytest.approx(fixed["variance_end"].to_numpy(), rel=0.2)
     assert target["probe_r2"].notna().all()
