@@ -257,7 +257,8 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 #
 # The cost of IDGenRec's epoch is that of a run above, scaled from the sampled prefixes to all of them. The run was
 # trained on this machine, the students were measured by `make bench-serving`, perhaps on another. `machine` scales the
-# seconds to that one: the ratio of the two machines' CPU seconds for an epoch of plain SASRec, timed here again.
+# seconds to that one: the ratio of the two machines' CPU seconds for an epoch of plain SASRec, timed here again, as
+# many at once as there are runs above, since runs that share a processor slow each other.
 
 # %%
 rounds = report.read_table("serving", bench)
@@ -265,7 +266,7 @@ here = (rounds["cases"] == len(data.test)).all()
 first = {name: run for (name, one), run in runs.items() if one == idgenrec_seeds[0] and here}
 decoded = report.read_table("rival", bench).set_index("system").drop(columns=["load", "date"]).to_dict("index")
 there = pairs.loc[pairs["model"] == "SASRec", "plain_cpu_s"].median()
-machine = there / rivals.student_seconds(home, data) if first else 1.0
+machine = there / rivals.student_seconds(home, data, len(runs)) if first else 1.0
 costs = {name: rivals.cost(run, machine) | decoded[name] for name, run in first.items()}
 systems = efficiency.table(pairs, rounds, costs)
 

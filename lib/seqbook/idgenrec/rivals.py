@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import mean, median
 
 import numpy as np
-import torch
-from seqdistill.config import parse
+from joblib import Parallel, delayed
+from seqdistill.config import TrainConfig, parse
 from seqdistill.data.sequences import Cases
 from seqdistill.io import UserError, display_path
 from seqdistill.training.loop import epoch, training_rows
-from seqdistill.training.sweep import Job, plan, ranks, run_folder
+from seqdistill.training.sweep import Job, connected, plan, ranks, run_folder
 from seqdistill.training.train import TrainingData, fresh, taught_by
 
 from seqbook.ablation import setups
@@ -50,17 +50,23 @@ def students(home: Path, data: TrainingData, seeds: list[int], teachers: list[st
     return systems
 
 
-def student_seconds(home: Path, data: TrainingData, epochs: int = 3) -> float:
-    """CPU seconds of an epoch of 04's plain SASRec on this machine, by one thread: the median of some epochs."""
-    config, threads, seconds = setups(home, data, "SASRec", [], "loky", {})[0].alone, torch.get_num_threads(), []
-    torch.set_num_threads(1)
-    model, _, optimizer, machine = fresh(config, data)
+def epoch_seconds(config: TrainConfig, data: TrainingData, epochs: int = 3) -> list[float]:
+    """CPU seconds of each of the first epochs of a student."""
+    (model, teacher, optimizer, machine), seconds = fresh(config, data), []
+    rows = training_rows(data.train, config)
     for number in range(epochs):
         began = time.process_time()
-        epoch(training_rows(data.train, config), model, None, optimizer, config, number, machine)
+        epoch(rows, model, teacher, optimizer, config, number, machine)
         seconds.append(time.process_time() - began)
-    torch.set_num_threads(threads)
-    return median(seconds)
+    return seconds
+
+
+def student_seconds(home: Path, data: TrainingData, at_once: int) -> float:
+    """CPU seconds of an epoch of 04's plain SASRec on this machine, the median of `at_once` students side by side."""
+    alone = setups(home, data, "SASRec", [], "loky", {})[0].alone
+    with connected("loky"):
+        parts = Parallel(n_jobs=-1)(delayed(epoch_seconds)(alone, data) for _ in range(at_once))
+    return median(seconds for part in parts for seconds in part)
 
 
 def cost(run: dict, machine: float = 1.0) -> dict[str, float]:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -69,6 +70,13 @@ def test_a_killed_run_goes_on_from_its_last_epoch(given, chosen, tmp_path, monke
     ranks = [load_ranks(run["folder"] / "ranks.parquet") for run in (cut, whole)]
     ids = [load_json(run["folder"] / "ids.json") for run in (cut, whole)]
     assert ranks[0].equals(ranks[1]) and ids[0] == ids[1] and not (cut["folder"] / "checkpoint").exists()
+
+
+def test_the_students_epochs_are_timed_as_many_at_once_as_the_rivals_train(given, tmp_path, monkeypatch):
+    alone = SimpleNamespace(alone=SMALL)
+    monkeypatch.setattr(rivals, "setups", lambda *arguments: [alone])
+    assert 0 < rivals.student_seconds(tmp_path, given, 2) < 60
+    assert len(rivals.epoch_seconds(SMALL, given, 2)) == 2
 
 
 def test_weights_of_a_folder_stand_for_those_of_the_hub(given, tmp_path):
