@@ -78,13 +78,13 @@ def chosen(model: str, data: TrainingData) -> tuple[str, pd.DataFrame]:
     return best, table.rename_axis("settings").reset_index()
 
 
-def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData]) -> Jobs:
+def planned(run: TrainConfig, data: TrainingData, taught: dict[str, TrainingData], seeds: list[int]) -> Jobs:
     """The plain student, and each teacher and its shuffled control."""
     variants = {"plain": Job(run, data)}
     for source, one in taught.items():
         for name, shuffled in ((source, False), (f"{source}-shuffled", True)):
             variants[name] = Job(replace(run, distillation=replace(TAUGHT, shuffled=shuffled)), one)
-    return plan(variants, SEEDS, data)
+    return plan(variants, seeds, data)
 
 
 def compared(jobs: Jobs, sources: list[str], first: dict) -> tuple[pd.DataFrame, Ranked]:
@@ -166,7 +166,7 @@ def study(
     ranked = {}
     for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
         columns = first | {"settings": settings}
-        found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught), sources, columns)
+        found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught, SEEDS), sources, columns)
         tables["little-data"].append(found)
         tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
     first["settings"] = best
@@ -182,7 +182,7 @@ def extension(of: Study, events: pd.DataFrame, tables: Tables) -> None:
         more, r2 = extended(of.vectors["profile"], features, some)
         kept[f"extended-{count}"] = of.teach(more, f"ridge {count}")
         calls[f"extended-{count}"] = {"calls": int(some.sum()), "r2": r2}
-    found, ranked = compared(planned(of.run, of.data, kept), [*kept], of.first)
+    found, ranked = compared(planned(of.run, of.data, kept, SEEDS), [*kept], of.first)
     asked = pd.DataFrame.from_dict(calls, orient="index")
     tables["little-extension"].append(found.merge(asked, "left", left_on="variant", right_index=True))
     for name in [*kept][1:]:
@@ -197,7 +197,7 @@ def noise(of: Study, tables: Tables) -> None:
     found, arms = [], {}
     for name in DOSED:
         noisy = {share: of.teach(exchanged(of.vectors[name], share), f"{share} of {name}") for share in DOSES}
-        table, arms[name] = dosed(planned(of.run, of.data, {name: of.taught[name]}), name, noisy, of.first)
+        table, arms[name] = dosed(planned(of.run, of.data, {name: of.taught[name]}, SEEDS), name, noisy, of.first)
         found.append(table)
     table = pd.concat(found, ignore_index=True)
     for name, seen in product(DOSED, ("excluded", "included")):
@@ -214,7 +214,7 @@ def short(of: Study, tables: Tables) -> None:
     for length in CUTS:
         run = replace(of.run, model=replace(of.run.model, length=length), windows="last")
         columns = of.first | {"length": length}
-        found, ranked = compared(planned(run, of.data, of.taught), SOURCES, columns)
+        found, ranked = compared(planned(run, of.data, of.taught, SEEDS), SOURCES, columns)
         tables["little-short"].append(found)
         tables["little-short-rivals"].append(over_rivals(ranked).assign(**columns))
 

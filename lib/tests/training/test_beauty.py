@@ -89,7 +89,7 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     run = replace(SMALL, epochs=4)
     vectors = {"profile": np.random.default_rng(0).normal(size=(40, 80))}
     study = bench_form.Study({"model": "SASRec"}, data, np.arange(40), vectors, [], {"profile": data}, run, {})
-    jobs = bench_form.planned(study, bench_form.FORMS)
+    jobs = bench_form.by_form(study, bench_form.FORMS)
     table, target = bench_form.compared(jobs, [*bench_form.FORMS], study.first)[0], bench_form.variances(jobs)
     assert set(table.query("control != ''")["variant"]) == set(bench_form.FORMS)
     names = [f"{name}{control}" for name in bench_form.FORMS for control in ("", "-shuffled")]
@@ -100,9 +100,15 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     assert target["probe_r2"].notna().all()
     plain = [run["best_epoch"] for (name, _), run in results(jobs, tmp_path).items() if name == "plain"]
     assert bench_form.best_epochs(jobs)["plain"] == np.mean(plain)
-    ways = bench_form.planned(study, bench_form.WAYS)
+    ways = bench_form.by_form(study, bench_form.WAYS)
     widths = {name: job.data.teacher.shape[1] for (name, _), job in ways.items() if name != "plain"}
     assert {name for name, width in widths.items() if width == 80} == {"not whitened", "not whitened-shuffled"}
+
+    vectors["facts"] = np.random.default_rng(1).normal(size=(40, 80))
+    monkeypatch.setattr(bench_form, "AGAIN", [2, 3])
+    table, rivals = bench_form.again(study)
+    assert set(table.query("control != ''")["variant"]) == {"profile", "facts"} and set(table["seeds"]) == {2}
+    assert set(rivals["variant"] + ", " + rivals["baseline"]) == {"profile, facts"}
 
 
 def test_the_recorded_searches_name_the_settings_that_they_chose():
@@ -131,7 +137,7 @@ def test_settings_are_chosen_by_the_mean_of_the_seeds_on_validation(study, data)
 
 
 def test_every_teacher_has_a_shuffled_control(study, data):
-    jobs = study.planned(SMALL, data, {"facts": data})
+    jobs = study.planned(SMALL, data, {"facts": data}, [0, 1])
     taught = {name: job.run.distillation and job.run.distillation.shuffled for (name, _), job in jobs.items()}
     assert taught == {"plain": None, "facts": False, "facts-shuffled": True}
 
