@@ -111,6 +111,30 @@ def test_a_form_is_recorded_by_seed_and_tested_against_its_control(data, tmp_pat
     assert set(rivals["variant"] + ", " + rivals["baseline"]) == {"profile, facts"}
 
 
+def test_all_users_are_taught_by_the_mean_of_their_training_items(events, tmp_path, monkeypatch):
+    catalogue = np.random.default_rng(0).standard_normal((int(events["item"].max()), 12)).astype(np.float32)
+    titles = pd.DataFrame({"item": range(1, len(catalogue) + 1), "title": "Soap"})
+    dataset, given = Dataset(events, None, titles, True, "beauty", (), name="small"), {}
+
+    def teaching(data, vectors, owners, *about):
+        given.update(zip(owners, vectors, strict=True))
+        return bench_little.teaching(data, vectors, owners, *about)
+
+    settings = {"SEEDS": [0, 1], "RUNS": tmp_path, "BEAUTY": replace(SMALL, epochs=4), "teaching": teaching}
+    for name, value in settings.items():
+        monkeypatch.setattr(bench_form, name, value)
+    monkeypatch.setattr(bench_little, "encoder_key", lambda _: "key")
+    table, target = bench_form.everybody(dataset, events, catalogue)
+    user = events["user"].iloc[0]
+    read = events.query("user == @user and split == 'train'")["item"]
+    assert given[user] == pytest.approx(np.mean([catalogue[item - 1] for item in read], axis=0), abs=1e-6)
+    assert set(given) == set(events.query("split == 'train'")["user"])
+    assert table.query("baseline == 'plain'")[["variant", "seen"]].to_numpy().tolist() == [
+        ["distilled", "excluded"], ["distilled", "included"]
+    ]  # fmt: skip
+    assert list(target["seed"]) == [0, 1] and target["variance_end"].notna().all()
+
+
 def test_the_recorded_searches_name_the_settings_that_they_chose():
     bert = bench_search.chosen(BEAUTY, "BERT4Rec")
     assert (bert.epochs, bert.model.dropout, bert.mask_prob, bert.lr) == (96, 0.1, 0.5, 1e-3)
