@@ -107,18 +107,6 @@ def trained(model, shape, teach=None, text=None, teacher=None, start=None, texts
     return found | {"size": done["parameters"], "ranks": ranks[::2].tolist()}
 
 
-def scored(model, ids):
-    """Scores of an exported student of fixed weights, and what it recommends after items 3 and 4."""
-    torch.manual_seed(0)
-    student = SequentialRecommender(30, student_of(model)).eval()
-    items = pd.DataFrame({"item": range(1, 31), "item_id": range(1, 31)})
-    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-        for weight in student.parameters():
-            weight.mul_(10)
-        run = serving.session(serving.save_onnx(student, Path(folder) / "student.onnx"))
-    return run(ids), serving.top(serving.served(run, student.max_history, items), ["3", "4"], 5)["item_id"].tolist()
-
-
 def named(texts):
     """First and rewritten ids of items, and a prompt, of an untrained IDGenRec."""
     config = idgenrec.IDGenRec(layers=1, width=16, heads=2, tag_epochs=0, history=4, id_tokens=4)

@@ -20,7 +20,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 HERE = Path(__file__).parent
 SHIPPED = HERE.parents[1] / "data" / "profiles" / "movielens-small"
-TOLERANCE = {"significance": (1e-6, 1e-9), "teacher": (1e-4, 3e-5), "exported": (1e-4, 1e-4)}  # relative, absolute
+TOLERANCE = {"significance": (1e-6, 1e-9), "teacher": (1e-4, 3e-5)}  # relative, absolute
 COARSE = 0.01  # of a metric over ranks, one of which may move on another processor
 
 
@@ -107,15 +107,7 @@ def teacher():
     found = {"none": lib.fit(vectors, "none", 4)[0][:2], "pca": reduced[:9], "later": later(vectors[:3] + 1)}
     found["standardised"] = lib.standardised(reduced)[:9]
     found["rows"] = lib.teacher_rows(reduced[:5], np.array([1, 1, 4, 6, 7]), 9)
-    groups = np.repeat(rng.normal(size=(4, 12)) * 4, 15, 0) + rng.normal(size=(60, 12))
-    umap = lib.fit(groups, "umap", 3, 10)[0]
-    trusted = lib.diagnostics(groups, umap, 10)["trustworthiness"] > 0.8
-    return found | {"kept": lib.diagnostics(vectors, reduced, 5), "umap": [umap.shape, trusted]}
-
-
-def exported():
-    ids = np.array([[1, 2, 3], [9, 0, 0], [30, 7, 0]])
-    return {model: lib.scored(model, ids) for model in ("SASRec", "BERT4Rec")}
+    return found | {"kept": lib.diagnostics(vectors, reduced, 5)}
 
 
 def significance():
@@ -183,7 +175,7 @@ def fidelity():
     return {"totals": totals, "shares": lib.summary(checked), "faults": faults}
 
 
-GROUPS = (prompts, questions, facts, columns, training, teacher, exported, significance, rivals, ranking, identifiers)
+GROUPS = (prompts, questions, facts, columns, training, teacher, significance, rivals, ranking, identifiers)
 GROUPS = {group.__name__: group for group in (*GROUPS, fidelity)}
 
 

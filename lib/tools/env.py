@@ -5,6 +5,7 @@ require: an index of CPU builds and the general index give different files for t
 """
 
 import fcntl
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [ROOT / "lib" / name for name in ("requirements.lock", "requirements.hashes", "pyproject.toml")]
 PIP = [".venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-compile"]  # half the time
-COMMANDS = [
-    [sys.executable, "-m", "venv", ".venv"],
-    [*PIP, "--require-hashes", "--no-deps", "-r", "lib/requirements.hashes"],
-    [*PIP, "-r", "lib/requirements.lock"],
-    [*PIP, "--no-deps", "--no-build-isolation", "-e", "lib"],
+PINS = [".venv/pins-0.txt", ".venv/pins-1.txt"]  # halves of requirements.hashes
+STAGES = [  # the commands of a stage run side by side: one pip unpacks on one core
+    [[sys.executable, "-m", "venv", ".venv"]],
+    [[*PIP, "--require-hashes", "--no-deps", "-r", half] for half in PINS],
+    [[*PIP, "-r", "lib/requirements.lock"]],
+    [[*PIP, "--no-deps", "--no-build-isolation", "-e", "lib"]],
 ]
 
 if __name__ == "__main__":
@@ -28,7 +30,12 @@ if __name__ == "__main__":
         built = ready.stat().st_mtime if ready.exists() else 0
         if all(path.stat().st_mtime <= built for path in SOURCES):
             sys.exit()
-        for command in COMMANDS:
-            if subprocess.run(command, cwd=ROOT, check=False).returncode:
-                sys.exit(f"set-up failed at: {' '.join(command[1:])}")
+        ready.parent.mkdir(exist_ok=True)
+        entries = re.split(r"\n(?=\w)", SOURCES[1].read_text())[1:]  # without the comment at the top
+        for number, half in enumerate(PINS):
+            (ROOT / half).write_text("\n".join(entries[number::2]))
+        for stage in STAGES:
+            started = [subprocess.Popen(command, cwd=ROOT) for command in stage]
+            if failed := [process.args for process in started if process.wait()]:
+                sys.exit(f"set-up failed at: {' '.join(failed[0][1:])}")
         ready.touch()

@@ -34,6 +34,14 @@ def differences(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.
     return [a - b for a, b in zip(*pairs, strict=True) if len(a)]
 
 
+def over_seeds(values: list[pd.Series]) -> pd.Series:
+    """Mean over seeds by user, of the seeds that have the user."""
+    index = values[0].index
+    if all(index.equals(one.index) for one in values):  # the usual case; aligning takes most of a test's time
+        return pd.Series(np.mean([one.to_numpy() for one in values], axis=0), index)
+    return pd.concat(values, axis=1).mean(axis=1)
+
+
 def pooled(arms: list[list[pd.Series]]) -> Spread | None:
     """Pool the variance over seeds of the mean differences of several arms to one baseline; None with a single seed.
 
@@ -61,7 +69,7 @@ def paired(
     probability `power`, at the 5 % level for all `tests` together (Bonferroni). All but delta are NaN with one user,
     and if all users have the same nonzero difference.
     """
-    users = pd.concat(parts).groupby(level=0).mean()
+    users = over_seeds(parts)
     delta, deviation = float(users.mean()), users.std()
     if len(users) < 2 or (delta and not deviation):
         return dict.fromkeys(TESTED, np.nan) | {"delta": delta}
@@ -139,7 +147,10 @@ def assess(
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
     arms = {name: rival for name, rival in against.items() if name in trained}
     tests, rows = {"": against} | ({} if controls is None else {"control_": controls}), []
-    spreads = {prefix: spreads_of(gains, rivals, arms) for prefix, rivals in tests.items()}
+    pairs = {pair for rivals in tests.values() for pair in rivals.items()}
+    parts = {pair: differences(*map(gains.get, pair)) for pair in pairs}
+    levels = {rival: over_seeds(gains[rival]).mean() for rival in {rival for _, rival in pairs}}
+    spreads = {prefix: spreads_of(gains, parts, rivals, arms) for prefix, rivals in tests.items()}
     for name in gains:
         row: dict[str, object] = {"family": name in family}
         for prefix, rivals in tests.items():
@@ -149,8 +160,7 @@ def assess(
                 spread = spreads[prefix].get(arms.get(name))
                 power = POWER ** (1 / 2 if controls and name in controls else 1)  # both of two tests must succeed
                 count = tables * max(1, len(family))
-                found |= paired(differences(gains[name], gains[rival]), spread, count, power)
-                found["upper_share"] = pd.concat(gains[rival]).groupby(level=0).mean().mean()
+                found |= paired(parts[name, rival], spread, count, power) | {"upper_share": levels[rival]}
             both = [gains[one] for one in {name, rival} - {"", *fixed}]
             found["once"] = any(sum(len(seed) > 0 for seed in seeds) == 1 for seeds in both)
             row |= {f"{prefix}{part}": value for part, value in found.items()}
@@ -159,14 +169,15 @@ def assess(
 
 
 def spreads_of(
-    gains: dict[str, list[pd.Series]], rivals: dict[str, str], student: dict[str, str]
-) -> dict[str, Spread | None]:
-    """Pool the variance over seeds of differences to `rivals`, for each `student` (the baseline of a system)."""
-    parts: dict[str, list[list[pd.Series]]] = {}
+    gains: dict[str, list[pd.Series]], parts: dict[tuple[str, str], list[pd.Series]], rivals: dict[str, str],
+    student: dict[str, str],
+) -> dict[str, Spread | None]:  # fmt: skip
+    """Pool the variance over seeds of `parts`, the differences to `rivals`, for each `student` (a system's baseline)."""
+    arms: dict[str, list[list[pd.Series]]] = {}
     for name, rival in rivals.items():
         if name in student and len(gains[name]) == len(gains[rival]):
-            parts.setdefault(student[name], []).append(differences(gains[name], gains[rival]))
-    return {name: pooled(arms) for name, arms in parts.items()}
+            arms.setdefault(student[name], []).append(parts[name, rival])
+    return {name: pooled(differences) for name, differences in arms.items()}
 
 
 def decide(table: pd.DataFrame) -> pd.DataFrame:

@@ -79,8 +79,8 @@ def test_two_set_ups_at_once_build_once(tmp_path):
     tool.parent.mkdir(parents=True)
     code = (ROOT / "lib" / "tools" / "env.py").read_text()
     build = "import os, time; os.makedirs('.venv', exist_ok=True); print('built', file=open('log', 'a')); time.sleep(1)"
-    build = f"COMMANDS = [[sys.executable, '-c', {build!r}]]\n\nif"
-    tool.write_text(re.sub(r"COMMANDS = \[.*?\nif", lambda _: build, code, flags=re.S))
+    build = f"STAGES = [[[sys.executable, '-c', {build!r}]]]\n\nif"
+    tool.write_text(re.sub(r"STAGES = \[.*?\nif", lambda _: build, code, flags=re.S))
     for name in ("requirements.lock", "requirements.hashes", "pyproject.toml"):
         (tmp_path / "lib" / name).touch()
     both = [subprocess.Popen([sys.executable, tool]) for _ in range(2)]
