@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
-from seqdistill.evaluation.significance import assess, decide, differences
+from seqdistill.evaluation.significance import assess, differences, judge
 
 
 def components(*pairs: tuple[list[pd.Series], list[pd.Series]]) -> dict[str, float]:
@@ -42,15 +42,14 @@ def synthetic(
     return drawn
 
 
-def raised(tested: pd.DataFrame, gain: float) -> pd.DataFrame:
-    """Add `gain` to the taught systems (with a control) of a table by `assess`: delta and p, which `decide` reads."""
-    table, taught = tested.copy(), tested["control"] != ""
+def raised(tested: dict[str, np.ndarray], gain: float) -> dict[str, np.ndarray]:
+    """Add `gain` to the taught systems (with a control) of a table by `assess`: delta and p, which `judge` reads."""
+    columns, taught = dict(tested), tested["control"] != ""
     for prefix in ("", "control_"):
-        table.loc[taught, f"{prefix}delta"] += gain
-        delta, error = table[f"{prefix}delta"].abs(), table[f"{prefix}error"]
-        p = 2 * stats.t.sf(delta / error.where(error > 0), table[f"{prefix}df"])
-        table[f"{prefix}p"] = np.where(error == 0, delta == 0, p)
-    return table
+        delta, error = tested[f"{prefix}delta"] + gain * taught, tested[f"{prefix}error"]
+        p = 2 * stats.t.sf(np.abs(delta) / np.where(error > 0, error, np.nan), tested[f"{prefix}df"])
+        columns |= {f"{prefix}delta": delta, f"{prefix}p": np.where(error == 0, delta == 0, p)}
+    return columns
 
 
 def shares(
@@ -61,9 +60,11 @@ def shares(
     controls = {f"taught {number}": f"control {number}" for number in range(students)}
     rng, found = np.random.default_rng(0), np.zeros((len(gains), tables, students), bool)
     for number in range(tables):
-        tested = assess(synthetic(rng, spread, users, seeds, 0.0, lift, students), against, controls)
+        table = assess(synthetic(rng, spread, users, seeds, 0.0, lift, students), against, controls)
+        tested = {name: table[name].to_numpy() for name in table}
         for place, gain in enumerate(gains):
-            found[place, number] = (decide(raised(tested, gain))["verdict"] == "significant gain").to_numpy()[1::2]
+            verdicts = judge(raised(tested, gain), ["control_", ""])["verdict"]
+            found[place, number] = (verdicts == "significant gain")[1::2]
     hits = zip(gains, found[:, :, 0].mean(1), found.any(2).mean(1), strict=True)
     return [(users, seeds, *row) for row in hits]
 

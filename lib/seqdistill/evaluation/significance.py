@@ -1,6 +1,6 @@
 """Is a difference real? Ranks -> tables with tests over users and seeds, Holm's correction and a verdict."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -87,11 +87,13 @@ def paired(
     return dict(zip(TESTED, map(float, values), strict=True))
 
 
-def holm(p: pd.Series) -> pd.Series:
+def holm(p: pd.Series | np.ndarray) -> np.ndarray:
     """Adjust p-values for their number (Holm, 1979); NaN stays NaN and does not count."""
-    known = p.dropna().sort_values(kind="stable")
-    factors = np.arange(len(known), 0, -1)
-    return (known * factors).cummax().clip(upper=1.0).reindex(p.index)
+    p, adjusted = np.asarray(p, float), np.full(len(p), np.nan)
+    order = np.argsort(p, kind="stable")[: np.count_nonzero(~np.isnan(p))]  # NaN comes last
+    steps = np.arange(len(order), 0, -1) * p[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
 
 
 def compare(
@@ -172,12 +174,40 @@ def spreads_of(
     gains: dict[str, list[pd.Series]], parts: dict[tuple[str, str], list[pd.Series]], rivals: dict[str, str],
     student: dict[str, str],
 ) -> dict[str, Spread | None]:  # fmt: skip
-    """Pool the variance over seeds of `parts`, the differences to `rivals`, for each `student` (a system's baseline)."""
+    """Pool the variance over seeds of the differences to `rivals`, for each `student` (the baseline of a system)."""
     arms: dict[str, list[list[pd.Series]]] = {}
     for name, rival in rivals.items():
         if name in student and len(gains[name]) == len(gains[rival]):
             arms.setdefault(student[name], []).append(parts[name, rival])
     return {name: pooled(differences) for name, differences in arms.items()}
+
+
+def judge(tested: Mapping[str, np.ndarray], prefixes: list[str]) -> dict[str, np.ndarray]:
+    """Adjusted p-values, intervals and verdicts of a table by `assess`, given as columns [n]; see `decide`."""
+    larger = np.fmax.reduce([tested[f"{prefix}p"] for prefix in prefixes])
+    if len(prefixes) > 1:
+        larger = np.where(tested["control_delta"] <= 0, 1.0, larger)
+    p = np.where(tested["family"], np.where(tested["delta"] < 0, tested["p"], larger), np.nan)
+    adjusted, known = holm(p), ~np.isnan(p)
+    steps = np.full(len(p), np.nan)
+    steps[np.argsort(p, kind="stable")[: known.sum()]] = LEVEL / np.arange(known.sum(), 0, -1)
+    steps = np.minimum(steps, steps[p > steps].min(initial=LEVEL))  # after Holm has stopped, the step at which it did
+    level = np.where(known, steps, LEVEL)
+    once = np.any([tested[f"{prefix}once"] for prefix in prefixes], axis=0)
+    found, gain = {"p_holm": adjusted}, True
+    for prefix in prefixes:
+        delta = tested[f"{prefix}delta"]
+        margin = stats.t.ppf(1 - level / 2, tested[f"{prefix}df"]) * tested[f"{prefix}error"]
+        low, high = delta - margin, delta + margin
+        gain = gain & ((low > 0) | np.isnan(low))  # over the control; in the end over both
+        enough = True if prefix else adjusted < LEVEL
+        words = np.select(
+            [gain & enough, (high < 0) & enough], ["significant gain", "significant loss"], "inconclusive"
+        )
+        words = np.where(once, "one seed", words)
+        found |= {f"{prefix}ci_low": low, f"{prefix}ci_high": high}
+        found[f"{prefix}verdict"] = np.where(known & ~np.isnan(delta), words, "")
+    return found
 
 
 def decide(table: pd.DataFrame) -> pd.DataFrame:
@@ -191,26 +221,14 @@ def decide(table: pd.DataFrame) -> pd.DataFrame:
     training run gets no verdict either ("one seed").
     """
     prefixes = ["control_", ""] if "control" in table else [""]
-    larger = table[[f"{prefix}p" for prefix in prefixes]].max(axis=1)
-    if len(prefixes) > 1:
-        larger = larger.mask(table["control_delta"] <= 0, 1.0)
-    p = table["p"].where(table["delta"] < 0, larger).where(table["family"])
-    steps = LEVEL / (p.count() - p.rank(method="first") + 1)
-    level = steps.clip(upper=steps[p > steps].min()).fillna(LEVEL)
-    once = table[[f"{prefix}once" for prefix in prefixes]].any(axis=1)
-    adjusted, gain = holm(p), True
+    found = judge({name: table[name].to_numpy() for name in table}, prefixes)
     for prefix in prefixes:
-        margin = stats.t.ppf(1 - level / 2, table[f"{prefix}df"]) * table[f"{prefix}error"]
-        low, high = table[f"{prefix}delta"] - margin, table[f"{prefix}delta"] + margin
-        table[f"{prefix}ci_low"], table[f"{prefix}ci_high"] = low, high
-        table[f"{prefix}upper_share"] = high / table[f"{prefix}upper_share"].replace(0, np.nan)
-        gain = gain & ((low > 0) | low.isna())  # over the control; in the end over both
-        known = True if prefix else adjusted < LEVEL
-        words = np.select([gain & known, (high < 0) & known], ["significant gain", "significant loss"], "inconclusive")
-        words = np.where(once, "one seed", words)
+        low, high = (f"{prefix}ci_{end}" for end in ("low", "high"))
+        level = table[f"{prefix}upper_share"].replace(0, np.nan)
+        table = table.assign(**{low: found[low], high: found[high], f"{prefix}upper_share": found[high] / level})
         place = table.columns.get_loc(f"{prefix}upper_share") + 1
-        table.insert(place, f"{prefix}verdict", np.where(p.notna() & table[f"{prefix}delta"].notna(), words, ""))
-    table.insert(table.columns.get_loc("verdict"), "p_holm", adjusted)
+        table.insert(place, f"{prefix}verdict", found[f"{prefix}verdict"])
+    table.insert(table.columns.get_loc("verdict"), "p_holm", found["p_holm"])
     dropped = [f"{prefix}{name}" for prefix in prefixes for name in ("p", "once", "error", "df")]
     names = {f"{prefix}delta": f"{prefix}delta_ndcg@10" for prefix in prefixes}
     return table.drop(columns=[*dropped, "family"]).rename(columns=names)
