@@ -1,4 +1,4 @@
-"""How to teach where every user has a teacher: `make bench-form`, Beauty 5-core.
+"""How to teach where every training user has a teacher: `make bench-form`, Beauty 5-core.
 
 The SASRec of `bench_little`, taught by its 1,500 users' profiles. First by the paper's loss, T, beta and alpha: T, on the
 teacher's side, is trainable (the paper's) or fixed and orthonormal. The target's variance and the probe R² are recorded
@@ -12,7 +12,19 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from bench_little import RUNS, SEEDS, STUDIES, TAUGHT, Study, compared, over_rivals, planned, study, teaching
+from bench_little import (
+    LLM_AND_FACTS,
+    RUNS,
+    SEEDS,
+    STUDIES,
+    TAUGHT,
+    Study,
+    compared,
+    over_rivals,
+    planned,
+    study,
+    teaching,
+)
 from bench_search import BEAUTY
 from little_sources import beauty
 from seqdistill.config import Distillation
@@ -33,7 +45,7 @@ WAYS = {  # `not whitened` has the vectors without PCA
     "annealed": replace(TAUGHT, phase1_fraction=1.0, anneal=True),
     "not whitened": TAUGHT,
 }
-AGAIN, LLM_AND_FACTS = [*range(5, 15)], ["profile", "facts"]  # seeds and teachers of the second test of `not whitened`
+AGAIN = [*range(5, 15)]  # seeds of the second test of `not whitened`
 
 
 def by_form(of: Study, forms: dict[str, Distillation]) -> Jobs:

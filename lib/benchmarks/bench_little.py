@@ -30,7 +30,7 @@ from seqdistill.training.train import TrainingData, training_data
 
 OUT, RUNS = outputs_dir("bench"), outputs_dir("amazon-beauty-5core") / "runs"
 STUDIES = [("SASRec", 1_500), ("SASRec", 500), ("BERT4Rec", 1_500)]  # student, training users
-LLM_OR_FACTS = {"BERT4Rec": ["profile", "facts"]}  # its runs cost twice SASRec's: not all SOURCES
+LLM_AND_FACTS = ["profile", "facts"]  # BERT4Rec's runs cost twice SASRec's, so it has only these of SOURCES
 SEEDS, SEARCHED, WIDTH = [0, 1, 2, 3, 4], [0, 1, 2], 64
 CALLS = [150, 500]  # profiles that a teacher of 1,500 users is extended from
 DOSES, DOSED = [0.1, 0.25, 0.5], ["profile", "item-text"]  # shares of the users with another's vector, of two teachers
@@ -155,7 +155,7 @@ def study(
     left, drawn = few(events, size)
     owners, vectors, texts = teachers(dataset, left, drawn, catalogue, TEACHING)
     data, made_from = training_data(left, len(dataset.items)), made_from_of(dataset, owners, texts)
-    sources = LLM_OR_FACTS.get(model, SOURCES)
+    sources = LLM_AND_FACTS if model == "BERT4Rec" else SOURCES
     taught = {name: teaching(data, vectors[name], owners, [name, *made_from]) for name in sources}
     first = {"dataset": dataset.name, "model": model, "trained_on": size}
     if (model, size) == STUDIES[0]:

@@ -24,7 +24,6 @@ from seqdistill.evaluation.baselines import item_knn, popularity, recent_popular
 from seqdistill.evaluation.ranking import load_ranks, metrics, rank, ranks_of, recommend, topk
 from seqdistill.evaluation.significance import compare
 from seqdistill.io import save_table
-from seqdistill.models.transformer import SequentialRecommender
 from seqdistill.profiles import answers
 from seqdistill.profiles import generate as profiles
 from seqdistill.profiles import prompts as prompting
@@ -33,7 +32,6 @@ from seqdistill.profiles.audit import audit, fault, summary
 from seqdistill.profiles.facts import facts_text, histories, history_lines
 from seqdistill.profiles.generate import named as file_of
 from seqdistill.profiles.strategies import STRATEGIES, plans
-from seqdistill.serving import export as serving
 from seqdistill.training import train as engine
 
 FROM_FACTS, STYLES = prompting.FROM_FACTS, prompting.SAMPLING

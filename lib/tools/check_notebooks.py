@@ -27,7 +27,7 @@ def nbval(preset: str) -> int:
         notebooks = [paths[number] for number in numbers]
         for _ in range(2):
             done = subprocess.run([*command, *notebooks], env=environment, capture_output=True, text=True, check=False)
-            if "Kernel died before replying to kernel_info" not in done.stdout:  # two kernels drew the same port
+            if "Kernel died before replying to kernel_info" not in done.stdout:  # as when two kernels drew one port
                 break
         print(f"{', '.join(numbers)}: {done.stdout}{done.stderr}", flush=True)
         return done.returncode == 0

@@ -31,9 +31,9 @@ if __name__ == "__main__":
         if all(path.stat().st_mtime <= built for path in SOURCES):
             sys.exit()
         ready.parent.mkdir(exist_ok=True)
-        entries = re.split(r"\n(?=\w)", SOURCES[1].read_text())[1:]  # without the comment at the top
+        entries = re.split(r"^(?=\w)", SOURCES[1].read_text(), flags=re.M)[1:]  # without the comment at the top
         for number, half in enumerate(PINS):
-            (ROOT / half).write_text("\n".join(entries[number::2]))
+            (ROOT / half).write_text("".join(entries[number::2]))
         for stage in STAGES:
             started = [subprocess.Popen(command, cwd=ROOT) for command in stage]
             if failed := [process.args for process in started if process.wait()]:

@@ -375,7 +375,7 @@ report.record_metrics(
 # %% [markdown]
 # ## Limits
 #
-# One data set, one encoder, one LLM. In the presets for MovieLens the settings of the plain students were searched
+# One data set, one encoder, at most one LLM. In the MovieLens presets the settings of the plain students were searched
 # (`make bench-search`, chapter 8) without the test events, on five validation targets per user; to save time the
 # default preset trains fewer epochs than the best settings use. $\alpha$, $\beta$ and the loss are those of the paper
 # for Beauty there (for ML-20M the paper has $\alpha = 0.8$ without $\beta$; this was not tried); `phase1_fraction` was

@@ -257,8 +257,8 @@ Markdown(f"Profiles and vectors of {written['covered']:,} users take {paid / 360
 #
 # The cost of IDGenRec's epoch is that of a run above, scaled from the sampled prefixes to all of them. The run was
 # trained on this machine, the students were measured by `make bench-serving`, perhaps on another. `machine` scales the
-# seconds to that one: the ratio of the two machines' CPU seconds for an epoch of plain SASRec, timed here again, as
-# many at once as there are runs above, since runs that share a processor slow each other.
+# seconds to that one: the ratio of the two machines' CPU seconds for an epoch of plain SASRec. Here as many students
+# are timed as there are runs above, one per core as those were, since runs that share a processor slow each other.
 
 # %%
 rounds = report.read_table("serving", bench)

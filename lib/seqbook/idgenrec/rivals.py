@@ -61,11 +61,11 @@ def epoch_seconds(config: TrainConfig, data: TrainingData, epochs: int = 3) -> l
     return seconds
 
 
-def student_seconds(home: Path, data: TrainingData, at_once: int) -> float:
-    """CPU seconds of an epoch of 04's plain SASRec on this machine, the median of `at_once` students side by side."""
+def student_seconds(home: Path, data: TrainingData, runs: int) -> float:
+    """CPU seconds of an epoch of 04's plain SASRec on this machine: the median of `runs` students, one per core."""
     alone = setups(home, data, "SASRec", [], "loky", {})[0].alone
     with connected("loky"):
-        parts = Parallel(n_jobs=-1)(delayed(epoch_seconds)(alone, data) for _ in range(at_once))
+        parts = Parallel(n_jobs=-1)(delayed(epoch_seconds)(alone, data) for _ in range(runs))
     return median(seconds for part in parts for seconds in part)
 
 

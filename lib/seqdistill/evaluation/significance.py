@@ -35,7 +35,7 @@ def differences(variant: list[pd.Series], baseline: list[pd.Series]) -> list[pd.
 
 
 def over_seeds(values: list[pd.Series]) -> pd.Series:
-    """Mean over seeds by user, of the seeds that have the user."""
+    """Mean over seeds by user, of the seeds that have the user; no seed has a user twice, or NaN."""
     index = values[0].index
     if all(index.equals(one.index) for one in values):  # the usual case; aligning takes most of a test's time
         return pd.Series(np.mean([one.to_numpy() for one in values], axis=0), index)
@@ -71,7 +71,7 @@ def paired(
     """
     users = over_seeds(parts)
     delta, deviation = float(users.mean()), users.std()
-    if len(users) < 2 or (delta and not deviation):
+    if len(users) < 2 or (delta and deviation < 1e-12 * abs(delta)):  # equal but for rounding
         return dict.fromkeys(TESTED, np.nan) | {"delta": delta}
     variances, freedom = [deviation**2 / len(users)], [len(users) - 1]
     if spread := max(filter(None, (spread, pooled([parts]))), default=None):
@@ -149,7 +149,7 @@ def assess(
     trained = {*controls, *controls.values()} if controls else {*against} - {*fixed}
     arms = {name: rival for name, rival in against.items() if name in trained}
     tests, rows = {"": against} | ({} if controls is None else {"control_": controls}), []
-    pairs = {pair for rivals in tests.values() for pair in rivals.items()}
+    pairs = {pair for rivals in tests.values() for pair in rivals.items() if pair[0] in gains}
     parts = {pair: differences(*map(gains.get, pair)) for pair in pairs}
     levels = {rival: over_seeds(gains[rival]).mean() for rival in {rival for _, rival in pairs}}
     spreads = {prefix: spreads_of(gains, parts, rivals, arms) for prefix, rivals in tests.items()}
@@ -183,7 +183,10 @@ def spreads_of(
 
 
 def judge(tested: Mapping[str, np.ndarray], prefixes: list[str]) -> dict[str, np.ndarray]:
-    """Adjusted p-values, intervals and verdicts of a table by `assess`, given as columns [n]; see `decide`."""
+    """Adjusted p-values, intervals and verdicts of a table by `assess`, given as columns [n]; see `decide`.
+
+    prefixes: of the columns of each test, that against the control before that against the baseline.
+    """
     larger = np.fmax.reduce([tested[f"{prefix}p"] for prefix in prefixes])
     if len(prefixes) > 1:
         larger = np.where(tested["control_delta"] <= 0, 1.0, larger)

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,7 +44,7 @@ class Failure:
     message: str = field(default="", compare=False)  # of the server, without secrets
 
 
-Answers = Iterator[tuple[int, Answer | Failure]]  # each with the index of its chat, as they finish
+Answers = Generator[tuple[int, Answer | Failure], None, None]  # each with the index of its chat, as they finish
 
 
 class LLM(Protocol):
@@ -97,7 +97,7 @@ def fold_system(messages: Messages) -> Messages:
     return [{**user, "content": f"{system['content']}\n\n{user['content']}"}, *rest]
 
 
-def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Iterator[tuple[int, object]]:
+def in_flight(ask: Callable, inputs: Sequence, parallel: int) -> Generator[tuple[int, object], None, None]:
     """Call `ask` on each input in `parallel` threads; yield (index, result) as they finish.
 
     After an error or Ctrl-C, no further call begins; the results of those in progress are yielded first.

@@ -72,21 +72,23 @@ def generate(llm: LLM, questions: list[Question], store: Store) -> dict[str, Ans
     UserError after `HOPELESS` failures in a row; prompts that are refused do not count.
     """
     todo = {question.key: question.messages for question in questions}
-    keys, outcomes, failures = [*todo], {}, 0
+    keys, outcomes, failures, given_up = [*todo], {}, 0, None
     answers = llm.answers([*todo.values()], questions[0].sampling)
     with closing(answers), progress("profiles", len(todo)) as done:
         arrived = next(answers, None)
         while arrived:
             index, answer = arrived
             done(1)
-            outcomes[keys[index]], error = answer, None
+            outcomes[keys[index]] = answer
             if isinstance(answer, Answer):
                 store.put(keys[index], answer)
                 failures = 0
-            elif (failures := failures + (not answer.final)) == HOPELESS:
+            elif (failures := failures + (not answer.final)) == HOPELESS and not given_up:
                 why = f"{HOPELESS} requests in a row failed ({answer.reason}{answer.message and ': ' + answer.message})"
-                error = UserError(f"{llm.name}: {why}; finished answers are kept.")
-            arrived = answers.throw(error) if error else next(answers, None)  # an error is raised after those in flight
+                given_up = UserError(f"{llm.name}: {why}; finished answers are kept.")
+                arrived = answers.throw(given_up)  # the first of those in flight; the error is raised after the last
+                continue
+            arrived = next(answers, None)
     return outcomes
 
 

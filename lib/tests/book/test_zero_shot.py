@@ -49,9 +49,9 @@ def test_sources_that_carry_the_target_win_and_the_shuffled_one_is_at_chance():
     rivals = np.array([30 - len(history) for history in seen])
     for source, rows in vectors.items():
         ranks, auc = similarity_ranks(rows, items, targets, seen), category_auc(rows, categories, relevant)
-        by_hand = [auc, 1 - (ranks - 1) / (rivals - 1), ranks <= 10, (ranks <= 10) / np.log2(ranks + 1)]
+        expected = [auc, 1 - (ranks - 1) / (rivals - 1), ranks <= 10, (ranks <= 10) / np.log2(ranks + 1)]
         found = table.loc[source, ["category_auc", "item_percentile", "recall@10", "ndcg@10"]].astype(float)
-        np.testing.assert_allclose(found, [np.mean(values) for values in by_hand])
+        np.testing.assert_allclose(found, [np.mean(values) for values in expected])
     assert table.loc["profile", "ci_low"] > 0.2 and np.isnan(table.loc["shuffled", "delta"])
 
 

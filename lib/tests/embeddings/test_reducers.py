@@ -26,6 +26,7 @@ def test_a_saved_reducer_reduces_as_the_fitted_one(tmp_path):
 def test_umap_with_a_seed_is_repeatable_and_keeps_neighbours():
     vectors = cloud()
     first, _ = reducers.fit(vectors, "umap", 2, 10, 0)
+    assert first.shape == (80, 2)
     assert np.array_equal(first, reducers.fit(vectors, "umap", 2, 10, 0)[0])
     values, chance = reducers.diagnostics(vectors, first), 10 / 79
     assert values["neighbour_overlap"] > 2 * chance and values["trustworthiness"] > 0.8

@@ -10,6 +10,8 @@ from seqdistill.io import UserError
 def test_a_single_user_and_users_who_all_gain_alike_are_no_sample_to_test(gains):
     found = paired(differences([pd.Series(gains) + 0.1], [pd.Series(gains) * 0 + 0.1]))
     assert found["delta"] == 0.5 and np.isnan([found["p"], found["ci_low"], found["ci_high"]]).all()
+    alike = [pd.Series(seed) for seed in ((0.1, 0.3), (0.2, 0.2), (0.3, 0.1))]  # means that differ by rounding
+    assert np.isnan(paired(alike)["p"])
 
 
 def test_users_who_are_all_served_alike_show_no_difference():

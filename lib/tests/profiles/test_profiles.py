@@ -86,16 +86,21 @@ def test_refused_users_never_stop_a_run_that_others_finished(tmp_path):
     assert len(dead.asked) == 58 and [*kept] == [questions[7].key]
 
 
-def test_an_answer_in_progress_when_a_run_is_given_up_is_kept(tmp_path):
-    def says(chat):
-        time.sleep(0.5 if chat[0]["content"] == "0" else 0)
-        return Answer(GOOD, 10, 5, 0.1, "stop") if chat[0]["content"] == "0" else Failure("time-out")
+@pytest.mark.parametrize(("good", "users", "parallel"), [([0], 70, 2), ([60, 125, 126], 130, 128)])
+def test_answers_in_progress_when_a_run_is_given_up_are_kept(good, users, parallel, tmp_path):
+    """The second time more than fifty others of those in progress fail, too."""
 
-    dead = SimpleNamespace(name="parrot", answers=lambda chats, sampling: in_flight(says, chats, 2))
-    questions = [Question(str(n), [{"role": "user", "content": f"{n}"}], "m", {}) for n in range(70)]
+    def says(chat):
+        number = int(chat[0]["content"])
+        time.sleep(number / 100 if parallel > 2 else number == 0)
+        return Answer(GOOD, 10, 5, 0.1, "stop") if number in good else Failure("time-out")
+
+    dead = SimpleNamespace(name="parrot", answers=lambda chats, sampling: in_flight(says, chats, parallel))
+    questions = [Question(str(n), [{"role": "user", "content": f"{n}"}], "m", {}) for n in range(users)]
     with pytest.raises(UserError, match="50 requests in a row failed"):
         ask(dead, tmp_path / "a")(questions)
-    assert [*Store(tmp_path / "a").get(asked.key for asked in questions)] == [questions[0].key]
+    kept = Store(tmp_path / "a").get(asked.key for asked in questions)
+    assert {*kept} == {questions[number].key for number in good}
 
 
 def test_a_text_that_does_not_fit_costs_one_user_only(events, tmp_path):

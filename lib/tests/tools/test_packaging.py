@@ -73,16 +73,29 @@ def test_the_wheel_carries_prompts_and_data_files(core):
     assert all((core / name).exists() for name in names) and len(names) > 10
 
 
-def test_two_set_ups_at_once_build_once(tmp_path):
-    """env.py in a project of its own whose "venv" is a script that notes that it ran."""
-    tool = tmp_path / "lib" / "tools" / "env.py"
+def set_up(home, *commands):
+    """env.py in a project of its own, with one stage of these lines of Python side by side."""
+    tool = home / "lib" / "tools" / "env.py"
     tool.parent.mkdir(parents=True)
     code = (ROOT / "lib" / "tools" / "env.py").read_text()
-    build = "import os, time; os.makedirs('.venv', exist_ok=True); print('built', file=open('log', 'a')); time.sleep(1)"
-    build = f"STAGES = [[[sys.executable, '-c', {build!r}]]]\n\nif"
-    tool.write_text(re.sub(r"STAGES = \[.*?\nif", lambda _: build, code, flags=re.S))
-    for name in ("requirements.lock", "requirements.hashes", "pyproject.toml"):
-        (tmp_path / "lib" / name).touch()
+    stage = f"STAGES = [{[[sys.executable, '-c', line] for line in commands]}]\n\nif"
+    tool.write_text(re.sub(r"STAGES = \[.*?\nif", lambda _: stage, code, flags=re.S))
+    for name in ("requirements.lock", "pyproject.toml"):
+        (home / "lib" / name).touch()
+    (home / "lib" / "requirements.hashes").write_text("# note\na==1 \\\n    --hash=x\nb==2\nc==3\n")
+    return tool
+
+
+def test_two_set_ups_at_once_build_once(tmp_path):
+    tool = set_up(tmp_path, "import time; print('built', file=open('log', 'a')); time.sleep(1)")
     both = [subprocess.Popen([sys.executable, tool]) for _ in range(2)]
     assert [process.wait(60) for process in both] == [0, 0]
     assert (tmp_path / "log").read_text() == "built\n" and (tmp_path / ".venv" / "ready").exists()
+
+
+def test_a_set_up_that_fails_beside_one_that_does_not_is_not_ready_and_no_pin_is_lost(tmp_path):
+    tool = set_up(tmp_path, "raise SystemExit(1)", "")
+    failed = subprocess.run([sys.executable, tool], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and "set-up failed at: -c raise SystemExit(1)" in failed.stderr
+    halves = [(tmp_path / ".venv" / f"pins-{half}.txt").read_text() for half in range(2)]
+    assert halves == ["a==1 \\\n    --hash=x\nc==3\n", "b==2\n"] and not (tmp_path / ".venv" / "ready").exists()

@@ -12,7 +12,7 @@ from seqdistill.io import ROOT, UserError, load_csv, save_json
 
 @pytest.fixture
 def smoke(home, monkeypatch):
-    """Where the preset's outputs lie; of the power figure's cells, the fewest that show every direction."""
+    """Where the preset's outputs lie; two numbers of seeds and two gains make the power figure quick."""
     monkeypatch.setattr(main_tables, "SEEDS", [2, 5])
     monkeypatch.setattr(main_tables, "GAINS", [0.0, 0.1])
     return home / "outputs" / "smoke"
