@@ -129,7 +129,7 @@ def fit(config: IDGenRec, data: TrainingData, texts: Sequence[str], chosen: np.n
         checkpoint.save(home / "checkpoint", saved, pair, optimizer, {})
         left = mean(log["wall_s"] for log in history) * (len(learners) - len(history)) / 60
         reached = f"epoch {len(history)} of {len(learners)} ({learner}), loss {log['loss']:.3f}"
-        announce(f"run {home.name}: {reached}, {left:.1f} min left")
+        announce(f"IDGenRec, seed {config.seed} ({home.name}): {reached}, {left:.1f} min left")
     seconds, cpu = time.process_time() - began, time.process_time()
     pair.eval()
     ranks = ranked(data, chosen, decode(system, data.test, chosen))
