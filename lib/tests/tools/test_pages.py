@@ -25,13 +25,18 @@ def test_the_readme_holds_the_tables_that_the_results_render():
     plain = one["ndcg@10"] - one["delta_ndcg@10"]
     most, student = f"{one['ci_high'] / plain:+.1%} of plain", f"SASRec ({plain:.4f})"
     assert results[0][:6] == ["MovieLens small", one["verdict"], student, "LLM profile", gain(one), most]
-    settings = "model == 'SASRec' and trained_on == 1500 and settings == 'batch 32'"
-    little, searched = (pd.read_csv(ROOT / "outputs" / "bench" / f"little-{name}.csv") for name in ("data", "search"))
-    few = little.query(f"{settings} and variant == 'item-text' and seen == 'excluded'").squeeze(axis=0)
+    again, rivals = (pd.read_csv(ROOT / "outputs" / "bench" / f"form-again{name}.csv") for name in ("", "-rivals"))
+    profile, facts = (
+        again.query(f"variant == '{name}' and seen == 'excluded'").iloc[0] for name in ("profile", "facts")
+    )
     beauty = pages.read_main(pages.BEAUTY, "excluded").query("model == 'SASRec' and variant == 'item-text'")
     assert decisions[0][5].startswith("use it") and beauty["verdict"].tolist() == ["significant gain"]
-    assert decisions[1][2] == gain(few) and "no gain over its control" in decisions[1][5]
-    assert few["verdict"] == "inconclusive" and searched.query(settings)["chosen"].all()
+    assert (
+        [decisions[place][2] for place in (1, 3)] == [gain(facts), gain(profile)] == [row[4] for row in results[:3:-1]]
+    )
+    assert decisions[1][5].startswith("use it") and "not shown to beat the facts" in decisions[3][5]
+    assert {*profile[["verdict", "control_verdict"]], *facts[["verdict", "control_verdict"]]} == {"significant gain"}
+    assert set(rivals["verdict"]) == {"inconclusive"}
 
 
 @pytest.mark.parametrize(
