@@ -1,11 +1,10 @@
 """Does a teacher help where data is little? `make bench-little`: Beauty 5-core, trained on n users, tested on all.
 
 A user who was not trained on is served from the history alone. Every teacher has the same users, encoder, width and
-loss, and a shuffled control of its own; the n users are drawn once, since the LLM's profiles exist for those, and the
-five seeds vary initial weights and batches. A student's settings are chosen without a teacher, on validation.
-"Extended" teachers cost fewer LLM calls: some users have their profile's vector, the others one that a ridge regression
-predicts from facts and items. Noisy teachers give a share of the users others' vectors; students with short histories
-read and are trained on the last events only. Settings in ALSO were once chosen by hand. A killed study goes on.
+loss, and a shuffled control; the n users are drawn once, since the LLM's profiles exist for those, and the seeds vary
+initial weights and batches. A student's settings are chosen without a teacher, on validation; those in ALSO were once
+chosen by hand. "Extended" teachers cost fewer LLM calls: a ridge regression predicts a user's vector from facts and
+items. Noisy teachers have others' vectors for some users; with short histories a student knows the last events only.
 """
 
 from collections import defaultdict
@@ -13,6 +12,7 @@ from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
+import little_sources
 import numpy as np
 import pandas as pd
 from bench_search import BEAUTY, BEAUTY_BERT
@@ -160,16 +160,15 @@ def study(
     first = {"dataset": dataset.name, "model": model, "trained_on": size}
     if (model, size) == STUDIES[0]:
         tables["little-zero-shot"].append(untrained(dataset, left, drawn, catalogue).assign(**first))
-    best, searched = chosen(model, data)
+    (best, searched), ranked = chosen(model, data), {}
     tables["little-search"].append(searched.assign(**first))
-    print(searched.to_string())
-    ranked = {}
     for settings in dict.fromkeys([best, *ALSO.get((model, size), [])]):
         columns = first | {"settings": settings}
         found, ranked[settings] = compared(planned(CANDIDATES[model][settings], data, taught, SEEDS), sources, columns)
         tables["little-data"].append(found)
         tables["little-rivals"].append(over_rivals(ranked[settings]).assign(**columns))
-    first["settings"] = best
+    first["settings"], found = best, little_sources.unlearned(data, left, catalogue, ranked[best]["plain"])
+    tables["little-baselines"].append(found.assign(**first))
     return Study(first, data, owners, vectors, made_from, taught, CANDIDATES[model][best], ranked[best])
 
 

@@ -10,13 +10,16 @@ from seqdistill.data import Dataset
 from seqdistill.data.splits import leave_last_k
 from seqdistill.embeddings.encoders import encode
 from seqdistill.embeddings.teachers import item_texts, source_vectors
-from seqdistill.evaluation.significance import holm, paired
+from seqdistill.evaluation import baselines
+from seqdistill.evaluation.ranking import rank
+from seqdistill.evaluation.significance import compare, holm, paired
 from seqdistill.io import UserError, data_dir
 from seqdistill.profiles.answers import Store, read_shipped, ship
 from seqdistill.profiles.facts import histories
 from seqdistill.profiles.generate import Task, asker, shipped_path, table_of, write
 from seqdistill.profiles.llm import model_sha256, open_llm
 from seqdistill.profiles.prompts import prompts_for, template
+from seqdistill.training.train import TrainingData
 from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
 from sklearn.model_selection import KFold, cross_val_predict
@@ -91,6 +94,19 @@ def teachers(
             kind, profile, read, catalogue, lambda lines: encode(lines, ENCODER)[0], LATEST, 0
         )
     return np.array(owners), vectors, {source: each.loc[owners] for source, each in texts.items()}
+
+
+def unlearned(
+    data: TrainingData, events: pd.DataFrame, catalogue: np.ndarray, plain: list[pd.DataFrame]
+) -> pd.DataFrame:
+    """Recommenders of counts and texts, made from the few users' training events, against the plain student's ranks."""
+    train = events[events["split"] == "train"]
+    knn, _ = baselines.chosen("item-kNN", train, data.items, data.valid)
+    scores = {"popularity": baselines.popularity(train, data.items), "Markov": baselines.markov(train, data.items)}
+    scores |= {"item-kNN": knn, "text-kNN": baselines.text_knn(catalogue)}
+    systems = {"plain": plain} | {name: [rank(data.test, score)] for name, score in scores.items()}
+    against = dict.fromkeys(scores, "plain")
+    return pd.concat(compare(systems, against, seen, False, fixed=[*scores]) for seen in ("excluded", "included"))
 
 
 def untrained(dataset: Dataset, events: pd.DataFrame, drawn: np.ndarray, catalogue: np.ndarray) -> pd.DataFrame:

@@ -15,11 +15,14 @@ from seqbook.zero_shot import similarity_ranks
 from seqdistill.config import Distillation, ModelConfig, TrainConfig, parse
 from seqdistill.data import Dataset
 from seqdistill.embeddings.teachers import centred
+from seqdistill.evaluation.baselines import popularity
+from seqdistill.evaluation.ranking import metrics, rank
 from seqdistill.io import digest, load_csv, load_json, save_csv
 from seqdistill.profiles.answers import load_shipped
 from seqdistill.profiles.chat import Answer, Failure
 from seqdistill.profiles.prompts import template
 from seqdistill.training.sweep import plan, results
+from seqdistill.training.train import training_data
 
 SMALL = TrainConfig(ModelConfig(dim=8, blocks=1, heads=1, length=10), epochs=2, batch=16)
 CANDIDATES = {"short": replace(SMALL, epochs=1), "long": SMALL}
@@ -189,7 +192,7 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     search = {"dataset": "small", "model": ["SASRec", "GRU4Rec"], "trained_on": [20, 9], "settings": ["long", "old"]}
     save_csv(pd.DataFrame(search).assign(chosen=False), tmp_path / "little-search.csv")
     study.main()
-    written = ["data", "doses", "extension", "rivals", "search", "short", "short-rivals", "zero-shot"]
+    written = ["baselines", "data", "doses", "extension", "rivals", "search", "short", "short-rivals", "zero-shot"]
     tables = {name: load_csv(tmp_path / f"little-{name}.csv") for name in written}
     searched = tables["search"].groupby("trained_on")["settings"].agg(list).to_dict()
     assert searched == {20: ["short", "long"], 15: ["short", "long"], 9: ["old"]}
@@ -197,6 +200,11 @@ def test_the_whole_study_writes_every_table_and_keeps_the_rows_of_others(study, 
     tested = tables["data"].query("control != ''")[["variant", "baseline", "control"]].to_numpy().tolist()
     assert list(tables["data"].columns[:4]) == ["dataset", "model", "trained_on", "settings"]
     assert tested == sources * 4 and tables["data"].groupby("trained_on").size().to_dict() == {20: 14, 15: 14}
+    simple = tables["baselines"].query("trained_on == 15 and seen == 'excluded'").set_index("variant")["ndcg@10"]
+    left = little_sources.few(events, 15)[0]
+    counted = popularity(left[left["split"] == "train"], items)
+    expected = metrics(rank(training_data(left, items).test, counted)["rank_unseen"])["ndcg@10"]
+    assert simple["popularity"] == pytest.approx(expected) and len(tables["baselines"]) == 2 * 2 * 5
     assert tables["extension"].query("variant == 'extended-10'")["calls"].tolist() == [10, 10]
     alone = tables["data"].query("seen == 'excluded' and trained_on == 20").set_index("variant")["delta_ndcg@10"]
     doses = tables["doses"].query("seen == 'excluded'")
