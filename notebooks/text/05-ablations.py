@@ -792,6 +792,9 @@ everyone = everyone[everyone["baseline"] != ""].sort_values("seen", kind="stable
 report.format_table(everyone, ["variant", "verdict", "seen", "ndcg@10", "delta_ndcg@10"])
 
 # %% [markdown]
+# Student, teacher and data are the same for both forms, so a loss beside a gain comes from the way of teaching ($T$,
+# loss, $\beta$ and $\alpha$ together), not from what the teacher knows.
+#
 # ## 18. Does another way to teach gain more?
 #
 # The students of sections 13 to 16 are taught in one way: `InfoNCE` brings a student's projected states near to the
