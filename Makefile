@@ -147,7 +147,7 @@ bench-search: .venv/ready ## search both students' settings on validation (ONLY=
 bench-little: .venv/ready ## train on few users of Beauty 5-core, with and without a teacher (outputs/bench/little-*.csv), hours
 	@$(bench)/bench_little.py
 
-bench-form: .venv/ready ## teach few users of Beauty 5-core by the paper's loss and T, and in other ways (outputs/bench/form*.csv), an hour and a half
+bench-form: .venv/ready ## teach few users of Beauty 5-core by the paper's loss and T and in other ways, and all users by the paper's (outputs/bench/form*.csv), four hours
 	@$(bench)/bench_form.py
 
 bench-items: .venv/ready ## let two LLMs describe Beauty's items and rank with what they wrote (outputs/bench/items-zero-shot.csv), an hour
